@@ -1,0 +1,51 @@
+"""Gossip-based actor-learner reinforcement learning.
+
+    import gala_rl
+
+    if __name__ == "__main__":  # learners are processes of their own
+        gala_rl.train(gala_rl.TrainConfig(method="gala-a2c", env="CartPole-v1", steps=500_000))
+
+Names are imported when they are first used, so that `import gala_rl` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gala_rl.config import A2CSettings, AtariProtocol, GossipSettings, TrainConfig
+    from gala_rl.errors import LearnerFailure, UserError
+    from gala_rl.experiment.evaluate import evaluate
+    from gala_rl.experiment.train import resume, train
+    from gala_rl.flat import FlatParameters
+    from gala_rl.gossip import Gossip
+
+__all__ = [
+    "A2CSettings",
+    "AtariProtocol",
+    "FlatParameters",
+    "Gossip",
+    "GossipSettings",
+    "LearnerFailure",
+    "TrainConfig",
+    "UserError",
+    "evaluate",
+    "resume",
+    "train",
+]
+
+_HOMES = {
+    "gala_rl.config": ("A2CSettings", "AtariProtocol", "GossipSettings", "TrainConfig"),
+    "gala_rl.errors": ("LearnerFailure", "UserError"),
+    "gala_rl.experiment.evaluate": ("evaluate",),
+    "gala_rl.experiment.train": ("resume", "train"),
+    "gala_rl.flat": ("FlatParameters",),
+    "gala_rl.gossip": ("Gossip",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

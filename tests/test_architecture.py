@@ -1,0 +1,90 @@
+"""The shape of the package: imports run one way, files are small, modules say their role."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gala_rl
+
+ROOT = Path(gala_rl.__file__).parent
+
+LAYERS = (
+    ("errors",),
+    ("config",),
+    ("spaces", "flat", "trajectory"),
+    ("losses",),
+    ("gossip",),
+    ("models",),
+    ("envs",),
+    ("optimizers",),
+    ("actor", "learner"),
+    ("agent",),
+    ("methods",),
+    ("records",),
+    ("systems",),
+    ("experiment",),
+    ("options",),
+    ("cli",),
+)
+"""Each room imports only from itself and from the rooms above it."""
+
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+MAX_LINES = 350
+MAX_FUNCTION_LINES = 60
+MAX_PACKAGE_LINES = 10_000
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms that a module imports from, wherever in it the import stands."""
+    rooms: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "gala_rl":
+            names = [f"gala_rl.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        rooms.update(name.split(".")[1] for name in names if name.startswith("gala_rl."))
+    return rooms
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_in_one_direction(path: Path) -> None:
+    room = room_of(path)
+    upwards = {
+        other for other in imported_rooms(path) if other != room and LEVEL[other] >= LEVEL[room]
+    }
+    assert not upwards, f"{room} must not import from {upwards}"
+
+
+def test_an_import_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def f():\n    from gala_rl.systems import local\n", encoding="utf-8")
+    assert imported_rooms(wrong) == {"systems"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_say_their_role_and_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    docstring = ast.get_docstring(tree) or ""
+    assert docstring.splitlines()[:1], "the first line tells the module's role"
+    assert len(text.splitlines()) <= MAX_LINES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+def test_the_package_stays_readable_in_an_afternoon() -> None:
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES)
+    assert lines <= MAX_PACKAGE_LINES
