@@ -1,0 +1,55 @@
+"""The advantage actor-critic loss."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ActorCriticLoss(NamedTuple):
+    """The loss and its three terms, each a scalar mean over steps and simulators."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+
+
+def actor_critic_loss(
+    *,
+    log_probs: Tensor,
+    entropies: Tensor,
+    values: Tensor,
+    returns: Tensor,
+    value_cost: float,
+    entropy_cost: float,
+) -> ActorCriticLoss:
+    """Policy gradient with the value as baseline, squared value error, entropy bonus; all means.
+
+    A_t = G_t - V(x_t);
+    L = mean(-log π(a_t|x_t) · A_t) + value_cost · mean(A_t²) - entropy_cost · mean(H_t).
+    The advantage is a constant in the first term and the value learns in the second only.
+
+    "Asynchronous Methods for Deep Reinforcement Learning", Mnih et al. 2016, section 4; the
+    scale of the terms is that of OpenAI Baselines' A2C and of GALA (value_cost 0.5 on the mean
+    square).
+
+    Args:
+        log_probs: [T, B] log π(a_t|x_t).
+        entropies: [T, B] H(π(·|x_t)).
+        values: [T, B] V(x_t).
+        returns: [T, B] G_t, without gradient.
+        value_cost: weight of the value error.
+        entropy_cost: weight of the entropy.
+    """
+    shape = returns.shape
+    for name, x in (("log_probs", log_probs), ("entropies", entropies), ("values", values)):
+        if x.shape != shape:
+            raise ValueError(
+                f"{name} must have the shape of returns {tuple(shape)}, got {tuple(x.shape)}"
+            )
+    advantages = returns.detach() - values
+    policy = -(log_probs * advantages.detach()).mean()
+    value = advantages.square().mean()
+    entropy = entropies.mean()
+    total = policy + value_cost * value - entropy_cost * entropy
+    return ActorCriticLoss(total, policy, value, entropy)

@@ -1,0 +1,68 @@
+"""What an actor hands to a learner, and the legend of every axis in the package.
+
+Axes: T = agent steps of a rollout, B = simulators, P = parameters. Storage is time-major.
+
+Time index t is the moment at which the agent sees `observations[t]` and chooses `actions[t]`;
+`rewards[t]`, `terminated[t]` and `truncated[t]` are the environment's answer to that action, and
+`observations[t + 1]` is what is seen next (the first observation of a new episode, where one
+ended). This file is the only place that fixes that shift.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One rollout of all simulators of a learner, in storage that is allocated once and reused.
+
+    Attributes:
+        observations: [T + 1, B, ...] the last one is where the rollout stopped.
+        actions: [T, B] integers, or [T, B, A] floats for continuous actions.
+        rewards: [T, B] as the loss sees them (clipped where the protocol clips).
+        terminated: [T, B] the return ends here, nothing follows.
+        truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
+        truncation_values: [T, B] value of the final observation where truncated, else 0.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    truncation_values: Tensor
+
+    @staticmethod
+    def allocate(
+        rollout_steps: int, observation: Tensor, action: Tensor, device: torch.device
+    ) -> "Trajectory":
+        """Empty storage for rollouts of observations and actions like the given ones.
+
+        Args:
+            rollout_steps: T.
+            observation: [B, ...] an example; only its shape and type are used.
+            action: [B] or [B, A] an example.
+            device: where the storage lives.
+        """
+        steps, simulators = rollout_steps, observation.shape[0]
+
+        def empty(length: int, like: Tensor) -> Tensor:
+            return torch.zeros((length, *like.shape), dtype=like.dtype, device=device)
+
+        flags = torch.zeros(steps, simulators, dtype=torch.bool, device=device)
+        floats = torch.zeros(steps, simulators, device=device)
+        return Trajectory(
+            observations=empty(steps + 1, observation),
+            actions=empty(steps, action),
+            rewards=floats,
+            terminated=flags,
+            truncated=flags.clone(),
+            truncation_values=floats.clone(),
+        )
+
+    @property
+    def agent_steps(self) -> int:
+        """T x B."""
+        return self.rewards.numel()

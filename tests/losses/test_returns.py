@@ -1,0 +1,247 @@
+"""n-step returns equal the literal sums of their definition, at every end, cut and bootstrap."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gala_rl.losses.returns import n_step_returns
+from tests.losses.oracles import literal_returns
+
+
+@dataclass(frozen=True)
+class Rollout:
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    truncation_values: Tensor
+    bootstrap_values: Tensor
+    discount: float
+
+    def returns(self) -> Tensor:
+        return n_step_returns(
+            self.rewards,
+            self.terminated,
+            self.truncated,
+            self.truncation_values,
+            self.bootstrap_values,
+            self.discount,
+        )
+
+    def literal(self) -> Tensor:
+        rows = literal_returns(
+            self.rewards.tolist(),
+            self.terminated.tolist(),
+            self.truncated.tolist(),
+            self.truncation_values.tolist(),
+            self.bootstrap_values.tolist(),
+            self.discount,
+        )
+        return torch.tensor(rows, dtype=torch.float64)
+
+
+def one_episode(rewards: list[float], *, bootstrap: float = 0.0, discount: float = 0.9) -> Rollout:
+    """One simulator without any end."""
+    steps = len(rewards)
+    return Rollout(
+        rewards=torch.tensor(rewards, dtype=torch.float64)[:, None],
+        terminated=torch.zeros(steps, 1, dtype=torch.bool),
+        truncated=torch.zeros(steps, 1, dtype=torch.bool),
+        truncation_values=torch.zeros(steps, 1, dtype=torch.float64),
+        bootstrap_values=torch.tensor([bootstrap], dtype=torch.float64),
+        discount=discount,
+    )
+
+
+def flag(steps: int, *at: int) -> Tensor:
+    """[steps, 1] false but at some steps."""
+    flags = torch.zeros(steps, 1, dtype=torch.bool)
+    flags[list(at)] = True
+    return flags
+
+
+@st.composite
+def rollouts(draw: st.DrawFn) -> Rollout:
+    steps, simulators = draw(st.integers(1, 7)), draw(st.integers(1, 4))
+
+    def floats(*shape: int) -> Tensor:
+        size = math.prod(shape)
+        values = draw(st.lists(st.floats(-10, 10), min_size=size, max_size=size))
+        return torch.tensor(values, dtype=torch.float64).view(*shape)
+
+    def flags() -> Tensor:
+        size = steps * simulators
+        values = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+        return torch.tensor(values).view(steps, simulators)
+
+    return Rollout(
+        rewards=floats(steps, simulators),
+        terminated=flags(),
+        truncated=flags(),
+        truncation_values=floats(steps, simulators),
+        bootstrap_values=floats(simulators),
+        discount=draw(st.floats(0, 1)),
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(rollouts())
+def test_returns_equal_the_literal_sums(rollout: Rollout) -> None:
+    torch.testing.assert_close(rollout.returns(), rollout.literal(), rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rollouts())
+def test_without_discount_factor_returns_are_the_rewards(rollout: Rollout) -> None:
+    assert torch.equal(replace(rollout, discount=0.0).returns(), rollout.rewards)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rollouts())
+def test_simulators_do_not_influence_each_other(rollout: Rollout) -> None:
+    together = rollout.returns()
+    for b in range(together.shape[1]):
+        alone = replace(
+            rollout,
+            rewards=rollout.rewards[:, b : b + 1],
+            terminated=rollout.terminated[:, b : b + 1],
+            truncated=rollout.truncated[:, b : b + 1],
+            truncation_values=rollout.truncation_values[:, b : b + 1],
+            bootstrap_values=rollout.bootstrap_values[b : b + 1],
+        )
+        assert torch.equal(alone.returns(), together[:, b : b + 1])
+
+
+def test_constant_reward_without_ends_gives_the_geometric_sum_and_the_bootstrap() -> None:
+    discount, steps, bootstrap = 0.9, 6, 5.0
+    returns = one_episode([1.0] * steps, bootstrap=bootstrap, discount=discount).returns()
+    for t in range(steps):
+        left = steps - t
+        expected = (1 - discount**left) / (1 - discount) + discount**left * bootstrap
+        assert returns[t, 0].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_state_worth_the_infinite_sum_is_worth_it_at_every_step() -> None:
+    rollout = one_episode([1.0] * 5, bootstrap=1 / (1 - 0.9), discount=0.9)
+    torch.testing.assert_close(rollout.returns(), torch.full((5, 1), 10.0, dtype=torch.float64))
+
+
+def test_hand_computed_returns_of_a_terminated_and_a_truncated_simulator() -> None:
+    returns = n_step_returns(
+        rewards=torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]]),
+        terminated=torch.tensor([[False, False], [True, False], [False, False]]),
+        truncated=torch.tensor([[False, False], [False, True], [False, False]]),
+        truncation_values=torch.tensor([[0.0, 0.0], [0.0, 8.0], [0.0, 0.0]]),
+        bootstrap_values=torch.tensor([16.0, 32.0]),
+        discount=0.5,
+    )
+    # 1 + 2/2 = 2;  1 + (2 + 8/2)/2 = 4;  4 + 16/2 = 12;  4 + 32/2 = 20
+    assert returns.tolist() == [[2.0, 4.0], [2.0, 6.0], [12.0, 20.0]]
+
+
+def test_two_episodes_in_a_row_have_the_returns_of_each_alone() -> None:
+    first, second = [1.0, -2.0, 3.0], [5.0, 7.0]
+    both = replace(one_episode(first + second, bootstrap=11.0), terminated=flag(5, 2))
+    first_alone = replace(one_episode(first, bootstrap=99.0), terminated=flag(3, 2))
+    second_alone = one_episode(second, bootstrap=11.0)
+    expected = torch.cat([first_alone.returns(), second_alone.returns()])
+    assert torch.equal(both.returns(), expected)
+
+
+def test_truncation_equals_going_on_into_a_state_of_that_value() -> None:
+    value = 6.5
+    cut = replace(
+        one_episode([1.0, 2.0, 100.0, 100.0], bootstrap=1000.0),
+        truncated=flag(4, 1),
+        truncation_values=torch.full((4, 1), value, dtype=torch.float64),
+    )
+    # The same two steps, then a state from which the episode pays `value` and ends.
+    going_on = replace(
+        one_episode([1.0, 2.0, value, 100.0], bootstrap=1000.0), terminated=flag(4, 2)
+    )
+    assert torch.equal(cut.returns()[:2], going_on.returns()[:2])
+
+
+def test_truncation_equals_a_rollout_that_stops_there_and_bootstraps() -> None:
+    cut = replace(
+        one_episode([1.0, 2.0, 100.0], bootstrap=1000.0),
+        truncated=flag(3, 1),
+        truncation_values=torch.full((3, 1), -3.0, dtype=torch.float64),
+    )
+    stopped = one_episode([1.0, 2.0], bootstrap=-3.0)
+    assert torch.equal(cut.returns()[:2], stopped.returns())
+
+
+def test_terminated_wins_over_truncated() -> None:
+    rollout = replace(
+        one_episode([1.0, 2.0, 4.0], bootstrap=1000.0),
+        terminated=flag(3, 1),
+        truncation_values=torch.full((3, 1), 500.0, dtype=torch.float64),
+    )
+    both = replace(rollout, truncated=flag(3, 1))
+    assert torch.equal(both.returns(), rollout.returns())
+
+
+def test_values_that_must_be_ignored_may_even_be_nan() -> None:
+    nan = float("nan")
+    rollout = replace(
+        one_episode([1.0, 2.0], bootstrap=nan),
+        terminated=flag(2, 1),
+        truncation_values=torch.full((2, 1), nan, dtype=torch.float64),
+    )
+    assert rollout.returns().tolist() == [[1.0 + 0.9 * 2.0], [2.0]]
+
+
+def test_returns_carry_no_gradient_and_leave_their_inputs_alone() -> None:
+    rollout = replace(one_episode([1.0, 2.0], bootstrap=3.0), truncated=flag(2, 0))
+    bootstrap = rollout.bootstrap_values.clone().requires_grad_()
+    before = rollout.rewards.clone()
+    returns = replace(rollout, bootstrap_values=bootstrap).returns()
+    assert not returns.requires_grad
+    assert torch.equal(rollout.rewards, before)
+    assert bootstrap.tolist() == [3.0]
+
+
+def test_single_precision_stays_single_precision() -> None:
+    rollout = one_episode([1.0, 2.0], bootstrap=3.0)
+    single = replace(
+        rollout,
+        rewards=rollout.rewards.float(),
+        truncation_values=rollout.truncation_values.float(),
+        bootstrap_values=rollout.bootstrap_values.float(),
+    )
+    assert single.returns().dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("rewards", (6,)),
+        ("rewards", (3, 2, 1)),
+        ("bootstrap_values", (2, 1)),
+        ("bootstrap_values", (3,)),
+        ("bootstrap_values", (1,)),
+        ("terminated", (2, 3)),
+        ("terminated", (2,)),
+        ("truncated", (3, 1)),
+        ("truncation_values", (1, 2)),
+        ("truncation_values", (3, 2, 1)),
+    ],
+)
+def test_a_wrong_shape_is_refused_by_name(field: str, shape: tuple[int, ...]) -> None:
+    rollout = Rollout(
+        rewards=torch.zeros(3, 2),
+        terminated=torch.zeros(3, 2, dtype=torch.bool),
+        truncated=torch.zeros(3, 2, dtype=torch.bool),
+        truncation_values=torch.zeros(3, 2),
+        bootstrap_values=torch.zeros(2),
+        discount=0.9,
+    )
+    wrong: Any = {field: torch.zeros(shape, dtype=getattr(rollout, field).dtype)}
+    with pytest.raises(ValueError, match=field):
+        replace(rollout, **wrong).returns()

@@ -1,0 +1,144 @@
+"""Both forms of RMSprop and gradient clipping equal their references, step by step."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gala_rl.config import A2CSettings
+from gala_rl.optimizers import RMSprop, clip_grad_norm_
+
+SIZE = 37
+
+
+def draw(seed: int, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def gradients(steps: int) -> list[Tensor]:
+    """Gradients of very different sizes, some of them zero."""
+    grads = [draw(100 + i, scale=10.0 ** (i % 5 - 3)) for i in range(steps)]
+    for grad in grads:
+        grad[:3] = 0.0
+    return grads
+
+
+@pytest.mark.parametrize(("decay", "epsilon"), [(0.99, 1e-5), (0.9, 1e-2), (0.0, 1.0)])
+def test_rmsprop_equals_torch_step_by_step(decay: float, epsilon: float) -> None:
+    mine, theirs = draw(1), nn.Parameter(draw(1))
+    optimizer = RMSprop(mine, A2CSettings(rmsprop_decay=decay, rmsprop_epsilon=epsilon))
+    reference = torch.optim.RMSprop([theirs], lr=1.0, alpha=decay, eps=epsilon)
+    for i, grad in enumerate(gradients(20)):
+        learning_rate = 7e-4 * (1 - i / 20)
+        reference.param_groups[0]["lr"] = learning_rate
+        theirs.grad = grad.clone()
+        reference.step()
+        optimizer.step(grad, learning_rate)
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            optimizer.square_average, reference.state[theirs]["square_avg"], rtol=1e-6, atol=0.0
+        )
+
+
+@pytest.mark.parametrize(("decay", "epsilon"), [(0.99, 1e-5), (0.9, 1e-2)])
+def test_rmsprop_tf_equals_the_literal_formula(decay: float, epsilon: float) -> None:
+    mine = draw(1)
+    settings = A2CSettings(optimizer="rmsprop-tf", rmsprop_decay=decay, rmsprop_epsilon=epsilon)
+    optimizer = RMSprop(mine, settings)
+    parameters = mine.double().numpy().copy()
+    square_average = np.ones(SIZE)
+    for i, grad in enumerate(gradients(20)):
+        learning_rate = 7e-4 * (1 - i / 20)
+        g = grad.double().numpy()
+        square_average = decay * square_average + (1 - decay) * g**2
+        parameters = parameters - learning_rate * g / np.sqrt(square_average + epsilon)
+        optimizer.step(grad, learning_rate)
+        np.testing.assert_allclose(mine.numpy(), parameters, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(optimizer.square_average.numpy(), square_average, rtol=1e-5)
+
+
+def test_the_first_steps_of_the_two_forms_are_as_far_apart_as_their_formulas() -> None:
+    def first_step(form: str) -> float:
+        parameter = torch.zeros(1)
+        settings = A2CSettings(optimizer=form)  # type: ignore[arg-type]
+        RMSprop(parameter, settings).step(torch.tensor([0.01]), 1.0)
+        return -parameter.item()
+
+    assert first_step("rmsprop") == pytest.approx(0.01 / (0.1 * 0.01 + 1e-5), rel=1e-4)
+    assert first_step("rmsprop-tf") == pytest.approx(
+        0.01 / math.sqrt(0.99 + 0.01 * 0.01**2 + 1e-5), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("form", ["rmsprop", "rmsprop-tf"])
+def test_the_square_average_is_all_that_must_be_saved(form: str) -> None:
+    settings = A2CSettings(optimizer=form)  # type: ignore[arg-type]
+    grads = gradients(10)
+    whole = draw(1)
+    optimizer = RMSprop(whole, settings)
+    for grad in grads[:5]:
+        optimizer.step(grad, 1e-3)
+    resumed = whole.clone()
+    continued = RMSprop(resumed, settings)
+    continued.square_average.copy_(optimizer.square_average)
+    for grad in grads[5:]:
+        optimizer.step(grad, 1e-3)
+        continued.step(grad, 1e-3)
+    assert torch.equal(resumed, whole)
+
+
+def test_a_step_leaves_the_gradient_and_the_place_of_the_parameters_alone() -> None:
+    parameters, grad = draw(1), draw(2)
+    before, kept, place = parameters.clone(), grad.clone(), parameters.data_ptr()
+    RMSprop(parameters, A2CSettings()).step(grad, 1e-3)
+    assert torch.equal(grad, kept)
+    assert parameters.data_ptr() == place
+    assert not torch.equal(parameters, before)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=30),
+    st.floats(1e-3, 1e3),
+)
+def test_clipping_equals_torch(values: list[float], max_norm: float) -> None:
+    mine = torch.tensor(values)
+    parts = [nn.Parameter(torch.zeros(1)) for _ in values]
+    for part, value in zip(parts, values, strict=True):
+        part.grad = torch.tensor([value])
+    theirs = nn.utils.clip_grad_norm_(parts, max_norm)
+    norm = clip_grad_norm_(mine, max_norm)
+    torch.testing.assert_close(norm, theirs, rtol=1e-5, atol=1e-7)
+    clipped = torch.cat([part.grad for part in parts if part.grad is not None])
+    torch.testing.assert_close(mine, clipped, rtol=1e-5, atol=1e-7)
+
+
+def test_a_gradient_below_the_limit_is_left_as_it_is_bit_for_bit() -> None:
+    grad = draw(3)
+    kept = grad.clone()
+    norm = clip_grad_norm_(grad, 100.0)
+    assert torch.equal(grad, kept)
+    assert norm.item() == pytest.approx(float(np.linalg.norm(kept.numpy())), rel=1e-6)
+
+
+def test_a_gradient_above_the_limit_keeps_its_direction_and_reports_its_old_norm() -> None:
+    grad = torch.tensor([30.0, -40.0])
+    assert clip_grad_norm_(grad, 0.5).item() == 50.0
+    torch.testing.assert_close(grad, torch.tensor([0.3, -0.4]), rtol=1e-6, atol=0.0)
+
+
+def test_a_zero_gradient_stays_zero() -> None:
+    grad = torch.zeros(4)
+    assert clip_grad_norm_(grad, 0.5).item() == 0.0
+    assert grad.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_one_poisoned_element_shows_in_the_norm(poison: float) -> None:
+    grad = draw(4)
+    grad[20] = poison
+    assert not torch.isfinite(clip_grad_norm_(grad, 0.5))

@@ -1,0 +1,54 @@
+"""Trajectory storage has the shapes and types of what goes in, and no two fields share memory."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from gala_rl.trajectory import Trajectory
+
+CPU = torch.device("cpu")
+IMAGES = torch.zeros(3, 4, 6, 5, dtype=torch.uint8)
+VECTORS = torch.zeros(3, 2)
+DISCRETE = torch.zeros(3, dtype=torch.int64)
+CONTINUOUS = torch.zeros(3, 2)
+
+
+def fields(trajectory: Trajectory) -> dict[str, Tensor]:
+    return {f.name: getattr(trajectory, f.name) for f in dataclasses.fields(trajectory)}
+
+
+@pytest.mark.parametrize("observation", [IMAGES, VECTORS], ids=["images", "vectors"])
+@pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
+def test_storage_is_time_major_with_one_observation_more(
+    observation: Tensor, action: Tensor
+) -> None:
+    trajectory = Trajectory.allocate(7, observation, action, CPU)
+    assert trajectory.observations.shape == (8, *observation.shape)
+    assert trajectory.observations.dtype == observation.dtype
+    assert trajectory.actions.shape == (7, *action.shape)
+    assert trajectory.actions.dtype == action.dtype
+    for flags in (trajectory.terminated, trajectory.truncated):
+        assert (tuple(flags.shape), flags.dtype) == ((7, 3), torch.bool)
+    for numbers in (trajectory.rewards, trajectory.truncation_values):
+        assert (tuple(numbers.shape), numbers.dtype) == ((7, 3), torch.float32)
+
+
+def test_no_two_fields_share_memory() -> None:
+    names = fields(Trajectory.allocate(7, VECTORS, DISCRETE, CPU))
+    for name in names:
+        others = fields(Trajectory.allocate(7, VECTORS, DISCRETE, CPU))
+        others.pop(name).fill_(1)
+        assert all(not other.any() for other in others.values()), name
+
+
+def test_the_examples_are_not_kept() -> None:
+    observation = torch.ones(3, 2)
+    trajectory = Trajectory.allocate(7, observation, DISCRETE, CPU)
+    trajectory.observations.fill_(5.0)
+    assert set(observation.flatten().tolist()) == {1.0}
+
+
+def test_agent_steps_are_steps_times_simulators() -> None:
+    assert Trajectory.allocate(7, VECTORS, CONTINUOUS, CPU).agent_steps == 21
