@@ -1,0 +1,64 @@
+"""Gossip averaging of parameters: usable alone in any PyTorch loop, knows nothing of learning.
+
+Names are imported when they are first used: looking at a topology does not need torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gala_rl.gossip.gossip import Gossip
+    from gala_rl.gossip.message import Message, PeerDown
+    from gala_rl.gossip.node import GossipNode
+    from gala_rl.gossip.topology import (
+        Topology,
+        complete,
+        directed_ring,
+        exponential,
+        from_edges,
+        rotating_exponential,
+        undirected_ring,
+    )
+    from gala_rl.gossip.transports.memory import MemoryNetwork
+    from gala_rl.gossip.transports.shared import SharedMailboxes
+
+__all__ = [
+    "Gossip",
+    "GossipNode",
+    "MemoryNetwork",
+    "Message",
+    "PeerDown",
+    "SharedMailboxes",
+    "Topology",
+    "complete",
+    "directed_ring",
+    "exponential",
+    "from_edges",
+    "rotating_exponential",
+    "undirected_ring",
+]
+
+_HOMES = {
+    "gala_rl.gossip.gossip": ("Gossip",),
+    "gala_rl.gossip.message": ("Message", "PeerDown"),
+    "gala_rl.gossip.node": ("GossipNode",),
+    "gala_rl.gossip.topology": (
+        "Topology",
+        "complete",
+        "directed_ring",
+        "exponential",
+        "from_edges",
+        "rotating_exponential",
+        "undirected_ring",
+    ),
+    "gala_rl.gossip.transports.memory": ("MemoryNetwork",),
+    "gala_rl.gossip.transports.shared": ("SharedMailboxes",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

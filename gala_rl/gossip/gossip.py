@@ -1,0 +1,93 @@
+"""Gossip for any PyTorch loop: ties the protocol to a transport and to a parameter vector."""
+
+import time
+from typing import Literal
+
+from torch import Tensor
+
+from gala_rl.gossip.message import Message, PeerDown
+from gala_rl.gossip.mixing import mix_
+from gala_rl.gossip.node import Decision, GossipNode, Mix, Wait
+from gala_rl.gossip.topology import Topology
+from gala_rl.gossip.transports import Transport
+
+_POLL_INTERVAL_S = 0.0005
+
+
+class Gossip:
+    """Call `exchange()` after each optimiser step: it sends, and mixes what is there.
+
+    Args:
+        parameters: [P] the learner's parameter vector (`FlatParameters(model).values`); mixed in
+            place.
+        transport: the learner's end of the network.
+        rank: of this learner.
+        topology: who hears whom.
+        when: mix when "all" in-neighbours have news, or "any" has.
+        max_staleness: updates without a mix after which to wait; None: never.
+        deadline_s: longest wait, seconds.
+
+    Attributes:
+        node: the protocol's state, with its counters.
+        wait_s: seconds spent waiting for neighbours, in all.
+    """
+
+    def __init__(
+        self,
+        parameters: Tensor,
+        transport: Transport,
+        rank: int,
+        topology: Topology,
+        *,
+        when: Literal["all", "any"] = "all",
+        max_staleness: int | None = None,
+        deadline_s: float = 2.0,
+    ) -> None:
+        self.node = GossipNode(
+            rank, topology, size=parameters.numel(), when=when, max_staleness=max_staleness
+        )
+        self.wait_s = 0.0
+        self._parameters = parameters
+        self._transport = transport
+        self._deadline_s = deadline_s
+
+    def exchange(self, version: int | None = None) -> int:
+        """Send the parameters, then mix if the protocol says so.
+
+        Args:
+            version: the learner's number of updates; default: one more than last time.
+
+        Returns:
+            Number of messages that were mixed in, 0 if none.
+        """
+        send = self.node.on_update(self.node.version + 1 if version is None else version)
+        if self.node.topology.learners == 1:
+            return 0
+        message = Message(self.node.rank, send.version, self._parameters)
+        self._transport.send(message, send.receivers)
+        self._poll()
+        decision = self.node.decide()
+        if isinstance(decision, Wait):
+            decision = self._wait()
+        if not isinstance(decision, Mix):
+            return 0
+        mix_(self._parameters, [message.parameters for message in decision.messages])
+        return len(decision.messages)
+
+    def _poll(self) -> None:
+        for event in self._transport.poll(self.node.listening_to):
+            if isinstance(event, PeerDown):
+                self.node.on_peer_down(event.learner)
+            else:
+                self.node.on_message(event)
+
+    def _wait(self) -> Decision:
+        start = time.monotonic()
+        while isinstance(decision := self.node.decide(), Wait):
+            if time.monotonic() - start > self._deadline_s:
+                self.node.on_deadline()
+            else:
+                time.sleep(_POLL_INTERVAL_S)
+                self._poll()
+        self.wait_s += time.monotonic() - start
+        return decision

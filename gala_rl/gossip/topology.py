@@ -1,0 +1,204 @@
+"""Topologies: who listens to whom in each round, as data that can be printed, drawn and tested."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala_rl.errors import UserError
+
+NAMES = ("directed-ring", "undirected-ring", "exponential", "rotating-exponential", "complete")
+
+Neighbours = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A periodic sequence of directed graphs on `learners` nodes.
+
+    Every in-neighbour and the learner itself have the same weight, 1 / (1 + in-degree), so each
+    mixing matrix is row-stochastic. It is doubly stochastic, and a mix of all keeps the mean of
+    the parameters, only where every learner is heard by as many as it hears (a regular graph):
+    all the named topologies are; see `is_doubly_stochastic` for one of your own.
+
+    Attributes:
+        name: for people and configs.
+        rounds: in-neighbours as `rounds[round % period][learner]`.
+    """
+
+    name: str
+    rounds: tuple[tuple[Neighbours, ...], ...]
+
+    @property
+    def learners(self) -> int:
+        """Number of nodes n."""
+        return len(self.rounds[0])
+
+    @property
+    def period(self) -> int:
+        """Rounds after which the sequence of graphs repeats."""
+        return len(self.rounds)
+
+    def in_neighbours(self, learner: int, round: int) -> Neighbours:
+        """Whom `learner` hears in `round`."""
+        return self.rounds[round % self.period][learner]
+
+    def out_neighbours(self, learner: int, round: int) -> Neighbours:
+        """Who hears `learner` in `round`."""
+        graph = self.rounds[round % self.period]
+        return tuple(j for j, heard in enumerate(graph) if learner in heard)
+
+    def all_in_neighbours(self, learner: int) -> Neighbours:
+        """Whom `learner` hears in any round."""
+        return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
+
+    def mixing_matrix(self, round: int) -> NDArray[np.float64]:
+        """W [n, n] of one round in which everybody mixes: X ← W X, rows sum to 1."""
+        matrix = np.zeros((self.learners, self.learners))
+        for i, heard in enumerate(self.rounds[round % self.period]):
+            matrix[i, [i, *heard]] = 1.0 / (1 + len(heard))
+        return matrix
+
+    def is_doubly_stochastic(self) -> bool:
+        """Whether columns sum to 1 too, so that a full round keeps the mean of all learners."""
+        return all(np.allclose(self.mixing_matrix(k).sum(axis=0), 1.0) for k in range(self.period))
+
+    def unreachable_pair(self) -> tuple[int, int] | None:
+        """A (from, to) pair between which no parameters ever flow; None if strongly connected."""
+        heard = [set(self.all_in_neighbours(i)) for i in range(self.learners)]
+        for target in range(self.learners):
+            reached, frontier = {target}, [target]
+            while frontier:
+                frontier = [j for i in frontier for j in heard[i] - reached]
+                reached.update(frontier)
+            for source in range(self.learners):
+                if source not in reached:
+                    return source, target
+        return None
+
+
+def directed_ring(learners: int) -> Topology:
+    """Learner i hears i - 1: the ring of the GALA paper."""
+    return _from_offsets("directed-ring", learners, [[1]])
+
+
+def undirected_ring(learners: int) -> Topology:
+    """Learner i hears i - 1 and i + 1."""
+    return _from_offsets("undirected-ring", learners, [[1, learners - 1]])
+
+
+def exponential(learners: int) -> Topology:
+    """Learner i hears i - 1, i - 2, i - 4, …: few edges, fast consensus (SGP, Assran 2019)."""
+    return _from_offsets("exponential", learners, [_powers_of_two(learners)])
+
+
+def rotating_exponential(learners: int) -> Topology:
+    """One neighbour a round, at distance 1, 2, 4, … in turn.
+
+    With 2^m learners that mix in step, m rounds average exactly.
+    """
+    offsets = [[p] for p in _powers_of_two(learners)] or [[]]
+    return _from_offsets("rotating-exponential", learners, offsets)
+
+
+def complete(learners: int) -> Topology:
+    """Everybody hears everybody."""
+    return _from_offsets("complete", learners, [list(range(1, learners))])
+
+
+def _powers_of_two(learners: int) -> list[int]:
+    return [2**k for k in range(learners.bit_length()) if 2**k < learners]
+
+
+def _from_offsets(name: str, learners: int, offsets: list[list[int]]) -> Topology:
+    if learners < 1:
+        raise ValueError(f"a topology needs at least 1 learner, not {learners}")
+    rounds = tuple(
+        tuple(
+            tuple(sorted({(i - offset) % learners for offset in graph} - {i}))
+            for i in range(learners)
+        )
+        for graph in offsets
+    )
+    return Topology(name, rounds)
+
+
+_NAMED = dict(
+    zip(
+        NAMES,
+        (directed_ring, undirected_ring, exponential, rotating_exponential, complete),
+        strict=True,
+    )
+)
+
+
+def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom") -> Topology:
+    """A fixed graph from (sender, receiver) pairs.
+
+    Raises:
+        UserError: on an edge outside 0 … learners - 1, a loop, a repeated edge, or a graph in
+            which some learner never hears, even through others, of some other.
+    """
+    heard: list[list[int]] = [[] for _ in range(learners)]
+    for sender, receiver in edges:
+        for learner in (sender, receiver):
+            if not 0 <= learner < learners:
+                raise UserError(
+                    f"topology {name}: edge [{sender}, {receiver}] names learner {learner}, "
+                    f"but learners are 0 … {learners - 1}"
+                )
+        if sender == receiver:
+            raise UserError(
+                f"topology {name}: edge [{sender}, {receiver}] is a loop: remove it, "
+                f"every learner counts itself anyway"
+            )
+        if sender in heard[receiver]:
+            raise UserError(f"topology {name}: edge [{sender}, {receiver}] is there twice")
+        heard[receiver].append(sender)
+    topology = Topology(name, (tuple(tuple(sorted(senders)) for senders in heard),))
+    if pair := topology.unreachable_pair():
+        raise UserError(
+            f"topology {name}: nothing that learner {pair[0]} learns ever reaches learner "
+            f"{pair[1]}: add an edge"
+        )
+    return topology
+
+
+def make(name_or_file: str, learners: int) -> Topology:
+    """The named topology, or the one in a JSON file such as [[0, 1], [1, 2], [2, 0]].
+
+    Raises:
+        UserError: when it is neither, or the file does not describe a usable graph.
+    """
+    if name_or_file in _NAMED:
+        return _NAMED[name_or_file](learners)
+    path = Path(name_or_file)
+    if not _is_file(path):
+        raise UserError(
+            f"topology {name_or_file!r} is unknown: choose one of {', '.join(NAMES)}, "
+            f"or a JSON file of [sender, receiver] edges"
+        )
+    return from_edges(_read_edges(path), learners, name=str(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A name too long for a file, or a folder that may not be searched.
+        return False
+
+
+def _read_edges(path: Path) -> list[tuple[int, int]]:
+    remedy = "it must be a JSON list such as [[0, 1], [1, 2], [2, 0]]"
+    try:
+        edges = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"topology file {path} cannot be read ({error}): {remedy}") from error
+    if not isinstance(edges, list):
+        raise UserError(f"topology file {path} holds a {type(edges).__name__}: {remedy}")
+    for edge in edges:
+        if not isinstance(edge, list) or len(edge) != 2 or any(type(x) is not int for x in edge):
+            raise UserError(f"topology file {path} holds the edge {str(edge)[:60]}: {remedy}")
+    return [(sender, receiver) for sender, receiver in edges]

@@ -1,0 +1,23 @@
+"""The only I/O of gossip: moving the latest message of a learner to those who ask for it."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from gala_rl.gossip.message import Event, Message
+
+
+class Transport(Protocol):
+    """One learner's end of a network. Every implementation passes the same contract tests.
+
+    Delivery is latest-wins: a message not yet polled is replaced by the sender's next one.
+    Messages of one sender are delivered with growing versions; a message is whole or absent.
+    """
+
+    def send(self, message: Message, receivers: Collection[int]) -> None:
+        """Make a copy of a message available to the receivers and return at once."""
+
+    def poll(self, senders: Collection[int]) -> list[Event]:
+        """What is new from these senders: at most one message each, and notices of their death."""
+
+    def close(self) -> None:
+        """Let go of the network; may be called twice."""

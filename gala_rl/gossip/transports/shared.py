@@ -1,0 +1,180 @@
+"""Transport between processes of one machine: one writer and many readers a mailbox, no locks.
+
+Each learner owns SLOTS slots. It writes message after message into the next slot and only then
+points `latest` at it. Before the copy it clears the slot's version, after the copy it sets it; a
+reader looks at the version before and after its own copy and at a checksum of the bits. So
+
+* a writer never waits, and a writer killed half-way leaves `latest` at the whole message before;
+* a reader never waits, and can only lose a message if the writer laps it SLOTS - 1 times within
+  one copy: it then finds the newer one at its next try;
+* there is no lock that a killed process could leave held.
+
+The order of the writes is guaranteed on x86; elsewhere the checksum rejects what came too early.
+"""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from gala_rl.gossip.message import Event, Message, PeerDown
+
+SLOTS = 3
+_VERSION, _CHECKSUM = 0, 1
+_BEING_WRITTEN = -1
+_TRIES = 4
+
+
+def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros in memory that every process sees to which the tensor is handed at its start."""
+    zeros: Tensor = torch.zeros(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
+    return zeros
+
+
+class SharedMailboxes:
+    """The shared memory of all learners' mailboxes; pass it to each process as an argument.
+
+    The memory has no name in the file system: it goes with the last process that maps it, however
+    that process ends.
+
+    Args:
+        learners: number of learners.
+        size: P, length of a parameter vector.
+    """
+
+    def __init__(self, learners: int, size: int) -> None:
+        # Rows of an even length in memory: the checksum reads eight bytes at a time.
+        rows = shared_zeros((learners, SLOTS, size + size % 2), torch.float32)
+        self._parameters = rows[:, :, :size]
+        self._headers = shared_zeros((learners, SLOTS, 2), torch.int64)
+        self._latest = shared_zeros((learners,), torch.int64)
+        self._down = shared_zeros((learners,), torch.int64)
+
+    @property
+    def learners(self) -> int:
+        """Number of mailboxes."""
+        return len(self._latest)
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return self._parameters[0, 0].numel()
+
+    def transport(self, rank: int) -> "SharedTransport":
+        """The end of learner `rank`; at most one live process may hold it."""
+        return SharedTransport(self, rank)
+
+    def set_down(self, learner: int, down: bool) -> None:
+        """The supervisor's notice to all that a learner is dead, or that it is back."""
+        self._down[learner] = int(down)
+
+    def is_down(self, learner: int) -> bool:
+        """Whether the supervisor says that the learner is dead."""
+        return bool(self._down[learner])
+
+    def write(self, message: Message) -> None:
+        """Publish a message as the latest of its sender; only the sender's process may."""
+        parameters = message.parameters
+        if parameters.shape != (self.size,):
+            raise ValueError(f"expected [{self.size}] parameters, got {tuple(parameters.shape)}")
+        slot = (int(self._latest[message.sender]) + 1) % SLOTS
+        header, target = self._headers[message.sender, slot], self._parameters[message.sender, slot]
+        header[_VERSION] = _BEING_WRITTEN
+        target.copy_(parameters.detach())
+        header[_CHECKSUM] = _checksum(target)
+        header[_VERSION] = message.version
+        self._latest[message.sender] = slot
+
+    def version(self, learner: int) -> int:
+        """Version of the latest whole message of a learner, 0 if there is none."""
+        return max(0, int(self._headers[learner, int(self._latest[learner]), _VERSION]))
+
+    def read(self, learner: int, into: Tensor) -> int | None:
+        """Copy the latest message of a learner.
+
+        Args:
+            learner: whose.
+            into: [P] overwritten; holds the message only if a version is returned.
+
+        Returns:
+            Its version; None if there is none yet or the writer was faster at every try.
+        """
+        for _ in range(_TRIES):
+            slot = int(self._latest[learner])
+            header = self._headers[learner, slot]
+            version, checksum = int(header[_VERSION]), int(header[_CHECKSUM])
+            if version == 0:
+                return None
+            into.copy_(self._parameters[learner, slot])
+            if version > 0 and int(header[_VERSION]) == version and _checksum(into) == checksum:
+                return version
+        return None
+
+    def latest(self, learner: int) -> Message | None:
+        """The last message a learner sent, in memory of its own."""
+        into = torch.empty(self.size)
+        version = self.read(learner, into)
+        return None if version is None else Message(learner, version, into)
+
+
+def _checksum(parameters: Tensor) -> int:
+    """Sum of the bit patterns, eight bytes at a time: exact, whatever the order of summation."""
+    even = parameters.numel() // 2 * 2
+    total = int(parameters[:even].view(torch.int64).sum())
+    return total if even == parameters.numel() else total ^ int(parameters[even:].view(torch.int32))
+
+
+class SharedTransport:
+    """One learner's end of the `SharedMailboxes`."""
+
+    def __init__(self, mailboxes: SharedMailboxes, rank: int) -> None:
+        self._mailboxes: SharedMailboxes | None = mailboxes
+        self._rank = rank
+        self._seen_version: dict[int, int] = {}
+        self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._told_down: set[int] = set()
+
+    def send(self, message: Message, receivers: Collection[int]) -> None:
+        """See `Transport.send`. One copy, whatever the number of receivers."""
+        if message.sender != self._rank:
+            raise ValueError(f"learner {self._rank} cannot send for learner {message.sender}")
+        self._open.write(message)
+
+    def poll(self, senders: Collection[int]) -> list[Event]:
+        """See `Transport.poll`. The memory of a message is reused for the sender's next but one."""
+        events: list[Event] = []
+        for sender in senders:
+            if self._open.is_down(sender):
+                if sender not in self._told_down:
+                    self._told_down.add(sender)
+                    events.append(PeerDown(sender))
+                continue
+            self._told_down.discard(sender)
+            if (message := self._receive(sender)) is not None:
+                events.append(message)
+        return events
+
+    def _receive(self, sender: int) -> Message | None:
+        seen = self._seen_version.get(sender, 0)
+        if self._open.version(sender) <= seen:
+            return None
+        if sender not in self._buffers:
+            self._buffers[sender] = (torch.empty(self._open.size), torch.empty(self._open.size))
+        # The message before may still wait to be mixed: a read that fails must not touch it.
+        kept, spare = self._buffers[sender]
+        version = self._open.read(sender, spare)
+        if version is None or version <= seen:
+            return None
+        self._buffers[sender] = (spare, kept)
+        self._seen_version[sender] = version
+        return Message(sender, version, spare)
+
+    @property
+    def _open(self) -> SharedMailboxes:
+        if self._mailboxes is None:
+            raise ValueError("the transport is closed")
+        return self._mailboxes
+
+    def close(self) -> None:
+        """Drop the mapping."""
+        self._mailboxes = None

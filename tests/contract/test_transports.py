@@ -1,0 +1,355 @@
+"""Proves that every transport keeps the one contract: the latest message, whole, once, in order."""
+
+from typing import Protocol
+
+import pytest
+import torch
+
+from gala_rl.gossip import MemoryNetwork, Message, PeerDown, SharedMailboxes
+from gala_rl.gossip.transports import Transport
+from gala_rl.gossip.transports.memory import prompt
+
+LEARNERS = 4
+SIZES = (1, 2, 7, 1000)
+
+
+class Network(Protocol):
+    """What the contract needs of a network, besides its transports."""
+
+    def transport(self, rank: int) -> Transport: ...
+    def latest(self, learner: int) -> Message | None: ...
+    def is_down(self, learner: int) -> bool: ...
+
+
+class SupervisedMailboxes(SharedMailboxes):
+    """Shared mailboxes with the supervisor's part under the names that the memory network has."""
+
+    def kill(self, learner: int) -> None:
+        self.set_down(learner, True)
+
+
+def make_network(kind: str, size: int) -> MemoryNetwork | SupervisedMailboxes:
+    return MemoryNetwork(LEARNERS) if kind == "memory" else SupervisedMailboxes(LEARNERS, size)
+
+
+@pytest.fixture(params=["memory", "shared"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def network(kind: str, size: int) -> MemoryNetwork | SupervisedMailboxes:
+    return make_network(kind, size)
+
+
+def vector(size: int, start: float) -> torch.Tensor:
+    return torch.arange(size) + torch.tensor(start)
+
+
+def revive(network: MemoryNetwork | SupervisedMailboxes, learner: int) -> None:
+    """What follows a learner's first message after its death."""
+    if isinstance(network, SupervisedMailboxes):
+        network.set_down(learner, False)
+
+
+def received(transport: Transport, senders: list[int]) -> list[tuple[int, int, float]]:
+    """Sender, version and first number of what a poll returns, which must be messages."""
+    events = transport.poll(senders)
+    assert all(isinstance(event, Message) for event in events)
+    return [
+        (event.sender, event.version, event.parameters[0].item())
+        for event in events
+        if isinstance(event, Message)
+    ]
+
+
+def test_there_is_nothing_to_receive_at_first(network: Network) -> None:
+    assert network.transport(0).poll([1, 2, 3]) == []
+    assert network.latest(1) is None
+    assert not network.is_down(1)
+
+
+def test_a_message_arrives_whole_with_sender_and_version(network: Network, size: int) -> None:
+    sent = vector(size, 0.5)
+    network.transport(2).send(Message(2, 7, sent), [0])
+    (event,) = network.transport(0).poll([2])
+    assert isinstance(event, Message)
+    assert (event.sender, event.version) == (2, 7)
+    assert event.parameters.dtype == torch.float32
+    assert event.parameters.device.type == "cpu"
+    assert torch.equal(event.parameters, sent)
+
+
+def test_any_bits_arrive_as_they_are(network: Network, size: int) -> None:
+    sent = vector(size, -0.0)
+    sent[0] = torch.nan
+    sent[-1] = -torch.inf
+    network.transport(1).send(Message(1, 1, sent), [0])
+    (event,) = network.transport(0).poll([1])
+    assert isinstance(event, Message)
+    assert torch.equal(event.parameters.view(torch.int32), sent.view(torch.int32))
+
+
+def test_the_sender_may_change_its_vector_once_it_has_sent(network: Network, size: int) -> None:
+    mine = vector(size, 3.0)
+    network.transport(1).send(Message(1, 1, mine), [0])
+    mine.fill_(-1.0)
+    assert received(network.transport(0), [1]) == [(1, 1, 3.0)]
+
+
+def test_the_receiver_may_change_what_it_got(network: Network, size: int) -> None:
+    network.transport(1).send(Message(1, 1, vector(size, 3.0)), [0])
+    (event,) = network.transport(0).poll([1])
+    assert isinstance(event, Message)
+    sender = network.transport(1)
+    sender.send(Message(1, 2, vector(size, 4.0)), [0])
+    event.parameters.fill_(-1.0)
+    assert received(network.transport(0), [1]) == [(1, 2, 4.0)]
+
+
+def test_a_vector_that_needs_a_gradient_is_sent_without_it(network: Network, size: int) -> None:
+    mine = vector(size, 3.0).requires_grad_()
+    network.transport(1).send(Message(1, 1, mine), [0])
+    (event,) = network.transport(0).poll([1])
+    assert isinstance(event, Message)
+    assert not event.parameters.requires_grad
+
+
+def test_of_several_messages_only_the_latest_is_delivered(network: Network, size: int) -> None:
+    sender, receiver = network.transport(1), network.transport(0)
+    for version in (1, 2, 3, 9):
+        sender.send(Message(1, version, vector(size, version)), [0])
+    assert received(receiver, [1]) == [(1, 9, 9.0)]
+    assert receiver.poll([1]) == []
+
+
+def test_a_message_is_delivered_once(network: Network, size: int) -> None:
+    receiver = network.transport(0)
+    network.transport(1).send(Message(1, 1, vector(size, 1.0)), [0])
+    assert len(receiver.poll([1])) == 1
+    assert [receiver.poll([1]) for _ in range(3)] == [[], [], []]
+
+
+def test_versions_of_what_is_delivered_grow(network: Network, size: int) -> None:
+    sender, receiver = network.transport(1), network.transport(0)
+    delivered = []
+    for version in range(1, 21):
+        sender.send(Message(1, version, vector(size, version)), [0])
+        if version % 3 == 0:
+            delivered += received(receiver, [1])
+    assert delivered == [(1, version, float(version)) for version in range(3, 21, 3)]
+
+
+def test_every_receiver_gets_the_message(network: Network, size: int) -> None:
+    receivers = [network.transport(rank) for rank in (0, 2, 3)]
+    network.transport(1).send(Message(1, 5, vector(size, 1.0)), [0, 2, 3])
+    assert [received(receiver, [1]) for receiver in receivers] == [[(1, 5, 1.0)]] * 3
+    assert [receiver.poll([1]) for receiver in receivers] == [[], [], []]
+
+
+def test_one_receiver_may_lag_behind_another(network: Network, size: int) -> None:
+    sender, quick, slow = network.transport(1), network.transport(0), network.transport(2)
+    sender.send(Message(1, 1, vector(size, 1.0)), [0, 2])
+    assert received(quick, [1]) == [(1, 1, 1.0)]
+    sender.send(Message(1, 2, vector(size, 2.0)), [0, 2])
+    assert received(quick, [1]) == [(1, 2, 2.0)]
+    assert received(slow, [1]) == [(1, 2, 2.0)]
+
+
+def test_a_poll_returns_only_those_who_were_asked_for(network: Network, size: int) -> None:
+    receiver = network.transport(0)
+    for sender in (1, 2, 3):
+        network.transport(sender).send(Message(sender, 1, vector(size, sender)), [0])
+    assert receiver.poll([]) == []
+    assert received(receiver, [2]) == [(2, 1, 2.0)]
+    assert sorted(received(receiver, [1, 2, 3])) == [(1, 1, 1.0), (3, 1, 3.0)]
+
+
+def test_a_dead_learner_is_announced_once(
+    network: MemoryNetwork | SupervisedMailboxes, size: int
+) -> None:
+    receiver = network.transport(0)
+    network.kill(1)
+    assert network.is_down(1)
+    assert receiver.poll([1, 2]) == [PeerDown(1)]
+    assert [receiver.poll([1, 2]) for _ in range(3)] == [[], [], []]
+
+
+def test_a_death_is_announced_to_each_receiver_that_asks(
+    network: MemoryNetwork | SupervisedMailboxes,
+) -> None:
+    network.kill(1)
+    assert network.transport(0).poll([2]) == []
+    assert network.transport(0).poll([1]) == [PeerDown(1)]
+    assert network.transport(2).poll([1]) == [PeerDown(1)]
+
+
+def test_what_a_learner_sent_before_its_death_is_not_delivered_while_it_is_dead(
+    network: MemoryNetwork | SupervisedMailboxes, size: int
+) -> None:
+    receiver = network.transport(0)
+    network.transport(1).send(Message(1, 1, vector(size, 1.0)), [0])
+    network.kill(1)
+    assert receiver.poll([1]) == [PeerDown(1)]
+    assert receiver.poll([1]) == []
+
+
+def test_a_learner_that_is_back_is_heard_again_and_its_next_death_announced(
+    network: MemoryNetwork | SupervisedMailboxes, size: int
+) -> None:
+    receiver = network.transport(0)
+    for version in (1, 2, 3):
+        network.kill(1)
+        assert receiver.poll([1]) == [PeerDown(1)]
+        # The restarted learner has a new end of the network.
+        network.transport(1).send(Message(1, version, vector(size, version)), [0])
+        revive(network, 1)
+        assert not network.is_down(1)
+        assert received(receiver, [1]) == [(1, version, float(version))]
+        assert receiver.poll([1]) == []
+
+
+def test_a_receiver_that_starts_over_is_given_the_latest(network: Network, size: int) -> None:
+    sender = network.transport(1)
+    sender.send(Message(1, 1, vector(size, 1.0)), [0])
+    assert received(network.transport(0), [1]) == [(1, 1, 1.0)]
+    sender.send(Message(1, 2, vector(size, 2.0)), [0])
+    assert received(network.transport(0), [1]) == [(1, 2, 2.0)]
+
+
+def test_a_message_stays_intact_while_the_next_is_sent_and_received(
+    network: Network, size: int
+) -> None:
+    sender, receiver = network.transport(1), network.transport(0)
+    held: Message | None = None
+    for version in range(1, 10):
+        # More messages than a mailbox has slots may pass before one is received.
+        for skipped in range(5):
+            sender.send(Message(1, 10 * version + skipped, vector(size, version)), [0])
+        if held is not None:
+            assert torch.equal(held.parameters, vector(size, version - 1))
+        (event,) = receiver.poll([1])
+        if held is not None:
+            assert torch.equal(held.parameters, vector(size, version - 1))
+        assert isinstance(event, Message)
+        held = event
+
+
+def test_the_latest_message_can_be_looked_at_without_taking_it(network: Network, size: int) -> None:
+    sender, receiver = network.transport(1), network.transport(0)
+    for version in (1, 2):
+        sender.send(Message(1, version, vector(size, version)), [0])
+    latest = network.latest(1)
+    assert latest is not None
+    assert (latest.sender, latest.version) == (1, 2)
+    assert torch.equal(latest.parameters, vector(size, 2))
+    assert received(receiver, [1]) == [(1, 2, 2.0)]
+    again = network.latest(1)
+    assert again is not None
+    assert again.version == 2
+    assert network.latest(2) is None
+
+
+def test_the_latest_message_keeps_when_more_are_sent(network: Network, size: int) -> None:
+    sender = network.transport(1)
+    sender.send(Message(1, 1, vector(size, 1.0)), [])
+    latest = network.latest(1)
+    for version in range(2, 9):
+        sender.send(Message(1, version, vector(size, version)), [])
+    assert latest is not None
+    assert torch.equal(latest.parameters, vector(size, 1))
+
+
+def test_learners_do_not_overwrite_each_other(network: Network, size: int) -> None:
+    for version in range(1, 6):
+        for sender in range(LEARNERS):
+            sent = vector(size, 100 * sender + version)
+            network.transport(sender).send(Message(sender, version, sent), [])
+    for sender in range(LEARNERS):
+        latest = network.latest(sender)
+        assert latest is not None
+        assert torch.equal(latest.parameters, vector(size, 100 * sender + 5))
+
+
+def test_an_end_may_be_closed_twice_and_the_others_go_on(network: Network, size: int) -> None:
+    leaving, staying = network.transport(0), network.transport(2)
+    leaving.close()
+    leaving.close()
+    network.transport(1).send(Message(1, 1, vector(size, 1.0)), [0, 2])
+    assert received(staying, [1]) == [(1, 1, 1.0)]
+
+
+# What only one of them promises.
+
+
+def test_shared_mailboxes_know_their_dimensions() -> None:
+    mailboxes = SharedMailboxes(3, 5)
+    assert (mailboxes.learners, mailboxes.size) == (3, 5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (6,), (0,), (5, 1), (1, 5)])
+def test_shared_mailboxes_refuse_another_size(shape: tuple[int, ...]) -> None:
+    mailboxes = SharedMailboxes(2, 5)
+    with pytest.raises(ValueError, match=r"expected \[5\] parameters"):
+        mailboxes.transport(1).send(Message(1, 1, torch.zeros(shape)), [0])
+    assert mailboxes.transport(0).poll([1]) == []
+
+
+def test_nobody_can_send_for_another_through_shared_mailboxes() -> None:
+    with pytest.raises(ValueError, match="learner 0 cannot send for learner 1"):
+        SharedMailboxes(2, 5).transport(0).send(Message(1, 1, torch.zeros(5)), [0])
+
+
+def test_a_closed_end_of_shared_mailboxes_is_of_no_use() -> None:
+    transport = SharedMailboxes(2, 5).transport(0)
+    transport.close()
+    with pytest.raises(ValueError, match="the transport is closed"):
+        transport.poll([1])
+
+
+def test_shared_mailboxes_tell_the_version_of_the_latest_message() -> None:
+    mailboxes = SharedMailboxes(2, 5)
+    assert mailboxes.version(1) == 0
+    for version in (1, 2, 3, 4, 11):
+        mailboxes.write(Message(1, version, torch.zeros(5)))
+        assert (mailboxes.version(0), mailboxes.version(1)) == (0, version)
+
+
+def test_the_memory_network_delivers_to_whoever_polls_as_shared_memory_does() -> None:
+    network = MemoryNetwork(3)
+    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
+    assert len(network.transport(2).poll([1])) == 1
+    assert len(network.transport(0).poll([1])) == 1
+
+
+def test_a_scripted_delay_is_counted_in_polls_of_the_receiver() -> None:
+    network = MemoryNetwork(2, fate=lambda sender, receiver, version: 2)
+    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
+    receiver = network.transport(0)
+    assert [len(receiver.poll([1])) for _ in range(4)] == [0, 0, 1, 0]
+
+
+def test_a_scripted_loss_hits_one_receiver_and_not_the_other() -> None:
+    network = MemoryNetwork(3, fate=lambda sender, receiver, version: receiver or None)
+    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0, 2])
+    lossy, slow = network.transport(0), network.transport(2)
+    assert [len(lossy.poll([1])) for _ in range(5)] == [0] * 5
+    assert [len(slow.poll([1])) for _ in range(5)] == [0, 0, 1, 0, 0]
+
+
+def test_an_overtaken_message_is_never_delivered() -> None:
+    delays = {1: 3, 2: 0, 3: 1}
+    network = MemoryNetwork(2, fate=lambda sender, receiver, version: delays[version])
+    sender, receiver = network.transport(1), network.transport(0)
+    for version in delays:
+        sender.send(Message(1, version, vector(2, version)), [0])
+    assert [received(receiver, [1]) for _ in range(5)] == [[(1, 2, 2.0)], [(1, 3, 3.0)], [], [], []]
+
+
+def test_a_prompt_network_holds_nothing_back() -> None:
+    assert {prompt(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
