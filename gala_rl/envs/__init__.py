@@ -1,0 +1,36 @@
+"""Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
+
+from gala_rl.config import AtariProtocol
+from gala_rl.envs.atari import AtariSimulators, parse_id
+from gala_rl.envs.gymnasium import GymnasiumSimulators, make_environment, specs_of
+from gala_rl.envs.simulators import Episode as Episode
+from gala_rl.envs.simulators import Simulators as Simulators
+from gala_rl.envs.simulators import Transition as Transition
+
+
+def make_simulators(
+    env_id: str, count: int, threads: int, protocol: AtariProtocol, *, training: bool = True
+) -> Simulators:
+    """Simulators of an environment by its Gymnasium id.
+
+    Args:
+        env_id: Gymnasium id.
+        count: how many.
+        threads: C++ threads that step them (Atari only).
+        protocol: how an Atari game is presented.
+        training: False reports whole games with raw rewards.
+
+    Raises:
+        UserError: for an id that does not exist or cannot be used.
+    """
+    if parse_id(env_id) is not None:
+        return AtariSimulators(env_id, count, threads, protocol, training)
+    return GymnasiumSimulators(env_id, count)
+
+
+def check_environment(env_id: str) -> None:
+    """Raise a UserError if `make_simulators` would, without building the simulators."""
+    if parse_id(env_id) is None:
+        env = make_environment(env_id)
+        specs_of(env, env_id)
+        env.close()

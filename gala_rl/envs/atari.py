@@ -1,0 +1,188 @@
+"""Atari simulators: ALE's own C++ vector environment, with the papers' protocol around it."""
+
+import difflib
+import re
+from typing import Any
+
+import numpy as np
+from ale_py import ALEInterface, LoggerMode, roms
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.spaces import Discrete
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from gala_rl.config import AtariProtocol
+from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.errors import UserError
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+_STICKY = 0.25
+
+
+def parse_id(env_id: str) -> tuple[str, float] | None:
+    """The ROM and the sticky-action probability that a Gymnasium id of an ALE game means.
+
+    Returns:
+        (ROM name, probability); None when the id is not that of an ALE game.
+
+    Raises:
+        UserError: when it is one whose meaning cannot be kept: `Pong-v4` and `Pong-v0` hold an
+            action for a random 2 to 4 frames.
+    """
+    if match := re.fullmatch(r"ALE/(\w+)-v5", env_id):
+        rom, sticky = _rom_of(match[1]), _STICKY
+        if rom is None:
+            raise UserError(f"env {env_id!r} is unknown: {_hint(match[1])}")
+        return rom, sticky
+    if match := re.fullmatch(r"(\w+?)(NoFrameskip)?-v([04])", env_id):
+        rom = _rom_of(match[1])
+        if rom is None and match[2]:
+            raise UserError(f"env {env_id!r} is unknown: {_hint(match[1])}")
+        if rom is None:
+            return None
+        if not match[2]:
+            raise UserError(
+                f"env {env_id!r} skips a random number of frames: use {match[1]}NoFrameskip-v4 "
+                f"(the papers' protocol) or ALE/{match[1]}-v5 (sticky actions)"
+            )
+        return rom, 0.0 if match[3] == "4" else _STICKY
+    return None
+
+
+def _rom_of(game: str) -> str | None:
+    by_name = {rom.title().replace("_", ""): rom for rom in roms.get_all_rom_ids()}
+    return by_name.get(game)
+
+
+def _hint(game: str) -> str:
+    names = [rom.title().replace("_", "") for rom in roms.get_all_rom_ids()]
+    close = difflib.get_close_matches(game, names, n=1, cutoff=0.4)
+    guess = f"did you mean the game {close[0]}?" if close else "there is no such game"
+    return f"{guess} Games are written like PongNoFrameskip-v4 or ALE/Pong-v5"
+
+
+class AtariSimulators:
+    """B copies of one game; see `Simulators` for the methods.
+
+    A lost life is `terminated` if the protocol says so while the game goes on; returns are
+    counted from raw rewards over full games.
+
+    Args:
+        env_id: Gymnasium id of the game.
+        count: B.
+        threads: C++ threads that step them.
+        protocol: how the game is presented.
+        training: False reports whole games: lives don't end a return, rewards are not clipped.
+    """
+
+    def __init__(
+        self, env_id: str, count: int, threads: int, protocol: AtariProtocol, training: bool = True
+    ) -> None:
+        parsed = parse_id(env_id)
+        if parsed is None:
+            raise UserError(f"env {env_id!r} is not an Atari game")
+        rom, sticky = parsed
+        # The emulator prints a banner for each instance otherwise.
+        ALEInterface.setLoggerMode(LoggerMode.Error)
+        self._env = AtariVectorEnv(
+            rom,
+            count,
+            num_threads=threads,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            repeat_action_probability=(
+                sticky if protocol.sticky_actions is None else protocol.sticky_actions
+            ),
+            frameskip=protocol.frame_skip,
+            maxpool=protocol.max_pool,
+            stack_num=protocol.frame_stack,
+            img_height=protocol.image_size,
+            img_width=protocol.image_size,
+            grayscale=protocol.grayscale,
+            noop_max=protocol.noop_max,
+            use_fire_reset=protocol.fire_reset,
+            full_action_space=protocol.full_action_space,
+            max_num_frames_per_episode=protocol.max_episode_frames,
+            # `episodic_life` would restart the whole game at every lost life, and built-in
+            # clipping would lose the raw score.
+            episodic_life=False,
+            life_loss_info=protocol.life_loss_terminal and training,
+            reward_clipping=False,
+        )
+        self._clip = protocol.clip_rewards and training
+        self._count = count
+        self._frames_per_step = protocol.frame_skip
+        self._colours = 1 if protocol.grayscale else 3
+        self._episode_frames = np.zeros(count, dtype=np.int64)
+        self._counter = EpisodeCounter(count)
+        channels = protocol.frame_stack * self._colours
+        self._spec = ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
+        actions = self._env.single_action_space
+        assert isinstance(actions, Discrete)
+        self._action = ActionSpec(int(actions.n), True)
+
+    @property
+    def count(self) -> int:
+        """See `Simulators`."""
+        return self._count
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """See `Simulators`."""
+        return self._spec
+
+    @property
+    def action(self) -> ActionSpec:
+        """See `Simulators`."""
+        return self._action
+
+    @property
+    def frames_per_step(self) -> int:
+        """See `Simulators`."""
+        return self._frames_per_step
+
+    def reset(self, seed: int) -> NDArray[Any]:
+        """See `Simulators`."""
+        seeds = np.random.SeedSequence(seed).generate_state(self._count) % 2**31
+        observations, info = self._env.reset(seed=seeds.astype(np.int64))
+        self._episode_frames = info["episode_frame_number"].astype(np.int64)
+        self._counter = EpisodeCounter(self._count)
+        return self._channels_first(observations)
+
+    def step(self, actions: NDArray[Any]) -> Transition:
+        """See `Simulators`."""
+        observations, rewards, terminated, truncated, info = self._env.step(actions)
+        frames = info["episode_frame_number"]
+        # A life loss reports `terminated` too, but only a new game resets its frame counter; a
+        # game cut very early may have been shorter than the random start of the next.
+        over = truncated | (frames < self._episode_frames)
+        self._episode_frames = frames.astype(np.int64)
+        truncated = truncated & ~terminated
+        return Transition(
+            observations=self._channels_first(observations),
+            rewards=(np.sign(rewards) if self._clip else rewards).astype(np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            final_observations=(
+                self._channels_first(info["final_obs"]) if truncated.any() else None
+            ),
+            episodes=self._counter.add(rewards, over),
+        )
+
+    def _channels_first(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._colours == 1:
+            return images
+        # [B, stack, H, W, 3] → [B, stack * 3, H, W]
+        batch, _, height, width, _ = images.shape
+        return images.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)
+
+    def get_state(self) -> dict[str, NDArray[Any]] | None:
+        """ALE's vector environment cannot save its state: None."""
+        return None
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """ALE's vector environment cannot restore a state."""
+        raise ValueError("Atari simulators have no saved state to continue from")
+
+    def close(self) -> None:
+        """See `Simulators`."""
+        del self._env

@@ -1,0 +1,225 @@
+"""Simulators of any Gymnasium environment, stepped one after the other in the learner's process."""
+
+import difflib
+import logging
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.errors import UserError
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+MAX_FAILURES_IN_A_ROW = 10
+"""A simulator that raises this often without a good step in between ends its learner."""
+
+_MIN_IMAGE_SIDE = 36
+"""Smaller uint8 arrays (grid worlds) are numbers, not pictures: the convolutions don't fit."""
+
+_log = logging.getLogger(__name__)
+
+
+def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
+    """One environment by its Gymnasium id (`module:Name-v0` imports the module first).
+
+    Raises:
+        UserError: when there is none of that name, or it cannot be built.
+    """
+    try:
+        return gymnasium.make(env_id)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
+    except ImportError as error:
+        raise UserError(f"env {env_id!r} cannot be imported: {error}") from error
+    except (gymnasium.error.Error, ValueError) as error:
+        close = difflib.get_close_matches(env_id, gymnasium.registry.keys(), n=1, cutoff=0.6)
+        guess = f"did you mean {close[0]}?" if close else "give a Gymnasium id such as CartPole-v1"
+        raise UserError(f"env {env_id!r} is unknown: {guess}") from error
+
+
+def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:
+    """Specs of an environment's spaces.
+
+    Raises:
+        UserError: for a space that no network here can take.
+    """
+    observation, action = env.observation_space, env.action_space
+    if not isinstance(observation, spaces.Box):
+        raise UserError(
+            f"env {env_id!r} has {type(observation).__name__} observations: "
+            f"only vectors and images (Box) can be learned from"
+        )
+    if isinstance(action, spaces.Discrete):
+        action_spec = ActionSpec(int(action.n), True)
+    elif isinstance(action, spaces.Box) and len(action.shape) == 1:
+        action_spec = ActionSpec(action.shape[0], False)
+    else:
+        raise UserError(
+            f"env {env_id!r} has {type(action).__name__} actions: "
+            f"only discrete and continuous (one-dimensional Box) actions can be learned"
+        )
+    shape = observation.shape
+    is_image = observation.dtype == np.uint8 and len(shape) in (2, 3)
+    if is_image and min(shape[:2]) >= _MIN_IMAGE_SIDE:
+        channels = shape[2] if len(shape) == 3 else 1
+        return ObservationSpec((channels, *shape[:2]), True), action_spec
+    return ObservationSpec(shape, False), action_spec
+
+
+class GymnasiumSimulators:
+    """B copies of one environment; see `Simulators` for the methods.
+
+    A simulator that raises is built anew: its episode ends as truncated with the last
+    observation it gave, and is counted in `failures`.
+
+    An environment whose unwrapped class has `get_state() -> dict[str, NDArray]` and
+    `set_state(state)`, covering its random state and its time limit, is saved in checkpoints.
+
+    Args:
+        env_id: Gymnasium id.
+        count: B.
+
+    Attributes:
+        failures: simulators rebuilt after an exception.
+    """
+
+    def __init__(self, env_id: str, count: int) -> None:
+        self.failures = 0
+        self._env_id = env_id
+        self._envs = [make_environment(env_id) for _ in range(count)]
+        self._spec, self._action = specs_of(self._envs[0], env_id)
+        self._action_space = self._envs[0].action_space
+        dtype = np.uint8 if self._spec.is_image else np.float32
+        self._observations = np.zeros((count, *self._spec.shape), dtype=dtype)
+        self._counter = EpisodeCounter(count)
+        self._failures_in_a_row = [0] * count
+        self._seeds = np.random.SeedSequence(0)
+
+    @property
+    def count(self) -> int:
+        """See `Simulators`."""
+        return len(self._envs)
+
+    @property
+    def observation(self) -> ObservationSpec:
+        """See `Simulators`."""
+        return self._spec
+
+    @property
+    def action(self) -> ActionSpec:
+        """See `Simulators`."""
+        return self._action
+
+    @property
+    def frames_per_step(self) -> int:
+        """See `Simulators`."""
+        return 1
+
+    def reset(self, seed: int) -> NDArray[Any]:
+        """See `Simulators`."""
+        self._seeds = np.random.SeedSequence(seed)
+        self._counter = EpisodeCounter(self.count)
+        for i, env in enumerate(self._envs):
+            self._observations[i] = self._array(env.reset(seed=self._new_seed())[0])
+        return self._observations.copy()
+
+    def step(self, actions: NDArray[Any]) -> Transition:
+        """See `Simulators`."""
+        rewards = np.zeros(self.count, dtype=np.float32)
+        terminated = np.zeros(self.count, dtype=np.bool_)
+        truncated = np.zeros(self.count, dtype=np.bool_)
+        final_observations: NDArray[Any] | None = None
+        for i in range(self.count):
+            previous = self._observations[i].copy()
+            observation, rewards[i], terminated[i], truncated[i] = self._step_one(i, actions[i])
+            self._observations[i] = previous if observation is None else self._array(observation)
+            if terminated[i] or truncated[i]:
+                truncated[i] &= not terminated[i]
+                if truncated[i]:
+                    if final_observations is None:
+                        final_observations = np.zeros_like(self._observations)
+                    final_observations[i] = self._observations[i]
+                self._observations[i] = self._array(self._begin_episode(i))
+        over = terminated | truncated
+        return Transition(
+            observations=self._observations.copy(),
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            final_observations=final_observations,
+            episodes=self._counter.add(rewards, over),
+        )
+
+    def _step_one(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
+        try:
+            observation, reward, terminated, truncated, _ = self._envs[i].step(self._legal(action))
+        except Exception:
+            self._rebuild(i)
+            return None, 0.0, False, True
+        self._failures_in_a_row[i] = 0
+        return observation, float(reward), terminated, truncated
+
+    def _begin_episode(self, i: int) -> Any:
+        while True:
+            try:
+                # A simulator that was just rebuilt has no random state yet.
+                fresh = self._failures_in_a_row[i] > 0
+                return self._envs[i].reset(seed=self._new_seed() if fresh else None)[0]
+            except Exception:
+                self._rebuild(i)
+
+    def _rebuild(self, i: int) -> None:
+        self.failures += 1
+        self._failures_in_a_row[i] += 1
+        if self._failures_in_a_row[i] >= MAX_FAILURES_IN_A_ROW:
+            raise  # noqa: PLE0704 - always called while the simulator's own exception is handled
+        _log.exception("simulator %d of %s raised and is rebuilt", i, self._env_id)
+        self._envs[i] = make_environment(self._env_id)
+
+    def _new_seed(self) -> int:
+        return int(self._seeds.spawn(1)[0].generate_state(1)[0] % 2**31)
+
+    def _legal(self, action: Any) -> Any:
+        if isinstance(self._action_space, spaces.Discrete):
+            return int(action) + int(self._action_space.start)
+        assert isinstance(self._action_space, spaces.Box)
+        return np.clip(action, self._action_space.low, self._action_space.high)
+
+    def _array(self, observation: Any) -> NDArray[Any]:
+        array = np.asarray(observation)
+        if not self._spec.is_image:
+            return array
+        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+    def get_state(self) -> dict[str, NDArray[Any]] | None:
+        """See `Simulators`."""
+        if not all(hasattr(env.unwrapped, "get_state") for env in self._envs):
+            return None
+        state = {
+            "observations": self._observations.copy(),
+            "scores": self._counter.scores.copy(),
+            "agent_steps": self._counter.agent_steps.copy(),
+        }
+        for i, env in enumerate(self._envs):
+            for key, value in env.unwrapped.get_state().items():  # type: ignore[attr-defined]
+                state[f"{i}.{key}"] = np.asarray(value)
+        return state
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """See `Simulators`."""
+        self._observations = state["observations"].copy()
+        self._counter.scores = state["scores"].copy()
+        self._counter.agent_steps = state["agent_steps"].copy()
+        for i, env in enumerate(self._envs):
+            env.reset()
+            prefix = f"{i}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            env.unwrapped.set_state(own)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """See `Simulators`."""
+        for env in self._envs:
+            env.close()

@@ -1,0 +1,1 @@
+"""Networks: single-device code that knows nothing of processes, gossip or configs."""

@@ -1,0 +1,70 @@
+"""The actor-critic network: one torso, a policy head and a value head."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gala_rl.models.policies import CategoricalPolicy, GaussianPolicy, Policy
+from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+
+class Evaluation(NamedTuple):
+    """What the loss needs of the observations and actions of a rollout; each [N]."""
+
+    log_probs: Tensor
+    entropies: Tensor
+    values: Tensor
+
+
+class ActorCritic(nn.Module):
+    """Policy π(a|x) and value V(x) of observations [N, ...].
+
+    Images share one torso between the two, as in the papers; vectors get a torso each, since
+    small shared torsos let the value error disturb the policy.
+
+    Args:
+        observation: shape and kind of one observation.
+        action: kind and number of actions.
+    """
+
+    def __init__(self, observation: ObservationSpec, action: ActionSpec) -> None:
+        super().__init__()
+        self.torso: nn.Module
+        self.value_torso: nn.Module | None
+        if observation.is_image:
+            self.torso = ConvTorso(observation.shape)
+            self.value_torso = None
+        else:
+            self.torso = MLPTorso(observation.size)
+            self.value_torso = MLPTorso(observation.size)
+        features: int = self.torso.features
+        self._policy: Policy
+        if action.is_discrete:
+            self._policy = CategoricalPolicy(features, action.size)
+        else:
+            self._policy = GaussianPolicy(features, action.size)
+        self._value = orthogonal(nn.Linear(features, 1), 1.0)
+
+    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        """Random actions [N] or [N, A] for observations [N, ...]."""
+        return self._policy.sample(self.torso(observations), generator)
+
+    def greedy(self, observations: Tensor) -> Tensor:
+        """Most probable actions [N] or [N, A] for observations [N, ...]."""
+        return self._policy.greedy(self.torso(observations))
+
+    def values(self, observations: Tensor) -> Tensor:
+        """V(x) [N] of observations [N, ...]."""
+        torso = self.torso if self.value_torso is None else self.value_torso
+        values: Tensor = self._value(torso(observations)).squeeze(-1)
+        return values
+
+    def evaluate(self, observations: Tensor, actions: Tensor) -> Evaluation:
+        """Log π(a|x), entropy and V(x), each [N], in one pass over the torso."""
+        features = self.torso(observations)
+        log_probs, entropies = self._policy.log_prob_and_entropy(features, actions)
+        if self.value_torso is not None:
+            features = self.value_torso(observations)
+        return Evaluation(log_probs, entropies, self._value(features).squeeze(-1))

@@ -1,0 +1,91 @@
+"""Policy heads: from features to a distribution over actions."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gala_rl.models.torsos import orthogonal
+
+
+class Policy(Protocol):
+    """A distribution over actions given features [N, F]."""
+
+    def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """[N, F] → random actions [N] or [N, A]."""
+
+    def greedy(self, features: Tensor) -> Tensor:
+        """[N, F] → the most probable actions [N] or [N, A]."""
+
+    def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, F], [N] or [N, A] → log π(a|x) [N] and entropy [N]."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[N, F] → the parameters of the distribution."""
+
+
+class CategoricalPolicy(nn.Module):
+    """Discrete actions 0 … actions - 1."""
+
+    def __init__(self, features: int, actions: int) -> None:
+        super().__init__()
+        self.logits = orthogonal(nn.Linear(features, actions), 0.01)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Unnormalised log-probabilities [N, actions]."""
+        logits: Tensor = self.logits(features)
+        return logits
+
+    def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Policy.sample`."""
+        probabilities = torch.softmax(self(features), dim=-1)
+        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+    def greedy(self, features: Tensor) -> Tensor:
+        """See `Policy.greedy`."""
+        actions: Tensor = self(features).argmax(dim=-1)
+        return actions
+
+    def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Policy.log_prob_and_entropy`."""
+        log_probs = torch.log_softmax(self(features), dim=-1)
+        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+        return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+
+
+class GaussianPolicy(nn.Module):
+    """Continuous actions: independent normals, mean from the features, deviation learned apart.
+
+    Actions are unbounded here; simulators clip them to their action space.
+    """
+
+    def __init__(self, features: int, actions: int) -> None:
+        super().__init__()
+        self.mean = orthogonal(nn.Linear(features, actions), 0.01)
+        self.log_std = nn.Parameter(torch.zeros(actions))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Means [N, A]."""
+        mean: Tensor = self.mean(features)
+        return mean
+
+    def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Policy.sample`."""
+        mean = self(features)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        actions: Tensor = mean + noise * self.log_std.exp()
+        return actions
+
+    def greedy(self, features: Tensor) -> Tensor:
+        """See `Policy.greedy`."""
+        mean: Tensor = self(features)
+        return mean
+
+    def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Policy.log_prob_and_entropy`."""
+        scaled = (actions - self(features)) * torch.exp(-self.log_std)
+        constant = 0.5 * math.log(2 * math.pi) + self.log_std
+        log_prob = -(0.5 * scaled.square() + constant).sum(dim=-1)
+        entropy = (0.5 + constant).sum().expand(log_prob.shape)
+        return log_prob, entropy

@@ -1,0 +1,264 @@
+"""Environments whose every number is known, by Gymnasium id `tests.environments:NAME-v0`."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Counting(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """Tells where it is: observation (episode, step, last action), reward = step just made.
+
+    Episodes are `length` steps long and end terminated, or truncated if so made. Any slip at a
+    seam of rollouts or episodes is a wrong integer.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1e6, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, length: int = 7, truncates: bool = False) -> None:
+        self.length = length
+        self.truncates = truncates
+        self.episode = -1
+        self.step_number = 0
+        self.last_action = -1
+
+    def _observation(self) -> NDArray[np.float32]:
+        return np.array([self.episode, self.step_number, self.last_action], dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode += 1
+        self.step_number = 0
+        self.last_action = -1
+        return self._observation(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        self.last_action = int(action)
+        over = self.step_number >= self.length
+        ends = (over and not self.truncates, over and self.truncates)
+        return self._observation(), float(self.step_number), *ends, {}
+
+
+class Drifting(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """A random walk that the action pushes; its whole state, randomness too, can be saved."""
+
+    observation_space = gymnasium.spaces.Box(-10.0, 10.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def __init__(self, length: int = 23) -> None:
+        self.length = length
+        self.position = np.zeros(2, dtype=np.float32)
+        self.step_number = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position = self.np_random.normal(size=2).astype(np.float32)
+        self.step_number = 0
+        return self.position.copy(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        push = np.array([action - 1, 0.0])
+        noise = self.np_random.normal(size=2)
+        self.position = np.clip(self.position + 0.2 * push + 0.1 * noise, -5, 5).astype(np.float32)
+        reward = -float(np.abs(self.position[0]))
+        terminated = bool(np.abs(self.position[0]) > 3)
+        return (
+            self.position.copy(),
+            reward,
+            terminated,
+            not terminated and self.step_number >= self.length,
+            {},
+        )
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        generator: Any = self.np_random.bit_generator.state
+        words = [
+            (generator["state"][name] >> shift) & (2**64 - 1)
+            for name in ("state", "inc")
+            for shift in (0, 64)
+        ]
+        return {
+            "position": self.position.copy(),
+            "step_number": np.array(self.step_number),
+            "generator": np.array(words, dtype=np.uint64).view(np.int64),
+            "spare": np.array([generator["has_uint32"], generator["uinteger"]], dtype=np.int64),
+        }
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self.position = state["position"].copy()
+        self.step_number = int(state["step_number"])
+        low, high, inc_low, inc_high = (int(w) for w in state["generator"].view(np.uint64))
+        self.np_random.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": low | high << 64, "inc": inc_low | inc_high << 64},
+            "has_uint32": int(state["spare"][0]),
+            "uinteger": int(state["spare"][1]),
+        }
+
+
+class Failing(Counting):
+    """Raises at every 11th step of the process's life, or at each if `always`."""
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.always = always
+        self.life = 0
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.life += 1
+        if self.always or self.life % 11 == 0:
+            raise RuntimeError("the simulator broke")
+        return super().step(action)
+
+
+class Poisoned(Counting):
+    """Rewards turn to NaN after some steps: whoever learns from it is lost."""
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.episode >= 2:
+            reward = float("nan")
+        return observation, reward, terminated, truncated, info
+
+
+class PoisonedOnDemand(Drifting):
+    """One reward is NaN, once: for whoever comes first after the file $POISON was made."""
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        poison = Path(os.environ["POISON"])
+        if poison.exists():
+            try:
+                poison.unlink()
+            except FileNotFoundError:
+                return observation, reward, terminated, truncated, info
+            reward = float("nan")
+        return observation, reward, terminated, truncated, info
+
+
+class Bandit(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """Episodes of one step; the observation is -1 or 1, the same chance each.
+
+    `pays` says what the reward is: always 1, the observation, 1 for action 1, or 1 for the action
+    that matches the observation.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, pays: Literal["always", "observation", "action", "match"]) -> None:
+        self.pays = pays
+        self.side = 1.0
+
+    def _draw(self) -> NDArray[np.float32]:
+        self.side = float(self.np_random.choice([-1.0, 1.0]))
+        return np.array([self.side], dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._draw(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        reward = {
+            "always": 1.0,
+            "observation": self.side,
+            "action": float(action == 1),
+            "match": float((action == 1) == (self.side > 0)),
+        }[self.pays]
+        return self._draw(), reward, True, False, {}
+
+
+class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """Tells how many steps are behind; pays 1 at its last step, or at each step and is cut there.
+
+    The true values are known: γ^(steps left - 1) where the episode ends; 1 / (1 - γ) everywhere
+    where it is only cut.
+    """
+
+    observation_space = gymnasium.spaces.Box(0.0, 10.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, length: int, truncates: bool) -> None:
+        self.length = length
+        self.truncates = truncates
+        self.step_number = 0
+
+    def _observation(self) -> NDArray[np.float32]:
+        return np.array([self.step_number], dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._observation(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        over = self.step_number >= self.length
+        reward = float(over or self.truncates)
+        ends = (over and not self.truncates, over and self.truncates)
+        return self._observation(), reward, *ends, {}
+
+
+_PREFIX = "tests.environments:"
+
+gymnasium.register("Counting-v0", f"{_PREFIX}Counting", disable_env_checker=True)
+gymnasium.register(
+    "CountingTruncated-v0",
+    f"{_PREFIX}Counting",
+    disable_env_checker=True,
+    kwargs={"length": 7, "truncates": True},
+)
+gymnasium.register("Drifting-v0", f"{_PREFIX}Drifting", disable_env_checker=True)
+gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
+gymnasium.register(
+    "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}
+)
+gymnasium.register("Poisoned-v0", f"{_PREFIX}Poisoned", disable_env_checker=True)
+gymnasium.register("PoisonedOnDemand-v0", f"{_PREFIX}PoisonedOnDemand", disable_env_checker=True)
+for _pays in ("always", "observation", "action", "match"):
+    gymnasium.register(
+        f"Bandit-{_pays}-v0",
+        f"{_PREFIX}Bandit",
+        disable_env_checker=True,
+        kwargs={"pays": _pays},
+    )
+gymnasium.register(
+    "CorridorEnds-v0",
+    f"{_PREFIX}Corridor",
+    disable_env_checker=True,
+    kwargs={"length": 3, "truncates": False},
+)
+gymnasium.register(
+    "CorridorIsCut-v0",
+    f"{_PREFIX}Corridor",
+    disable_env_checker=True,
+    kwargs={"length": 3, "truncates": True},
+)

@@ -1,0 +1,406 @@
+"""Atari simulators agree with the bare emulator; lives, clipping and cuts mean what they say."""
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from ale_py import ALEInterface, LoggerMode, roms
+from numpy.typing import NDArray
+
+from gala_rl.config import AtariProtocol
+from gala_rl.envs import Transition
+from gala_rl.envs.atari import AtariSimulators, parse_id
+from gala_rl.errors import UserError
+
+BREAKOUT = "BreakoutNoFrameskip-v4"
+FREEWAY = "FreewayNoFrameskip-v4"  # cars drive from the first frame on
+DETERMINISTIC = AtariProtocol(noop_max=0, fire_reset=False)
+TALL, WIDE, SIDE = 210, 160, 84
+
+
+class Frame(NamedTuple):
+    """What the bare emulator says after one action was held for a few frames."""
+
+    reward: float
+    lives: int
+    game_over: bool
+    image: NDArray[np.float64]
+
+
+def simulators(
+    env_id: str = BREAKOUT,
+    count: int = 1,
+    protocol: AtariProtocol = DETERMINISTIC,
+    training: bool = True,
+) -> AtariSimulators:
+    return AtariSimulators(env_id, count, 1, protocol, training)
+
+
+def random_actions(steps: int, count: int = 1, actions: int = 4) -> NDArray[np.int64]:
+    return np.random.default_rng(5).integers(actions, size=(steps, count))
+
+
+def play(env: AtariSimulators, actions: NDArray[np.int64], seed: int = 0) -> list[Transition]:
+    env.reset(seed)
+    return [env.step(row) for row in actions]
+
+
+def shrunk_rows(image: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """[N, M] → [size, M], each row the mean of the source rows that lie under it."""
+    count = len(image)
+    below = np.concatenate([np.zeros((1, image.shape[1])), np.cumsum(image, axis=0, dtype=float)])
+    edges = np.linspace(0, count, size + 1)
+    whole = np.minimum(edges.astype(int), count - 1)
+    up_to_edges = below[whole] + (edges - whole)[:, None] * image[whole]
+    means: NDArray[np.float64] = np.diff(up_to_edges, axis=0) * size / count
+    return means
+
+
+def shrunk(screen: NDArray[Any]) -> NDArray[np.float64]:
+    return shrunk_rows(shrunk_rows(screen, SIDE).T, SIDE).T
+
+
+def grey(ale: ALEInterface) -> NDArray[np.uint8]:
+    return np.array(ale.getScreenGrayscale(), dtype=np.uint8).reshape(TALL, WIDE)
+
+
+def emulator(rom: str) -> ALEInterface:
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    ale = ALEInterface()
+    ale.setInt("random_seed", 0)
+    ale.setFloat("repeat_action_probability", 0.0)
+    path = roms.get_rom_path(rom)
+    assert path is not None
+    ale.loadROM(path)
+    ale.reset_game()
+    return ale
+
+
+@functools.cache
+def reference(rom: str, steps: int) -> list[Frame]:
+    """The papers' preprocessing written down again, on one bare emulator, random actions."""
+    ale = emulator(rom)
+    legal = ale.getMinimalActionSet()
+    frames = []
+    for action in random_actions(steps, actions=len(legal))[:, 0]:
+        reward, screens = 0.0, [np.zeros((TALL, WIDE), dtype=np.uint8)] * 2
+        for _ in range(4):
+            reward += ale.act(legal[action])
+            screens.append(grey(ale))
+            if ale.game_over():
+                break
+        pooled = np.maximum(screens[-1], screens[-2])
+        frames.append(Frame(reward, ale.lives(), ale.game_over(), shrunk(pooled)))
+        if ale.game_over():
+            ale.reset_game()
+    return frames
+
+
+@pytest.fixture(scope="module")
+def breakout() -> tuple[list[Transition], list[Frame]]:
+    """The same 300 actions in the simulators and in the bare emulator, over a game's end."""
+    return play(simulators(), random_actions(300)), reference("breakout", 300)
+
+
+def test_rewards_are_those_of_the_bare_emulator(
+    breakout: tuple[list[Transition], list[Frame]],
+) -> None:
+    transitions, frames = breakout
+    assert [float(t.rewards[0]) for t in transitions] == [np.sign(f.reward) for f in frames]
+    assert sum(f.reward for f in frames) > 0
+
+
+def test_every_lost_life_is_terminated_and_nothing_else_is(
+    breakout: tuple[list[Transition], list[Frame]],
+) -> None:
+    transitions, frames = breakout
+    lives = [5, *(5 if f.game_over else f.lives for f in frames)]
+    lost = [f.game_over or f.lives < before for f, before in zip(frames, lives, strict=False)]
+    assert [bool(t.terminated[0]) for t in transitions] == lost
+    assert sum(lost) >= 5
+
+
+def test_games_are_reported_only_at_their_end_with_the_sum_of_raw_rewards(
+    breakout: tuple[list[Transition], list[Frame]],
+) -> None:
+    transitions, frames = breakout
+    expected, score, length = [], 0.0, 0
+    for k, frame in enumerate(frames):
+        score, length = score + frame.reward, length + 1
+        if frame.game_over:
+            expected.append((k, score, length))
+            score, length = 0.0, 0
+    reported = [(k, e.score, e.agent_steps) for k, t in enumerate(transitions) for e in t.episodes]
+    assert reported == expected
+    assert expected
+
+
+def test_the_newest_image_is_the_pooled_grey_screen_shrunk_by_area(
+    breakout: tuple[list[Transition], list[Frame]],
+) -> None:
+    transitions, frames = breakout
+    for transition, frame in zip(transitions, frames, strict=True):
+        if not frame.game_over:
+            newest = transition.observations[0, -1].astype(np.float64)
+            assert np.abs(newest - frame.image).max() <= 1.0
+
+
+def test_an_observation_holds_the_last_images_oldest_first(
+    breakout: tuple[list[Transition], list[Frame]],
+) -> None:
+    observations = [t.observations[0] for t in breakout[0][:40]]
+    for before, after in itertools.pairwise(observations):
+        np.testing.assert_array_equal(after[:-1], before[1:])
+    assert any((a != b).any() for a, b in itertools.pairwise(observations))
+
+
+def test_observations_are_not_overwritten_by_the_next_step() -> None:
+    env = simulators()
+    env.reset(0)
+    first = env.step(np.array([1])).observations
+    kept = first.copy()
+    for action in (2, 3, 2, 3):
+        env.step(np.array([action]))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "meaning"),
+    [
+        ("PongNoFrameskip-v4", ("pong", 0.0)),
+        ("PongNoFrameskip-v0", ("pong", 0.25)),
+        ("ALE/Pong-v5", ("pong", 0.25)),
+        ("MsPacmanNoFrameskip-v4", ("ms_pacman", 0.0)),
+        ("ALE/SpaceInvaders-v5", ("space_invaders", 0.25)),
+    ],
+)
+def test_an_id_means_its_game_and_its_sticky_actions(
+    env_id: str, meaning: tuple[str, float]
+) -> None:
+    assert parse_id(env_id) == meaning
+
+
+@pytest.mark.parametrize(
+    "env_id", ["CartPole-v0", "CartPole-v1", "Pendulum-v1", "tests.environments:Counting-v0", ""]
+)
+def test_other_ids_are_not_taken_for_atari(env_id: str) -> None:
+    assert parse_id(env_id) is None
+
+
+@pytest.mark.parametrize("env_id", ["Pong-v4", "Pong-v0"])
+def test_ids_that_skip_a_random_number_of_frames_are_refused_with_the_remedy(env_id: str) -> None:
+    with pytest.raises(UserError, match=rf"'{env_id}'.*PongNoFrameskip-v4.*ALE/Pong-v5"):
+        parse_id(env_id)
+
+
+@pytest.mark.parametrize("env_id", ["PonggNoFrameskip-v4", "ALE/Pnog-v5"])
+def test_an_unknown_game_is_refused_with_a_guess(env_id: str) -> None:
+    with pytest.raises(UserError, match=rf"'{env_id}' is unknown: did you mean the game Pong"):
+        parse_id(env_id)
+
+
+def test_an_id_of_another_kind_of_environment_builds_no_atari_simulators() -> None:
+    with pytest.raises(UserError, match="CartPole-v1"):
+        simulators("CartPole-v1")
+
+
+def seeds_matter(env_id: str, sticky: float | None) -> bool:
+    """Whether two seeds differ though the games start alike: only sticky actions are left."""
+    env = simulators(env_id, protocol=AtariProtocol(noop_max=0, sticky_actions=sticky))
+    actions = random_actions(60)
+    runs = [np.stack([t.observations for t in play(env, actions, seed)]) for seed in (1, 2)]
+    env.close()
+    return bool((runs[0] != runs[1]).any())
+
+
+@pytest.mark.parametrize(
+    ("env_id", "sticky", "expected"),
+    [
+        ("BreakoutNoFrameskip-v4", None, False),
+        ("ALE/Breakout-v5", None, True),
+        ("BreakoutNoFrameskip-v4", 0.25, True),
+        ("ALE/Breakout-v5", 0.0, False),
+    ],
+)
+def test_sticky_actions_follow_the_id_unless_they_are_set(
+    env_id: str, sticky: float | None, expected: bool
+) -> None:
+    assert seeds_matter(env_id, sticky) is expected
+
+
+def test_the_game_goes_on_after_a_lost_life() -> None:
+    env = simulators(protocol=AtariProtocol(noop_max=0))
+    transitions = play(env, random_actions(120))
+    first_loss = next(k for k, t in enumerate(transitions) if t.terminated[0])
+    around = [t.observations[0, -1].astype(int) for t in transitions[first_loss - 1 :][:2]]
+    # A new game would show a full wall: more than a paddle and a ball would have moved.
+    assert (np.abs(around[1] - around[0]) > 20).sum() < 100
+    assert not transitions[first_loss].episodes
+
+
+@pytest.mark.parametrize("setting", ["protocol", "training"])
+def test_without_life_loss_terminals_only_the_end_of_the_game_is_terminated(setting: str) -> None:
+    protocol = AtariProtocol(noop_max=0, fire_reset=False, life_loss_terminal=setting != "protocol")
+    env = simulators(protocol=protocol, training=setting != "training")
+    transitions = play(env, random_actions(300))
+    ends = [k for k, f in enumerate(reference("breakout", 300)) if f.game_over]
+    assert [k for k, t in enumerate(transitions) if t.terminated[0]] == ends
+    assert ends
+
+
+@pytest.mark.parametrize(
+    ("clip_rewards", "training", "clipped"),
+    [(True, True, True), (False, True, False), (True, False, False)],
+)
+def test_clipping_changes_the_training_rewards_but_never_the_score(
+    clip_rewards: bool, training: bool, clipped: bool
+) -> None:
+    protocol = AtariProtocol(
+        noop_max=0, fire_reset=False, clip_rewards=clip_rewards, max_episode_frames=1200
+    )
+    env = simulators("SpaceInvadersNoFrameskip-v4", 1, protocol, training)
+    transitions = play(env, random_actions(300, actions=6))
+    raw = [f.reward for f in reference("space_invaders", 300)]
+    expected = np.sign(raw) if clipped else raw
+    np.testing.assert_array_equal([float(t.rewards[0]) for t in transitions], expected)
+    assert max(raw) > 1
+    assert [e.score for t in transitions for e in t.episodes] == [sum(raw)]
+
+
+def test_a_long_game_is_truncated_with_its_final_observation() -> None:
+    protocol = AtariProtocol(noop_max=0, fire_reset=False, max_episode_frames=40)
+    env = simulators(count=2, protocol=protocol)
+    long = simulators(count=2)
+    actions = random_actions(11, count=2)
+    cut, whole = play(env, actions), play(long, actions)
+    assert [t.truncated.tolist() for t in cut] == [[k == 9] * 2 for k in range(11)]
+    final = cut[9].final_observations
+    assert final is not None
+    np.testing.assert_array_equal(final[:, :-1], whole[9].observations[:, :-1])
+    # The emulator leaves out the very last screen of a game that it cuts.
+    assert (final[:, -1] != whole[9].observations[:, -1]).mean() < 0.01
+    assert (cut[9].observations != final).any()
+    assert [(e.simulator, e.agent_steps) for e in cut[9].episodes] == [(0, 10), (1, 10)]
+    assert all(t.final_observations is None for k, t in enumerate(cut) if k != 9)
+
+
+def test_every_cut_game_is_reported_even_when_games_are_shorter_than_their_random_start() -> None:
+    env = simulators(count=4, protocol=AtariProtocol(max_episode_frames=8))
+    transitions = play(env, random_actions(40, count=4))
+    cuts = [[i for i in range(4) if t.truncated[i]] for t in transitions]
+    assert [[e.simulator for e in t.episodes] for t in transitions] == cuts
+    assert sum(map(len, cuts)) > 40
+
+
+def test_terminated_and_truncated_are_never_both() -> None:
+    # Breakout's ball is lost at much the same time in each game: some cut must coincide.
+    actions = random_actions(150)
+    losses = [k + 1 for k, t in enumerate(play(simulators(), actions)) if t.terminated[0]]
+    protocol = AtariProtocol(noop_max=0, fire_reset=False, max_episode_frames=4 * losses[0])
+    last = play(simulators(protocol=protocol), actions[: losses[0]])[-1]
+    assert (bool(last.terminated[0]), bool(last.truncated[0])) == (True, False)
+    assert [e.agent_steps for e in last.episodes] == [losses[0]]
+
+
+def test_the_same_seed_gives_the_same_stream_and_another_seed_another() -> None:
+    env = simulators("ALE/Breakout-v5", 3, AtariProtocol())
+    actions = random_actions(40, count=3)
+
+    def stream(seed: int) -> NDArray[np.uint8]:
+        return np.stack([t.observations for t in play(env, actions, seed)])
+
+    first, again, other = stream(1), stream(1), stream(2)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (first[:, 0] != first[:, 1]).any()
+
+
+def test_the_number_of_simulators_and_threads_does_not_mix_them_up() -> None:
+    actions = random_actions(30, count=3)
+    one, many = (AtariSimulators(BREAKOUT, 3, threads, AtariProtocol(), True) for threads in (1, 3))
+    for left, right in zip(play(one, actions), play(many, actions), strict=True):
+        np.testing.assert_array_equal(left.observations, right.observations)
+        np.testing.assert_array_equal(left.rewards, right.rewards)
+
+
+def test_games_start_with_different_numbers_of_no_ops_up_to_the_maximum() -> None:
+    def starts(noop_max: int) -> set[bytes]:
+        env = simulators(FREEWAY, 4, AtariProtocol(noop_max=noop_max))
+        return {image.tobytes() for image in env.reset(0)[:, -1]}
+
+    assert len(starts(0)) == 1
+    assert len(starts(30)) > 2
+
+
+def test_no_op_starts_are_frames_that_the_emulator_shows_within_the_maximum() -> None:
+    env = simulators(FREEWAY, 5, AtariProtocol(noop_max=5))
+    ale = emulator("freeway")
+    shown = []
+    for _ in range(6):
+        shown.append(shrunk(grey(ale)))
+        ale.act(0)
+    for image in env.reset(3)[:, -1].astype(np.float64):
+        assert min(np.abs(image - screen).max() for screen in shown) <= 1.0
+
+
+def test_fire_is_pressed_at_the_start_of_a_game_that_needs_it() -> None:
+    def ball_moves(fire_reset: bool) -> bool:
+        env = simulators(protocol=AtariProtocol(noop_max=0, fire_reset=fire_reset))
+        images = [t.observations[0, -1] for t in play(env, np.zeros((20, 1), dtype=np.int64))]
+        return any((a != b).any() for a, b in itertools.pairwise(images))
+
+    assert ball_moves(True)
+    assert not ball_moves(False)
+
+
+def test_colour_images_have_three_channels_for_each_image_of_the_stack() -> None:
+    env = simulators(protocol=AtariProtocol(noop_max=0, fire_reset=False, grayscale=False))
+    first = env.reset(0)
+    assert env.observation.shape == (12, SIDE, SIDE)
+    assert first.shape == (1, 12, SIDE, SIDE)
+    ale = emulator("breakout")
+    screen = np.asarray(ale.getScreenRGB()).reshape(TALL, WIDE, 3)
+    for channel in range(3):
+        newest = first[0, -3 + channel].astype(np.float64)
+        assert np.abs(newest - shrunk(screen[..., channel])).max() <= 1.0
+
+
+@pytest.mark.parametrize(("stack", "size"), [(4, 84), (2, 64)])
+def test_specs_tell_what_the_simulators_give(stack: int, size: int) -> None:
+    env = simulators(count=2, protocol=AtariProtocol(frame_stack=stack, image_size=size))
+    observations = env.reset(0)
+    assert env.observation.is_image
+    assert observations.shape == (2, *env.observation.shape) == (2, stack, size, size)
+    assert observations.dtype == np.uint8
+    assert env.count == 2
+
+
+@pytest.mark.parametrize(("full", "size"), [(False, 4), (True, 18)])
+def test_actions_are_the_games_own_or_all(full: bool, size: int) -> None:
+    env = simulators(protocol=AtariProtocol(full_action_space=full))
+    assert env.action.size == size
+    assert env.action.is_discrete
+    env.reset(0)
+    assert env.step(np.array([size - 1])).rewards.shape == (1,)
+
+
+def test_frames_per_step_is_the_frame_skip_and_an_action_is_held_that_long() -> None:
+    env = simulators(protocol=AtariProtocol(noop_max=0, fire_reset=False, frame_skip=2))
+    assert env.frames_per_step == 2
+    actions = random_actions(60)
+    slow = play(env, actions.repeat(2, axis=0))
+    fast = play(simulators(), actions)
+    for k in range(40):
+        np.testing.assert_array_equal(
+            fast[k].observations[0, -1], slow[2 * k + 1].observations[0, -1]
+        )
+
+
+def test_there_is_no_state_to_save_and_restoring_one_is_refused() -> None:
+    env = simulators()
+    env.reset(0)
+    assert env.get_state() is None
+    with pytest.raises(ValueError, match="no saved state"):
+        env.set_state({})
