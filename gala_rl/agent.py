@@ -1,0 +1,103 @@
+"""One agent of GALA: actor, learner and gossip joined as in Algorithm 1 of the paper."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from gala_rl.actor import Actor
+from gala_rl.config import TrainConfig
+from gala_rl.envs import make_simulators
+from gala_rl.gossip import Gossip
+from gala_rl.gossip.topology import make as make_topology
+from gala_rl.gossip.transports import Transport
+from gala_rl.learner import Learner, UpdateMetrics
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each part of `Agent.step`, in all."""
+
+    rollout_s: float = 0.0
+    update_s: float = 0.0
+    gossip_s: float = 0.0
+
+
+class Agent:
+    """An actor-learner that gossips.
+
+    "Gossip-based Actor-Learner Architectures for Deep Reinforcement Learning", Assran et al.
+    2019, Algorithm 1.
+
+    Attributes:
+        updates: optimiser steps made.
+        agent_steps: steps made in its own simulators.
+        timings: where the time went.
+    """
+
+    def __init__(self, actor: Actor, learner: Learner, gossip: Gossip) -> None:
+        self.actor = actor
+        self.learner = learner
+        self.gossip = gossip
+        self.updates = 0
+        self.agent_steps = 0
+        self.timings = Timings()
+
+    def step(self, learning_rate: float) -> UpdateMetrics:
+        """One iteration: act, learn, send, and mix if the neighbours' messages are there.
+
+        Raises:
+            FloatingPointError: when the gradient is not finite; the parameters are lost then.
+        """
+        start = time.perf_counter()
+        trajectory = self.actor.collect()
+        acted = time.perf_counter()
+        metrics = self.learner.update(trajectory, learning_rate)
+        self.updates += 1
+        self.agent_steps += trajectory.agent_steps
+        if not torch.isfinite(metrics.grad_norm):
+            raise FloatingPointError(
+                f"the gradient of update {self.updates} is not finite: {metrics}"
+            )
+        learned = time.perf_counter()
+        self.gossip.exchange(self.updates)
+        self.timings.rollout_s += acted - start
+        self.timings.update_s += learned - acted
+        self.timings.gossip_s += time.perf_counter() - learned
+        return metrics
+
+
+def build_model(
+    config: TrainConfig, observation: ObservationSpec, action: ActionSpec
+) -> ActorCritic:
+    """The network of a run with its initial parameters, which depend on `config.seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return ActorCritic(observation, action)
+
+
+def build_agent(
+    config: TrainConfig, rank: int, transport: Transport, device: torch.device, seed: int
+) -> Agent:
+    """Learner `rank` of a run.
+
+    All learners start from the same parameters, which depend on `config.seed` alone; simulators
+    and actions follow `seed`.
+    """
+    threads = config.simulator_threads or config.threads_per_learner()
+    simulators = make_simulators(config.env, config.simulators, threads, config.atari)
+    model = build_model(config, simulators.observation, simulators.action).to(device)
+    learner = Learner(model, config.a2c)
+    actor = Actor(simulators, model, config.a2c.rollout_steps, seed)
+    gossip = Gossip(
+        learner.flat.values,
+        transport,
+        rank,
+        make_topology(config.gossip.topology, config.resolved_learners),
+        when=config.gossip.when,
+        max_staleness=config.gossip.max_staleness,
+        deadline_s=config.gossip.deadline,
+    )
+    return Agent(actor, learner, gossip)

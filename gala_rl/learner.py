@@ -1,0 +1,74 @@
+"""The learner: one gradient step on one trajectory."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gala_rl.config import A2CSettings
+from gala_rl.flat import FlatParameters
+from gala_rl.losses.actor_critic import actor_critic_loss
+from gala_rl.losses.returns import n_step_returns
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.optimizers import RMSprop, clip_grad_norm_
+from gala_rl.trajectory import Trajectory
+
+
+class UpdateMetrics(NamedTuple):
+    """What an update saw; scalar tensors, not yet read back to the host."""
+
+    policy_loss: Tensor
+    value_loss: Tensor
+    entropy: Tensor
+    grad_norm: Tensor
+
+
+class Learner:
+    """Advantage actor-critic on whole rollouts.
+
+    Args:
+        model: the network; its parameters are moved into `flat`.
+        settings: of the algorithm.
+
+    Attributes:
+        flat: all parameters in one vector.
+        optimizer: with its state in one vector.
+    """
+
+    def __init__(self, model: ActorCritic, settings: A2CSettings) -> None:
+        self.flat = FlatParameters(model)
+        self.optimizer = RMSprop(self.flat.values, settings)
+        self._model = model
+        self._settings = settings
+
+    def update(self, trajectory: Trajectory, learning_rate: float) -> UpdateMetrics:
+        """One optimiser step on a rollout."""
+        settings = self._settings
+        steps, simulators = trajectory.rewards.shape
+        observations = trajectory.observations[:-1].flatten(0, 1)
+        evaluation = self._model.evaluate(observations, trajectory.actions.flatten(0, 1))
+        with torch.no_grad():
+            bootstrap = self._model.values(trajectory.observations[-1])
+        returns = n_step_returns(
+            trajectory.rewards,
+            trajectory.terminated,
+            trajectory.truncated,
+            trajectory.truncation_values,
+            bootstrap,
+            settings.discount,
+        )
+        loss = actor_critic_loss(
+            log_probs=evaluation.log_probs.view(steps, simulators),
+            entropies=evaluation.entropies.view(steps, simulators),
+            values=evaluation.values.view(steps, simulators),
+            returns=returns,
+            value_cost=settings.value_cost,
+            entropy_cost=settings.entropy_cost,
+        )
+        self.flat.zero_grads()
+        torch.autograd.backward(loss.total)
+        grad_norm = clip_grad_norm_(self.flat.grads, settings.max_grad_norm)
+        self.optimizer.step(self.flat.grads, learning_rate)
+        return UpdateMetrics(
+            loss.policy.detach(), loss.value.detach(), loss.entropy.detach(), grad_norm
+        )

@@ -1,0 +1,20 @@
+"""GALA-A2C: several A2C learners that average their parameters with their neighbours."""
+
+from gala_rl.methods.method import Method
+
+MAX_DEFAULT_LEARNERS = 8
+"""More would be faster on a large machine, but 16 simulators each make very large batches."""
+
+
+def default_learners(cores: int) -> int:
+    """A learner a core: with one thread each, no core ever waits for another."""
+    return min(max(2, cores), MAX_DEFAULT_LEARNERS)
+
+
+METHOD = Method(
+    name="gala-a2c",
+    title="gossiping advantage actor-critic learners",
+    paper="Assran et al. 2019, arXiv 1906.04585",
+    gossips=True,
+    default_learners=default_learners,
+)

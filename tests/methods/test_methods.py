@@ -1,0 +1,61 @@
+"""Methods fill in what a config leaves open and refuse what they cannot do."""
+
+import dataclasses
+
+import pytest
+
+from gala_rl import methods
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+
+
+@pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
+def test_gala_has_a_learner_for_each_core_within_reason(
+    monkeypatch: pytest.MonkeyPatch, cores: int, learners: int
+) -> None:
+    monkeypatch.setattr(methods, "usable_cores", lambda: cores)
+    assert methods.resolve(TrainConfig(method="gala-a2c")).learners == learners
+
+
+def test_a2c_has_one_learner_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "usable_cores", lambda: 96)
+    assert methods.resolve(TrainConfig(method="a2c")).learners == 1
+
+
+@pytest.mark.parametrize("learners", [1, 3, 16])
+def test_a_given_number_of_learners_stays(learners: int) -> None:
+    assert methods.resolve(TrainConfig(method="gala-a2c", learners=learners)).learners == learners
+
+
+def test_nothing_else_is_changed_and_the_given_config_stays_as_it_was() -> None:
+    config = TrainConfig(method="a2c", seed=9, env="CartPole-v1")
+    resolved = methods.resolve(config)
+    assert dataclasses.replace(resolved, learners=None) == config
+    assert config.learners is None
+
+
+def test_a2c_with_several_learners_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"learners 4 is too many: a2c.*gala-a2c trains several"):
+        methods.resolve(TrainConfig(method="a2c", learners=4))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gala-a2", "did you mean gala-a2c?"),
+        ("A2C", "choose one of gala-a2c, a2c"),
+        ("", "choose one of gala-a2c, a2c"),
+    ],
+)
+def test_an_unknown_method_is_refused_with_a_hint(name: str, hint: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        methods.resolve(TrainConfig(method=name))
+    assert f"method {name!r} is unknown" in str(refusal.value)
+    assert hint in str(refusal.value)
+
+
+def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:
+    for method in methods.METHODS:
+        assert methods.find(method.name) is method
+        assert "arXiv" in method.paper
+        assert method.title

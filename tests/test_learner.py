@@ -1,0 +1,243 @@
+"""An update equals its literal reimplementation, and problems with known answers are learned."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, Normal
+
+from gala_rl.actor import Actor
+from gala_rl.config import A2CSettings, AtariProtocol
+from gala_rl.envs import make_simulators
+from gala_rl.learner import Learner
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.policies import GaussianPolicy
+from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.trajectory import Trajectory
+from tests.losses.oracles import literal_returns
+
+STEPS, SIMULATORS = 4, 3
+IMAGE = ObservationSpec((2, 36, 36), True)
+VECTOR = ObservationSpec((3,), False)
+DISCRETE = ActionSpec(4, True)
+CONTINUOUS = ActionSpec(2, False)
+# Every term counts and nothing is at its default.
+SETTINGS = A2CSettings(
+    discount=0.8,
+    value_cost=0.7,
+    entropy_cost=0.05,
+    max_grad_norm=2.0,
+    rmsprop_decay=0.9,
+    rmsprop_epsilon=1e-3,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of tiny operations: a second thread would only wait for a core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_model(observation: ObservationSpec, action: ActionSpec) -> ActorCritic:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return ActorCritic(observation, action)
+
+
+def random_trajectory(observation: ObservationSpec, action: ActionSpec, seed: int) -> Trajectory:
+    """Every flag set somewhere, both at once too."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    observations = uniform(STEPS + 1, SIMULATORS, *observation.shape)
+    if action.is_discrete:
+        actions = torch.randint(0, action.size, (STEPS, SIMULATORS), generator=generator)
+    else:
+        actions = 2 * uniform(STEPS, SIMULATORS, action.size) - 1
+    terminated, truncated = torch.zeros(2, STEPS, SIMULATORS, dtype=torch.bool)
+    terminated[1, 0] = terminated[3, 2] = truncated[2, 1] = truncated[3, 2] = True
+    return Trajectory(
+        observations=(255 * observations).to(torch.uint8) if observation.is_image else observations,
+        actions=actions,
+        rewards=2 * uniform(STEPS, SIMULATORS) - 1,
+        terminated=terminated,
+        truncated=truncated,
+        truncation_values=uniform(STEPS, SIMULATORS),
+    )
+
+
+def literal_update(
+    model: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    trajectory: Trajectory,
+    max_grad_norm: float,
+) -> list[float]:
+    """The update step by step in plain autograd; returns the metrics."""
+    with torch.no_grad():
+        bootstrap = model.values(trajectory.observations[-1])
+    returns = literal_returns(
+        trajectory.rewards.tolist(),
+        trajectory.terminated.tolist(),
+        trajectory.truncated.tolist(),
+        trajectory.truncation_values.tolist(),
+        bootstrap.tolist(),
+        SETTINGS.discount,
+    )
+    policy = value = entropy = torch.zeros(())
+    for t in range(STEPS):
+        for b in range(SIMULATORS):
+            x = trajectory.observations[t, b][None]
+            parameters = model._policy(model.torso(x))
+            distribution: Any
+            if isinstance(model._policy, GaussianPolicy):
+                distribution = Independent(Normal(parameters, model._policy.log_std.exp()), 1)
+            else:
+                distribution = Categorical(logits=parameters)
+            advantage = returns[t][b] - model.values(x)[0]
+            action = trajectory.actions[t, b][None]
+            policy = policy - distribution.log_prob(action)[0] * advantage.item()
+            value = value + advantage**2
+            entropy = entropy + distribution.entropy()[0]
+    count = STEPS * SIMULATORS
+    policy, value, entropy = policy / count, value / count, entropy / count
+    optimizer.zero_grad()
+    total = policy + SETTINGS.value_cost * value - SETTINGS.entropy_cost * entropy
+    torch.autograd.backward(total)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+    return [policy.item(), value.item(), entropy.item(), norm.item()]
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "max_grad_norm"),
+    [(VECTOR, DISCRETE, 0.52), (VECTOR, CONTINUOUS, 0.5), (IMAGE, DISCRETE, 1.0)],
+)
+def test_updates_equal_the_literal_reimplementation(
+    observation: ObservationSpec, action: ActionSpec, max_grad_norm: float
+) -> None:
+    model = make_model(observation, action)
+    literal = copy.deepcopy(model)
+    learner = Learner(model, replace(SETTINGS, max_grad_norm=max_grad_norm))
+    reference = torch.optim.RMSprop(
+        literal.parameters(),
+        lr=1.0,
+        alpha=SETTINGS.rmsprop_decay,
+        eps=SETTINGS.rmsprop_epsilon,
+    )
+    norms = []
+    for update, learning_rate in enumerate((1e-3, 3e-4, 2e-3)):
+        trajectory = random_trajectory(observation, action, update)
+        reference.param_groups[0]["lr"] = learning_rate
+        expected = literal_update(literal, reference, trajectory, max_grad_norm)
+        metrics = learner.update(trajectory, learning_rate)
+        assert [m.item() for m in metrics] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        norms.append(expected[-1])
+        for mine, theirs in zip(model.parameters(), literal.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert min(norms) < max_grad_norm < max(norms), "both sides of the limit must be seen"
+
+
+def test_the_gradient_is_clipped_before_the_step_and_reported_as_it_was() -> None:
+    trajectory = random_trajectory(VECTOR, DISCRETE, 0)
+    model = make_model(VECTOR, DISCRETE)
+    learner = Learner(model, replace(SETTINGS, max_grad_norm=1e-3))
+    metrics = learner.update(trajectory, 1e-3)
+    assert metrics.grad_norm.item() > 0.1
+    assert torch.linalg.vector_norm(learner.flat.grads).item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_an_update_leaves_the_trajectory_alone() -> None:
+    trajectory = random_trajectory(IMAGE, DISCRETE, 0)
+    kept = copy.deepcopy(trajectory)
+    Learner(make_model(IMAGE, DISCRETE), SETTINGS).update(trajectory, 1e-3)
+    for name in vars(kept):
+        assert torch.equal(getattr(trajectory, name), getattr(kept, name)), name
+
+
+def test_at_learning_rate_zero_nothing_changes() -> None:
+    learner = Learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    before = learner.flat.values.clone()
+    learner.update(random_trajectory(VECTOR, DISCRETE, 0), 0.0)
+    assert torch.equal(learner.flat.values, before)
+
+
+def test_metrics_do_not_hold_on_to_the_graph() -> None:
+    metrics = Learner(make_model(VECTOR, DISCRETE), SETTINGS).update(
+        random_trajectory(VECTOR, DISCRETE, 0), 1e-3
+    )
+    assert not any(m.requires_grad for m in metrics)
+
+
+DISCOUNT = 0.7
+
+
+def learned(env: str, updates: int = 250, rollout_steps: int = 5) -> ActorCritic:
+    """A network that has learned an environment from scratch."""
+    simulators = make_simulators(f"tests.environments:{env}", 16, 1, AtariProtocol())
+    model = make_model(simulators.observation, simulators.action)
+    settings = A2CSettings(discount=DISCOUNT, rollout_steps=rollout_steps, entropy_cost=0.0)
+    learner = Learner(model, settings)
+    actor = Actor(simulators, model, settings.rollout_steps, seed=2)
+    for update in range(updates):
+        learner.update(actor.collect(), 5e-3 * (1 - update / updates))
+    return model
+
+
+def values_of(model: ActorCritic, *observations: float) -> list[float]:
+    values: list[float] = model.values(torch.tensor(observations)[:, None]).tolist()
+    return values
+
+
+def probability_of_action_1(model: ActorCritic, observation: float) -> float:
+    x = torch.tensor([[observation]])
+    return model.evaluate(x, torch.tensor([1])).log_probs.exp().item()
+
+
+def test_a_constant_reward_is_the_value_of_an_episode_of_one_step() -> None:
+    values = values_of(learned("Bandit-always-v0", updates=150), -1.0, 1.0)
+    assert values == pytest.approx([1.0, 1.0], abs=0.1)
+
+
+def test_a_reward_that_the_observation_tells_is_its_value() -> None:
+    values = values_of(learned("Bandit-observation-v0"), -1.0, 1.0)
+    assert values == pytest.approx([-1.0, 1.0], abs=0.1)
+
+
+def test_the_action_that_pays_is_chosen() -> None:
+    model = learned("Bandit-action-v0")
+    assert probability_of_action_1(model, -1.0) > 0.9
+    assert probability_of_action_1(model, 1.0) > 0.9
+
+
+def test_the_action_that_matches_the_observation_is_chosen() -> None:
+    model = learned("Bandit-match-v0")
+    assert probability_of_action_1(model, -1.0) < 0.1
+    assert probability_of_action_1(model, 1.0) > 0.9
+
+
+Formula = Callable[[int], float]
+
+
+@pytest.mark.parametrize("rollout_steps", [1, 5])
+@pytest.mark.parametrize(
+    ("env", "value"),
+    [
+        ("CorridorEnds-v0", lambda step: DISCOUNT ** (2 - step)),
+        # The cut is no end: a reward of 1 at each step for ever.
+        ("CorridorIsCut-v0", lambda _: 1 / (1 - DISCOUNT)),
+    ],
+)
+def test_values_are_discounted_and_go_on_past_a_cut(
+    env: str, value: Formula, rollout_steps: int
+) -> None:
+    values = values_of(learned(env, 400, rollout_steps), 0.0, 1.0, 2.0)
+    assert values == pytest.approx([value(step) for step in range(3)], abs=0.15)
