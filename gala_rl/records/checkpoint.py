@@ -1,0 +1,184 @@
+"""Checkpoints: a folder of safetensors and JSON, whole or absent, checksummed, never pickled.
+
+    checkpoints/step_000000800000/
+        learner_00.safetensors   tensors of learner 0
+        learner_00.json          its counters
+        …
+        manifest.json            counters of the run, and the SHA-256 of every other file
+
+Learners write their parts into a hidden folder, each on its own; when all are there the manifest
+is added, everything is flushed to disk, and the folder gets its name.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gala_rl.errors import UserError
+
+FORMAT = 1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """One learner's part of a checkpoint.
+
+    Attributes:
+        tensors: parameters, optimiser state, random states, what the simulators can save.
+        counters: plain JSON values.
+    """
+
+    tensors: dict[str, Tensor]
+    counters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose checksums have been found right.
+
+    Attributes:
+        path: its folder.
+        agent_steps: of all learners together.
+        manifest: as written.
+    """
+
+    path: Path
+    agent_steps: int
+    manifest: dict[str, Any]
+
+    def learners(self) -> list[int]:
+        """Ranks that have a part in it."""
+        return sorted(int(name) for name in self.manifest["learners"])
+
+    def load(self, learner: int) -> LearnerState:
+        """One learner's part."""
+        stem = self.path / f"learner_{learner:02d}"
+        counters = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        return LearnerState(load_file(stem.with_suffix(".safetensors")), counters)
+
+
+def partial_folder(checkpoints: Path, request: str) -> Path:
+    """Where the parts of a checkpoint in the making are gathered."""
+    return checkpoints / f".partial-{request}"
+
+
+def write_part(folder: Path, learner: int, state: LearnerState) -> None:
+    """Write one learner's part into the folder of a checkpoint in the making."""
+    folder.mkdir(exist_ok=True)
+    stem = folder / f"learner_{learner:02d}"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    save_file(tensors, stem.with_suffix(".safetensors"))
+    stem.with_suffix(".json").write_text(json.dumps(state.counters), encoding="utf-8")
+
+
+def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
+    """Turn a folder that holds all parts into a checkpoint and drop the oldest ones.
+
+    Args:
+        folder: from `partial_folder`.
+        agent_steps: of all learners together.
+        learner_steps: agent steps by rank.
+        kept: number of newest checkpoints to keep.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    parts = sorted(folder.glob("learner_*"))
+    manifest = {
+        "format": FORMAT,
+        "agent_steps": agent_steps,
+        "learner_agent_steps": learner_steps,
+        "learners": sorted({part.stem.removeprefix("learner_") for part in parts}),
+        "sha256": {part.name: _sha256(part) for part in parts},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    for file in [*parts, folder / "manifest.json", folder]:
+        _flush_to_disk(file)
+    final = folder.parent / f"step_{agent_steps:012d}"
+    if final.exists():
+        shutil.rmtree(final)
+    folder.rename(final)
+    _flush_to_disk(final.parent)
+    for old in _folders(final.parent)[kept:]:
+        shutil.rmtree(old)
+    return final
+
+
+def discard(folder: Path) -> None:
+    """Forget a checkpoint in the making."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def newest(checkpoints: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; damaged ones are reported and passed over.
+
+    Raises:
+        UserError: when there are checkpoints but none is whole.
+    """
+    folders = _folders(checkpoints)
+    damage = ""
+    for folder in folders:
+        try:
+            return open_checkpoint(folder)
+        except UserError as error:
+            damage = str(error)
+            _log.warning("%s; trying the one before", error)
+    if folders:
+        raise UserError(f"no checkpoint in {checkpoints} is whole: {damage}")
+    return None
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """A checkpoint, after holding every file against its checksum.
+
+    Raises:
+        UserError: when something is missing, damaged or of another format.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise UserError(
+                f"checkpoint {folder} has format {manifest['format']}, this version reads {FORMAT}"
+            )
+        for name, expected in manifest["sha256"].items():
+            if Path(name).name != name or _sha256(folder / name) != expected:
+                raise UserError(f"checkpoint {folder} is damaged: {name} has changed")
+        for name in manifest["learners"]:
+            if not _parts(int(name)) <= set(manifest["sha256"]):
+                raise UserError(f"checkpoint {folder} is damaged: learner {name} is not in it")
+        return Checkpoint(folder, int(manifest["agent_steps"]), manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        what = error if isinstance(error, OSError) else repr(error)
+        raise UserError(f"checkpoint {folder} is damaged: {what}") from error
+
+
+def _parts(learner: int) -> set[str]:
+    return {f"learner_{learner:02d}{suffix}" for suffix in (".safetensors", ".json")}
+
+
+def _folders(checkpoints: Path) -> list[Path]:
+    return sorted(checkpoints.glob("step_*"), reverse=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

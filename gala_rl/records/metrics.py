@@ -1,0 +1,63 @@
+"""Metrics: one JSON line a learner and interval, appended, readable while the run goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RECENT_EPISODES = 100
+"""`mean_return` is the mean over this many last full games."""
+
+
+class MetricsWriter:
+    """Appends rows to a learner's file; each row is one write, so a reader never sees half."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        if _ends_in_a_cut_line(path):
+            self._file.write("\n")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _ends_in_a_cut_line(path: Path) -> bool:
+    """Whether a killed writer left half a row, which would spoil the next one."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 1))
+        return file.read() not in (b"", b"\n")
+
+
+class MetricsReader:
+    """Reads what was appended to a learner's file since the last call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def new_rows(self) -> list[dict[str, Any]]:
+        """Complete rows not returned before; a line cut by a killed writer is left out."""
+        if not self._path.is_file():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read()
+        complete, newline, _ = data.rpartition(b"\n")
+        self._position += len(complete) + len(newline)
+        rows = []
+        for line in complete.splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+
+def mean(values: list[float]) -> float | None:
+    """Mean, None of nothing."""
+    return sum(values) / len(values) if values else None

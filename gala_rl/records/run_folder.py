@@ -1,0 +1,183 @@
+"""The folder of a run: where everything is, made once and never overwritten."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gala_rl import config as configs
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+
+_PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run's folder; makes no promise that they exist."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """Everything needed to repeat the run."""
+        return self.path / "config.json"
+
+    @property
+    def summary_file(self) -> Path:
+        """How it ended."""
+        return self.path / "summary.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    def metrics_file(self, learner: int) -> Path:
+        """JSON lines of one learner."""
+        return self.path / "metrics" / f"learner_{learner:02d}.jsonl"
+
+    def log_file(self, learner: int) -> Path:
+        """What one learner's process printed, with its tracebacks."""
+        return self.path / "logs" / f"learner_{learner:02d}.log"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run is there."""
+        return self.config_file.is_file()
+
+    def check_unused(self) -> None:
+        """Raise a UserError if there is anything at the path that a run could overwrite."""
+        if self.exists:
+            raise UserError(
+                f"run folder {self.path} is already in use: choose another --out, or continue "
+                f"the run in it with: gala resume {self.path}"
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"run folder {self.path} is not empty: choose another --out")
+
+    def checkpointed_agent_steps(self) -> int | None:
+        """Agent steps at the newest checkpoint, by its name; None without one."""
+        names = sorted(path.name for path in self.checkpoints.glob("step_*"))
+        return int(names[-1].removeprefix("step_")) if names else None
+
+    def create(self, config: TrainConfig) -> None:
+        """Make the folder and write `config.json`.
+
+        Raises:
+            UserError: when the folder is in use or cannot be written.
+        """
+        self.check_unused()
+        try:
+            for folder in (self.checkpoints, self.path / "metrics", self.path / "logs"):
+                folder.mkdir(parents=True)
+            write_json(self.config_file, {"config": configs.to_dict(config), **provenance()})
+        except OSError as error:
+            raise UserError(
+                f"run folder {self.path} cannot be written ({error.strerror}): choose another --out"
+            ) from error
+
+    def note_resume(self, config: TrainConfig) -> None:
+        """Record that the run goes on, perhaps with more agent steps, and on what."""
+        content = read_json(self.config_file)
+        resumes = [*content.get("resumes", []), provenance()]
+        write_json(
+            self.config_file, content | {"config": configs.to_dict(config), "resumes": resumes}
+        )
+
+    def read_config(self) -> TrainConfig:
+        """The config of the run in this folder.
+
+        Raises:
+            UserError: when there is no run or its config cannot be read.
+        """
+        if not self.exists:
+            raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
+        return configs.from_dict(read_json(self.config_file).get("config", {}))
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of the run, empty if it has not ended yet."""
+        return read_json(self.summary_file) if self.summary_file.is_file() else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that a reader finds the old file or the new one, whole."""
+    aside = path.with_name(path.name + ".partial")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: when the file is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine and commit of what runs here."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": configs.usable_cores(),
+        },
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, with "+changes" if it has any; None outside one."""
+    root = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return result.stdout.strip()
+
+    if not (root / ".git").exists():
+        return None
+    try:
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,74 @@
+"""The few numbers that learners' processes and their supervisor share, without locks.
+
+Every cell has one writer. A number is eight aligned bytes, so it is read old or new, never torn,
+whoever is killed while writing.
+"""
+
+import enum
+
+import torch
+
+from gala_rl.gossip.transports.shared import shared_zeros
+
+
+class Cell(enum.IntEnum):
+    """What a learner tells the supervisor."""
+
+    AGENT_STEPS = 0
+    UPDATES = 1
+    HEARTBEAT_NS = 2
+    CHECKPOINT_WRITTEN = 3
+
+
+class Board:
+    """Counters of all learners, the supervisor's wishes, and everyone's optimiser state.
+
+    The optimiser state is copied here now and then so that a restarted learner can begin with a
+    neighbour's; a copy that is half old and half new is as good as either, element by element.
+
+    Args:
+        learners: number of learners.
+        size: P, length of a parameter vector.
+    """
+
+    def __init__(self, learners: int, size: int) -> None:
+        self._cells = shared_zeros((learners, len(Cell)), torch.int64)
+        self._stop = shared_zeros((1,), torch.int64)
+        self._checkpoint = shared_zeros((1,), torch.int64)
+        self.square_averages = shared_zeros((learners, size), torch.float32)
+
+    def set(self, learner: int, cell: Cell, value: int) -> None:
+        """Written by the learner (by the supervisor only before the learner starts)."""
+        self._cells[learner, cell] = value
+
+    def get(self, learner: int, cell: Cell) -> int:
+        """Read by anybody."""
+        return int(self._cells[learner, cell])
+
+    def column(self, cell: Cell) -> list[int]:
+        """One number of every learner."""
+        column: list[int] = self._cells[:, cell].tolist()
+        return column
+
+    @property
+    def total_agent_steps(self) -> int:
+        """Of all learners together."""
+        return int(self._cells[:, Cell.AGENT_STEPS].sum())
+
+    @property
+    def stop(self) -> bool:
+        """Whether learners are asked to stop after the update they are in."""
+        return bool(self._stop[0])
+
+    def ask_to_stop(self) -> None:
+        """Written by the supervisor."""
+        self._stop[0] = 1
+
+    @property
+    def checkpoint_wanted(self) -> int:
+        """Number of the checkpoint that learners are asked for, 0 before the first."""
+        return int(self._checkpoint[0])
+
+    def ask_for_checkpoint(self, number: int) -> None:
+        """Written by the supervisor."""
+        self._checkpoint[0] = number

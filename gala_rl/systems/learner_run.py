@@ -1,0 +1,196 @@
+"""One learner within a run: its agent, its rows of metrics, its part of every checkpoint."""
+
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from gala_rl.agent import Agent, Timings, build_agent
+from gala_rl.config import TrainConfig
+from gala_rl.gossip.message import Message
+from gala_rl.gossip.transports import Transport
+from gala_rl.learner import UpdateMetrics
+from gala_rl.records.checkpoint import LearnerState
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
+from gala_rl.records.run_folder import RunFolder
+
+_SIMULATORS = "simulators."
+
+
+class LearnerRun:
+    """Steps an agent and keeps its books.
+
+    Args:
+        config: of the run, resolved.
+        rank: of the learner.
+        transport: its end of the network.
+        device: where it learns.
+        folder: of the run.
+        updates: made before by this learner; a restarted or resumed learner gets other simulator
+            and action seeds than it had at the start.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        rank: int,
+        transport: Transport,
+        device: torch.device,
+        folder: RunFolder,
+        updates: int = 0,
+    ) -> None:
+        self.rank = rank
+        seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
+        self.agent: Agent = build_agent(config, rank, transport, device, int(seed))
+        self._config = config
+        self._writer = MetricsWriter(folder.metrics_file(rank))
+        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._episodes = 0
+        self._process = psutil.Process()
+        self._unwritten: tuple[UpdateMetrics, float, int] | None = None
+        self._begin_interval()
+
+    def advance(self, total_agent_steps: int) -> bool:
+        """One step of the agent.
+
+        Args:
+            total_agent_steps: made by all learners so far; sets the learning rate.
+
+        Returns:
+            Whether a row of metrics was due and has been written.
+        """
+        learning_rate = self._config.learning_rate_at(total_agent_steps)
+        metrics = self.agent.step(learning_rate)
+        self._unwritten = (metrics, learning_rate, total_agent_steps)
+        if self.agent.updates % self._config.log_every:
+            return False
+        self.write_row()
+        return True
+
+    def _begin_interval(self) -> None:
+        self._interval_start = time.perf_counter()
+        self._steps_before = self.agent.agent_steps
+        self._wait_before = self.agent.gossip.wait_s
+        timings = self.agent.timings
+        self._timings_before = Timings(timings.rollout_s, timings.update_s, timings.gossip_s)
+
+    def write_row(self) -> None:
+        """Write a row of metrics for what happened since the last one, if anything did."""
+        if self._unwritten is None:
+            return
+        metrics, learning_rate, total = self._unwritten
+        self._unwritten = None
+        agent, node = self.agent, self.agent.gossip.node
+        episodes = list(agent.actor.episodes)
+        agent.actor.episodes.clear()
+        self._episodes += len(episodes)
+        self._recent.extend(episode.score for episode in episodes)
+        before, now = self._timings_before, agent.timings
+        elapsed = time.perf_counter() - self._interval_start
+        self._writer.write(
+            {
+                "time": round(time.time(), 3),
+                "learner": self.rank,
+                "agent_steps": agent.agent_steps,
+                "env_frames": agent.agent_steps * agent.actor.simulators.frames_per_step,
+                "total_agent_steps": total,
+                "updates": agent.updates,
+                "agent_steps_per_s": (agent.agent_steps - self._steps_before) / elapsed,
+                "mean_return": mean(list(self._recent)),
+                "episodes": self._episodes,
+                "episode_returns": [episode.score for episode in episodes],
+                "episode_agent_steps": [episode.agent_steps for episode in episodes],
+                **{name: float(value) for name, value in metrics._asdict().items()},
+                "learning_rate": learning_rate,
+                "mixes": node.mixes,
+                "staleness_updates": node.staleness_updates,
+                "rejected": dict(node.rejected),
+                "overdue": node.overdue,
+                "rollout_s": now.rollout_s - before.rollout_s,
+                "update_s": now.update_s - before.update_s,
+                "gossip_s": now.gossip_s - before.gossip_s,
+                "wait_s": agent.gossip.wait_s - self._wait_before,
+                "simulator_failures": getattr(agent.actor.simulators, "failures", 0),
+                "rss_mb": self._process.memory_info().rss / 2**20,
+            }
+        )
+        self._begin_interval()
+
+    def state(self, sent: Message | None) -> LearnerState:
+        """Everything this learner needs to continue.
+
+        Args:
+            sent: the last message it sent, which its neighbours may not have mixed yet.
+        """
+        agent, node = self.agent, self.agent.gossip.node
+        tensors = {
+            "parameters": agent.learner.flat.values,
+            "square_average": agent.learner.optimizer.square_average,
+            "generator": agent.actor.generator.get_state(),
+        }
+        if sent is not None:
+            tensors["sent"] = sent.parameters
+        if (simulators := agent.actor.simulators.get_state()) is not None:
+            tensors["observations"] = agent.actor.trajectory.observations[-1]
+            for name, array in simulators.items():
+                tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
+        counters = {
+            "updates": agent.updates,
+            "agent_steps": agent.agent_steps,
+            "episodes": self._episodes,
+            "recent_returns": list(self._recent),
+            "mixes": node.mixes,
+            "overdue": node.overdue,
+            "rejected": dict(node.rejected),
+            "version": node.version,
+            "staleness_updates": node.staleness_updates,
+            "mixed_versions": {str(j): v for j, v in node.mixed_versions.items()},
+            "sent_version": 0 if sent is None else sent.version,
+        }
+        return LearnerState(tensors, counters)
+
+    def restore(self, state: LearnerState) -> None:
+        """Continue from a state; simulators start new games where their state was not saved."""
+        tensors, counters = state.tensors, state.counters
+        agent, node = self.agent, self.agent.gossip.node
+        self.adopt(tensors["parameters"], tensors["square_average"])
+        self._recent.extend(counters["recent_returns"])
+        self._episodes = counters["episodes"]
+        node.mixes = counters["mixes"]
+        node.overdue = counters["overdue"]
+        node.rejected.update(counters["rejected"])
+        mixed_versions = {int(j): v for j, v in counters["mixed_versions"].items()}
+        self.continue_at(counters["updates"], counters["agent_steps"])
+        node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
+        if "observations" in tensors:
+            agent.actor.trajectory.observations[-1].copy_(tensors["observations"])
+            agent.actor.generator.set_state(tensors["generator"])
+            agent.actor.simulators.set_state(_simulator_state(tensors))
+
+    def adopt(self, parameters: torch.Tensor, square_average: torch.Tensor) -> None:
+        """Take over another learner's (or one's own former) parameters and optimiser state."""
+        self.agent.learner.flat.load(parameters)
+        self.agent.learner.optimizer.square_average.copy_(square_average)
+
+    def continue_at(self, updates: int, agent_steps: int) -> None:
+        """Set the counters of a learner that has been here before."""
+        self.agent.updates = updates
+        self.agent.agent_steps = agent_steps
+        self.agent.gossip.node.restore(updates, {}, 0)
+        self._begin_interval()
+
+    def close(self) -> None:
+        """Release simulators and files."""
+        self._writer.close()
+        self.agent.actor.simulators.close()
+
+
+def _simulator_state(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {
+        name.removeprefix(_SIMULATORS): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith(_SIMULATORS)
+    }

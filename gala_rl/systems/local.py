@@ -1,0 +1,280 @@
+"""A process for each learner, started, watched, restarted and stopped by this one."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import SharedMailboxes
+from gala_rl.gossip.topology import make as make_topology
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.status import Observer, Outcome, Status
+from gala_rl.systems.worker import FINAL, Assignment, work
+
+_LOOK_EVERY_S = 0.2
+_HANG_S = 120.0
+"""A learner that finishes no update for this long is taken for hung and killed."""
+_STOP_S = 60.0
+"""After a request to stop, learners that are not done by then are killed."""
+_CHECKPOINT_S = 60.0
+"""A checkpoint to which not everybody has contributed by then is given up."""
+_PROGRESS_UPDATES = 100
+"""A learner that lives for this many updates has its earlier deaths forgiven."""
+_TRACEBACK_LINES = 40
+
+
+@dataclass
+class _Learner:
+    """The supervisor's view of one learner."""
+
+    assignment: Assignment
+    process: BaseProcess
+    started_at: float
+    started_at_updates: int
+    restarts: int = 0
+    deaths_in_a_row: int = 0
+    done: bool = False
+
+
+@dataclass
+class _Saving:
+    """Progress of the regular checkpoints."""
+
+    last: float
+    number: int = 0
+    asked_at: float | None = None
+
+
+class LocalSystem:
+    """Supervises the learners of a run on this machine.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run, created.
+        device: where learners learn.
+        size: length of their parameter vectors.
+        start: what to continue from.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        device: torch.device,
+        size: int,
+        start: Checkpoint | None,
+    ) -> None:
+        count = config.resolved_learners
+        self._config = config
+        self._folder = folder
+        self._topology = make_topology(config.gossip.topology, count)
+        self._mailboxes = SharedMailboxes(count, size)
+        self._board = Board(count, size)
+        self._saving = _Saving(last=time.monotonic())
+        self._notices: list[str] = []
+        self._failure: str | None = None
+        self._stop_wanted = False
+        for leftover in folder.checkpoints.glob(".partial-*"):
+            checkpoint.discard(leftover)
+        if start is not None:
+            self._set_counters(start)
+        self._learners = [
+            self._start(
+                Assignment(
+                    config=config,
+                    folder=folder,
+                    rank=rank,
+                    device=str(device),
+                    mailboxes=self._mailboxes,
+                    board=self._board,
+                    supervisor=os.getpid(),
+                    checkpoint=None if start is None else start.path,
+                )
+            )
+            for rank in range(count)
+        ]
+
+    def stop(self) -> None:
+        """Ask all learners to end after the update they are in; may be called by the observer."""
+        self._stop_wanted = True
+
+    def run(self, observe: Observer) -> Outcome:
+        """Watch until all learners are done; always ends with no process left."""
+        stop_asked_at: float | None = None
+        try:
+            with Interrupts() as interrupts:
+                while not all(learner.done for learner in self._learners):
+                    time.sleep(_LOOK_EVERY_S)
+                    now = time.monotonic()
+                    for learner in self._learners:
+                        self._look_after(learner, now)
+                    if interrupts.count or self._failure is not None:
+                        self.stop()
+                    if self._stop_wanted and stop_asked_at is None:
+                        self._board.ask_to_stop()
+                        stop_asked_at = now
+                    if stop_asked_at is None:
+                        self._save_regularly(now)
+                    elif now - stop_asked_at > _STOP_S:
+                        break
+                    observe(self._status())
+        finally:
+            self._kill_all()
+        self._save_final()
+        status = self._status()
+        observe(status)
+        return Outcome(status, interrupts.count > 0, self._failure)
+
+    def _set_counters(self, start: Checkpoint) -> None:
+        for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
+            per_update = self._config.simulators * self._config.a2c.rollout_steps
+            self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
+            self._board.set(rank, Cell.UPDATES, agent_steps // per_update)
+
+    def _start(self, assignment: Assignment) -> _Learner:
+        # `spawn`: a forked child would inherit half a thread pool.
+        process = multiprocessing.get_context("spawn").Process(
+            target=work, args=(assignment,), name=f"gala-learner-{assignment.rank}", daemon=True
+        )
+        self._board.set(assignment.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+        # A SIGINT from the terminal goes to the whole group: children must never see it.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        try:
+            process.start()
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
+        updates = self._board.get(assignment.rank, Cell.UPDATES)
+        return _Learner(assignment, process, time.monotonic(), updates)
+
+    def _look_after(self, learner: _Learner, now: float) -> None:
+        if learner.done:
+            return
+        rank, process = learner.assignment.rank, learner.process
+        if process.exitcode == 0:
+            learner.done = True
+            # Nobody need wait for it any longer.
+            self._mailboxes.set_down(rank, True)
+            return
+        heartbeat = self._board.get(rank, Cell.HEARTBEAT_NS) / 1e9
+        if process.exitcode is None and now - heartbeat > _HANG_S:
+            self._notices.append(f"learner {rank} made no update for {_HANG_S:.0f} s: killed")
+            process.kill()
+            process.join()
+        updates = self._board.get(rank, Cell.UPDATES)
+        if process.exitcode is None:
+            if self._mailboxes.is_down(rank) and updates > learner.started_at_updates:
+                self._mailboxes.set_down(rank, False)
+            return
+        self._mailboxes.set_down(rank, True)
+        self._bury(learner, updates)
+
+    def _bury(self, learner: _Learner, updates: int) -> None:
+        """Restart a dead learner, or give up on it if it keeps dying."""
+        rank, exitcode = learner.assignment.rank, learner.process.exitcode
+        if updates - learner.started_at_updates >= _PROGRESS_UPDATES:
+            learner.deaths_in_a_row = 0
+        learner.deaths_in_a_row += 1
+        if self._failure is not None or self._board.stop:
+            learner.done = True
+            return
+        if learner.deaths_in_a_row > self._config.max_restarts:
+            learner.done = True
+            self._failure = (
+                f"learner {rank} died {learner.deaths_in_a_row} times without making "
+                f"{_PROGRESS_UPDATES} updates (exit code {exitcode}):\n{self._last_words(rank)}"
+            )
+            return
+        donors = self._donors(rank)
+        nothing_newer = not donors and self._mailboxes.version(rank) == 0
+        source = learner.assignment.checkpoint if nothing_newer else None
+        fresh = replace(learner.assignment, donors=donors, checkpoint=source)
+        again = self._start(fresh)
+        learner.process, learner.started_at = again.process, again.started_at
+        learner.started_at_updates = again.started_at_updates
+        learner.assignment = fresh
+        learner.restarts += 1
+        origin = f"learner {donors[0]}" if donors else "its own last state"
+        self._notices.append(
+            f"learner {rank} died (exit code {exitcode}) and is restarted from {origin}"
+        )
+
+    def _donors(self, rank: int) -> tuple[int, ...]:
+        """Live learners that have sent something, those that `rank` listens to first."""
+        heard = self._topology.all_in_neighbours(rank)
+        others = [r for r in range(self._config.resolved_learners) if r not in (rank, *heard)]
+        return tuple(
+            r
+            for r in (*heard, *others)
+            if not self._mailboxes.is_down(r) and self._mailboxes.version(r) > 0
+        )
+
+    def _last_words(self, rank: int) -> str:
+        log = self._folder.log_file(rank)
+        if not log.is_file():
+            return "(it wrote no log)"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_TRACEBACK_LINES:])
+
+    def _save_regularly(self, now: float) -> None:
+        saving, board = self._saving, self._board
+        if saving.asked_at is None:
+            if now - saving.last > self._config.checkpoint_every:
+                saving.number += 1
+                saving.asked_at = now
+                board.ask_for_checkpoint(saving.number)
+            return
+        partial = checkpoint.partial_folder(self._folder.checkpoints, str(saving.number))
+        written = board.column(Cell.CHECKPOINT_WRITTEN)
+        if all(number >= saving.number for number in written):
+            self._complete(partial)
+        elif now - saving.asked_at > _CHECKPOINT_S:
+            self._notices.append("a checkpoint was given up: a learner did not contribute to it")
+            checkpoint.discard(partial)
+        else:
+            return
+        saving.last, saving.asked_at = now, None
+
+    def _save_final(self) -> None:
+        for leftover in self._folder.checkpoints.glob(".partial-*"):
+            if leftover.name != f".partial-{FINAL}":
+                checkpoint.discard(leftover)
+        final = checkpoint.partial_folder(self._folder.checkpoints, FINAL)
+        if final.is_dir():
+            self._complete(final)
+
+    def _complete(self, partial: Path) -> None:
+        steps = self._board.column(Cell.AGENT_STEPS)
+        checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
+
+    def _status(self) -> Status:
+        notices, self._notices = self._notices, []
+        return Status(
+            agent_steps=self._board.column(Cell.AGENT_STEPS),
+            updates=self._board.column(Cell.UPDATES),
+            alive=[learner.process.exitcode is None for learner in self._learners],
+            restarts=[learner.restarts for learner in self._learners],
+            notices=notices,
+        )
+
+    def _kill_all(self) -> None:
+        for learner in self._learners:
+            if learner.process.exitcode is None:
+                learner.process.kill()
+            learner.process.join()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

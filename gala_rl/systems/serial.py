@@ -1,0 +1,125 @@
+"""All learners in one process, taking turns: deterministic, reproducible, easy to debug."""
+
+import time
+
+import torch
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import MemoryNetwork, Message
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.learner_run import LearnerRun
+from gala_rl.systems.status import Observer, Outcome, Status
+
+_OBSERVE_EVERY_S = 0.5
+
+
+def run_serial(
+    config: TrainConfig,
+    folder: RunFolder,
+    device: torch.device,
+    start: Checkpoint | None,
+    observe: Observer,
+) -> Outcome:
+    """Train until the budget is spent or the user interrupts; always ends with a checkpoint.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run, created.
+        device: where all learners learn.
+        start: what to continue from.
+        observe: told how it goes.
+    """
+    torch.set_num_threads(config.threads_per_learner())
+    network = MemoryNetwork(config.resolved_learners)
+    learners = [
+        _make_learner(config, rank, network, device, folder, start)
+        for rank in range(config.resolved_learners)
+    ]
+    if start is not None:
+        _send_again(network, learners, start)
+    try:
+        with Interrupts() as interrupts:
+            _take_turns(config, folder, learners, network, observe, interrupts)
+        for learner in learners:
+            learner.write_row()
+        _save(config, folder, learners, network)
+        return Outcome(_status(learners), interrupts.count > 0)
+    finally:
+        for learner in learners:
+            learner.close()
+
+
+def _make_learner(
+    config: TrainConfig,
+    rank: int,
+    network: MemoryNetwork,
+    device: torch.device,
+    folder: RunFolder,
+    start: Checkpoint | None,
+) -> LearnerRun:
+    transport = network.transport(rank)
+    if start is None:
+        return LearnerRun(config, rank, transport, device, folder)
+    state = start.load(rank)
+    learner = LearnerRun(config, rank, transport, device, folder, state.counters["updates"])
+    learner.restore(state)
+    return learner
+
+
+def _send_again(network: MemoryNetwork, learners: list[LearnerRun], start: Checkpoint) -> None:
+    """Put the messages that were under way at the checkpoint under way again."""
+    for learner in learners:
+        state = start.load(learner.rank)
+        if "sent" in state.tensors:
+            message = Message(learner.rank, state.counters["sent_version"], state.tensors["sent"])
+            network.put(message)
+
+
+def _take_turns(
+    config: TrainConfig,
+    folder: RunFolder,
+    learners: list[LearnerRun],
+    network: MemoryNetwork,
+    observe: Observer,
+    interrupts: Interrupts,
+) -> None:
+    observed = saved = time.monotonic()
+    status = _status(learners)
+    while status.total_agent_steps < config.steps and not interrupts.count:
+        for learner in learners:
+            learner.advance(status.total_agent_steps)
+        status = _status(learners)
+        now = time.monotonic()
+        if now - observed > _OBSERVE_EVERY_S:
+            observe(status)
+            observed = now
+        if now - saved > config.checkpoint_every:
+            _save(config, folder, learners, network)
+            saved = time.monotonic()
+
+
+def _save(
+    config: TrainConfig, folder: RunFolder, learners: list[LearnerRun], network: MemoryNetwork
+) -> None:
+    status = _status(learners)
+    partial = checkpoint.partial_folder(folder.checkpoints, "serial")
+    checkpoint.discard(partial)
+    for learner in learners:
+        sent = network.latest(learner.rank)
+        checkpoint.write_part(partial, learner.rank, learner.state(sent))
+    checkpoint.complete(
+        partial, status.total_agent_steps, status.agent_steps, config.checkpoints_kept
+    )
+
+
+def _status(learners: list[LearnerRun]) -> Status:
+    count = len(learners)
+    return Status(
+        agent_steps=[learner.agent.agent_steps for learner in learners],
+        updates=[learner.agent.updates for learner in learners],
+        alive=[True] * count,
+        restarts=[0] * count,
+    )

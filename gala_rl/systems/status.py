@@ -1,0 +1,47 @@
+"""What a running system tells whoever watches it, and how it ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Status:
+    """The state of a run between two looks.
+
+    Attributes:
+        agent_steps: made by each learner.
+        updates: made by each learner.
+        alive: whether each learner is.
+        restarts: of each learner.
+        notices: what happened since the last look, a line each.
+    """
+
+    agent_steps: list[int]
+    updates: list[int]
+    alive: list[bool]
+    restarts: list[int]
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def total_agent_steps(self) -> int:
+        """Of all learners together."""
+        return sum(self.agent_steps)
+
+
+Observer = Callable[[Status], None]
+"""Called a few times a second while a system runs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a system ended.
+
+    Attributes:
+        status: at the end.
+        interrupted: whether it was stopped before it was done.
+        failure: why it had to give up, with the learner's traceback; None if it did not.
+    """
+
+    status: Status
+    interrupted: bool
+    failure: str | None = None

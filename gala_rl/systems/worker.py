@@ -1,0 +1,154 @@
+"""What runs inside one learner's process."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.learner_run import LearnerRun
+
+FINAL = "final"
+"""Name of the checkpoint to which every learner contributes when it ends."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything a learner's process is started with.
+
+    Attributes:
+        config: of the run, resolved.
+        folder: of the run.
+        rank: of the learner.
+        device: name of the torch device.
+        mailboxes: gossip between the learners.
+        board: numbers shared with the supervisor.
+        supervisor: process id; the learner does not outlive it.
+        checkpoint: where to continue from; None for a new run or a restart.
+        donors: ranks whose parameters a restarted learner may take over, best first.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    rank: int
+    device: str
+    mailboxes: SharedMailboxes
+    board: Board
+    supervisor: int
+    checkpoint: Path | None = None
+    donors: tuple[int, ...] = ()
+
+
+def work(assignment: Assignment) -> None:
+    """Be a learner until the budget is spent, a stop is asked for, or the supervisor is gone."""
+    _die_with(assignment.supervisor)
+    _redirect_output(assignment.folder.log_file(assignment.rank))
+    torch.set_num_threads(assignment.config.threads_per_learner())
+    run = _make_run(assignment)
+    try:
+        if _train(assignment, run):
+            run.write_row()
+            _write_part(assignment, run, FINAL)
+    finally:
+        run.close()
+
+
+def _train(assignment: Assignment, run: LearnerRun) -> bool:
+    """Returns whether it ended as it should, rather than because the supervisor is gone."""
+    board, rank, config = assignment.board, assignment.rank, assignment.config
+    while (total := board.total_agent_steps) < config.steps and not board.stop:
+        if os.getppid() != assignment.supervisor:
+            return False
+        wrote_row = run.advance(total)
+        board.set(rank, Cell.UPDATES, run.agent.updates)
+        board.set(rank, Cell.AGENT_STEPS, run.agent.agent_steps)
+        board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+        if wrote_row:
+            _publish_state(assignment, run)
+        if (wanted := board.checkpoint_wanted) > board.get(rank, Cell.CHECKPOINT_WRITTEN):
+            _write_part(assignment, run, str(wanted))
+            board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
+    return True
+
+
+def _publish_state(assignment: Assignment, run: LearnerRun) -> None:
+    """Leave in shared memory what a learner that has to start over needs."""
+    learner, rank = run.agent.learner, assignment.rank
+    assignment.board.square_averages[rank].copy_(learner.optimizer.square_average)
+    if assignment.config.resolved_learners == 1:
+        # Nobody is sent anything, so this learner's own parameters are nowhere else.
+        assignment.mailboxes.write(Message(rank, run.agent.updates, learner.flat.values))
+
+
+def _write_part(assignment: Assignment, run: LearnerRun, request: str) -> None:
+    partial = checkpoint.partial_folder(assignment.folder.checkpoints, request)
+    sent = assignment.mailboxes.latest(assignment.rank)
+    checkpoint.write_part(partial, assignment.rank, run.state(sent))
+
+
+def _make_run(assignment: Assignment) -> LearnerRun:
+    board, rank, mailboxes = assignment.board, assignment.rank, assignment.mailboxes
+    # A message that is out already must be followed by newer ones.
+    updates = max(board.get(rank, Cell.UPDATES), mailboxes.version(rank))
+    run = LearnerRun(
+        assignment.config,
+        rank,
+        mailboxes.transport(rank),
+        torch.device(assignment.device),
+        assignment.folder,
+        updates,
+    )
+    if assignment.checkpoint is not None:
+        _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
+    elif updates or assignment.donors:
+        _start_over(assignment, run, updates)
+    return run
+
+
+def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoint) -> None:
+    rank = assignment.rank
+    if rank in saved.learners():
+        run.restore(saved.load(rank))
+        return
+    donor = saved.load(saved.learners()[0])
+    run.adopt(donor.tensors["parameters"], donor.tensors["square_average"])
+    run.continue_at(
+        assignment.board.get(rank, Cell.UPDATES), assignment.board.get(rank, Cell.AGENT_STEPS)
+    )
+
+
+def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
+    for donor in (*assignment.donors, assignment.rank):
+        if (message := assignment.mailboxes.latest(donor)) is not None:
+            run.adopt(message.parameters, assignment.board.square_averages[donor])
+            break
+    run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
+
+
+def _die_with(supervisor: int) -> None:
+    """Have the kernel end this process with its supervisor; elsewhere `_train` looks for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:
+        sys.exit("the supervisor is gone")
+
+
+def _redirect_output(log: Path) -> None:
+    """Send everything this process prints, C libraries included, to its log file."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)

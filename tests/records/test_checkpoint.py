@@ -1,0 +1,307 @@
+"""Checkpoints are whole or absent: every kind of damage is noticed, and nothing is unpickled."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gala_rl
+from gala_rl.errors import UserError
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint, LearnerState
+
+
+def state(number: float) -> LearnerState:
+    return LearnerState({"parameters": torch.full((5,), number)}, {"updates": int(number)})
+
+
+def save(checkpoints: Path, agent_steps: int, kept: int = 3, learners: int = 2) -> Path:
+    checkpoints.mkdir(exist_ok=True)
+    partial = checkpoint.partial_folder(checkpoints, "test")
+    for rank in range(learners):
+        checkpoint.write_part(partial, rank, state(agent_steps + rank))
+    return checkpoint.complete(partial, agent_steps, [agent_steps // 2] * learners, kept)
+
+
+def newest(checkpoints: Path) -> Checkpoint:
+    found = checkpoint.newest(checkpoints)
+    assert found is not None
+    return found
+
+
+def edit_manifest(folder: Path, **changes: Any) -> None:
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def names(checkpoints: Path) -> list[str]:
+    return sorted(path.name for path in checkpoints.iterdir())
+
+
+def test_tensors_and_counters_come_back_as_they_were(tmp_path: Path) -> None:
+    tensors = {
+        "floats": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
+        "pixels": torch.arange(12, dtype=torch.uint8).reshape(3, 4).T,
+        "integers": torch.tensor(-(2**62)),
+        "flags": torch.tensor([True, False]),
+    }
+    counters = {"updates": 7, "recent_returns": [1.5, -21.0], "mixed_versions": {"1": 6}}
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    checkpoint.write_part(partial, 3, LearnerState(tensors, counters))
+    found = checkpoint.open_checkpoint(checkpoint.complete(partial, 80, [0, 0, 0, 80], 1))
+    assert found.learners() == [3]
+    assert found.agent_steps == 80
+    assert found.manifest["learner_agent_steps"] == [0, 0, 0, 80]
+    loaded = found.load(3)
+    assert loaded.counters == counters
+    assert set(loaded.tensors) == set(tensors)
+    for name, tensor in tensors.items():
+        assert loaded.tensors[name].dtype == tensor.dtype
+        assert torch.equal(loaded.tensors[name], tensor)
+
+
+def test_every_learner_finds_its_own_part(tmp_path: Path) -> None:
+    save(tmp_path, 100, learners=12)
+    found = newest(tmp_path)
+    assert found.learners() == list(range(12))
+    for rank in range(12):
+        assert found.load(rank).tensors["parameters"][0] == 100 + rank
+
+
+def test_parts_without_a_manifest_are_no_checkpoint(tmp_path: Path) -> None:
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    checkpoint.write_part(partial, 0, state(1))
+    assert checkpoint.newest(tmp_path) is None
+    save(tmp_path / "other", 100)
+    assert checkpoint.newest(tmp_path / "other") is not None
+
+
+def test_a_crash_before_the_name_is_given_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 100)
+
+    def crash(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 200)
+    assert newest(tmp_path).agent_steps == 100
+
+
+def test_everything_is_on_disk_before_the_name_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    flush, rename = checkpoint._flush_to_disk, Path.rename
+
+    def note_flush(path: Path) -> None:
+        events.append(path.name)
+        flush(path)
+
+    def note_rename(self: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(checkpoint, "_flush_to_disk", note_flush)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    final = save(tmp_path, 100)
+    renamed = events.index("rename")
+    assert {path.name for path in final.iterdir()} < set(events[:renamed])
+    assert events[renamed + 1 :] == [tmp_path.name]
+
+
+def test_discarded_parts_are_gone(tmp_path: Path) -> None:
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    checkpoint.write_part(partial, 0, state(1))
+    checkpoint.discard(partial)
+    checkpoint.discard(partial)
+    assert names(tmp_path) == []
+
+
+def test_the_newest_wins_by_agent_steps(tmp_path: Path) -> None:
+    for agent_steps in (900, 10_000, 1_000):
+        save(tmp_path, agent_steps)
+    assert newest(tmp_path).agent_steps == 10_000
+
+
+def test_the_oldest_are_dropped(tmp_path: Path) -> None:
+    for agent_steps in (100, 200, 300, 400):
+        save(tmp_path, agent_steps, kept=2)
+    assert names(tmp_path) == ["step_000000000300", "step_000000000400"]
+
+
+def test_a_checkpoint_at_the_same_step_is_replaced(tmp_path: Path) -> None:
+    save(tmp_path, 100, learners=3)
+    save(tmp_path, 100, learners=1)
+    assert newest(tmp_path).learners() == [0]
+    assert names(tmp_path) == ["step_000000000100"]
+
+
+def flip_a_byte(folder: Path) -> None:
+    file = folder / "learner_01.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+
+
+def change_a_counter(folder: Path) -> None:
+    (folder / "learner_00.json").write_text('{"updates": 8}')
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "learner_01.safetensors").unlink()
+
+
+def lose_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def cut_the_manifest(folder: Path) -> None:
+    file = folder / "manifest.json"
+    file.write_text(file.read_text()[:-40])
+
+
+def empty_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"")
+
+
+def garble_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"\xff\xfe\x00\x01")
+
+
+def make_the_manifest_a_list(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[1, 2]")
+
+
+def forget_the_checksums(folder: Path) -> None:
+    edit_manifest(folder, sha256={})
+
+
+def forget_a_learners_checksum(folder: Path) -> None:
+    sums = json.loads((folder / "manifest.json").read_text())["sha256"]
+    del sums["learner_01.json"]
+    edit_manifest(folder, sha256=sums)
+
+
+def name_no_learners(folder: Path) -> None:
+    edit_manifest(folder, learners=None)
+
+
+def claim_another_learner(folder: Path) -> None:
+    edit_manifest(folder, learners=["00", "01", "02"])
+
+
+def give_no_agent_steps(folder: Path) -> None:
+    edit_manifest(folder, agent_steps=None)
+
+
+DAMAGES = (
+    flip_a_byte,
+    change_a_counter,
+    lose_a_file,
+    lose_the_manifest,
+    cut_the_manifest,
+    empty_the_manifest,
+    garble_the_manifest,
+    make_the_manifest_a_list,
+    forget_the_checksums,
+    forget_a_learners_checksum,
+    name_no_learners,
+    claim_another_learner,
+    give_no_agent_steps,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_refused_and_the_one_before_is_used(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, 100)
+    damaged = save(tmp_path, 200)
+    damage(damaged)
+    with pytest.raises(UserError, match=rf"{damaged.name} is damaged"):
+        checkpoint.open_checkpoint(damaged)
+    assert newest(tmp_path).agent_steps == 100
+    assert damaged.name in caplog.text
+
+
+def test_another_format_is_refused_by_its_number(tmp_path: Path) -> None:
+    folder = save(tmp_path, 100)
+    edit_manifest(folder, format=2)
+    with pytest.raises(UserError, match="has format 2, this version reads 1"):
+        checkpoint.open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, absolute: bool) -> None:
+    folder = save(tmp_path / "checkpoints", 100)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    name = str(outside) if absolute else "../../outside"
+    sums = json.loads((folder / "manifest.json").read_text())["sha256"]
+    right = hashlib.sha256(b"secret").hexdigest()
+    edit_manifest(folder, sha256=sums | {name: right})
+    with pytest.raises(UserError, match="outside"):
+        checkpoint.open_checkpoint(folder)
+
+
+def test_there_being_only_damaged_ones_is_an_error_that_names_the_damage(tmp_path: Path) -> None:
+    for agent_steps in (100, 200):
+        lose_a_file(save(tmp_path, agent_steps))
+    with pytest.raises(UserError, match=r"is whole: .*learner_01\.safetensors"):
+        checkpoint.newest(tmp_path)
+
+
+def test_without_checkpoints_there_is_no_newest(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path / "nowhere") is None
+
+
+UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def unpickling(source: str) -> list[str]:
+    """Imports and calls in a module that could run code from a file."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.split(".")[0] in UNPICKLERS]
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".")[0]
+            loads = [a.name for a in node.names if module == "torch" and a.name == "load"]
+            found += [module] * (module in UNPICKLERS) + loads
+        elif isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            found += [text] * (text in ("torch.load", "torch.jit.load", "numpy.load", "np.load"))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec"):
+            found.append(ast.unparse(node.func))
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from torch import load",
+        "torch.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+    ],
+)
+def test_the_search_for_unpickling_finds_it(source: str) -> None:
+    assert unpickling(source)
+
+
+def test_nothing_in_the_package_unpickles() -> None:
+    sources = sorted(Path(gala_rl.__file__).parent.rglob("*.py"))
+    assert len(sources) > 30
+    found = {s.name: unpickling(s.read_text(encoding="utf-8")) for s in sources}
+    assert {name: what for name, what in found.items() if what} == {}

@@ -1,0 +1,171 @@
+"""A run's folder is made once, never overwrites anything, and tells how the run was made."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gala_rl import config as configs
+from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.records import run_folder
+from gala_rl.records.run_folder import RunFolder, read_json, write_json
+
+CONFIG = TrainConfig(env="CartPole-v1", learners=2, seed=5, a2c=A2CSettings(discount=0.9))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "some" / "run")
+
+
+def test_a_new_folder_holds_the_config_and_what_it_ran_on(folder: RunFolder) -> None:
+    existed = folder.exists
+    folder.create(CONFIG)
+    assert (existed, folder.exists) == (False, True)
+    content = json.loads(folder.config_file.read_text())
+    assert content["config"] == configs.to_dict(CONFIG)
+    assert set(content) == {"config", "started", "versions", "machine", "commit"}
+    assert set(content["versions"]) >= {"python", "gala-rl", "torch", "numpy", "ale-py"}
+    assert content["machine"]["cores"] == configs.usable_cores()
+    assert folder.read_config() == CONFIG
+
+
+def test_every_file_of_a_run_has_its_place_in_the_folder(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    for file in (folder.metrics_file(3), folder.log_file(3), folder.checkpoints):
+        assert file.parent.is_dir()
+        assert file.is_relative_to(folder.path)
+    assert folder.metrics_file(3).name == "learner_03.jsonl"
+    assert folder.log_file(12).name == "learner_12.log"
+
+
+def test_an_empty_folder_can_be_used(folder: RunFolder) -> None:
+    folder.path.mkdir(parents=True)
+    folder.create(CONFIG)
+    assert folder.exists
+
+
+def test_a_folder_in_use_is_refused_with_the_way_to_continue(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    before = folder.config_file.read_bytes()
+    with pytest.raises(UserError, match=f"in use.*gala resume {folder.path}"):
+        folder.create(TrainConfig())
+    assert folder.config_file.read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_refused_and_they_stay(folder: RunFolder) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match=f"{folder.path} is not empty"):
+        folder.create(CONFIG)
+    assert [p.name for p in folder.path.iterdir()] == ["thesis.txt"]
+    assert (folder.path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_file_in_the_folders_place_is_refused_and_stays(folder: RunFolder) -> None:
+    folder.path.parent.mkdir(parents=True)
+    folder.path.write_text("precious")
+    with pytest.raises(UserError, match=str(folder.path)):
+        folder.create(CONFIG)
+    assert folder.path.read_text() == "precious"
+
+
+def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
+        RunFolder(tmp_path / "file" / "run").create(CONFIG)
+
+
+def test_a_full_disk_is_a_users_mistake(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device"):
+        folder.create(CONFIG)
+    assert not folder.exists
+
+
+def test_a_folder_without_a_run_is_no_run(folder: RunFolder) -> None:
+    with pytest.raises(UserError, match=f"{folder.path} holds no run"):
+        folder.read_config()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "cannot be read"),
+        ("", "cannot be read"),
+        ("[]", "must hold a JSON object, not a list"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"config": 5}', "must be an object of settings, not 5"),
+        ('{"config": {"sneed": 1}}', "unknown setting 'sneed'"),
+        ('{"config": {"a2c": {"sneed": 1}}}', "unknown setting a2c.'sneed'"),
+        ('{"config": {"a2c": null}}', "a2c"),
+        ('{"config": {"seed": "one"}}', "seed 'one' has the wrong type"),
+        ('{"config": {"seed": true}}', "seed True has the wrong type"),
+        ('{"config": {"a2c": {"discount": NaN}}}', "a2c.discount nan is not finite"),
+        ('{"config": {"simulators": 0}}', "simulators 0 is too small"),
+        ('{"config": {"device": "tpu"}}', "device 'tpu' is unknown"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_a_users_mistake(
+    folder: RunFolder, content: str, words: str
+) -> None:
+    folder.path.mkdir(parents=True)
+    folder.config_file.write_text(content)
+    with pytest.raises(UserError) as refusal:
+        folder.read_config()
+    assert words in str(refusal.value)
+
+
+def test_a_resume_is_noted_beside_what_was_known(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    before = read_json(folder.config_file)
+    longer = configs.from_dict(configs.to_dict(CONFIG) | {"steps": 50_000_000})
+    folder.note_resume(longer)
+    folder.note_resume(longer)
+    after = read_json(folder.config_file)
+    assert folder.read_config() == longer
+    assert len(after["resumes"]) == 2
+    assert set(after["resumes"][0]) == {"started", "versions", "machine", "commit"}
+    assert {k: after[k] for k in before if k != "config"} == {
+        k: v for k, v in before.items() if k != "config"
+    }
+
+
+def test_the_newest_checkpoint_is_known_by_name(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    assert folder.checkpointed_agent_steps() is None
+    for name in ("step_000000000900", "step_000000010000", ".partial-7"):
+        (folder.checkpoints / name).mkdir()
+    assert folder.checkpointed_agent_steps() == 10_000
+
+
+def test_a_run_that_has_not_ended_has_an_empty_summary(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    assert folder.read_summary() == {}
+    write_json(folder.summary_file, {"mean_return": 3.5})
+    assert folder.read_summary() == {"mean_return": 3.5}
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"new": float("inf")})
+    assert read_json(path) == {"old": 1}
+    write_json(path, {"new": 2})
+    assert read_json(path) == {"new": 2}
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".json"] == ["summary.json"]
+
+
+def test_the_commit_of_a_source_tree_is_known_and_elsewhere_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "gala_rl" / "records" / "x.py"))
+    assert run_folder.provenance()["commit"] is None
+    (tmp_path / ".git").mkdir()  # git itself does not take this for a repository
+    assert run_folder.provenance()["commit"] is None

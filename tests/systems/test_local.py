@@ -1,0 +1,75 @@
+"""Learners as real processes: killed, poisoned, interrupted and orphaned for real."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gala_rl.errors import LearnerFailure
+from gala_rl.experiment.train import resume, train
+from gala_rl.records import checkpoint
+from tests.systems.processes import (
+    CONFIG,
+    GIVE_UP_S,
+    children,
+    learners_of,
+    start_command,
+    survivors,
+)
+
+
+def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path) -> None:
+    summary = train(replace(CONFIG, steps=3_000, out=str(tmp_path / "run")))
+    assert summary["agent_steps"] >= 3_000
+    assert summary["restarts"] == 0
+    saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.learners() == [0, 1, 2]
+    assert len(list((tmp_path / "run" / "metrics").iterdir())) == 3
+    assert children() == []
+
+    more = resume(tmp_path / "run", steps=6_000)
+    assert more["agent_steps"] >= 6_000
+    assert more["mixes"] > summary["mixes"]
+
+
+def test_a_learner_that_keeps_dying_ends_the_run_with_its_rank_and_traceback(
+    tmp_path: Path,
+) -> None:
+    config = replace(
+        CONFIG, env="tests.environments:AlwaysFailing-v0", max_restarts=1, out=str(tmp_path / "run")
+    )
+    with pytest.raises(LearnerFailure, match=r"learner \d died 2 times") as failure:
+        train(config)
+    assert "the simulator broke" in str(failure.value)
+    assert children() == []
+
+
+def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
+    config = replace(
+        CONFIG, env="tests.environments:Poisoned-v0", max_restarts=0, out=str(tmp_path / "run")
+    )
+    with pytest.raises(LearnerFailure, match="not finite"):
+        train(config)
+    assert children() == []
+
+
+def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path) -> None:
+    process = start_command(tmp_path / "run")
+    learners = learners_of(process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(GIVE_UP_S) == 130
+    saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.learners() == [0, 1]
+    assert survivors(learners) == []
+
+
+def test_learners_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+    process = start_command(tmp_path / "run")
+    learners = learners_of(process)
+    process.kill()
+    process.wait(GIVE_UP_S)
+    assert survivors(learners) == []

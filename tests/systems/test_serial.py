@@ -1,0 +1,83 @@
+"""Serial runs: deterministic, equal to plain A2C with one learner, resumed without a trace."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gala_rl.config import GossipSettings, TrainConfig
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import LearnerState
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.serial import run_serial
+
+SIMULATORS, ROLLOUT = 3, 5
+CONFIG = TrainConfig(
+    method="gala-a2c",
+    env="tests.environments:Drifting-v0",
+    learners=4,
+    simulators=SIMULATORS,
+    serial=True,
+    seed=3,
+)
+
+
+def train(path: Path, config: TrainConfig, rounds: int, *, resume: bool = False) -> RunFolder:
+    """Let every learner make updates until each has made `rounds`."""
+    folder = RunFolder(path)
+    if not resume:
+        folder.create(config)
+    steps = rounds * config.resolved_learners * SIMULATORS * ROLLOUT
+    start = checkpoint.newest(folder.checkpoints)
+    cpu = torch.device("cpu")
+    run_serial(replace(config, steps=steps), folder, cpu, start, lambda status: None)
+    return folder
+
+
+def states(folder: RunFolder) -> list[LearnerState]:
+    saved = checkpoint.newest(folder.checkpoints)
+    assert saved is not None
+    return [saved.load(rank) for rank in saved.learners()]
+
+
+def parameter_hash(folder: RunFolder) -> str:
+    parameters = [state.tensors["parameters"] for state in states(folder)]
+    return hashlib.sha256(torch.stack(parameters).numpy().tobytes()).hexdigest()
+
+
+def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None:
+    first = train(tmp_path / "first", CONFIG, 20)
+    second = train(tmp_path / "second", CONFIG, 20)
+    other = train(tmp_path / "other", replace(CONFIG, seed=4), 20)
+    assert parameter_hash(first) == parameter_hash(second)
+    assert parameter_hash(first) != parameter_hash(other)
+
+
+def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(tmp_path: Path) -> None:
+    gossiping = replace(CONFIG, learners=1)
+    plain = replace(gossiping, method="a2c")
+    first = train(tmp_path / "gossiping", gossiping, 30)
+    second = train(tmp_path / "plain", plain, 30)
+    assert parameter_hash(first) == parameter_hash(second)
+
+
+@pytest.mark.parametrize("topology", ["directed-ring", "undirected-ring", "rotating-exponential"])
+def test_stopping_and_resuming_changes_nothing_bit_for_bit(tmp_path: Path, topology: str) -> None:
+    config = replace(CONFIG, gossip=GossipSettings(topology=topology))
+    straight = train(tmp_path / "straight", config, 24)
+    broken = train(tmp_path / "broken", config, 12)
+    train(tmp_path / "broken", config, 24, resume=True)
+    for one, other in zip(states(straight), states(broken), strict=True):
+        assert one.counters == other.counters
+        assert one.tensors.keys() == other.tensors.keys()
+        for name, tensor in one.tensors.items():
+            assert torch.equal(tensor, other.tensors[name]), name
+
+
+def test_learners_gossip_and_still_differ(tmp_path: Path) -> None:
+    learners = states(train(tmp_path / "run", CONFIG, 12))
+    assert all(state.counters["mixes"] > 0 for state in learners)
+    vectors = [state.tensors["parameters"] for state in learners]
+    assert not torch.equal(vectors[0], vectors[1])
