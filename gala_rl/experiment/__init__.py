@@ -1,0 +1,1 @@
+"""What a person does with the systems: train, resume, evaluate, measure, watch."""

@@ -1,0 +1,130 @@
+"""Evaluation: full games with the parameters of a checkpoint, scored by raw rewards."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gala_rl.agent import build_model
+from gala_rl.config import TrainConfig, usable_cores
+from gala_rl.envs import Simulators, make_simulators
+from gala_rl.errors import UserError
+from gala_rl.experiment.preflight import check_evaluation
+from gala_rl.flat import FlatParameters
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+
+MAX_SIMULATORS = 16
+MEAN = "mean"
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    episodes: int = 10,
+    policy: Literal["greedy", "sample"] = "greedy",
+    learner: str = MEAN,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Play full games with the policy of a run's newest checkpoint.
+
+    Args:
+        run: folder of the run.
+        episodes: games a policy.
+        policy: most probable actions, or random ones as in training.
+        learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
+        seed: of games and actions.
+
+    Returns:
+        `results`, one entry a policy, with `mean_return`, `standard_error` and all `returns`
+        (raw, full games), and what was evaluated.
+
+    Raises:
+        UserError: when there is no such run, checkpoint or learner, or nothing to play.
+    """
+    check_evaluation(run, episodes, learner, seed)
+    folder = RunFolder(Path(run))
+    config = folder.read_config()
+    saved = checkpoint.newest(folder.checkpoints)
+    if saved is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
+    torch.set_num_threads(usable_cores())
+    results = []
+    for name, parameters in _policies(saved, learner).items():
+        returns = _play(config, parameters, episodes, policy == "greedy", seed)
+        spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
+        results.append(
+            {
+                "learner": name,
+                "mean_return": float(np.mean(returns)),
+                "standard_error": spread / math.sqrt(len(returns)),
+                "min": min(returns),
+                "max": max(returns),
+                "returns": returns,
+            }
+        )
+    return {
+        "run": str(run),
+        "method": config.method,
+        "env": config.env,
+        "checkpoint": saved.path.name,
+        "agent_steps": saved.agent_steps,
+        "policy": policy,
+        "episodes": episodes,
+        "seed": seed,
+        "results": results,
+    }
+
+
+def _policies(saved: Checkpoint, learner: str) -> dict[str, Tensor]:
+    """Parameter vectors by the name under which they are reported."""
+    ranks = saved.learners()
+    if learner == MEAN:
+        vectors = [saved.load(rank).tensors["parameters"] for rank in ranks]
+        return {MEAN: torch.stack(vectors).mean(dim=0)}
+    if learner == "all":
+        return {str(rank): saved.load(rank).tensors["parameters"] for rank in ranks}
+    if not learner.isdigit() or int(learner) not in ranks:
+        raise UserError(
+            f"learner {learner!r} is not in {saved.path}: choose one of "
+            f"{', '.join(map(str, ranks))}, all or mean"
+        )
+    return {learner: saved.load(int(learner)).tensors["parameters"]}
+
+
+def _play(
+    config: TrainConfig, parameters: Tensor, episodes: int, greedy: bool, seed: int
+) -> list[float]:
+    count = min(episodes, MAX_SIMULATORS)
+    simulators = make_simulators(config.env, count, usable_cores(), config.atari, training=False)
+    try:
+        model = build_model(config, simulators.observation, simulators.action)
+        FlatParameters(model).load(parameters)
+        # Every simulator plays its share: taking the first games to end would favour short ones.
+        shares = [episodes // count + (i < episodes % count) for i in range(count)]
+        return _play_shares(simulators, model, shares, greedy, seed)
+    finally:
+        simulators.close()
+
+
+@torch.no_grad()
+def _play_shares(
+    simulators: Simulators, model: ActorCritic, shares: list[int], greedy: bool, seed: int
+) -> list[float]:
+    generator = torch.Generator().manual_seed(seed)
+    observations = simulators.reset(seed)
+    returns: list[list[float]] = [[] for _ in shares]
+    while any(len(played) < share for played, share in zip(returns, shares, strict=True)):
+        batch = torch.from_numpy(observations)
+        actions = model.greedy(batch) if greedy else model.sample(batch, generator)
+        transition = simulators.step(actions.numpy())
+        observations = transition.observations
+        for episode in transition.episodes:
+            if len(returns[episode.simulator]) < shares[episode.simulator]:
+                returns[episode.simulator].append(episode.score)
+    return [score for played in returns for score in played]

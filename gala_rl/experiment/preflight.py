@@ -1,0 +1,138 @@
+"""Finds a user's mistakes before any work starts; imports no torch, so that it answers at once."""
+
+import ctypes
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from gala_rl import config as configs
+from gala_rl.config import TrainConfig
+from gala_rl.envs import check_environment
+from gala_rl.errors import UserError
+from gala_rl.gossip import topology
+from gala_rl.methods import resolve
+from gala_rl.records.run_folder import RunFolder
+
+
+def check_start(config: TrainConfig) -> TrainConfig:
+    """The config with everything filled in, if it can be started on this machine.
+
+    Raises:
+        UserError: naming the first thing that is wrong and its remedy.
+    """
+    config = check_config(config)
+    if config.out is not None:
+        RunFolder(Path(config.out)).check_unused()
+    return config
+
+
+def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
+    """The config of a run that can be continued to `steps` agent steps (None: as before).
+
+    Raises:
+        UserError: when there is nothing to continue, or nothing left to do.
+    """
+    folder = RunFolder(Path(run))
+    config = folder.read_config()
+    if steps is not None:
+        config = dataclasses.replace(config, steps=steps)
+    config = check_config(config)
+    made = folder.checkpointed_agent_steps()
+    if made is None:
+        raise UserError(f"{run} has no checkpoint yet: start again with another --out")
+    if made >= config.steps:
+        raise UserError(
+            f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
+            f"go on with a larger --steps"
+        )
+    return config
+
+
+def is_started(config: TrainConfig) -> bool:
+    """Whether there is a run in the config's `out`.
+
+    Raises:
+        UserError: when `out` is not given.
+    """
+    if config.out is None:
+        raise UserError("--resume needs to know which run: give its folder with --out")
+    return RunFolder(Path(config.out)).exists
+
+
+def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> None:
+    """Hold the settings that were given against those of the run to be continued.
+
+    Args:
+        run: its folder.
+        config: new settings.
+        given: names of those that the user gave, such as "seed" or "a2c.discount".
+
+    Raises:
+        UserError: when one differs; only `steps` may.
+    """
+    old = RunFolder(Path(run)).read_config()
+    for name in sorted((given | {"method"}) - {"steps", "out"}):
+        if _lookup(config, name) != _lookup(old, name):
+            raise UserError(
+                f"{name} {_lookup(config, name)} is not what run {run} was started with "
+                f"({_lookup(old, name)}): leave it out, or choose another --out"
+            )
+
+
+def _lookup(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0) -> None:
+    """Raise a UserError if a run cannot be evaluated."""
+    folder = RunFolder(Path(run))
+    config = folder.read_config()
+    if folder.checkpointed_agent_steps() is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
+    if episodes < 1:
+        raise UserError(f"episodes {episodes} is too small: it must be at least 1")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"seed {seed} is impossible: it must be from 0 to {2**31 - 1}")
+    ranks = [str(rank) for rank in range(config.resolved_learners)]
+    if learner not in (*ranks, "all", "mean"):
+        raise UserError(f"learner {learner!r} is unknown: choose {', '.join(ranks)}, all or mean")
+
+
+def check_bench(config: TrainConfig, seconds: float, repeats: int) -> None:
+    """Raise a UserError if a benchmark of a config cannot be run."""
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"seconds {seconds} is impossible: give a positive number")
+    if repeats < 1:
+        raise UserError(f"repeats {repeats} is too small: it must be at least 1")
+    check_config(config)
+
+
+def check_config(config: TrainConfig) -> TrainConfig:
+    """The config with everything filled in, if this machine can run it.
+
+    Raises:
+        UserError: naming the first thing that is wrong and its remedy.
+    """
+    configs.check(config)
+    config = resolve(config)
+    if config.device == "cuda" and cuda_devices() == 0:
+        raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
+    topology.make(config.gossip.topology, config.resolved_learners)
+    check_environment(config.env)
+    return config
+
+
+def cuda_devices() -> int:
+    """Number of GPUs that the NVIDIA driver sees, 0 without a driver."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value

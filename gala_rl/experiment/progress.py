@@ -1,0 +1,114 @@
+"""Live progress of a run: a panel in a terminal, plain lines anywhere else."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from gala_rl.config import TrainConfig
+from gala_rl.systems.status import Status
+
+_PLAIN_LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Shows a run while it goes on; use as a context manager.
+
+    Args:
+        config: of the run, resolved.
+        frames_per_step: emulator frames in an agent step.
+        done_before: agent steps made before this process started.
+        console: where to write.
+    """
+
+    def __init__(
+        self, config: TrainConfig, frames_per_step: int, done_before: int, console: Console
+    ) -> None:
+        self._config = config
+        self._frames_per_step = frames_per_step
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._samples = [(time.monotonic(), done_before)]
+        self._next_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(
+        self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]
+    ) -> None:
+        """Show the state of the run.
+
+        Args:
+            status: from the system.
+            mean_return: raw, over the last full games of all learners.
+            latest: each learner's newest row of metrics.
+        """
+        for notice in status.notices:
+            self._console.print(notice, markup=False, highlight=False)
+        now = time.monotonic()
+        self._samples.append((now, status.total_agent_steps))
+        # A rate over the last half minute or so.
+        while len(self._samples) > 2 and now - self._samples[0][0] > 30:
+            self._samples.pop(0)
+        items = self._items(status, mean_return, latest)
+        if self._live is not None:
+            self._live.update(self._table(items))
+        elif now >= self._next_line:
+            self._next_line = now + _PLAIN_LINE_EVERY_S
+            line = " | ".join(f"{name} {value}" for name, value in items.items())
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _items(
+        self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]
+    ) -> dict[str, str]:
+        total, goal = status.total_agent_steps, self._config.steps
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
+        rate = (after - before) / (end - start) if end > start else 0.0
+        left = f"{_duration((goal - total) / rate)}" if rate > 0 else "?"
+        items = {
+            "agent steps": f"{total:,} of {goal:,} ({min(1.0, total / goal):.0%})",
+            "steps/s": f"{rate:,.0f}",
+        }
+        if self._frames_per_step > 1:
+            items["frames/s"] = f"{rate * self._frames_per_step:,.0f}"
+        items["left"] = left
+        items["mean return"] = "no game over yet" if mean_return is None else f"{mean_return:.1f}"
+        if len(status.alive) > 1:
+            mixes = sum(row["mixes"] for row in latest.values())
+            updates = sum(row["updates"] for row in latest.values())
+            items["learners"] = f"{sum(status.alive)} of {len(status.alive)}"
+            items["mixed"] = f"{mixes / updates:.0%} of updates" if updates else "-"
+            items["staleness"] = ", ".join(
+                str(latest[r]["staleness_updates"]) if r in latest else "-"
+                for r in range(len(status.alive))
+            )
+        if any(status.restarts):
+            items["restarts"] = str(sum(status.restarts))
+        return items
+
+    def _table(self, items: dict[str, str]) -> Table:
+        table = Table(
+            title=f"{self._config.method} on {self._config.env}",
+            show_header=False,
+            title_justify="left",
+        )
+        table.add_column(style="bold")
+        table.add_column()
+        for name, value in items.items():
+            table.add_row(name, value)
+        return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

@@ -1,0 +1,152 @@
+"""Training and resuming: from a config to a finished run folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from gala_rl import config as configs
+from gala_rl.agent import build_model
+from gala_rl.config import TrainConfig
+from gala_rl.envs import make_simulators
+from gala_rl.errors import LearnerFailure, UserError
+from gala_rl.experiment.monitor import Monitor
+from gala_rl.experiment.preflight import check_resume, check_start
+from gala_rl.experiment.progress import Progress
+from gala_rl.flat import FlatParameters
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder, write_json
+from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.serial import run_serial
+from gala_rl.systems.status import Outcome
+
+
+def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+    """Train from the beginning.
+
+    Args:
+        config: of the run.
+        console: where progress goes; default: standard output.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        UserError: when the config cannot be run; nothing has been written then.
+        LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
+    """
+    config = check_start(config)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
+    folder.create(config)
+    return _run(config, folder, None, console or Console())
+
+
+def resume(
+    run: str | Path, steps: int | None = None, console: Console | None = None
+) -> dict[str, Any]:
+    """Continue a run from its newest whole checkpoint.
+
+    Args:
+        run: folder of the run.
+        steps: new total of agent steps; default: what the run was started with.
+        console: where progress goes; default: standard output.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: when there is nothing to continue.
+        LearnerFailure: as `train`.
+    """
+    config = check_resume(run, steps)
+    folder = RunFolder(Path(run))
+    start = checkpoint.newest(folder.checkpoints)
+    assert start is not None  # check_resume has seen one
+    folder.note_resume(config)
+    return _run(config, folder, start, console or Console())
+
+
+def _run(
+    config: TrainConfig, folder: RunFolder, start: Checkpoint | None, console: Console
+) -> dict[str, Any]:
+    device = _device(config)
+    done_before = 0 if start is None else start.agent_steps
+    # One simulator, to learn the sizes; the learners make their own.
+    simulators = make_simulators(config.env, 1, 1, config.atari)
+    frames_per_step = simulators.frames_per_step
+    model = build_model(config, simulators.observation, simulators.action)
+    size = FlatParameters(model).values.numel()
+    simulators.close()
+    console.print(
+        f"{config.method} on {config.env}: {config.resolved_learners} learners x "
+        f"{config.simulators} simulators on {device}, {size:,} parameters, run in {folder.path}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    began = time.monotonic()
+    with Progress(config, frames_per_step, done_before, console) as progress:
+        monitor = Monitor(config, folder, progress)
+        if config.serial:
+            outcome = run_serial(config, folder, device, start, monitor)
+        else:
+            outcome = LocalSystem(config, folder, device, size, start).run(monitor)
+        monitor.close(outcome.status)
+    elapsed = time.monotonic() - began
+    summary = _summary(config, folder, outcome, monitor, frames_per_step)
+    summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
+    summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
+    write_json(folder.summary_file, summary)
+    if outcome.failure is not None:
+        raise LearnerFailure(outcome.failure)
+    return summary
+
+
+def _device(config: TrainConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda' is not usable by this PyTorch: choose --device cpu")
+    return torch.device(config.device)
+
+
+def _summary(
+    config: TrainConfig,
+    folder: RunFolder,
+    outcome: Outcome,
+    monitor: Monitor,
+    frames_per_step: int,
+) -> dict[str, Any]:
+    status, latest = outcome.status, monitor.latest
+    by_learner = [
+        {
+            "learner": rank,
+            "agent_steps": status.agent_steps[rank],
+            "env_frames": status.agent_steps[rank] * frames_per_step,
+            "updates": status.updates[rank],
+            "restarts": status.restarts[rank],
+            "mixes": latest.get(rank, {}).get("mixes", 0),
+            "mean_return": latest.get(rank, {}).get("mean_return"),
+            "episodes": latest.get(rank, {}).get("episodes", 0),
+        }
+        for rank in range(config.resolved_learners)
+    ]
+    return {
+        "run": str(folder.path),
+        "method": config.method,
+        "env": config.env,
+        "agent_steps": status.total_agent_steps,
+        "env_frames": status.total_agent_steps * frames_per_step,
+        "updates": sum(status.updates),
+        "mixes": sum(learner["mixes"] for learner in by_learner),
+        "restarts": sum(status.restarts),
+        "episodes": sum(learner["episodes"] for learner in by_learner),
+        "mean_return": monitor.mean_return,
+        "interrupted": outcome.interrupted,
+        "failed": outcome.failure is not None,
+        "learners": by_learner,
+    }

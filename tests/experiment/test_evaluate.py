@@ -1,0 +1,231 @@
+"""Evaluation plays the games it was asked for, with the parameters it was asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gala_rl import evaluate
+from gala_rl.agent import build_model
+from gala_rl.config import AtariProtocol, TrainConfig
+from gala_rl.envs import make_simulators
+from gala_rl.errors import UserError
+from gala_rl.experiment.evaluate import MAX_SIMULATORS
+from gala_rl.flat import FlatParameters
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import LearnerState
+from gala_rl.records.run_folder import RunFolder
+
+LENGTH = 7
+
+
+class Obedient(gymnasium.Env[NDArray[np.float32], int]):
+    """Reward 1 for action 1 and 0 for action 0, seven steps a game: the score is the policy."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)  # type: ignore[assignment]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left = self.length()
+        return np.zeros(2, dtype=np.float32), {}
+
+    def length(self) -> int:
+        return LENGTH
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return np.zeros(2, dtype=np.float32), float(action), self.left == 0, False, {}
+
+
+class ShortOrLong(Obedient):
+    """Games of 1 or of 60 steps, as chance has it."""
+
+    def length(self) -> int:
+        return int(self.np_random.choice([1, 60]))
+
+
+KINDS = {"Obedient-v0": Obedient, "ShortOrLong-v0": ShortOrLong}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    for name, kind in KINDS.items():
+        gymnasium.register(name, kind, disable_env_checker=True)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gala_rl.experiment.evaluate.usable_cores", lambda: 1)
+        yield
+    for name in KINDS:
+        del gymnasium.registry[name]
+    torch.set_num_threads(threads)
+
+
+def parameters(config: TrainConfig, biases: tuple[float, float]) -> torch.Tensor:
+    """A network that looks at nothing and has these logits."""
+    simulators = make_simulators(config.env, 1, 1, AtariProtocol())
+    model = build_model(config, simulators.observation, simulators.action)
+    simulators.close()
+    flat = FlatParameters(model)
+    flat.values.zero_()
+    logits = [p for p in model.parameters() if p.shape == (2,)]
+    assert len(logits) == 1
+    with torch.no_grad():
+        logits[0].copy_(torch.tensor(biases))
+    return flat.values
+
+
+def save(folder: Path, agent_steps: int, *learners: tuple[float, float], env: str) -> None:
+    config = TrainConfig(env=env, learners=len(learners))
+    run = RunFolder(folder)
+    if not run.exists:
+        run.create(config)
+    partial = checkpoint.partial_folder(run.checkpoints, "test")
+    for rank, biases in enumerate(learners):
+        tensors = {"parameters": parameters(config, biases)}
+        checkpoint.write_part(partial, rank, LearnerState(tensors, {}))
+    checkpoint.complete(partial, agent_steps, [agent_steps] * len(learners), 3)
+
+
+def make_run(folder: Path, *learners: tuple[float, float], env: str = "Obedient-v0") -> Path:
+    save(folder, 100, *learners, env=env)
+    return folder
+
+
+def scores(run: Path, **options: Any) -> dict[str, list[float]]:
+    return {r["learner"]: r["returns"] for r in evaluate(run, **options)["results"]}
+
+
+NO, YES = (9.0, 0.0), (0.0, 9.0)
+
+
+def test_each_learner_is_played_with_its_own_parameters(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", NO, YES, NO)
+    expected = {"0": [0.0, 0.0], "1": [7.0, 7.0], "2": [0.0, 0.0]}
+    assert scores(run, learner="all", episodes=2) == expected
+    for name, returns in expected.items():
+        assert scores(run, learner=name, episodes=2) == {name: returns}
+
+
+@pytest.mark.parametrize(
+    ("learners", "score"),
+    [
+        # The mean of the parameters says 1 though most learners, and the first, say 0.
+        ([(1.0, 0.0), (1.0, 0.0), (0.0, 3.0)], 7.0),
+        # The mean says 0 though the last learner says 1.
+        ([(2.0, 0.0), (2.0, 0.0), (0.0, 3.0)], 0.0),
+    ],
+)
+def test_the_mean_is_the_average_of_all_parameters(
+    tmp_path: Path, learners: list[tuple[float, float]], score: float
+) -> None:
+    run = make_run(tmp_path / "run", *learners)
+    assert scores(run, episodes=1) == {"mean": [score]}
+
+
+@pytest.mark.parametrize("episodes", [1, 5, MAX_SIMULATORS, 2 * MAX_SIMULATORS + 3])
+def test_as_many_games_are_played_as_were_asked_for(tmp_path: Path, episodes: int) -> None:
+    run = make_run(tmp_path / "run", YES, NO)
+    result = evaluate(run, episodes=episodes, learner="all")
+    assert [len(row["returns"]) for row in result["results"]] == [episodes, episodes]
+    assert result["episodes"] == episodes
+
+
+def test_short_games_are_not_favoured(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", YES, env="ShortOrLong-v0")
+    returns = scores(run, episodes=MAX_SIMULATORS)["mean"]
+    assert set(returns) == {1.0, 60.0}
+    # The first sixteen games to end would nearly all be short.
+    assert returns.count(60.0) >= 5
+
+
+def test_greedy_is_the_most_probable_action_and_sample_follows_the_probabilities(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", (0.0, 0.5))
+    assert set(scores(run, episodes=20)["mean"]) == {7.0}
+    sampled = scores(run, episodes=200, policy="sample")["mean"]
+    probability = 1 / (1 + np.exp(-0.5))
+    error = np.sqrt(probability * (1 - probability) / (200 * LENGTH))
+    assert abs(np.mean(sampled) / LENGTH - probability) < 5 * error
+
+
+def test_the_seed_decides_the_games(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (0.0, 0.0))
+    options: dict[str, Any] = {"episodes": 20, "policy": "sample"}
+    first = scores(run, seed=1, **options)
+    assert scores(run, seed=1, **options) == first
+    assert scores(run, seed=2, **options) != first
+
+
+def test_statistics_fit_the_returns(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (0.0, 0.0))
+    result = evaluate(run, episodes=9, policy="sample")["results"][0]
+    returns = result["returns"]
+    assert result["mean_return"] == pytest.approx(np.mean(returns))
+    assert result["standard_error"] == pytest.approx(np.std(returns, ddof=1) / 3)
+    assert (result["min"], result["max"]) == (min(returns), max(returns))
+
+
+def test_one_game_has_no_spread(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", YES)
+    assert evaluate(run, episodes=1)["results"][0]["standard_error"] == 0.0
+
+
+def test_the_newest_whole_checkpoint_is_played(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", NO)
+    save(run, 200, YES, env="Obedient-v0")
+    assert evaluate(run, episodes=1)["agent_steps"] == 200
+    assert scores(run, episodes=1) == {"mean": [7.0]}
+    manifest = RunFolder(run).checkpoints / "step_000000000200" / "manifest.json"
+    manifest.write_text("{")
+    assert evaluate(run, episodes=1)["checkpoint"] == "step_000000000100"
+    assert scores(run, episodes=1) == {"mean": [0.0]}
+
+
+def test_nothing_is_written_by_playing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", YES)
+    before = sorted(run.rglob("*"))
+    evaluate(run, episodes=1)
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"learner": "2"}, "'2' is unknown: choose 0, 1, all or mean"),
+        ({"episodes": 0}, "episodes 0 is too small"),
+        ({"seed": -1}, "seed -1 is impossible"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    run = make_run(tmp_path / "run", YES, NO)
+    with pytest.raises(UserError, match=words):
+        evaluate(run, **options)
+
+
+def test_a_learner_that_is_not_in_the_checkpoint_cannot_be_played(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    config = TrainConfig(env="Obedient-v0", learners=2)
+    run.create(config)
+    partial = checkpoint.partial_folder(run.checkpoints, "test")
+    tensors = {"parameters": parameters(config, YES)}
+    checkpoint.write_part(partial, 0, LearnerState(tensors, {}))
+    checkpoint.complete(partial, 100, [100, 0], 3)
+    with pytest.raises(UserError, match=r"'1' is not in .*choose one of 0, all or mean"):
+        evaluate(run.path, learner="1")
+
+
+def test_without_a_checkpoint_there_is_nothing_to_play(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run").create(TrainConfig(env="Obedient-v0", learners=1))
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        evaluate(tmp_path / "run")

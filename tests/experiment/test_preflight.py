@@ -1,0 +1,182 @@
+"""Mistakes are found before any work starts, and what is left open is filled in."""
+
+import ctypes
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.experiment import preflight
+from gala_rl.records.run_folder import RunFolder
+
+CONFIG = TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000)
+
+
+def make_run(folder: Path, *checkpoints: int, config: TrainConfig = CONFIG) -> Path:
+    RunFolder(folder).create(config)
+    for agent_steps in checkpoints:
+        (RunFolder(folder).checkpoints / f"step_{agent_steps:012d}").mkdir()
+    return folder
+
+
+def test_a_config_that_can_start_is_filled_in() -> None:
+    checked = preflight.check_start(dataclasses.replace(CONFIG, learners=None, method="a2c"))
+    assert checked.learners == 1
+
+
+def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    preflight.check_start(dataclasses.replace(CONFIG, out="new"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"steps": 1.5}, "steps 1.5"),
+        ({"a2c": A2CSettings(discount=2.0)}, "a2c.discount 2.0"),
+        ({"method": "sarsa"}, "method 'sarsa'"),
+        ({"method": "a2c"}, "learners 2 is too many"),
+        ({"env": "Countng-v0"}, "env 'Countng-v0'"),
+        ({"env": "Blackjack-v1"}, "Tuple observations"),
+        ({"gossip": GossipSettings(topology="star")}, "topology 'star'"),
+        ({"device": "cuda"}, "device 'cuda' is not there"),
+    ],
+)
+def test_what_cannot_start_is_refused(
+    changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
+    with pytest.raises(UserError) as refusal:
+        preflight.check_start(dataclasses.replace(CONFIG, **changes))
+    assert words in str(refusal.value)
+
+
+def test_cuda_is_accepted_where_the_driver_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 1)
+    config = dataclasses.replace(CONFIG, device="cuda")
+    assert preflight.check_start(config) == config
+
+
+class FakeDriver:
+    """An NVIDIA driver that answers as it is told."""
+
+    def __init__(self, status: int, devices: int) -> None:
+        self._status = status
+        self._devices = devices
+
+    def cuInit(self, flags: int) -> int:
+        return self._status
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        ctypes.cast(count, ctypes.POINTER(ctypes.c_int))[0] = self._devices
+        return self._status
+
+
+@pytest.mark.parametrize(("status", "devices", "seen"), [(0, 2, 2), (0, 0, 0), (100, 2, 0)])
+def test_gpus_are_counted_by_asking_the_driver(
+    monkeypatch: pytest.MonkeyPatch, status: int, devices: int, seen: int
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver(status, devices))
+    assert preflight.cuda_devices() == seen
+
+
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    assert preflight.cuda_devices() == 0
+
+
+def test_a_run_that_is_not_complete_can_be_continued(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 400, 999)
+    assert preflight.check_resume(run, None) == CONFIG
+
+
+def test_a_complete_run_can_be_continued_to_more_steps(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 1000)
+    with pytest.raises(UserError, match=r"complete: it has made 1,000 of 1,000"):
+        preflight.check_resume(run, None)
+    assert preflight.check_resume(run, 1001) == dataclasses.replace(CONFIG, steps=1001)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        preflight.check_resume(make_run(tmp_path / "run"), None)
+
+
+def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
+    run = make_run(tmp_path / "run", 400, config=dataclasses.replace(CONFIG, device="cuda"))
+    with pytest.raises(UserError, match="device 'cuda'"):
+        preflight.check_resume(run, None)
+
+
+def test_whether_a_run_is_started_needs_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out"):
+        preflight.is_started(CONFIG)
+    config = dataclasses.replace(CONFIG, out=str(tmp_path / "run"))
+    assert not preflight.is_started(config)
+    make_run(tmp_path / "run")
+    assert preflight.is_started(config)
+
+
+def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 400)
+    new = dataclasses.replace(CONFIG, steps=9, out="x", seed=7, a2c=A2CSettings(discount=0.5))
+    preflight.check_unchanged(run, new, {"steps", "out", "env", "a2c.entropy_cost"})
+    for name in ("seed", "a2c.discount"):
+        with pytest.raises(UserError, match=f"{name} .* is not what run"):
+            preflight.check_unchanged(run, new, {"steps", name})
+
+
+def test_the_method_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 400)
+    with pytest.raises(UserError, match=r"method a2c .*\(gala-a2c\)"):
+        preflight.check_unchanged(run, dataclasses.replace(CONFIG, method="a2c"), set())
+
+
+@pytest.mark.parametrize("learner", ["0", "1", "all", "mean"])
+def test_an_evaluation_that_can_be_made_is_accepted(tmp_path: Path, learner: str) -> None:
+    run = make_run(tmp_path / "run", 400)
+    preflight.check_evaluation(run, 1, learner, seed=2**31 - 1)
+    with pytest.raises(UserError, match=r"seed 2147483648"):
+        preflight.check_evaluation(run, 1, learner, seed=2**31)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "learner", "words"),
+    [(0, "mean", "episodes 0"), (1, "2", "'2' is unknown"), (1, "", "'' is unknown")],
+)
+def test_an_evaluation_that_cannot_be_made_is_refused(
+    tmp_path: Path, episodes: int, learner: str, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        preflight.check_evaluation(make_run(tmp_path / "run", 400), episodes, learner)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "repeats", "words"),
+    [
+        (0.0, 1, "seconds 0"),
+        (float("nan"), 1, "seconds nan"),
+        (float("inf"), 1, "seconds inf"),
+        (1.0, 0, "repeats 0"),
+    ],
+)
+def test_a_benchmark_needs_time(seconds: float, repeats: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        preflight.check_bench(CONFIG, seconds, repeats)
+
+
+def test_a_benchmark_needs_a_config_that_can_run() -> None:
+    preflight.check_bench(CONFIG, 0.1, 1)
+    with pytest.raises(UserError, match="simulators 0"):
+        preflight.check_bench(dataclasses.replace(CONFIG, simulators=0), 0.1, 1)

@@ -1,0 +1,169 @@
+"""Progress is plain lines in a file and a table in a terminal, and its numbers are right."""
+
+import io
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gala_rl.config import TrainConfig
+from gala_rl.experiment import progress
+from gala_rl.experiment.progress import Progress
+from gala_rl.systems.status import Status
+
+CONFIG = TrainConfig(env="CartPole-v1", steps=10_000, learners=2)
+
+
+@dataclass
+class Clock:
+    """Time that passes when it is told to."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def status(*agent_steps: int, **changes: Any) -> Status:
+    count = len(agent_steps)
+    values: dict[str, Any] = {
+        "agent_steps": list(agent_steps),
+        "updates": [0] * count,
+        "alive": [True] * count,
+        "restarts": [0] * count,
+    }
+    return Status(**(values | changes))
+
+
+def row(mixes: int, updates: int, staleness: int) -> dict[str, Any]:
+    return {"mixes": mixes, "updates": updates, "staleness_updates": staleness}
+
+
+def plain(done_before: int = 0, frames_per_step: int = 1) -> tuple[Progress, io.StringIO]:
+    file = io.StringIO()
+    return Progress(CONFIG, frames_per_step, done_before, Console(file=file, width=60)), file
+
+
+def test_a_line_tells_how_far_how_fast_and_how_long(clock: Clock) -> None:
+    shown, file = plain(frames_per_step=4)
+    clock.now += 10
+    latest = {0: row(8, 10, 2), 1: row(10, 10, 0)}
+    shown.show(status(600, 400), 21.46, latest)
+    assert file.getvalue() == (
+        "agent steps 1,000 of 10,000 (10%) | steps/s 100 | frames/s 400 | left 1m30s | "
+        "mean return 21.5 | learners 2 of 2 | mixed 90% of updates | staleness 2, 0\n"
+    )
+
+
+def test_before_anything_happened_nothing_is_divided_by_zero(clock: Clock) -> None:
+    shown, file = plain()
+    shown.show(status(0, 0), None, {})
+    assert file.getvalue() == (
+        "agent steps 0 of 10,000 (0%) | steps/s 0 | left ? | mean return no game over yet | "
+        "learners 2 of 2 | mixed - | staleness -, -\n"
+    )
+
+
+def test_a_single_learner_has_nobody_to_mix_with(clock: Clock) -> None:
+    shown, file = plain()
+    shown.show(status(5), 0.0, {0: row(0, 1, 0)})
+    assert "mean return 0.0\n" in file.getvalue()
+    assert "mixed" not in file.getvalue()
+
+
+def test_restarts_and_dead_learners_are_told(clock: Clock) -> None:
+    shown, file = plain()
+    shown.show(status(5, 5, alive=[True, False], restarts=[0, 3]), None, {})
+    assert "learners 1 of 2" in file.getvalue()
+    assert file.getvalue().endswith("restarts 3\n")
+
+
+def test_what_was_done_before_does_not_count_for_speed(clock: Clock) -> None:
+    shown, file = plain(done_before=5_000)
+    clock.now += 10
+    shown.show(status(2_600, 2_500), None, {})
+    assert "agent steps 5,100 of 10,000 (51%) | steps/s 10 | left 8m10s" in file.getvalue()
+
+
+def test_the_speed_is_that_of_the_last_half_minute(clock: Clock) -> None:
+    shown, file = plain()
+    for seconds in range(0, 100, 10):
+        clock.now += 10
+        # A hundred a second for a minute, then ten.
+        done = 100 * min(seconds + 10, 60) + 10 * max(0, seconds - 50)
+        shown.show(status(done, 0), None, {})
+    assert "| steps/s 10 |" in file.getvalue().splitlines()[-1]
+
+
+def test_more_than_all_is_all_and_takes_no_time(clock: Clock) -> None:
+    shown, file = plain()
+    clock.now += 100
+    shown.show(status(10_040, 0), None, {})
+    assert "(100%)" in file.getvalue()
+    assert "left 0m00s" in file.getvalue()
+
+
+def test_hours_are_told_as_hours(clock: Clock) -> None:
+    shown, file = plain()
+    clock.now += 10
+    shown.show(status(10, 0), None, {})
+    assert "left 2h46m" in file.getvalue()
+
+
+def test_lines_come_every_ten_seconds_and_no_more_often(clock: Clock) -> None:
+    shown, file = plain()
+    for _ in range(50):
+        shown.show(status(0, 0), None, {})
+        clock.now += 0.5
+    assert file.getvalue().count("\n") == 3
+
+
+def test_notices_come_at_once_and_as_they_are(clock: Clock) -> None:
+    shown, file = plain()
+    shown.show(status(0, 0), None, {})
+    before = file.getvalue()
+    shown.show(status(0, 0, notices=["learner 1 [red]died[/red]"]), None, {})
+    assert file.getvalue() == before + "learner 1 [red]died[/red]\n"
+
+
+def test_a_line_is_never_broken_and_has_no_colour(clock: Clock) -> None:
+    shown, file = plain(frames_per_step=4)
+    with shown:
+        shown.show(status(1, 1), 5.0, {0: row(1, 1, 0), 1: row(1, 1, 0)})
+    assert file.getvalue().count("\n") == 1
+    assert "\x1b" not in file.getvalue()
+
+
+def test_a_terminal_shows_a_table_that_is_redrawn(clock: Clock) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, legacy_windows=False)
+    with Progress(CONFIG, 4, 0, console) as shown:
+        clock.now += 10
+        shown.show(status(600, 400), 21.46, {0: row(8, 10, 2), 1: row(10, 10, 0)})
+        clock.now += 1
+        shown.show(status(700, 500, notices=["learner 1 died"]), 22.0, {})
+    text = file.getvalue()
+    assert "gala-a2c on CartPole-v1" in text
+    for word in ("agent steps", "1,200 of 10,000", "frames/s", "22.0", "learner 1 died"):
+        assert word in text
+    assert "│" in text
+    assert " | " not in text
+    # The cursor was hidden for the table and is there again.
+    assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h")
+
+
+def test_the_cursor_comes_back_after_an_error() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100)
+    with pytest.raises(KeyboardInterrupt), Progress(CONFIG, 1, 0, console):
+        raise KeyboardInterrupt
+    assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().index("\x1b[?25l")

@@ -1,0 +1,589 @@
+"""The command line: one line for every mistake, nothing written for it, and a whole small run."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gala_rl.cli import main
+from gala_rl.config import TrainConfig, from_dict
+from gala_rl.errors import LearnerFailure
+from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder, read_json
+
+REPOSITORY = Path(__file__).parents[1]
+
+SUMMARY: dict[str, Any] = {
+    "run": "somewhere",
+    "agent_steps": 4_000_000,
+    "agent_steps_per_s": 1234.5,
+    "mean_return": None,
+    "interrupted": False,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks are slower on many threads, above all on a busy machine."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gala_rl.config.usable_cores", lambda: 1)
+        patch.setattr("gala_rl.experiment.evaluate.usable_cores", lambda: 1)
+        yield
+    torch.set_num_threads(before)
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def fake_run(folder: Path, checkpointed: bool) -> None:
+    """A run of 400 agent steps by two learners; its checkpoint, if any, is an empty folder."""
+    config = TrainConfig(env="CartPole-v1", learners=2, steps=400, out=str(folder))
+    RunFolder(folder).create(config)
+    if checkpointed:
+        (RunFolder(folder).checkpoints / "step_000000000400").mkdir()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a bit of everything to get wrong; the working directory."""
+    fake_run(tmp_path / "ended", checkpointed=True)
+    fake_run(tmp_path / "unborn", checkpointed=False)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("precious")
+    topologies = {
+        "text.json": "not JSON",
+        "object.json": '{"a": 1}',
+        "triple.json": "[[0, 1, 2]]",
+        "outside.json": "[[0, 1], [1, 9]]",
+        "loop.json": "[[0, 0], [0, 1], [1, 0]]",
+        "twice.json": "[[0, 1], [0, 1], [1, 0]]",
+        "one-way.json": "[[0, 1]]",
+    }
+    for name, content in topologies.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gala_rl.experiment.preflight.cuda_devices", lambda: 0)
+    return tmp_path
+
+
+def train(*arguments: str) -> list[str]:
+    return ["train", "gala-a2c", "--env", "CartPole-v1", "--out", "new", *arguments]
+
+
+def topology(name: str) -> list[str]:
+    return train("--learners", "2", "--topology", name)
+
+
+def continued(*arguments: str) -> list[str]:
+    return ["train", "gala-a2c", "--out", "ended", "--resume", *arguments]
+
+
+# Arguments, and what the line must contain: the value that is wrong and often the remedy.
+MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
+    ([], ("COMMAND", "gala --help")),
+    (["trian"], ("'trian'", "train")),
+    (["--verbose", "methods"], ("--verbose",)),
+    (["methods", "extra"], ("extra",)),
+    (["train"], ("METHOD",)),
+    (["resume"], ("RUN",)),
+    (train("--stpes", "5"), ("--stpes", "did you mean --steps?")),
+    (train("--stpes=5"), ("--stpes", "did you mean --steps?")),
+    (train("--learn", "2"), ("--learn", "--learners")),
+    (train("--steps"), ("--steps",)),
+    (["train", "gala-a2"], ("'gala-a2'", "gala-a2c")),
+    (["train", "ppo"], ("'ppo'", "gala-a2c, a2c")),
+    (["train", "a2c", "--learners", "2"], ("learners 2", "gala-a2c")),
+    (train("--env", "CartPol-v1"), ("'CartPol-v1'", "CartPole-v1")),
+    (train("--env", "PonggNoFrameskip-v4"), ("'PonggNoFrameskip-v4'", "Pong")),
+    (train("--env", "Pong-v4"), ("'Pong-v4'", "PongNoFrameskip-v4")),
+    (train("--env", "FrozenLake-v1"), ("'FrozenLake-v1'", "Discrete observations")),
+    (train("--env", "two\nlines"), ("two", "lines")),
+    (topology("ring"), ("'ring'", "directed-ring")),
+    (topology("text.json"), ("text.json", "[[0, 1]")),
+    (topology("object.json"), ("object.json", "dict")),
+    (topology("triple.json"), ("triple.json", "[0, 1, 2]")),
+    (topology("outside.json"), ("outside.json", "[1, 9]")),
+    (topology("loop.json"), ("loop.json", "[0, 0]")),
+    (topology("twice.json"), ("twice.json", "[0, 1]")),
+    (topology("one-way.json"), ("one-way.json", "learner 1")),
+    (train("--steps", "abc"), ("--steps", "'abc'", "4M")),
+    (train("--steps", ""), ("--steps", "''")),
+    (train("--steps", "nan"), ("--steps", "'nan'")),
+    (train("--steps", "1.5"), ("--steps", "'1.5'")),
+    (train("--steps", "0"), ("steps 0", "at least 1")),
+    (train("--steps", "-5"), ("steps -5", "at least 1")),
+    (train("--learners", "0"), ("learners 0", "at least 1")),
+    (train("--learners", "2.5"), ("--learners", "'2.5'")),
+    (train("--simulators", "-1"), ("simulators -1",)),
+    (train("--simulator-threads", "0"), ("simulator_threads 0",)),
+    (train("--seed", "-1"), ("seed -1",)),
+    (train("--seed", "2147483648"), ("seed 2147483648",)),
+    (train("--log-every", "0"), ("log_every 0",)),
+    (train("--checkpoint-every", "0"), ("checkpoint_every 0",)),
+    (train("--checkpoint-every", "inf"), ("checkpoint_every inf",)),
+    (train("--checkpoints-kept", "0"), ("checkpoints_kept 0",)),
+    (train("--max-restarts", "-1"), ("max_restarts -1",)),
+    (train("--learning-rate", "fast"), ("--learning-rate", "'fast'")),
+    (train("--learning-rate", "0"), ("a2c.learning_rate 0",)),
+    (train("--discount", "1.5"), ("a2c.discount 1.5",)),
+    (train("--discount", "nan"), ("a2c.discount nan",)),
+    (train("--optimizer", "adam"), ("--optimizer", "'adam'", "rmsprop-tf")),
+    (train("--sticky-actions", "2"), ("atari.sticky_actions 2",)),
+    (train("--deadline", "-1"), ("gossip.deadline -1",)),
+    (train("--max-staleness", "-1"), ("gossip.max_staleness -1",)),
+    (train("--device", "tpu"), ("--device", "'tpu'", "cpu")),
+    (train("--device", "cuda"), ("'cuda'", "--device cpu")),
+    (train("--out", "ended"), ("ended", "gala resume ended")),
+    (train("--out", "full"), ("full", "not empty")),
+    (train("--out", "full/thesis.txt"), ("full/thesis.txt",)),
+    (train("--out", "full/thesis.txt/run"), ("full/thesis.txt/run", "cannot be written")),
+    (["train", "a2c", "--resume"], ("--resume", "--out")),
+    (continued("--seed", "7"), ("seed 7", "(0)")),
+    (continued("--env", "Acrobot-v1"), ("env Acrobot-v1", "(CartPole-v1)")),
+    (continued("--discount", "0.5"), ("a2c.discount 0.5", "(0.99)")),
+    (["train", "a2c", "--out", "ended", "--resume"], ("method a2c", "(gala-a2c)")),
+    (continued(), ("ended", "complete", "400")),
+    (continued("--steps", "400"), ("ended", "complete", "400")),
+    (continued("--steps", "300"), ("ended", "complete", "300")),
+    (["resume", "nowhere"], ("nowhere", "holds no run")),
+    (["resume", "full"], ("full", "holds no run")),
+    (["resume", "full/thesis.txt"], ("full/thesis.txt", "holds no run")),
+    (["resume", "unborn"], ("unborn", "no checkpoint")),
+    (["resume", "ended"], ("ended", "complete", "--steps")),
+    (["resume", "ended", "--steps", "-1"], ("steps -1",)),
+    (["resume", "ended", "--steps", "many"], ("'many'",)),
+    (["resume", "ended", "--steps", "900"], ("step_000000000400", "is damaged")),
+    (["evaluate", "nowhere"], ("nowhere", "holds no run")),
+    (["evaluate", "unborn"], ("unborn", "no checkpoint")),
+    (["evaluate", "ended"], ("step_000000000400", "is damaged")),
+    (["evaluate", "ended", "--learner", "7"], ("'7'", "0, 1, all or mean")),
+    (["evaluate", "ended", "--learner", "best"], ("'best'", "0, 1, all or mean")),
+    (["evaluate", "ended", "--learner", "-1"], ("'-1'", "0, 1, all or mean")),
+    (["evaluate", "ended", "--episodes", "0"], ("episodes 0", "at least 1")),
+    (["evaluate", "ended", "--episodes", "-3"], ("episodes -3",)),
+    (["evaluate", "ended", "--episodes", "few"], ("'few'",)),
+    (["evaluate", "ended", "--policy", "best"], ("'best'", "greedy")),
+    (["evaluate", "ended", "--seed", "-1"], ("seed -1",)),
+    (["bench", "speed"], ("'speed'", "throughput")),
+    (["bench", "throughput", "--seconds", "0"], ("seconds 0",)),
+    (["bench", "throughput", "--seconds", "-1"], ("seconds -1",)),
+    (["bench", "throughput", "--seconds", "nan"], ("seconds nan",)),
+    (["bench", "throughput", "--seconds", "inf"], ("seconds inf",)),
+    (["bench", "throughput", "--seconds", "long"], ("'long'",)),
+    (["bench", "throughput", "--repeats", "0"], ("repeats 0",)),
+    (["bench", "throughput", "--learners", "0"], ("learners 0",)),
+    (["bench", "throughput", "--simulators", "0"], ("simulators 0",)),
+    (["bench", "throughput", "--env", "Pnog-v1"], ("'Pnog-v1'",)),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=" ".join)
+def test_a_mistake_gets_one_line_that_names_it_and_writes_nothing(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: tuple[str, ...],
+) -> None:
+    before = tree(place)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("gala: ")
+    assert printed.err.count("\n") == 1
+    assert printed.err.endswith("\n")
+    for word in words:
+        assert word in printed.err
+    assert tree(place) == before
+
+
+def run_program(program: str, folder: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_help_and_mistakes_do_not_wait_for_torch(place: Path) -> None:
+    # These few are found by looking into files that only torch's world can read, or write.
+    late = ("is damaged", "cannot be written")
+    lines = [arguments for arguments, words in MISTAKES if not set(late) & set(words)]
+    helps = [["--help"], *([name, "--help"] for name in ("train", "resume", "evaluate", "bench"))]
+    program = f"""
+import sys
+from unittest import mock
+from gala_rl.cli import main
+for arguments in {helps!r}:
+    try:
+        main(arguments)
+        raise AssertionError(arguments)
+    except SystemExit as end:
+        assert end.code == 0, arguments
+    assert not {{"torch", "tensorboard", "gymnasium", "numpy"}} & set(sys.modules), arguments
+assert main(["methods"]) == 0
+assert "torch" not in sys.modules, "methods"
+from gala_rl.experiment import preflight
+with mock.patch.object(preflight, "cuda_devices", lambda: 0):
+    for arguments in {lines!r}:
+        assert main(arguments) == 2, arguments
+        assert "torch" not in sys.modules, arguments
+print("all", len({lines!r}))
+"""
+    assert run_program(program, place).endswith(f"all {len(lines)}\n")
+
+
+def test_the_module_is_a_program_whose_exit_code_is_that_of_main() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gala_rl.cli", "trian"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("gala: ")
+
+
+def settings() -> Iterator[tuple[str, Any, Any]]:
+    """(group, field, type) of every setting but the method, which has no option."""
+    groups: list[tuple[str, Any]] = [("", TrainConfig)]
+    while groups:
+        group, kind = groups.pop()
+        for entry in dataclasses.fields(kind):
+            hint = get_type_hints(kind)[entry.name]
+            if dataclasses.is_dataclass(hint):
+                groups.append((entry.name, hint))
+            elif entry.name != "method":
+                yield group, entry, hint
+
+
+def test_every_setting_is_in_the_help_of_train(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    count = 0
+    for _, entry, _ in settings():
+        assert f" --{entry.name.replace('_', '-')}" in text
+        assert " ".join(entry.metadata["help"].split()[:3]) in text
+        count += 1
+    assert count > 35
+
+
+def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
+    """Arguments that change a setting from its default, and the value they mean."""
+    flag, kinds = f"--{entry.name.replace('_', '-')}", get_args(hint) or (hint,)
+    if hint is bool:
+        return [flag.replace("--", "--no-") if entry.default else flag], not entry.default
+    if get_origin(hint) is Literal:
+        choice = next(c for c in kinds if c not in (entry.default, "cuda"))
+        return [flag, choice], choice
+    if str in kinds:
+        text = {"env": "Acrobot-v1", "topology": "complete", "out": "elsewhere"}[entry.name]
+        return [flag, text], text
+    if int in kinds:
+        number = (entry.default or 1) + 1
+        return [flag, str(number)], number
+    fraction = (entry.default or 0.5) / 2
+    return [flag, str(fraction)], fraction
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig]:
+    """Configs that training was called with, in place of training."""
+    configs: list[TrainConfig] = []
+
+    def note(config: TrainConfig) -> dict[str, Any]:
+        configs.append(config)
+        return SUMMARY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gala_rl.experiment.train.train", note)
+    return configs
+
+
+def test_every_option_sets_its_own_setting(trained: list[TrainConfig]) -> None:
+    arguments = ["train", "gala-a2c"]
+    expected: dict[str, Any] = {"method": "gala-a2c"}
+    for group, entry, hint in settings():
+        given, value = another(entry, hint)
+        arguments += given
+        (expected.setdefault(group, {}) if group else expected)[entry.name] = value
+    assert main(arguments) == 0
+    assert trained == [from_dict(expected)]
+
+
+def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:
+    assert main(["train", "a2c"]) == 0
+    assert trained == [TrainConfig(method="a2c")]
+
+
+@pytest.mark.parametrize("steps", ["4000000", "4_000_000", "4e6", "4M", "4000k"])
+def test_step_counts_can_be_written_in_several_ways(trained: list[TrainConfig], steps: str) -> None:
+    assert main(["train", "a2c", "--steps", steps]) == 0
+    assert trained == [TrainConfig(method="a2c", steps=4_000_000)]
+
+
+def test_a_program_that_fails_ends_with_1_and_says_why(
+    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: TrainConfig) -> None:
+        raise LearnerFailure("learner 3 died\nValueError: x")
+
+    monkeypatch.setattr("gala_rl.experiment.train.train", fail)
+    assert main(["train", "a2c"]) == 1
+    assert capsys.readouterr().err == "gala: learner 3 died\nValueError: x\n"
+
+
+def test_an_interrupt_ends_with_130(
+    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(config: TrainConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gala_rl.experiment.train.train", interrupt)
+    assert main(["train", "a2c"]) == 130
+    assert capsys.readouterr().err == "gala: stopped at once\n"
+
+
+def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trained: list[TrainConfig]
+) -> None:
+    stopped = SUMMARY | {"interrupted": True}
+    monkeypatch.setattr("gala_rl.experiment.train.train", lambda config: stopped)
+    assert main(["train", "a2c"]) == 130
+    assert "gala resume somewhere" in capsys.readouterr().out
+
+
+def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:
+    assert main(["train", "a2c", "--out", "new", "--resume"]) == 0
+    assert trained == [TrainConfig(method="a2c", out="new")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [(["--steps", "900"], 900), ([], None), (["--env", "CartPole-v1", "--seed", "0"], None)],
+)
+def test_train_with_resume_continues_a_run_that_is_there(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], steps: int | None
+) -> None:
+    calls: list[tuple[str, int | None]] = []
+
+    def note(run: str, steps: int | None) -> dict[str, Any]:
+        calls.append((run, steps))
+        return SUMMARY
+
+    monkeypatch.setattr("gala_rl.experiment.train.resume", note)
+    checkpoints = RunFolder(place / "ended").checkpoints
+    (checkpoints / "step_000000000400").rename(checkpoints / "step_000000000399")
+    assert main(continued(*arguments)) == 0
+    assert calls == [("ended", steps)]
+
+
+def test_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("gala-a2c", "a2c", "Assran", "1906.04585", "Mnih", "1602.01783"):
+        assert word in printed
+
+
+def quietly(arguments: list[str]) -> tuple[int, str]:
+    """Exit code and standard output, where pytest's own capture can't be had."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = main(arguments)
+    return code, printed.getvalue()
+
+
+STEPS = 400
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A small finished run of two learners, and what it printed; read-only."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    code, printed = quietly(
+        ["train", "gala-a2c", "--env", "CartPole-v1", "--serial", "--learners", "2",
+         "--simulators", "2", "--steps", str(STEPS), "--log-every", "8", "--device", "cpu",
+         "--out", str(folder)]
+    )  # fmt: skip
+    assert code == 0
+    return folder, printed
+
+
+def rows_of(folder: Path, learner: int) -> list[dict[str, Any]]:
+    text = RunFolder(folder).metrics_file(learner).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_run_tells_what_it_does_and_what_comes_next(run: tuple[Path, str]) -> None:
+    folder, printed = run
+    first, *_, outcome, following = printed.splitlines()
+    assert first.startswith("gala-a2c on CartPole-v1: 2 learners x 2 simulators on cpu")
+    assert f"run in {folder}" in first
+    assert outcome.startswith(f"{STEPS} agent steps at ")
+    assert following == f"next: gala evaluate {folder}"
+
+
+def test_the_summary_adds_up(run: tuple[Path, str]) -> None:
+    summary = read_json(run[0] / "summary.json")
+    assert set(summary) == {
+        "run", "method", "env", "agent_steps", "env_frames", "updates", "mixes", "restarts",
+        "episodes", "mean_return", "interrupted", "failed", "learners", "agent_steps_per_s",
+        "elapsed_s",
+    }  # fmt: skip
+    assert (summary["method"], summary["env"]) == ("gala-a2c", "CartPole-v1")
+    assert summary["agent_steps"] == summary["env_frames"] == STEPS
+    assert summary["updates"] == STEPS // (5 * 2)
+    assert (summary["interrupted"], summary["failed"], summary["restarts"]) == (False, False, 0)
+    assert summary["agent_steps_per_s"] * summary["elapsed_s"] == pytest.approx(STEPS)
+    learners = summary["learners"]
+    assert [learner["learner"] for learner in learners] == [0, 1]
+    for total in ("agent_steps", "env_frames", "updates", "mixes", "restarts", "episodes"):
+        assert summary[total] == sum(learner[total] for learner in learners)
+    # Learner 0 takes its first turn before anybody has sent anything.
+    assert [learner["mixes"] for learner in learners] == [19, 20]
+
+
+def test_metrics_and_summary_agree(run: tuple[Path, str]) -> None:
+    summary = read_json(run[0] / "summary.json")
+    returns: list[float] = []
+    for learner in (0, 1):
+        rows = rows_of(run[0], learner)
+        assert [row["updates"] for row in rows] == [8, 16, 20]
+        assert [row["agent_steps"] for row in rows] == [80, 160, 200]
+        assert {row["learner"] for row in rows} == {learner}
+        own = [score for row in rows for score in row["episode_returns"]]
+        lengths = [length for row in rows for length in row["episode_agent_steps"]]
+        assert own == lengths  # CartPole gives 1 for every step
+        assert rows[-1]["mean_return"] == pytest.approx(np.mean(own))
+        assert rows[-1]["episodes"] == len(own) == summary["learners"][learner]["episodes"]
+        assert rows[-1]["mixes"] == summary["learners"][learner]["mixes"]
+        returns += own
+    assert summary["mean_return"] == pytest.approx(np.mean(returns))
+
+
+def test_rows_of_metrics_tell_everything_that_is_documented(run: tuple[Path, str]) -> None:
+    numbers = {
+        "time", "learner", "agent_steps", "env_frames", "total_agent_steps", "updates",
+        "agent_steps_per_s", "mean_return", "episodes", "policy_loss", "value_loss", "entropy",
+        "grad_norm", "learning_rate", "mixes", "staleness_updates", "overdue", "rollout_s",
+        "update_s", "gossip_s", "wait_s", "simulator_failures", "rss_mb",
+    }  # fmt: skip
+    for row in rows_of(run[0], 1):
+        assert set(row) == numbers | {"episode_returns", "episode_agent_steps", "rejected"}
+        assert all(isinstance(row[name], int | float) for name in numbers)
+        assert row["agent_steps_per_s"] > 0
+        assert 0 < row["entropy"] <= np.log(2) + 1e-6
+        assert row["learning_rate"] == pytest.approx(7e-4 * np.sqrt(4 / 16))
+
+
+def test_tensorboard_shows_what_the_metrics_say(run: tuple[Path, str]) -> None:
+    events = EventAccumulator(str(run[0] / "tensorboard"))
+    events.Reload()
+    rows = rows_of(run[0], 1)
+    for name in ("mean_return", "entropy", "grad_norm", "mixes", "learning_rate"):
+        scalars = events.Scalars(f"learner_01/{name}")
+        assert [s.step for s in scalars] == [row["total_agent_steps"] for row in rows]
+        assert [s.value for s in scalars] == pytest.approx([row[name] for row in rows])
+    final = events.Scalars("all/mean_return")[-1].value
+    assert final == pytest.approx(read_json(run[0] / "summary.json")["mean_return"])
+
+
+def test_the_same_serial_run_twice_learns_the_same(run: tuple[Path, str], tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    config = read_json(run[0] / "config.json")["config"]
+    code, _ = quietly(
+        ["train", "gala-a2c", "--env", "CartPole-v1", "--serial", "--learners", "2",
+         "--simulators", "2", "--steps", str(config["steps"]), "--device", "cpu",
+         "--out", str(again)]
+    )  # fmt: skip
+    assert code == 0
+    parameters = []
+    for folder in (run[0], again):
+        saved = checkpoint.newest(folder / "checkpoints")
+        assert saved is not None
+        parameters.append([saved.load(rank).tensors["parameters"] for rank in (0, 1)])
+    for left, right in zip(*parameters, strict=True):
+        assert torch.equal(left, right)
+    assert not torch.equal(*parameters[0])
+
+
+def test_evaluate_prints_json_whose_numbers_fit(run: tuple[Path, str]) -> None:
+    code, printed = quietly(
+        ["evaluate", str(run[0]), "--episodes", "3", "--learner", "all", "--policy", "sample",
+         "--json"]
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads(printed)
+    assert (result["method"], result["env"]) == ("gala-a2c", "CartPole-v1")
+    assert (result["agent_steps"], result["checkpoint"]) == (STEPS, f"step_{STEPS:012d}")
+    assert (result["policy"], result["episodes"], result["seed"]) == ("sample", 3, 0)
+    assert [row["learner"] for row in result["results"]] == ["0", "1"]
+    for row in result["results"]:
+        scores = row["returns"]
+        assert len(scores) == 3
+        assert row["mean_return"] == pytest.approx(sum(scores) / 3)
+        assert row["standard_error"] == pytest.approx(np.std(scores, ddof=1) / 3**0.5)
+        assert (row["min"], row["max"]) == (min(scores), max(scores))
+
+
+def test_evaluate_prints_a_table(run: tuple[Path, str]) -> None:
+    before = tree(run[0])
+    code, printed = quietly(["evaluate", str(run[0]), "--episodes", "1"])
+    assert code == 0
+    for word in ("CartPole-v1", "400 agent steps", "standard error", "mean", "1 full games"):
+        assert word in " ".join(printed.split())
+    assert tree(run[0]) == before
+
+
+def test_resume_goes_on_where_the_run_ended(run: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    elapsed = read_json(folder / "summary.json")["elapsed_s"]
+    code, _ = quietly(["resume", str(folder), "--steps", "500"])
+    assert code == 0
+    summary = read_json(folder / "summary.json")
+    assert (summary["agent_steps"], summary["updates"]) == (500, 50)
+    assert summary["elapsed_s"] > elapsed
+    assert [row["updates"] for row in rows_of(folder, 0)] == [8, 16, 20, 24, 25]
+    assert rows_of(folder, 0)[:3] == rows_of(run[0], 0)
+    assert RunFolder(folder).read_config().steps == 500
+    assert len(read_json(folder / "config.json")["resumes"]) == 1
+    saved = checkpoint.newest(folder / "checkpoints")
+    assert saved is not None
+    assert saved.agent_steps == 500
+    # Rows that were plotted before are not plotted again.
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert len(events.Scalars("learner_00/entropy")) == 5
+
+
+def test_a_finished_run_is_complete(
+    run: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(run[0])
+    assert main(["resume", str(run[0])]) == 2
+    assert "is complete" in capsys.readouterr().err
+    assert tree(run[0]) == before
