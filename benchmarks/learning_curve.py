@@ -1,0 +1,98 @@
+"""Keep the evidence of a finished run: config, summary, thinned metrics, evaluation, curve.
+
+    python benchmarks/learning_curve.py RUN NAME [EVALUATION.json]
+
+writes `benchmarks/results/NAME/`. The curve is the mean raw return of the last 100 full games of
+all learners, against agent steps (and frames) and against hours.
+"""
+
+import json
+import shutil
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
+from gala_rl.records.run_folder import RunFolder
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def read_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """Rows of all learners in the order of time."""
+    files = sorted((run.path / "metrics").glob("learner_*.jsonl"))
+    return sorted(
+        (row for file in files for row in MetricsReader(file).new_rows()),
+        key=lambda row: row["time"],
+    )
+
+
+def curve_of(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Mean return of the last full games at every row that has one."""
+    recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+    points = []
+    for row in rows:
+        recent.extend(row["episode_returns"])
+        score = mean(list(recent))
+        if score is not None:
+            points.append(
+                {
+                    "total_agent_steps": row["total_agent_steps"],
+                    "hours": (row["time"] - rows[0]["time"]) / 3600,
+                    "mean_return": score,
+                    "games": len(recent),
+                }
+            )
+    return points
+
+
+def first_reaching(points: list[dict[str, float]], score: float) -> dict[str, float] | None:
+    """Where the mean over a full hundred games first is at least `score`."""
+    full = (p for p in points if p["games"] == RECENT_EPISODES and p["mean_return"] >= score)
+    return next(full, None)
+
+
+def plot(points: list[dict[str, float]], title: str, frames_per_step: int, file: Path) -> None:
+    """Two panels: against agent steps and against hours."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    by_steps, by_hours = figure.subplots(1, 2, sharey=True)
+    scores = [point["mean_return"] for point in points]
+    by_steps.plot([point["total_agent_steps"] / 1e6 for point in points], scores)
+    by_steps.set_xlabel(f"million agent steps, all learners (x{frames_per_step} = frames)")
+    by_steps.set_ylabel("raw return, last 100 games")
+    by_hours.plot([point["hours"] for point in points], scores)
+    by_hours.set_xlabel("hours")
+    for axes in (by_steps, by_hours):
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    figure.savefig(file, dpi=120)
+
+
+def main(run_path: str, name: str, evaluation: str | None = None) -> None:
+    """Write the results folder of a run."""
+    run, out = RunFolder(Path(run_path)), RESULTS / name
+    out.mkdir(parents=True, exist_ok=True)
+    config, summary, rows = run.read_config(), run.read_summary(), read_rows(run)
+    shutil.copy(run.config_file, out / "config.json")
+    shutil.copy(run.summary_file, out / "summary.json")
+    if evaluation is not None:
+        shutil.copy(evaluation, out / "evaluation.json")
+    frames_per_step = summary["env_frames"] // summary["agent_steps"]
+    with (out / "metrics.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+    points = curve_of(rows)
+    milestones = {str(score): first_reaching(points, score) for score in (0, 10, 15, 18, 19, 20)}
+    (out / "milestones.json").write_text(json.dumps(milestones, indent=2) + "\n", encoding="utf-8")
+    title = f"{config.method} on {config.env}, {config.learners} x {config.simulators} simulators"
+    mpl.use("agg")
+    plot(points, title, frames_per_step, out / "curve.png")
+    print(json.dumps(milestones, indent=2))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
