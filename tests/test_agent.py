@@ -20,7 +20,7 @@ LEARNING_RATE = 1e-3
 class Unusable:
     """A transport for learners that must not use any."""
 
-    def send(self, message: Message, receivers: Collection[int]) -> None:
+    def send(self, message: Message, receivers: Collection[int]) -> Message:
         raise AssertionError("a message was sent")
 
     def poll(self, senders: Collection[int]) -> list[Event]:

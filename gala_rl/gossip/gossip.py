@@ -12,6 +12,7 @@ from gala_rl.gossip.topology import Topology
 from gala_rl.gossip.transports import Transport
 
 _POLL_INTERVAL_S = 0.0005
+_TRIES = 4
 
 
 class Gossip:
@@ -64,15 +65,26 @@ class Gossip:
         if self.node.topology.learners == 1:
             return 0
         message = Message(self.node.rank, send.version, self._parameters)
-        self._transport.send(message, send.receivers)
+        sent = self._transport.send(message, send.receivers)
         self._poll()
-        decision = self.node.decide()
-        if isinstance(decision, Wait):
-            decision = self._wait()
-        if not isinstance(decision, Mix):
-            return 0
-        mix_(self._parameters, [message.parameters for message in decision.messages])
-        return len(decision.messages)
+        for _ in range(_TRIES):
+            decision = self._decide()
+            if not isinstance(decision, Mix):
+                return 0
+            if self._mix(decision, sent):
+                return len(decision.messages)
+            self._poll()
+        return 0
+
+    def _mix(self, mix: Mix, sent: Message) -> bool:
+        """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""
+        mix_(self._parameters, [message.parameters for message in mix.messages])
+        if all(message.is_whole() for message in mix.messages):
+            self.node.on_mixed(mix)
+            return True
+        # A sender was faster than the mix. What was sent is what these parameters were.
+        self._parameters.copy_(sent.parameters)
+        return False
 
     def _poll(self) -> None:
         for event in self._transport.poll(self.node.listening_to):
@@ -81,7 +93,10 @@ class Gossip:
             else:
                 self.node.on_message(event)
 
-    def _wait(self) -> Decision:
+    def _decide(self) -> Decision:
+        decision = self.node.decide()
+        if not isinstance(decision, Wait):
+            return decision
         start = time.monotonic()
         while isinstance(decision := self.node.decide(), Wait):
             if time.monotonic() - start > self._deadline_s:

@@ -12,8 +12,8 @@ Rules
     5. A message that is not newer than the last one is rejected. So is one that is malformed or
        not finite; what the same sender had sent before, if not yet mixed, goes with it.
 
-The caller feeds events in (`on_update`, `on_message`, `on_peer_down`, `on_deadline`) and carries
-out the actions that come back. Ordering, loss, delay and staleness are thus unit tests.
+The caller feeds events in (`on_update`, `on_message`, `on_mixed`, `on_peer_down`, `on_deadline`)
+and carries out the actions that come back. Ordering, loss, delay and staleness are thus unit tests.
 """
 
 from collections import Counter
@@ -134,6 +134,14 @@ class GossipNode:
         self._down.discard(message.sender)
         return None
 
+    def on_mixed(self, mix: Mix) -> None:
+        """A mix that was decided on has been carried out."""
+        for message in mix.messages:
+            del self._fresh[message.sender]
+            self._mixed_version[message.sender] = message.version
+        self.mixes += 1
+        self.staleness_updates = 0
+
     def on_peer_down(self, learner: int) -> None:
         """A learner is known to be dead: what it sent last is no longer waited for nor mixed."""
         self._down.add(learner)
@@ -146,22 +154,14 @@ class GossipNode:
         self._down.update(missing)
 
     def decide(self) -> Decision:
-        """What to do now; called after `on_update` and again after each event during a wait."""
+        """What to do now; asked after `on_update` and again after each event during a wait."""
         missing = self._missing()
         ready = tuple(self._fresh[j] for j in self.listening_to if j in self._fresh)
         if ready and (not missing or self._when == "any"):
-            return self._mix(ready)
+            return Mix(ready)
         if missing and self._is_stale():
             return Wait(missing)
         return Proceed()
-
-    def _mix(self, messages: tuple[Message, ...]) -> Mix:
-        for message in messages:
-            del self._fresh[message.sender]
-            self._mixed_version[message.sender] = message.version
-        self.mixes += 1
-        self.staleness_updates = 0
-        return Mix(messages)
 
     def _missing(self) -> tuple[int, ...]:
         return tuple(j for j in self.listening_to if j not in self._fresh and j not in self._down)

@@ -1,7 +1,9 @@
 """Proves that shared mailboxes deliver only whole messages, even from writers that are killed.
 
 Real processes publish vectors in which every number tells the version, as fast as they can, and
-are killed with SIGKILL at random moments; a vector put together from two messages would show.
+are killed with SIGKILL at random moments; a vector put together from two messages would show, in
+what is read and in what is mixed. All of it with checksums, which only processors that reorder
+their stores need, and without.
 """
 
 import contextlib
@@ -18,12 +20,14 @@ import pytest
 import torch
 import torch.multiprocessing  # registers how tensors are handed to other processes
 
-from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip import Gossip, Message, SharedMailboxes, Topology, directed_ring
+from gala_rl.gossip.mixing import mix_
 from gala_rl.gossip.transports import shared
 from gala_rl.gossip.transports.shared import shared_zeros
 
 WRITERS = (0, 1)
 READERS = (2, 3)
+GRAPH = Topology("writers and readers", (((), (), WRITERS, WRITERS),))
 GUARD_S = 90.0
 """Only against hanging: what it guards takes milliseconds."""
 
@@ -39,6 +43,7 @@ class Hammering:
     mailboxes: SharedMailboxes
     kills: int
     seed: int
+    checksums: bool
     killed: torch.Tensor = field(default_factory=lambda: counter(1))
     killed_half_way: torch.Tensor = field(default_factory=lambda: counter(1))
     stuck: torch.Tensor = field(default_factory=lambda: counter(1))
@@ -69,11 +74,26 @@ def read_until_over(hammering: Hammering, rank: int, goes_on: Callable[[], bool]
     while not hammering.over[0] and goes_on():
         for message in transport.poll(WRITERS):
             assert isinstance(message, Message)
-            whole = message.parameters == telling(message.sender, message.version)
+            told = message.parameters == telling(message.sender, message.version)
+            if not message.is_whole():
+                continue
             newer = message.version > hammering.last_version[rank, message.sender]
-            hammering.torn[rank] += int(not whole.all())
+            hammering.torn[rank] += int(not told.all())
             hammering.backwards[rank] += int(not newer)
             hammering.last_version[rank, message.sender] = message.version
+
+
+def mix_until_over(hammering: Hammering, rank: int, goes_on: Callable[[], bool]) -> None:
+    """Every vector has only one number in it, so every mix of whole ones has."""
+    mine = torch.zeros(hammering.mailboxes.size)
+    gossip = Gossip(mine, hammering.mailboxes.transport(rank), rank, GRAPH, when="any")
+    while not hammering.over[0] and goes_on():
+        gossip.exchange()
+        low, high = torch.aminmax(mine)
+        hammering.torn[rank] += int(high - low > 1e-6 * high)
+        for sender, version in gossip.node.mixed_versions.items():
+            hammering.backwards[rank] += int(version < hammering.last_version[rank, sender])
+            hammering.last_version[rank, sender] = version
 
 
 def fork(work: Callable[..., None], hammering: Hammering, rank: int) -> int:
@@ -111,8 +131,9 @@ def all_hear_news(hammering: Hammering, sender: int, version: int) -> bool:
 def hammer(hammering: Hammering) -> None:
     """Run both writers and one of the readers; kill and restart the writers at random."""
     torch.set_num_threads(1)
+    shared._USES_CHECKSUMS = hammering.checksums
     chance = random.Random(hammering.seed)
-    reader = fork(read_until_over, hammering, READERS[1])
+    reader = fork(mix_until_over, hammering, READERS[1])
     writers = {rank: fork(write_for_ever, hammering, rank) for rank in WRITERS}
     try:
         while hammering.killed[0] < hammering.kills and not hammering.stuck[0]:
@@ -133,8 +154,14 @@ def hammer(hammering: Hammering) -> None:
     assert status == 0
 
 
-def assert_survives(size: int, kills: int, seed: int) -> None:
-    hammering = Hammering(SharedMailboxes(4, size), kills, seed)
+@pytest.fixture(params=[False, True], ids=["ordered", "checksums"])
+def checksums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(shared, "_USES_CHECKSUMS", request.param)
+    return bool(request.param)
+
+
+def assert_survives(size: int, kills: int, checksums: bool) -> None:
+    hammering = Hammering(SharedMailboxes(4, size), kills, seed=size, checksums=checksums)
     process = multiprocessing.get_context("spawn").Process(target=hammer, args=(hammering,))
     process.start()
     try:
@@ -156,14 +183,16 @@ def assert_survives(size: int, kills: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("size", [15, 200_000])
-def test_killed_writers_never_tear_a_message_nor_stop_a_reader(size: int) -> None:
-    assert_survives(size, kills=30, seed=size)
+def test_killed_writers_never_tear_a_message_nor_stop_a_reader(size: int, checksums: bool) -> None:
+    assert_survives(size, 30, checksums)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 1001, 300_001])
-def test_a_hundred_killed_writers_never_tear_a_message_nor_stop_a_reader(size: int) -> None:
-    assert_survives(size, kills=100, seed=size)
+def test_a_hundred_killed_writers_never_tear_a_message_nor_stop_a_reader(
+    size: int, checksums: bool
+) -> None:
+    assert_survives(size, 100, checksums)
 
 
 # The same, one step at a time.
@@ -181,6 +210,7 @@ def dying_half_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise KilledError
 
     with monkeypatch.context() as patch:
+        patch.setattr(shared, "_USES_CHECKSUMS", True)
         patch.setattr(shared, "_checksum", die)
         yield
 
@@ -233,7 +263,10 @@ def test_a_reader_never_sees_the_slot_that_is_being_written() -> None:
     assert polled(mailboxes.transport(1)) == [(1, [1.0] * 3)]
 
 
-def test_numbers_that_do_not_match_their_checksum_are_not_delivered() -> None:
+def test_numbers_that_do_not_match_their_checksum_are_not_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared, "_USES_CHECKSUMS", True)
     mailboxes = SharedMailboxes(2, 3)
     write(mailboxes, 1, [1.0, 2.0, 3.0])
     slot = int(mailboxes._latest[0])
@@ -245,67 +278,78 @@ def test_numbers_that_do_not_match_their_checksum_are_not_delivered() -> None:
     assert polled(mailboxes.transport(1)) == [(1, [1.0, 2.0, 3.0])]
 
 
-def reading_while_overtaken(
-    overtake: Callable[[], None], times: int
-) -> tuple[torch.Tensor, list[int]]:
-    """Memory to read into, and which copies to it the writer interrupted after two numbers."""
-    overtaken: list[int] = []
-
-    class Interrupted(torch.Tensor):
-        def copy_(self, source: torch.Tensor, non_blocking: bool = False) -> "Interrupted":
-            plain = self.as_subclass(torch.Tensor)
-            plain[:2] = source[:2]
-            if len(overtaken) < times:
-                overtaken.append(len(overtaken))
-                overtake()
-            plain[2:] = source[2:]
-            return self
-
-    return torch.empty(6).as_subclass(Interrupted), overtaken
+def test_whoever_uses_a_message_learns_that_its_writer_has_begun_to_overwrite_it(
+    monkeypatch: pytest.MonkeyPatch, checksums: bool
+) -> None:
+    mailboxes = SharedMailboxes(2, 3)
+    write(mailboxes, 1, [1.0] * 3)
+    (held,) = mailboxes.transport(1).poll([0])
+    assert isinstance(held, Message)
+    for version in range(2, shared.SLOTS + 1):
+        write(mailboxes, version, [1.0 * version] * 3)
+        assert held.is_whole()
+    with dying_half_way(monkeypatch), pytest.raises(KilledError):
+        write(mailboxes, shared.SLOTS + 1, [99.0] * 3)
+    assert not held.is_whole()
+    write(mailboxes, shared.SLOTS + 1, [4.0] * 3)
+    assert not held.is_whole()
 
 
-FIRST_LAP, SECOND_LAP = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [9.0, 9.0, 3.0, 3.0, 2.0, 2.0]
-"""The start of the first and the rest of the second add up to the checksum of the first."""
+class Overtaken(Gossip):
+    """A learner whose first mixes last so long that the sender laps them."""
+
+    laps = 0
+
+    def lap_while_mixing(self, monkeypatch: pytest.MonkeyPatch, lap: Callable[[], None]) -> None:
+        def slow_mix(parameters: torch.Tensor, received: list[torch.Tensor]) -> None:
+            half = len(parameters) // 2
+            mix_(parameters[:half], [message[:half] for message in received])
+            if self.laps:
+                self.laps -= 1
+                lap()
+            mix_(parameters[half:], [message[half:] for message in received])
+
+        monkeypatch.setattr("gala_rl.gossip.gossip.mix_", slow_mix)
 
 
-def overtaking_writer(mailboxes: SharedMailboxes) -> Callable[[], None]:
-    """Laps the reader: writes to every slot."""
+def overtaken(
+    laps: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[torch.Tensor, Overtaken, SharedMailboxes]:
+    """Learner 1, all zeros, about to mix with learner 0, which is faster `laps` times."""
+    mailboxes, mine = SharedMailboxes(2, 6), torch.zeros(6)
+    learner = Overtaken(mine, mailboxes.transport(1), 1, directed_ring(2))
+    learner.laps = laps
 
     def lap() -> None:
         for _ in range(shared.SLOTS):
             version = mailboxes.version(0) + 1
-            odd = (version - 1) // shared.SLOTS % 2
-            write(mailboxes, version, SECOND_LAP if odd else FIRST_LAP)
+            write(mailboxes, version, [float(version)] * 6)
 
-    return lap
-
-
-def test_a_reader_that_was_overtaken_reads_the_newest_whole_message_instead() -> None:
-    mailboxes = SharedMailboxes(2, 6)
-    lap = overtaking_writer(mailboxes)
+    learner.lap_while_mixing(monkeypatch, lap)
     lap()
-    into, overtaken = reading_while_overtaken(lap, times=1)
-    assert mailboxes.read(0, into) == 2 * shared.SLOTS
-    assert into.tolist() == SECOND_LAP
-    assert len(overtaken) == 1
+    return mine, learner, mailboxes
 
 
-def test_a_reader_that_is_overtaken_at_every_try_returns_without_a_message() -> None:
-    mailboxes = SharedMailboxes(2, 6)
-    lap = overtaking_writer(mailboxes)
-    lap()
-    into, overtaken = reading_while_overtaken(lap, times=10**6)
-    assert mailboxes.read(0, into) is None
-    assert 1 < len(overtaken) < 100
+def test_a_mix_that_was_overtaken_is_undone_and_the_newest_message_mixed_instead(
+    monkeypatch: pytest.MonkeyPatch, checksums: bool
+) -> None:
+    mine, learner, mailboxes = overtaken(2, monkeypatch)
+    assert learner.exchange() == 1
+    assert mailboxes.version(0) == 3 * shared.SLOTS
+    assert mine.tolist() == [1.5 * shared.SLOTS] * 6
+    assert learner.node.mixes == 1
+    assert learner.node.mixed_versions == {0: 3 * shared.SLOTS}
 
 
-def test_a_read_that_fails_leaves_the_message_before_intact() -> None:
-    mailboxes = SharedMailboxes(2, 3)
-    reader = mailboxes.transport(1)
-    write(mailboxes, 1, [1.0] * 3)
-    (held,) = reader.poll([0])
-    write(mailboxes, 2, [2.0] * 3)
-    mailboxes._parameters[0, int(mailboxes._latest[0]), 1] = 5.0
-    assert polled(reader) == []
-    assert isinstance(held, Message)
-    assert held.parameters.tolist() == [1.0] * 3
+def test_a_learner_that_is_overtaken_at_every_try_goes_on_unmixed_and_mixes_later(
+    monkeypatch: pytest.MonkeyPatch, checksums: bool
+) -> None:
+    mine, learner, mailboxes = overtaken(10**6, monkeypatch)
+    mine.fill_(0.5)
+    assert learner.exchange() == 0
+    assert mine.tolist() == [0.5] * 6
+    assert (learner.node.mixes, learner.node.staleness_updates) == (0, 1)
+    assert 1 < 10**6 - learner.laps < 100
+    learner.laps = 0
+    assert learner.exchange() == 1
+    assert mine.tolist() == [0.25 + mailboxes.version(0) / 2] * 6

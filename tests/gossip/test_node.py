@@ -36,9 +36,10 @@ def updated(node: GossipNode, updates: int = 1) -> GossipNode:
 
 
 def mixed(node: GossipNode) -> list[tuple[int, int]]:
-    """Sender and version of each message the node decides to mix; it must decide to mix."""
+    """Sender and version of each message the node decides to mix and is told to have mixed."""
     decision = node.decide()
     assert isinstance(decision, Mix), decision
+    node.on_mixed(decision)
     return [(m.sender, m.version) for m in decision.messages]
 
 
@@ -278,6 +279,20 @@ def test_a_deadline_spares_those_who_have_sent() -> None:
     node.on_deadline()
     assert mixed(node) == [(1, 1)]
     assert updated(node).decide() == Wait((1,))
+
+
+def test_nothing_counts_as_mixed_before_it_is() -> None:
+    node = updated(listener(), 2)
+    node.on_message(message(1, 4))
+    node.on_message(message(3, 9))
+    for _ in range(3):
+        decision = node.decide()
+        assert isinstance(decision, Mix)
+        assert (node.mixes, node.staleness_updates) == (0, 2)
+    node.on_message(message(3, 10))  # in the place of one that was overwritten meanwhile
+    assert mixed(node) == [(1, 4), (3, 10)]
+    assert (node.mixes, node.staleness_updates) == (1, 0)
+    assert node.decide() == Proceed()
 
 
 # Rule 5: what is rejected.

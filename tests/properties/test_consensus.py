@@ -47,6 +47,7 @@ def synchronous_rounds(
                 continue
             assert isinstance(decision, Mix)
             mix(vectors[rank], [message.parameters for message in decision.messages])
+            node.on_mixed(decision)
         history.append(vectors.clone())
     return history
 

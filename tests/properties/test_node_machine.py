@@ -115,6 +115,7 @@ class NodeHistory(RuleBasedStateMachine):
         assert len(senders) == len(set(senders))
         assert set(senders) <= set(self.node.listening_to)
         assert self.when == "any" or not missing
+        self.node.on_mixed(decision)
         for message in decision.messages:
             assert message is self.pending.pop(message.sender)
             assert message.sender not in self.excused

@@ -10,11 +10,15 @@ class Transport(Protocol):
     """One learner's end of a network. Every implementation passes the same contract tests.
 
     Delivery is latest-wins: a message not yet polled is replaced by the sender's next one.
-    Messages of one sender are delivered with growing versions; a message is whole or absent.
+    Messages of one sender are delivered with growing versions. A delivered message is whole, and
+    stays so at least until its sender has sent two more; `Message.is_whole` tells.
     """
 
-    def send(self, message: Message, receivers: Collection[int]) -> None:
-        """Make a copy of a message available to the receivers and return at once."""
+    def send(self, message: Message, receivers: Collection[int]) -> Message:
+        """Make a copy of a message available to the receivers and return it at once.
+
+        The copy stays as it is until this end sends again.
+        """
 
     def poll(self, senders: Collection[int]) -> list[Event]:
         """What is new from these senders: at most one message each, and notices of their death."""

@@ -76,10 +76,11 @@ class MemoryTransport:
         self._seen_version: dict[int, int] = {}
         self._told_down: set[int] = set()
 
-    def send(self, message: Message, receivers: Collection[int]) -> None:
+    def send(self, message: Message, receivers: Collection[int]) -> Message:
         """See `Transport.send`."""
         copy = Message(message.sender, message.version, message.parameters.detach().clone().cpu())
         self._network.put(copy)
+        return copy
 
     def poll(self, senders: Collection[int]) -> list[Event]:
         """See `Transport.poll`."""

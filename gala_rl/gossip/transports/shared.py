@@ -1,17 +1,21 @@
 """Transport between processes of one machine: one writer and many readers a mailbox, no locks.
 
 Each learner owns SLOTS slots. It writes message after message into the next slot and only then
-points `latest` at it. Before the copy it clears the slot's version, after the copy it sets it; a
-reader looks at the version before and after its own copy and at a checksum of the bits. So
+points `latest` at it. Before the copy it clears the slot's version, after the copy it sets it.
+Readers use a message where it lies and look at the slot's version once more when they are done. So
 
 * a writer never waits, and a writer killed half-way leaves `latest` at the whole message before;
-* a reader never waits, and can only lose a message if the writer laps it SLOTS - 1 times within
-  one copy: it then finds the newer one at its next try;
+* a reader never waits nor copies, and knows whether what it used was overwritten meanwhile, which
+  takes a writer that sends SLOTS - 1 further messages within that time;
 * there is no lock that a killed process could leave held.
 
-The order of the writes is guaranteed on x86; elsewhere the checksum rejects what came too early.
+That rests on stores, and loads, of one processor being seen in their order, which x86 guarantees.
+Other processors don't; there a checksum of the bits is written too, and held against the slot
+whenever its version is.
 """
 
+import functools
+import platform
 from collections.abc import Collection
 
 import torch
@@ -23,6 +27,7 @@ SLOTS = 3
 _VERSION, _CHECKSUM = 0, 1
 _BEING_WRITTEN = -1
 _TRIES = 4
+_USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -72,49 +77,65 @@ class SharedMailboxes:
         """Whether the supervisor says that the learner is dead."""
         return bool(self._down[learner])
 
-    def write(self, message: Message) -> None:
-        """Publish a message as the latest of its sender; only the sender's process may."""
-        parameters = message.parameters
+    def write(self, message: Message) -> Message:
+        """Publish a message as the latest of its sender; only the sender's process may.
+
+        Returns:
+            The message where it now lies.
+        """
+        parameters, sender = message.parameters, message.sender
         if parameters.shape != (self.size,):
             raise ValueError(f"expected [{self.size}] parameters, got {tuple(parameters.shape)}")
-        slot = (int(self._latest[message.sender]) + 1) % SLOTS
-        header, target = self._headers[message.sender, slot], self._parameters[message.sender, slot]
+        slot = (int(self._latest[sender]) + 1) % SLOTS
+        header, target = self._headers[sender, slot], self._parameters[sender, slot]
         header[_VERSION] = _BEING_WRITTEN
         target.copy_(parameters.detach())
-        header[_CHECKSUM] = _checksum(target)
+        if _USES_CHECKSUMS:
+            header[_CHECKSUM] = _checksum(target)
         header[_VERSION] = message.version
-        self._latest[message.sender] = slot
+        self._latest[sender] = slot
+        return self._lend(sender, slot, message.version)
 
     def version(self, learner: int) -> int:
         """Version of the latest whole message of a learner, 0 if there is none."""
         return max(0, int(self._headers[learner, int(self._latest[learner]), _VERSION]))
 
-    def read(self, learner: int, into: Tensor) -> int | None:
-        """Copy the latest message of a learner.
-
-        Args:
-            learner: whose.
-            into: [P] overwritten; holds the message only if a version is returned.
+    def lend(self, learner: int) -> Message | None:
+        """The latest message of a learner where it lies.
 
         Returns:
-            Its version; None if there is none yet or the writer was faster at every try.
+            None if there is none yet, or if the writer was faster at every try.
         """
         for _ in range(_TRIES):
             slot = int(self._latest[learner])
-            header = self._headers[learner, slot]
-            version, checksum = int(header[_VERSION]), int(header[_CHECKSUM])
+            version = int(self._headers[learner, slot, _VERSION])
             if version == 0:
                 return None
-            into.copy_(self._parameters[learner, slot])
-            if version > 0 and int(header[_VERSION]) == version and _checksum(into) == checksum:
-                return version
+            message = self._lend(learner, slot, version)
+            if version > 0 and message.is_whole():
+                return message
         return None
 
     def latest(self, learner: int) -> Message | None:
-        """The last message a learner sent, in memory of its own."""
-        into = torch.empty(self.size)
-        version = self.read(learner, into)
-        return None if version is None else Message(learner, version, into)
+        """The last message a learner sent, in memory of its own; None as `lend`."""
+        for _ in range(_TRIES):
+            message = self.lend(learner)
+            if message is None:
+                return None
+            copy = message.parameters.clone()
+            if message.is_whole():
+                return Message(learner, message.version, copy)
+        return None
+
+    def _lend(self, learner: int, slot: int, version: int) -> Message:
+        is_whole = functools.partial(self._is_whole, learner, slot, version)
+        return Message(learner, version, self._parameters[learner, slot], is_whole)
+
+    def _is_whole(self, learner: int, slot: int, version: int) -> bool:
+        header = self._headers[learner, slot]
+        if _USES_CHECKSUMS and _checksum(self._parameters[learner, slot]) != header[_CHECKSUM]:
+            return False
+        return int(header[_VERSION]) == version
 
 
 def _checksum(parameters: Tensor) -> int:
@@ -131,17 +152,16 @@ class SharedTransport:
         self._mailboxes: SharedMailboxes | None = mailboxes
         self._rank = rank
         self._seen_version: dict[int, int] = {}
-        self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
         self._told_down: set[int] = set()
 
-    def send(self, message: Message, receivers: Collection[int]) -> None:
+    def send(self, message: Message, receivers: Collection[int]) -> Message:
         """See `Transport.send`. One copy, whatever the number of receivers."""
         if message.sender != self._rank:
             raise ValueError(f"learner {self._rank} cannot send for learner {message.sender}")
-        self._open.write(message)
+        return self._open.write(message)
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """See `Transport.poll`. The memory of a message is reused for the sender's next but one."""
+        """See `Transport.poll`. Copies nothing."""
         events: list[Event] = []
         for sender in senders:
             if self._open.is_down(sender):
@@ -158,16 +178,11 @@ class SharedTransport:
         seen = self._seen_version.get(sender, 0)
         if self._open.version(sender) <= seen:
             return None
-        if sender not in self._buffers:
-            self._buffers[sender] = (torch.empty(self._open.size), torch.empty(self._open.size))
-        # The message before may still wait to be mixed: a read that fails must not touch it.
-        kept, spare = self._buffers[sender]
-        version = self._open.read(sender, spare)
-        if version is None or version <= seen:
+        message = self._open.lend(sender)
+        if message is None or message.version <= seen:
             return None
-        self._buffers[sender] = (spare, kept)
-        self._seen_version[sender] = version
-        return Message(sender, version, spare)
+        self._seen_version[sender] = message.version
+        return message
 
     @property
     def _open(self) -> SharedMailboxes:
