@@ -78,6 +78,11 @@ def build_model(
         return ActorCritic(observation, action)
 
 
+def message_size(config: TrainConfig, parameters: int) -> int:
+    """Length of the vector that learners send each other: P, or 2P with the optimiser's state."""
+    return 2 * parameters if config.gossip.mix_optimizer else parameters
+
+
 def build_agent(
     config: TrainConfig, rank: int, transport: Transport, device: torch.device, seed: int
 ) -> Agent:
@@ -92,7 +97,7 @@ def build_agent(
     learner = Learner(model, config.a2c)
     actor = Actor(simulators, model, config.a2c.rollout_steps, seed)
     gossip = Gossip(
-        learner.flat.values,
+        learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,
         rank,
         make_topology(config.gossip.topology, config.resolved_learners),

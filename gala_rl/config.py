@@ -97,6 +97,9 @@ class GossipSettings:
     when: Literal["all", "any"] = setting(
         "all", "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has"
     )
+    mix_optimizer: bool = setting(
+        False, "average RMSprop's statistics too; the paper averages parameters alone"
+    )
     max_staleness: int | None = setting(
         None,
         "wait for live neighbours after this many updates without a mix; default: never",

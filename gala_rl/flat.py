@@ -11,11 +11,24 @@ ALIGNMENT = 16
 """Every parameter starts at a multiple of this many floats (64 bytes, one cache line)."""
 
 
+def flat_size(module: nn.Module) -> int:
+    """P, the length of the vector that holds all parameters of a module, padding included."""
+    return sum(_padded(parameter) for parameter in module.parameters())
+
+
+def _padded(parameter: nn.Parameter) -> int:
+    return -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+
+
 class FlatParameters:
     """Moves a module's parameters into one float32 vector; the module keeps working as before.
 
     Each parameter keeps its shape and its strides (channels-last weights stay channels-last).
     The few padding elements between parameters are zero and stay zero, since their gradient is.
+
+    Args:
+        module: whose parameters.
+        memory: [P] zeros to move them into, P = `flat_size(module)`; default: new memory.
 
     Attributes:
         values: [P] all parameters.
@@ -23,19 +36,20 @@ class FlatParameters:
         count: number of true parameters, padding not counted.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, memory: Tensor | None = None) -> None:
         parameters = list(module.parameters())
         if not parameters:
             raise ValueError("the module has no parameters to flatten")
         if wrong := {p.dtype for p in parameters} - {torch.float32}:
             raise TypeError(f"parameters must be float32, not {wrong}")
-        sizes = [-(-p.numel() // ALIGNMENT) * ALIGNMENT for p in parameters]
-        device = parameters[0].device
-        self.values = torch.zeros(sum(sizes), device=device)
-        self.grads = torch.zeros(sum(sizes), device=device)
+        if memory is None:
+            memory = torch.zeros(flat_size(module), device=parameters[0].device)
+        self.values = memory
+        self.grads = torch.zeros_like(self.values)
         self.count = sum(p.numel() for p in parameters)
         offset = 0
-        for parameter, size in zip(parameters, sizes, strict=True):
+        for parameter in parameters:
+            size = _padded(parameter)
             # Strides of a dense copy: a slice of a larger tensor would reach beyond its place.
             shape, strides = parameter.shape, torch.empty_like(parameter).stride()
             view = self.values[offset : offset + size].as_strided(shape, strides)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.config import A2CSettings
-from gala_rl.flat import FlatParameters
+from gala_rl.flat import FlatParameters, flat_size
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.models.actor_critic import ActorCritic
@@ -31,13 +31,16 @@ class Learner:
         settings: of the algorithm.
 
     Attributes:
-        flat: all parameters in one vector.
-        optimizer: with its state in one vector.
+        state: [2P] the parameters and, behind them, the optimiser's statistics.
+        flat: all parameters, in the first half of `state`.
+        optimizer: its statistics are the second half of `state`.
     """
 
     def __init__(self, model: ActorCritic, settings: A2CSettings) -> None:
-        self.flat = FlatParameters(model)
-        self.optimizer = RMSprop(self.flat.values, settings)
+        size = flat_size(model)
+        self.state = torch.zeros(2 * size, device=next(model.parameters()).device)
+        self.flat = FlatParameters(model, self.state[:size])
+        self.optimizer = RMSprop(self.flat.values, settings, self.state[size:])
         self._model = model
         self._settings = settings
 

@@ -30,17 +30,24 @@ class RMSprop:
     TensorFlow's form (`rmsprop-tf`, OpenAI Baselines): s starts at 1, denominator √(s + ε).
     They differ most in the first few hundred updates, when PyTorch's steps are far larger.
 
+    Args:
+        parameters: [P] x, changed in place.
+        settings: form, decay and ε.
+        memory: [P] where to keep s; default: new memory.
+
     Attributes:
         square_average: [P] s, the whole state of the optimiser.
     """
 
-    def __init__(self, parameters: Tensor, settings: A2CSettings) -> None:
+    def __init__(
+        self, parameters: Tensor, settings: A2CSettings, memory: Tensor | None = None
+    ) -> None:
         self._parameters = parameters
         self._decay = settings.rmsprop_decay
         self._epsilon = settings.rmsprop_epsilon
         self._epsilon_inside = settings.optimizer == "rmsprop-tf"
-        start = 1.0 if self._epsilon_inside else 0.0
-        self.square_average = torch.full_like(parameters, start)
+        self.square_average = torch.empty_like(parameters) if memory is None else memory
+        self.square_average.fill_(1.0 if self._epsilon_inside else 0.0)
         self._denominator = torch.empty_like(parameters)
 
     def step(self, grads: Tensor, learning_rate: float) -> None:

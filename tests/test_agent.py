@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gala_rl.agent import Agent, build_agent, build_model
+from gala_rl.agent import Agent, build_agent, build_model, message_size
 from gala_rl.config import A2CSettings, TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.message import Event
@@ -73,6 +73,26 @@ def test_what_is_sent_is_the_updated_network_and_the_mix_comes_after() -> None:
     assert not torch.equal(from_second.parameters, from_first.parameters)
     mean = (from_first.parameters + from_second.parameters) / 2
     torch.testing.assert_close(second.learner.flat.values, mean, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("mix_optimizer", [False, True])
+def test_statistics_of_the_optimizer_are_mixed_only_if_asked_for(mix_optimizer: bool) -> None:
+    network = MemoryNetwork(2)
+    config = config_of(learners=2)
+    config = replace(config, gossip=replace(config.gossip, mix_optimizer=mix_optimizer))
+    first, second = (build_agent(config, r, network.transport(r), CPU, seed=r) for r in range(2))
+    first.step(LEARNING_RATE)
+    before = first.learner.optimizer.square_average.clone()
+    alone = build_agent(replace(config, learners=1), 0, Unusable(), CPU, seed=1)
+    alone.step(LEARNING_RATE)
+    second.step(LEARNING_RATE)
+    own = alone.learner.optimizer.square_average
+    assert (before - own).abs().max() > 0
+    expected = (before + own) / 2 if mix_optimizer else own
+    torch.testing.assert_close(second.learner.optimizer.square_average, expected)
+    sent = network.latest(1)
+    assert sent is not None
+    assert len(sent.parameters) == message_size(config, len(own))
 
 
 def test_the_mixed_network_is_the_one_that_acts_next() -> None:

@@ -16,7 +16,7 @@ from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.experiment.preflight import check_config
-from gala_rl.flat import FlatParameters
+from gala_rl.flat import flat_size
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder, provenance
@@ -150,7 +150,7 @@ def _training(config: TrainConfig, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        size = FlatParameters(model).values.numel()
+        size = flat_size(model)
         endless = replace(config, steps=10**15)
         system = LocalSystem(endless, folder, torch.device("cpu"), size, None)
         samples: list[tuple[float, int]] = []

@@ -15,7 +15,7 @@ from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.monitor import Monitor
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.flat import FlatParameters
+from gala_rl.flat import flat_size
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
@@ -79,7 +79,7 @@ def _run(
     simulators = make_simulators(config.env, 1, 1, config.atari)
     frames_per_step = simulators.frames_per_step
     model = build_model(config, simulators.observation, simulators.action)
-    size = FlatParameters(model).values.numel()
+    size = flat_size(model)
     simulators.close()
     console.print(
         f"{config.method} on {config.env}: {config.resolved_learners} learners x "

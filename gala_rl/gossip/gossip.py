@@ -29,6 +29,7 @@ class Gossip:
         deadline_s: longest wait, seconds.
 
     Attributes:
+        parameters: [P] as given.
         node: the protocol's state, with its counters.
         wait_s: seconds spent waiting for neighbours, in all.
     """
@@ -48,7 +49,7 @@ class Gossip:
             rank, topology, size=parameters.numel(), when=when, max_staleness=max_staleness
         )
         self.wait_s = 0.0
-        self._parameters = parameters
+        self.parameters = parameters
         self._transport = transport
         self._deadline_s = deadline_s
 
@@ -64,7 +65,7 @@ class Gossip:
         send = self.node.on_update(self.node.version + 1 if version is None else version)
         if self.node.topology.learners == 1:
             return 0
-        message = Message(self.node.rank, send.version, self._parameters)
+        message = Message(self.node.rank, send.version, self.parameters)
         sent = self._transport.send(message, send.receivers)
         self._poll()
         for _ in range(_TRIES):
@@ -78,12 +79,12 @@ class Gossip:
 
     def _mix(self, mix: Mix, sent: Message) -> bool:
         """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""
-        mix_(self._parameters, [message.parameters for message in mix.messages])
+        mix_(self.parameters, [message.parameters for message in mix.messages])
         if all(message.is_whole() for message in mix.messages):
             self.node.on_mixed(mix)
             return True
         # A sender was faster than the mix. What was sent is what these parameters were.
-        self._parameters.copy_(sent.parameters)
+        self.parameters.copy_(sent.parameters)
         return False
 
     def _poll(self) -> None:

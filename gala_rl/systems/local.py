@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing
 
+from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.topology import make as make_topology
@@ -80,7 +81,7 @@ class LocalSystem:
         self._config = config
         self._folder = folder
         self._topology = make_topology(config.gossip.topology, count)
-        self._mailboxes = SharedMailboxes(count, size)
+        self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []

@@ -88,7 +88,7 @@ def _publish_state(assignment: Assignment, run: LearnerRun) -> None:
     assignment.board.square_averages[rank].copy_(learner.optimizer.square_average)
     if assignment.config.resolved_learners == 1:
         # Nobody is sent anything, so this learner's own parameters are nowhere else.
-        assignment.mailboxes.write(Message(rank, run.agent.updates, learner.flat.values))
+        assignment.mailboxes.write(Message(rank, run.agent.updates, run.agent.gossip.parameters))
 
 
 def _write_part(assignment: Assignment, run: LearnerRun, request: str) -> None:
@@ -131,7 +131,8 @@ def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoi
 def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
     for donor in (*assignment.donors, assignment.rank):
         if (message := assignment.mailboxes.latest(donor)) is not None:
-            run.adopt(message.parameters, assignment.board.square_averages[donor])
+            parameters = message.parameters[: run.agent.learner.flat.values.numel()]
+            run.adopt(parameters, assignment.board.square_averages[donor])
             break
     run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
 

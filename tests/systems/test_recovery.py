@@ -82,7 +82,7 @@ def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwa
     assert children() == []
 
 
-@pytest.mark.parametrize("gossip", [GossipSettings(), WAIT_FOR_EVER])
+@pytest.mark.parametrize("gossip", [GossipSettings(mix_optimizer=True), WAIT_FOR_EVER])
 def test_a_dead_neighbour_blocks_nobody_even_those_that_wait_for_news(
     tmp_path: Path, gossip: GossipSettings
 ) -> None:

@@ -63,9 +63,19 @@ def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(tmp_path: Path) -> None:
     assert parameter_hash(first) == parameter_hash(second)
 
 
-@pytest.mark.parametrize("topology", ["directed-ring", "undirected-ring", "rotating-exponential"])
-def test_stopping_and_resuming_changes_nothing_bit_for_bit(tmp_path: Path, topology: str) -> None:
-    config = replace(CONFIG, gossip=GossipSettings(topology=topology))
+@pytest.mark.parametrize(
+    "gossip",
+    [
+        GossipSettings(topology="directed-ring"),
+        GossipSettings(topology="undirected-ring"),
+        GossipSettings(topology="rotating-exponential"),
+        GossipSettings(mix_optimizer=True),
+    ],
+)
+def test_stopping_and_resuming_changes_nothing_bit_for_bit(
+    tmp_path: Path, gossip: GossipSettings
+) -> None:
+    config = replace(CONFIG, gossip=gossip)
     straight = train(tmp_path / "straight", config, 24)
     broken = train(tmp_path / "broken", config, 12)
     train(tmp_path / "broken", config, 24, resume=True)
