@@ -60,20 +60,15 @@ class Monitor:
     def _take_rows(self, writer: SummaryWriter | None) -> None:
         rows = [row for reader in self._readers for row in reader.new_rows()]
         for row in sorted(rows, key=lambda row: row["time"]):
-            rank = row["learner"]
-            self.latest[rank] = row
+            self.latest[row["learner"]] = row
             self._recent.extend(row["episode_returns"])
-            if writer is None:
-                continue
-            for name in _PLOTTED:
-                if row[name] is not None:
-                    writer.add_scalar(
-                        f"learner_{rank:02d}/{name}",
-                        row[name],
-                        row["total_agent_steps"],
-                        row["time"],
-                    )
-            if self.mean_return is not None:
-                writer.add_scalar(
-                    "all/mean_return", self.mean_return, row["total_agent_steps"], row["time"]
-                )
+            if writer is not None:
+                self._plot(writer, row)
+
+    def _plot(self, writer: SummaryWriter, row: dict[str, Any]) -> None:
+        own = {name: row[name] for name in _PLOTTED} | {"rejected": sum(row["rejected"].values())}
+        scalars = {f"learner_{row['learner']:02d}/{name}": own[name] for name in own}
+        scalars["all/mean_return"] = self.mean_return
+        for name, value in scalars.items():
+            if value is not None:
+                writer.add_scalar(name, value, row["total_agent_steps"], row["time"])

@@ -91,6 +91,11 @@ class Progress:
                 str(latest[r]["staleness_updates"]) if r in latest else "-"
                 for r in range(len(status.alive))
             )
+        # What is seldom and worth a look has a place only once it happens.
+        if rejected := sum(sum(row["rejected"].values()) for row in latest.values()):
+            items["rejected messages"] = f"{rejected:,}"
+        if overdue := sum(row["overdue"] for row in latest.values()):
+            items["waits given up"] = f"{overdue:,}"
         if any(status.restarts):
             items["restarts"] = str(sum(status.restarts))
         return items

@@ -175,6 +175,20 @@ class LearnerRun:
         self.agent.learner.flat.load(parameters)
         self.agent.learner.optimizer.square_average.copy_(square_average)
 
+    def recall(self, rows: list[dict[str, Any]]) -> None:
+        """Count on from the rows of metrics that this learner wrote before it died."""
+        node = self.agent.gossip.node
+        for row in rows:
+            self._recent.extend(row["episode_returns"])
+        if rows:
+            last = rows[-1]
+            self._episodes, node.mixes, node.overdue = (
+                last["episodes"],
+                last["mixes"],
+                last["overdue"],
+            )
+            node.rejected.update(last["rejected"])
+
     def continue_at(self, updates: int, agent_steps: int) -> None:
         """Set the counters of a learner that has been here before."""
         self.agent.updates = updates

@@ -13,6 +13,7 @@ import torch
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.records import checkpoint
+from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.learner_run import LearnerRun
@@ -135,6 +136,7 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
             run.adopt(parameters, assignment.board.square_averages[donor])
             break
     run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
+    run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
 
 
 def _die_with(supervisor: int) -> None:

@@ -44,8 +44,9 @@ def status(*agent_steps: int, **changes: Any) -> Status:
     return Status(**(values | changes))
 
 
-def row(mixes: int, updates: int, staleness: int) -> dict[str, Any]:
-    return {"mixes": mixes, "updates": updates, "staleness_updates": staleness}
+def row(mixes: int, updates: int, staleness: int, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"mixes": mixes, "updates": updates, "staleness_updates": staleness}
+    return values | {"rejected": {}, "overdue": 0} | changes
 
 
 def plain(done_before: int = 0, frames_per_step: int = 1) -> tuple[Progress, io.StringIO]:
@@ -85,6 +86,16 @@ def test_restarts_and_dead_learners_are_told(clock: Clock) -> None:
     shown.show(status(5, 5, alive=[True, False], restarts=[0, 3]), None, {})
     assert "learners 1 of 2" in file.getvalue()
     assert file.getvalue().endswith("restarts 3\n")
+
+
+def test_rejected_messages_and_waits_in_vain_are_told(clock: Clock) -> None:
+    shown, file = plain()
+    latest = {
+        0: row(1, 2, 0, rejected={"not finite": 3, "not newer": 1}),
+        1: row(1, 2, 0, rejected={"not finite": 1}, overdue=2),
+    }
+    shown.show(status(5, 5), None, latest)
+    assert file.getvalue().endswith("staleness 0, 0 | rejected messages 5 | waits given up 2\n")
 
 
 def test_what_was_done_before_does_not_count_for_speed(clock: Clock) -> None:

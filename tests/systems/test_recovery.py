@@ -77,7 +77,9 @@ def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwa
         assert all(a <= b for a, b in zip(before.agent_steps, after.agent_steps, strict=True))
     rows = MetricsReader(folder.metrics_file(1)).new_rows()
     assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
-    assert rows[-1]["mixes"] > 0, "the neighbours' messages reach the learner that came back"
+    for counted in ("agent_steps", "episodes", "mixes"):
+        assert [row[counted] for row in rows] == sorted(row[counted] for row in rows)
+    assert rows[-1]["mixes"] > rows[-2]["mixes"], "neighbours reach the learner that came back"
     assert newest(folder).learners() == [0, 1, 2]
     assert children() == []
 
