@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gala_rl.config import A2CSettings, AtariProtocol, GossipSettings, TrainConfig
-    from gala_rl.errors import LearnerFailure, UserError
+    from gala_rl.errors import LearnerFailure, StorageError, UserError
     from gala_rl.experiment.evaluate import evaluate
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
@@ -25,6 +25,7 @@ __all__ = [
     "Gossip",
     "GossipSettings",
     "LearnerFailure",
+    "StorageError",
     "TrainConfig",
     "UserError",
     "evaluate",
@@ -34,7 +35,7 @@ __all__ = [
 
 _HOMES = {
     "gala_rl.config": ("A2CSettings", "AtariProtocol", "GossipSettings", "TrainConfig"),
-    "gala_rl.errors": ("LearnerFailure", "UserError"),
+    "gala_rl.errors": ("LearnerFailure", "StorageError", "UserError"),
     "gala_rl.experiment.evaluate": ("evaluate",),
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),

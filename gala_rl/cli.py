@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, UserError
+from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.options import Formatter, Parser, add_settings, config_from, count, given
 
 
@@ -15,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0 when all went well, 1 when a program failed, 2 for a user's mistake, 130 when
-        interrupted.
+        0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
+        when interrupted.
     """
     try:
         options = _parser().parse_args(arguments)
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"gala: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return 2
-    except LearnerFailure as error:
+    except (LearnerFailure, StorageError) as error:
         print(f"gala: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Gossip-based actor-learner reinforcement learning.",
         epilog="Start with: gala train gala-a2c --env PongNoFrameskip-v4 --steps 6M",
     )
+    parser.add_argument("--version", action="version", version=f"gala-rl {version('gala-rl')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_resume(commands)

@@ -1,4 +1,4 @@
-"""The two kinds of failure the package distinguishes: a mistake of the user, a dead learner."""
+"""The failures the package distinguishes: the user's mistake, a dead learner, a full disk."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
 
 class LearnerFailure(Exception):
     """A learner that could not be kept alive: names its rank and carries its own traceback."""
+
+
+class StorageError(Exception):
+    """A run's folder cannot be written any more: one line; what was saved before is untouched."""

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -587,3 +588,10 @@ def test_a_finished_run_is_complete(
     assert main(["resume", str(run[0])]) == 2
     assert "is complete" in capsys.readouterr().err
     assert tree(run[0]) == before
+
+
+def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"gala-rl {metadata.version('gala-rl')}\n"

@@ -120,6 +120,7 @@ def _simulators_only(agent: Agent, seconds: float) -> float:
 def _network_only(agent: Agent, seconds: float) -> float:
     """The acting passes and the update of one rollout, on the same observations each time."""
     actor, learner = agent.actor, agent.learner
+    actor.collect()
     steps, _ = actor.trajectory.rewards.shape
     model = actor.model
 

@@ -1,15 +1,22 @@
 """Follows a run's metrics files: feeds the terminal, TensorBoard and the summary."""
 
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
 from gala_rl.experiment.progress import Progress
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
+
+_Scalar = tuple[str, float, int, float]
+"""Name, value, agent steps of all learners, time."""
 
 _PLOTTED = (
     "agent_steps_per_s",
@@ -23,6 +30,25 @@ _PLOTTED = (
     "staleness_updates",
     "rss_mb",
 )
+
+
+@contextmanager
+def event_errors_told_once() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing a traceback when the disk is full.
+
+    What stops it is raised again by the next call of its writer, and told from there.
+    """
+    tell = threading.excepthook
+
+    def tell_others(error: threading.ExceptHookArgs) -> None:
+        if not issubclass(error.exc_type, OSError):
+            tell(error)
+
+    threading.excepthook = tell_others
+    try:
+        yield
+    finally:
+        threading.excepthook = tell
 
 
 class Monitor:
@@ -39,13 +65,21 @@ class Monitor:
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.latest: dict[int, dict[str, Any]] = {}
         # What a resumed run finds was plotted by the process that wrote it.
-        self._take_rows(None)
-        self._writer = SummaryWriter(str(folder.tensorboard))
+        self._take_rows()
+        self._writer: SummaryWriter | None = SummaryWriter(str(folder.tensorboard))
 
     def __call__(self, status: Status) -> None:
-        """Look at the run."""
-        self._take_rows(self._writer)
+        """Look at the run.
+
+        Raises:
+            StorageError: when events cannot be written; said once, from then on none are.
+        """
+        scalars = self._take_rows()
         self._progress.show(status, self.mean_return, self.latest)
+        for name, value, agent_steps, time in scalars:
+            with self._storage_errors():
+                if self._writer is not None:
+                    self._writer.add_scalar(name, value, agent_steps, time)
 
     @property
     def mean_return(self) -> float | None:
@@ -53,22 +87,38 @@ class Monitor:
         return mean(list(self._recent))
 
     def close(self, status: Status) -> None:
-        """Take the last rows and close the event files."""
-        self(status)
-        self._writer.close()
+        """Take the last rows and close the event files.
 
-    def _take_rows(self, writer: SummaryWriter | None) -> None:
+        Raises:
+            StorageError: as when called.
+        """
+        self(status)
+        with self._storage_errors():
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            raise StorageError(f"events cannot be written ({error.strerror})") from error
+
+    def _take_rows(self) -> list[_Scalar]:
+        """Read what is new; returns what there is to plot of it."""
         rows = [row for reader in self._readers for row in reader.new_rows()]
+        scalars: list[_Scalar] = []
         for row in sorted(rows, key=lambda row: row["time"]):
             self.latest[row["learner"]] = row
             self._recent.extend(row["episode_returns"])
-            if writer is not None:
-                self._plot(writer, row)
-
-    def _plot(self, writer: SummaryWriter, row: dict[str, Any]) -> None:
-        own = {name: row[name] for name in _PLOTTED} | {"rejected": sum(row["rejected"].values())}
-        scalars = {f"learner_{row['learner']:02d}/{name}": own[name] for name in own}
-        scalars["all/mean_return"] = self.mean_return
-        for name, value in scalars.items():
-            if value is not None:
-                writer.add_scalar(name, value, row["total_agent_steps"], row["time"])
+            own = {name: row[name] for name in _PLOTTED}
+            own["rejected"] = sum(row["rejected"].values())
+            named = {f"learner_{row['learner']:02d}/{name}": own[name] for name in own}
+            named["all/mean_return"] = self.mean_return
+            scalars += [
+                (name, value, row["total_agent_steps"], row["time"])
+                for name, value in named.items()
+                if value is not None
+            ]
+        return scalars

@@ -11,8 +11,8 @@ from gala_rl import config as configs
 from gala_rl.agent import build_model
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
-from gala_rl.errors import LearnerFailure, UserError
-from gala_rl.experiment.monitor import Monitor
+from gala_rl.errors import StorageError, UserError
+from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
 from gala_rl.flat import flat_size
@@ -37,6 +37,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     Raises:
         UserError: when the config cannot be run; nothing has been written then.
         LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
+        StorageError: when the folder cannot be written any more, because the disk is full, say.
     """
     config = check_start(config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -61,6 +62,7 @@ def resume(
     Raises:
         UserError: when there is nothing to continue.
         LearnerFailure: as `train`.
+        StorageError: as `train`.
     """
     config = check_resume(run, steps)
     folder = RunFolder(Path(run))
@@ -89,20 +91,24 @@ def _run(
         soft_wrap=True,
     )
     began = time.monotonic()
-    with Progress(config, frames_per_step, done_before, console) as progress:
-        monitor = Monitor(config, folder, progress)
-        if config.serial:
-            outcome = run_serial(config, folder, device, start, monitor)
-        else:
-            outcome = LocalSystem(config, folder, device, size, start).run(monitor)
-        monitor.close(outcome.status)
-    elapsed = time.monotonic() - began
-    summary = _summary(config, folder, outcome, monitor, frames_per_step)
-    summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
-    summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
-    write_json(folder.summary_file, summary)
-    if outcome.failure is not None:
-        raise LearnerFailure(outcome.failure)
+    try:
+        progress = Progress(config, frames_per_step, done_before, console)
+        with progress, event_errors_told_once():
+            monitor = Monitor(config, folder, progress)
+            if config.serial:
+                outcome = run_serial(config, folder, device, start, monitor)
+            else:
+                outcome = LocalSystem(config, folder, device, size, start).run(monitor)
+            monitor.close(outcome.status)
+        elapsed = time.monotonic() - began
+        summary = _summary(config, folder, outcome, monitor, frames_per_step)
+        summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
+        summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
+        write_json(folder.summary_file, summary)
+        if outcome.failure is not None:
+            raise outcome.failure
+    except StorageError as error:
+        raise StorageError(f"{error}; make room, then: gala resume {folder.path}") from error
     return summary
 
 

@@ -6,8 +6,9 @@
         …
         manifest.json            counters of the run, and the SHA-256 of every other file
 
-Learners write their parts into a hidden folder, each on its own; when all are there the manifest
-is added, everything is flushed to disk, and the folder gets its name.
+Learners write their parts into a hidden folder, each on its own, counters last: a part without
+them does not count. When all are there the manifest is added, everything is flushed to disk, and
+the folder gets its name.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gala_rl.errors import UserError
+from gala_rl.errors import StorageError, UserError
 
 FORMAT = 1
 
@@ -74,16 +77,37 @@ def partial_folder(checkpoints: Path, request: str) -> Path:
 
 
 def write_part(folder: Path, learner: int, state: LearnerState) -> None:
-    """Write one learner's part into the folder of a checkpoint in the making."""
-    folder.mkdir(exist_ok=True)
+    """Write one learner's part into the folder of a checkpoint in the making.
+
+    Raises:
+        StorageError: when it cannot be written; it does not count then.
+    """
     stem = folder / f"learner_{learner:02d}"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-    save_file(tensors, stem.with_suffix(".safetensors"))
-    stem.with_suffix(".json").write_text(json.dumps(state.counters), encoding="utf-8")
+    with _storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        save_file(tensors, stem.with_suffix(".safetensors"))
+        aside = folder / f".{stem.name}.json"
+        aside.write_text(json.dumps(state.counters), encoding="utf-8")
+        aside.replace(stem.with_suffix(".json"))
+
+
+def parts(folder: Path) -> list[str]:
+    """Names of the learners whose part in the making is whole, such as "00"."""
+    return sorted(path.stem.removeprefix("learner_") for path in folder.glob("learner_*.json"))
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"checkpoint {folder} cannot be written ({reason})") from error
 
 
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
-    """Turn a folder that holds all parts into a checkpoint and drop the oldest ones.
+    """Turn the whole parts of a folder into a checkpoint and drop the oldest ones.
 
     Args:
         folder: from `partial_folder`.
@@ -93,25 +117,32 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        StorageError: when it cannot be written; the older ones are all there then.
     """
-    parts = sorted(folder.glob("learner_*"))
-    manifest = {
-        "format": FORMAT,
-        "agent_steps": agent_steps,
-        "learner_agent_steps": learner_steps,
-        "learners": sorted({part.stem.removeprefix("learner_") for part in parts}),
-        "sha256": {part.name: _sha256(part) for part in parts},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    for file in [*parts, folder / "manifest.json", folder]:
-        _flush_to_disk(file)
+    learners = parts(folder)
+    files = sorted(folder / name for learner in learners for name in _files_of(int(learner)))
     final = folder.parent / f"step_{agent_steps:012d}"
-    if final.exists():
-        shutil.rmtree(final)
-    folder.rename(final)
-    _flush_to_disk(final.parent)
-    for old in _folders(final.parent)[kept:]:
-        shutil.rmtree(old)
+    with _storage_errors(final):
+        for stray in set(folder.iterdir()) - set(files):
+            stray.unlink()
+        manifest = {
+            "format": FORMAT,
+            "agent_steps": agent_steps,
+            "learner_agent_steps": learner_steps,
+            "learners": learners,
+            "sha256": {file.name: _sha256(file) for file in files},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        for path in [*files, folder / "manifest.json", folder]:
+            _flush_to_disk(path)
+        if final.exists():
+            shutil.rmtree(final)
+        folder.rename(final)
+        _flush_to_disk(final.parent)
+        for old in _folders(final.parent)[kept:]:
+            shutil.rmtree(old)
     return final
 
 
@@ -155,7 +186,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             if Path(name).name != name or _sha256(folder / name) != expected:
                 raise UserError(f"checkpoint {folder} is damaged: {name} has changed")
         for name in manifest["learners"]:
-            if not _parts(int(name)) <= set(manifest["sha256"]):
+            if not _files_of(int(name)) <= set(manifest["sha256"]):
                 raise UserError(f"checkpoint {folder} is damaged: learner {name} is not in it")
         return Checkpoint(folder, int(manifest["agent_steps"]), manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -163,7 +194,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise UserError(f"checkpoint {folder} is damaged: {what}") from error
 
 
-def _parts(learner: int) -> set[str]:
+def _files_of(learner: int) -> set[str]:
     return {f"learner_{learner:02d}{suffix}" for suffix in (".safetensors", ".json")}
 
 

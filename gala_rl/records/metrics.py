@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gala_rl.errors import StorageError
+
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
 
@@ -12,13 +14,26 @@ class MetricsWriter:
     """Appends rows to a learner's file; each row is one write, so a reader never sees half."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
         if _ends_in_a_cut_line(path):
-            self._file.write("\n")
+            self._append(b"\n")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row."""
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        """Append one row.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        self._append(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written ({error.strerror})") from error
+        if written != len(line):
+            raise StorageError(f"{self._path} cannot be written (the disk is full)")
 
     def close(self) -> None:
         """Close the file."""
@@ -30,7 +45,7 @@ def _ends_in_a_cut_line(path: Path) -> bool:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
-        return file.read() not in (b"", b"\n")
+        return file.read(1) not in (b"", b"\n")
 
 
 class MetricsReader:

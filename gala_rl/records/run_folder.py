@@ -12,7 +12,7 @@ from typing import Any
 
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
-from gala_rl.errors import UserError
+from gala_rl.errors import StorageError, UserError
 
 _PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
 
@@ -65,6 +65,11 @@ class RunFolder:
             )
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"run folder {self.path} is not empty: choose another --out")
+        ancestor = next(p for p in self.path.absolute().parents if p.exists())
+        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+            raise UserError(
+                f"run folder {self.path} cannot be written in {ancestor}: choose another --out"
+            )
 
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
@@ -81,19 +86,28 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.path / "metrics", self.path / "logs"):
                 folder.mkdir(parents=True)
-            write_json(self.config_file, {"config": configs.to_dict(config), **provenance()})
         except OSError as error:
             raise UserError(
                 f"run folder {self.path} cannot be written ({error.strerror}): choose another --out"
             ) from error
+        try:
+            write_json(self.config_file, {"config": configs.to_dict(config), **provenance()})
+        except StorageError as error:
+            raise UserError(f"{error}: choose another --out") from error
 
     def note_resume(self, config: TrainConfig) -> None:
-        """Record that the run goes on, perhaps with more agent steps, and on what."""
+        """Record that the run goes on, perhaps with more agent steps, and on what.
+
+        Raises:
+            UserError: when the folder cannot be written.
+        """
         content = read_json(self.config_file)
         resumes = [*content.get("resumes", []), provenance()]
-        write_json(
-            self.config_file, content | {"config": configs.to_dict(config), "resumes": resumes}
-        )
+        content |= {"config": configs.to_dict(config), "resumes": resumes}
+        try:
+            write_json(self.config_file, content)
+        except StorageError as error:
+            raise UserError(f"{error}: make room, then resume again") from error
 
     def read_config(self) -> TrainConfig:
         """The config of the run in this folder.
@@ -111,14 +125,21 @@ class RunFolder:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that a reader finds the old file or the new one, whole."""
+    """Write JSON so that a reader finds the old file or the new one, whole.
+
+    Raises:
+        StorageError: when it cannot be written; the old file is there then.
+    """
     aside = path.with_name(path.name + ".partial")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

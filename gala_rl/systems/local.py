@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,6 +17,7 @@ import torch.multiprocessing
 
 from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
+from gala_rl.errors import LearnerFailure, StorageError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records import checkpoint
@@ -22,7 +26,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.status import Observer, Outcome, Status
-from gala_rl.systems.worker import FINAL, Assignment, work
+from gala_rl.systems.worker import CANNOT_WRITE, FINAL, Assignment, work
 
 _LOOK_EVERY_S = 0.2
 _HANG_S = 120.0
@@ -85,7 +89,7 @@ class LocalSystem:
         self._board = Board(count, size)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
-        self._failure: str | None = None
+        self._failure: LearnerFailure | StorageError | None = None
         self._stop_wanted = False
         for leftover in folder.checkpoints.glob(".partial-*"):
             checkpoint.discard(leftover)
@@ -126,17 +130,26 @@ class LocalSystem:
                     if self._stop_wanted and stop_asked_at is None:
                         self._board.ask_to_stop()
                         stop_asked_at = now
-                    if stop_asked_at is None:
-                        self._save_regularly(now)
-                    elif now - stop_asked_at > _STOP_S:
+                    with self._ending_on_a_full_disk():
+                        if stop_asked_at is None:
+                            self._save_regularly(now)
+                        observe(self._status())
+                    if stop_asked_at is not None and now - stop_asked_at > _STOP_S:
                         break
-                    observe(self._status())
         finally:
             self._kill_all()
-        self._save_final()
         status = self._status()
-        observe(status)
+        with self._ending_on_a_full_disk():
+            self._save_final()
+            observe(status)
         return Outcome(status, interrupts.count > 0, self._failure)
+
+    @contextmanager
+    def _ending_on_a_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._failure = self._failure or error
 
     def _set_counters(self, start: Checkpoint) -> None:
         for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
@@ -188,12 +201,19 @@ class LocalSystem:
         if updates - learner.started_at_updates >= _PROGRESS_UPDATES:
             learner.deaths_in_a_row = 0
         learner.deaths_in_a_row += 1
+        if exitcode == CANNOT_WRITE:
+            learner.done = True
+            free = shutil.disk_usage(self._folder.path).free
+            self._failure = self._failure or StorageError(
+                f"learner {rank} cannot write to {self._folder.path}: {free:,} bytes are free there"
+            )
+            return
         if self._failure is not None or self._board.stop:
             learner.done = True
             return
         if learner.deaths_in_a_row > self._config.max_restarts:
             learner.done = True
-            self._failure = (
+            self._failure = LearnerFailure(
                 f"learner {rank} died {learner.deaths_in_a_row} times without making "
                 f"{_PROGRESS_UPDATES} updates (exit code {exitcode}):\n{self._last_words(rank)}"
             )
@@ -253,8 +273,10 @@ class LocalSystem:
             if leftover.name != f".partial-{FINAL}":
                 checkpoint.discard(leftover)
         final = checkpoint.partial_folder(self._folder.checkpoints, FINAL)
-        if final.is_dir():
+        if checkpoint.parts(final):
             self._complete(final)
+        else:
+            checkpoint.discard(final)
 
     def _complete(self, partial: Path) -> None:
         steps = self._board.column(Cell.AGENT_STEPS)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gala_rl.errors import LearnerFailure, StorageError
+
 
 @dataclass
 class Status:
@@ -39,9 +41,9 @@ class Outcome:
     Attributes:
         status: at the end.
         interrupted: whether it was stopped before it was done.
-        failure: why it had to give up, with the learner's traceback; None if it did not.
+        failure: why it had to give up; None if it did not.
     """
 
     status: Status
     interrupted: bool
-    failure: str | None = None
+    failure: LearnerFailure | StorageError | None = None

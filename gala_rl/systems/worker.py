@@ -1,5 +1,6 @@
 """What runs inside one learner's process."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
@@ -20,6 +22,9 @@ from gala_rl.systems.learner_run import LearnerRun
 
 FINAL = "final"
 """Name of the checkpoint to which every learner contributes when it ends."""
+
+CANNOT_WRITE = 74
+"""Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -56,13 +61,14 @@ def work(assignment: Assignment) -> None:
     _die_with(assignment.supervisor)
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
-    run = _make_run(assignment)
     try:
-        if _train(assignment, run):
-            run.write_row()
-            _write_part(assignment, run, FINAL)
-    finally:
-        run.close()
+        with contextlib.closing(_make_run(assignment)) as run:
+            if _train(assignment, run):
+                run.write_row()
+                _write_part(assignment, run, FINAL)
+    except StorageError:
+        # The log may be on the same full disk: the exit code tells the supervisor.
+        sys.exit(CANNOT_WRITE)
 
 
 def _train(assignment: Assignment, run: LearnerRun) -> bool:

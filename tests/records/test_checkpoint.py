@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gala_rl
-from gala_rl.errors import UserError
+from gala_rl.errors import StorageError, UserError
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 
@@ -63,6 +63,43 @@ def test_tensors_and_counters_come_back_as_they_were(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert loaded.tensors[name].dtype == tensor.dtype
         assert torch.equal(loaded.tensors[name], tensor)
+
+
+def test_a_part_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -> None:
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    checkpoint.write_part(partial, 0, state(1))
+    # Killed before its counters were there, and while they were being written.
+    (partial / "learner_01.safetensors").write_bytes(b"half")
+    (partial / ".learner_01.json").write_text('{"upd')
+    assert checkpoint.parts(partial) == ["00"]
+    found = checkpoint.open_checkpoint(checkpoint.complete(partial, 80, [80, 0], kept=1))
+    assert found.learners() == [0]
+    files = ["learner_00.json", "learner_00.safetensors", "manifest.json"]
+    assert names(found.path) == files
+
+
+def test_a_part_that_cannot_be_written_is_told_and_does_not_count(tmp_path: Path) -> None:
+    save(tmp_path, 100)
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    partial.mkdir()
+    (partial / "learner_00.safetensors").mkdir()
+    with pytest.raises(StorageError, match="cannot be written"):
+        checkpoint.write_part(partial, 0, state(1))
+    (partial / ".learner_01.json").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot be written .*No space left on device"):
+        checkpoint.write_part(partial, 1, state(1))
+    assert checkpoint.parts(partial) == []
+    assert newest(tmp_path).agent_steps == 100
+
+
+def test_a_checkpoint_that_cannot_be_completed_costs_no_older_one(tmp_path: Path) -> None:
+    save(tmp_path, 100)
+    partial = checkpoint.partial_folder(tmp_path, "test")
+    checkpoint.write_part(partial, 0, state(200))
+    (partial / "manifest.json").mkdir()
+    with pytest.raises(StorageError, match="step_000000000200 cannot be written"):
+        checkpoint.complete(partial, 200, [200], kept=1)
+    assert newest(tmp_path).agent_steps == 100
 
 
 def test_every_learner_finds_its_own_part(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gala_rl.config import GossipSettings
+from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.train import resume
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
@@ -162,8 +163,8 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
             killed.append(send_to(system, 1, signal.SIGKILL))
 
     outcome = system.run(observe)
-    assert outcome.failure is not None
-    assert outcome.failure.startswith("learner 1 died 2 times")
+    assert isinstance(outcome.failure, LearnerFailure)
+    assert str(outcome.failure).startswith("learner 1 died 2 times")
     assert not outcome.interrupted
     assert children() == []
     saved = newest(folder)
