@@ -159,7 +159,8 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
         + ("no game over yet" if score is None else f"mean return {score:.1f}")
     )
     if summary["interrupted"]:
-        _say(f"stopped; continue with: gala resume {run}")
+        made = summary["updates"] > 0
+        _say(f"stopped; continue with: gala resume {run}" if made else "stopped before any update")
         return 130
     _say(f"next: gala evaluate {run}")
     return 0

@@ -120,7 +120,10 @@ class TrainConfig:
         40_000_000, "agent steps over all learners; 4000000, 4e6 and 4M are the same", minimum=1
     )
     learners: int | None = setting(
-        None, "number of actor-learners; default: what the method runs best here", minimum=1
+        None,
+        "number of actor-learners; default: what the method runs best here",
+        minimum=1,
+        maximum=10_000,
     )
     simulators: int = setting(16, "simulators a learner", minimum=1)
     simulator_threads: int | None = setting(

@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).parents[1]
 SUMMARY: dict[str, Any] = {
     "run": "somewhere",
     "agent_steps": 4_000_000,
+    "updates": 50_000,
     "agent_steps_per_s": 1234.5,
     "mean_return": None,
     "interrupted": False,
@@ -130,6 +131,12 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--steps", "0"), ("steps 0", "at least 1")),
     (train("--steps", "-5"), ("steps -5", "at least 1")),
     (train("--learners", "0"), ("learners 0", "at least 1")),
+    (train("--learners", "1M"), ("learners 1000000", "at most 10000")),
+    (train("--learners", "9k"), ("learners 9,000", "GiB of memory", "use fewer")),
+    (train("--simulators", "1G"), ("simulators 1,000,000,000", "GiB of memory", "use fewer")),
+    (train("--rollout-steps", "1G"), ("rollout_steps 1,000,000,000", "use fewer")),
+    (train("--env", "CartPole"), ("'CartPole'", "CartPole-v1")),
+    (train("--env", "Pong"), ("'Pong'", "PongNoFrameskip-v4", "ALE/Pong-v5")),
     (train("--learners", "2.5"), ("--learners", "'2.5'")),
     (train("--simulators", "-1"), ("simulators -1",)),
     (train("--simulator-threads", "0"), ("simulator_threads 0",)),
@@ -376,6 +383,9 @@ def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
     monkeypatch.setattr("gala_rl.experiment.train.train", lambda config: stopped)
     assert main(["train", "a2c"]) == 130
     assert "gala resume somewhere" in capsys.readouterr().out
+    stopped |= {"updates": 0, "agent_steps": 0}
+    assert main(["train", "a2c"]) == 130
+    assert "gala resume" not in capsys.readouterr().out
 
 
 def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:

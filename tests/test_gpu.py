@@ -43,7 +43,7 @@ def test_an_update_on_the_gpu_is_that_on_the_cpu() -> None:
     expected = host.learner.update(trajectory, 1e-3)
     got = device.learner.update(on(CUDA, trajectory), 1e-3)
     for name, value in expected._asdict().items():
-        torch.testing.assert_close(getattr(got, name).cpu(), value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(getattr(got, name).cpu(), value, rtol=1e-2, atol=1e-4)
 
 
 def test_learners_on_the_gpu_mix_what_crosses_shared_memory() -> None:

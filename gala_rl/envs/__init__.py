@@ -1,11 +1,12 @@
 """Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
 
 from gala_rl.config import AtariProtocol
-from gala_rl.envs.atari import AtariSimulators, parse_id
+from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
 from gala_rl.envs.gymnasium import GymnasiumSimulators, make_environment, specs_of
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
+from gala_rl.spaces import ObservationSpec
 
 
 def make_simulators(
@@ -28,9 +29,15 @@ def make_simulators(
     return GymnasiumSimulators(env_id, count)
 
 
-def check_environment(env_id: str) -> None:
-    """Raise a UserError if `make_simulators` would, without building the simulators."""
-    if parse_id(env_id) is None:
-        env = make_environment(env_id)
-        specs_of(env, env_id)
-        env.close()
+def check_environment(env_id: str, protocol: AtariProtocol) -> ObservationSpec:
+    """What an environment shows, without building the simulators.
+
+    Raises:
+        UserError: if `make_simulators` would.
+    """
+    if parse_id(env_id) is not None:
+        return observation_spec(protocol)
+    env = make_environment(env_id)
+    observation, _ = specs_of(env, env_id)
+    env.close()
+    return observation

@@ -27,26 +27,37 @@ def parse_id(env_id: str) -> tuple[str, float] | None:
 
     Raises:
         UserError: when it is one whose meaning cannot be kept: `Pong-v4` and `Pong-v0` hold an
-            action for a random 2 to 4 frames.
+            action for a random 2 to 4 frames, and without a version an id may mean any of them.
     """
-    if match := re.fullmatch(r"ALE/(\w+)-v5", env_id):
-        rom, sticky = _rom_of(match[1]), _STICKY
-        if rom is None:
-            raise UserError(f"env {env_id!r} is unknown: {_hint(match[1])}")
-        return rom, sticky
-    if match := re.fullmatch(r"(\w+?)(NoFrameskip)?-v([04])", env_id):
-        rom = _rom_of(match[1])
-        if rom is None and match[2]:
-            raise UserError(f"env {env_id!r} is unknown: {_hint(match[1])}")
-        if rom is None:
-            return None
-        if not match[2]:
-            raise UserError(
-                f"env {env_id!r} skips a random number of frames: use {match[1]}NoFrameskip-v4 "
-                f"(the papers' protocol) or ALE/{match[1]}-v5 (sticky actions)"
-            )
-        return rom, 0.0 if match[3] == "4" else _STICKY
-    return None
+    match = re.fullmatch(r"(ALE/)?(\w+?)(NoFrameskip)?(?:-v([045]))?", env_id)
+    if match is None:
+        return None
+    namespace, game, every_frame, version = match.groups()
+    rom = _rom_of(game)
+    if rom is None:
+        if namespace or every_frame:
+            raise UserError(f"env {env_id!r} is unknown: {_hint(game)}")
+        return None
+    if namespace and not every_frame and version == "5":
+        return rom, _STICKY
+    if every_frame and not namespace and version in ("0", "4"):
+        return rom, 0.0 if version == "4" else _STICKY
+    if version is None:
+        wrong = "has no version"
+    elif namespace or every_frame or version == "5":
+        wrong = "is unknown"
+    else:
+        wrong = "skips a random number of frames"
+    raise UserError(
+        f"env {env_id!r} {wrong}: use {game}NoFrameskip-v4 (the papers' protocol) "
+        f"or ALE/{game}-v5 (sticky actions)"
+    )
+
+
+def observation_spec(protocol: AtariProtocol) -> ObservationSpec:
+    """What every game looks like under a protocol."""
+    channels = protocol.frame_stack * (1 if protocol.grayscale else 3)
+    return ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
 
 
 def _rom_of(game: str) -> str | None:
@@ -114,8 +125,7 @@ class AtariSimulators:
         self._colours = 1 if protocol.grayscale else 3
         self._episode_frames = np.zeros(count, dtype=np.int64)
         self._counter = EpisodeCounter(count)
-        channels = protocol.frame_stack * self._colours
-        self._spec = ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
+        self._spec = observation_spec(protocol)
         actions = self._env.single_action_space
         assert isinstance(actions, Discrete)
         self._action = ActionSpec(int(actions.n), True)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import warnings
 from typing import Any
 
 import gymnasium
@@ -29,7 +30,10 @@ def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
         UserError: when there is none of that name, or it cannot be built.
     """
     try:
-        return gymnasium.make(env_id)
+        with warnings.catch_warnings():
+            # An id without a version is an error below, not a warning.
+            warnings.filterwarnings("ignore", ".*unversioned environment.*")
+            env = gymnasium.make(env_id)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
     except ImportError as error:
@@ -38,6 +42,10 @@ def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
         close = difflib.get_close_matches(env_id, gymnasium.registry.keys(), n=1, cutoff=0.6)
         guess = f"did you mean {close[0]}?" if close else "give a Gymnasium id such as CartPole-v1"
         raise UserError(f"env {env_id!r} is unknown: {guess}") from error
+    if env.spec is not None and env.spec.id != env_id.rpartition(":")[2]:
+        env.close()
+        raise UserError(f"env {env_id!r} has no version: did you mean {env.spec.id}?")
+    return env
 
 
 def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:

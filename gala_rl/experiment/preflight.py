@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
@@ -13,6 +15,11 @@ from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.spaces import ObservationSpec
+
+_FLOAT_BYTES = 4
+_PROCESS_BYTES = 150 * 2**20
+"""A process with PyTorch in it is never smaller."""
 
 
 def check_start(config: TrainConfig) -> TrainConfig:
@@ -120,9 +127,25 @@ def check_config(config: TrainConfig) -> TrainConfig:
     config = resolve(config)
     if config.device == "cuda" and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
+    _check_memory(config, check_environment(config.env, config.atari))
     topology.make(config.gossip.topology, config.resolved_learners)
-    check_environment(config.env)
     return config
+
+
+def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
+    """Refuse what cannot fit: a rollout is kept as it was seen and learned from as floats."""
+    learners, simulators = config.resolved_learners, config.simulators
+    seen = simulators * (config.a2c.rollout_steps + 1) * observation.size
+    rollout = seen * (1 if observation.is_image else _FLOAT_BYTES) + seen * _FLOAT_BYTES
+    processes = 1 if config.serial else learners
+    needed = learners * rollout + processes * _PROCESS_BYTES
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise UserError(
+            f"learners {learners:,} x simulators {simulators:,} x rollout_steps "
+            f"{config.a2c.rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, this "
+            f"machine has {there / 2**30:,.0f}: use fewer"
+        )
 
 
 def cuda_devices() -> int:

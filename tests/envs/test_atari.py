@@ -183,15 +183,30 @@ def test_an_id_means_its_game_and_its_sticky_actions(
 
 
 @pytest.mark.parametrize(
-    "env_id", ["CartPole-v0", "CartPole-v1", "Pendulum-v1", "tests.environments:Counting-v0", ""]
+    "env_id",
+    ["CartPole", "CartPole-v0", "CartPole-v1", "Pong-v1", "tests.environments:Counting-v0", ""],
 )
 def test_other_ids_are_not_taken_for_atari(env_id: str) -> None:
     assert parse_id(env_id) is None
 
 
-@pytest.mark.parametrize("env_id", ["Pong-v4", "Pong-v0"])
-def test_ids_that_skip_a_random_number_of_frames_are_refused_with_the_remedy(env_id: str) -> None:
-    with pytest.raises(UserError, match=rf"'{env_id}'.*PongNoFrameskip-v4.*ALE/Pong-v5"):
+@pytest.mark.parametrize(
+    ("env_id", "what"),
+    [
+        ("Pong-v4", "skips a random number of frames"),
+        ("Pong-v0", "skips a random number of frames"),
+        ("Pong", "has no version"),
+        ("ALE/Pong", "has no version"),
+        ("PongNoFrameskip", "has no version"),
+        ("Pong-v5", "is unknown"),
+        ("ALE/Pong-v4", "is unknown"),
+        ("PongNoFrameskip-v5", "is unknown"),
+    ],
+)
+def test_ids_whose_meaning_cannot_be_kept_are_refused_with_the_remedy(
+    env_id: str, what: str
+) -> None:
+    with pytest.raises(UserError, match=rf"'{env_id}' {what}: use PongNoF.*-v4 .*ALE/Pong-v5"):
         parse_id(env_id)
 
 

@@ -343,7 +343,7 @@ def test_pendulum_is_truncated_by_its_time_limit_and_never_terminated() -> None:
 )
 def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as refusal:
-        check_environment(env_id)
+        check_environment(env_id, AtariProtocol())
     assert env_id in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -353,6 +353,8 @@ def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, word
     [
         ("CartPol-v1", "did you mean CartPole-v1?"),
         ("CartPole-v9", "did you mean CartPole-v1?"),
+        ("CartPole", "has no version: did you mean CartPole-v1?"),
+        ("tests.environments:Counting", "has no version: did you mean Counting-v0?"),
         ("qqqqqq", "give a Gymnasium id such as CartPole-v1"),
         ("", "give a Gymnasium id such as CartPole-v1"),
         ("no_such_module:Game-v0", "No module named 'no_such_module'"),
@@ -361,7 +363,7 @@ def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, word
 )
 def test_an_unknown_id_is_refused_with_a_hint(env_id: str, hint: str) -> None:
     with pytest.raises(UserError) as refusal:
-        check_environment(env_id)
+        check_environment(env_id, AtariProtocol())
     assert repr(env_id) in str(refusal.value)
     assert hint in str(refusal.value)
 
@@ -372,7 +374,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gymnasium, "make", make)
     with pytest.raises(UserError, match=r"needs a package that is missing.*pip install snakes"):
-        check_environment("CartPole-v1")
+        check_environment("CartPole-v1", AtariProtocol())
 
 
 def test_an_environment_that_cannot_be_imported_is_a_users_mistake(
@@ -383,7 +385,18 @@ def test_an_environment_that_cannot_be_imported_is_a_users_mistake(
 
     monkeypatch.setattr(gymnasium, "make", make)
     with pytest.raises(UserError, match="'Old-v2' cannot be imported: Old has moved"):
-        check_environment("Old-v2")
+        check_environment("Old-v2", AtariProtocol())
+
+
+@pytest.mark.parametrize("env_id", [COUNTING, "PongNoFrameskip-v4"])
+@pytest.mark.parametrize("protocol", [AtariProtocol(), AtariProtocol(grayscale=False)])
+def test_looking_at_an_environment_tells_what_its_simulators_show(
+    env_id: str, protocol: AtariProtocol
+) -> None:
+    simulators = make_simulators(env_id, 1, 1, protocol)
+    assert check_environment(env_id, protocol) == simulators.observation
+    assert simulators.reset(0).shape == (1, *simulators.observation.shape)
+    simulators.close()
 
 
 def test_ids_choose_the_kind_of_simulators() -> None:
