@@ -60,6 +60,7 @@ def _command(commands: Any, name: str, text: str, call: Callable[..., int]) -> A
 
 def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", "train a method on an environment", _train)
+    parser.usage = "gala train METHOD [options]"
     parser.add_argument("method", metavar="METHOD", help="gala-a2c, a2c, …: see gala methods")
     parser.add_argument(
         "--resume",

@@ -413,6 +413,19 @@ def test_train_with_resume_continues_a_run_that_is_there(
     assert calls == [("ended", steps)]
 
 
+def test_a_run_with_a_topology_of_its_own_goes_on_without_the_file(place: Path) -> None:
+    edges = place / "edges.json"
+    edges.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
+    arguments = train("--learners", "3", "--simulators", "2", "--serial", "--resume")
+    arguments += ["--topology", "edges.json"]
+    assert quietly([*arguments, "--steps", "60"])[0] == 0
+    assert quietly([*arguments, "--steps", "120"])[0] == 0
+    edges.unlink()
+    assert quietly(["resume", "new", "--steps", "180"])[0] == 0
+    edges.write_text("[[0, 1], [1, 2], [2, 0]]")
+    assert main([*arguments, "--steps", "240"]) == 2, "that is another graph"
+
+
 def test_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     printed = capsys.readouterr().out

@@ -79,12 +79,19 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
         UserError: when one differs; only `steps` may.
     """
     old = RunFolder(Path(run)).read_config()
-    for name in sorted((given | {"method"}) - {"steps", "out"}):
+    same = {"steps", "out"}
+    if _graph(config, old.resolved_learners) == _graph(old, old.resolved_learners):
+        same.add("gossip.topology")  # by whatever name
+    for name in sorted((given | {"method"}) - same):
         if _lookup(config, name) != _lookup(old, name):
             raise UserError(
                 f"{name} {_lookup(config, name)} is not what run {run} was started with "
                 f"({_lookup(old, name)}): leave it out, or choose another --out"
             )
+
+
+def _graph(config: TrainConfig, learners: int) -> object:
+    return topology.make(config.gossip.topology, learners).rounds
 
 
 def _lookup(config: Any, name: str) -> Any:

@@ -43,7 +43,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     folder.create(config)
-    return _run(config, folder, None, console or Console())
+    return _run(folder.read_config(), folder, None, console or Console())
 
 
 def resume(

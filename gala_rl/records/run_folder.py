@@ -1,8 +1,10 @@
 """The folder of a run: where everything is, made once and never overwritten."""
 
+import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, UserError
+from gala_rl.gossip import topology
 
 _PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
 
@@ -71,13 +74,18 @@ class RunFolder:
                 f"run folder {self.path} cannot be written in {ancestor}: choose another --out"
             )
 
+    @property
+    def topology_file(self) -> Path:
+        """The run's own copy of the edges it was given, where it was given a file."""
+        return self.path / "topology.json"
+
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
         names = sorted(path.name for path in self.checkpoints.glob("step_*"))
         return int(names[-1].removeprefix("step_")) if names else None
 
     def create(self, config: TrainConfig) -> None:
-        """Make the folder and write `config.json`.
+        """Make the folder and write `config.json`, and what it refers to.
 
         Raises:
             UserError: when the folder is in use or cannot be written.
@@ -86,6 +94,8 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.path / "metrics", self.path / "logs"):
                 folder.mkdir(parents=True)
+            if config.gossip.topology not in topology.NAMES:
+                shutil.copyfile(config.gossip.topology, self.topology_file)
         except OSError as error:
             raise UserError(
                 f"run folder {self.path} cannot be written ({error.strerror}): choose another --out"
@@ -110,14 +120,18 @@ class RunFolder:
             raise UserError(f"{error}: make room, then resume again") from error
 
     def read_config(self) -> TrainConfig:
-        """The config of the run in this folder.
+        """The config of the run in this folder; a topology of its own is read from there too.
 
         Raises:
             UserError: when there is no run or its config cannot be read.
         """
         if not self.exists:
             raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
-        return configs.from_dict(read_json(self.config_file).get("config", {}))
+        config = configs.from_dict(read_json(self.config_file).get("config", {}))
+        if not self.topology_file.is_file():
+            return config
+        gossip = dataclasses.replace(config.gossip, topology=str(self.topology_file))
+        return dataclasses.replace(config, gossip=gossip)
 
     def read_summary(self) -> dict[str, Any]:
         """The summary of the run, empty if it has not ended yet."""

@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gala_rl import config as configs
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.records import run_folder
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
@@ -39,6 +40,17 @@ def test_every_file_of_a_run_has_its_place_in_the_folder(folder: RunFolder) -> N
         assert file.is_relative_to(folder.path)
     assert folder.metrics_file(3).name == "learner_03.jsonl"
     assert folder.log_file(12).name == "learner_12.log"
+
+
+def test_a_topology_of_ones_own_goes_with_the_run(folder: RunFolder, tmp_path: Path) -> None:
+    edges = tmp_path / "edges.json"
+    edges.write_text("[[0, 1], [1, 0]]")
+    folder.create(replace(CONFIG, gossip=GossipSettings(topology=str(edges), when="any")))
+    edges.unlink()
+    moved = RunFolder(folder.path.rename(tmp_path / "moved"))
+    gossip = moved.read_config().gossip
+    assert Path(gossip.topology).read_text() == "[[0, 1], [1, 0]]"
+    assert gossip.when == "any"
 
 
 def test_an_empty_folder_can_be_used(folder: RunFolder) -> None:
