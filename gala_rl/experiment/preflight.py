@@ -42,6 +42,7 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
     """
     folder = RunFolder(Path(run))
     config = folder.read_config()
+    folder.check_free()
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     config = check_config(config)

@@ -43,7 +43,8 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     folder.create(config)
-    return _run(folder.read_config(), folder, None, console or Console())
+    with folder.hold():
+        return _run(folder.read_config(), folder, None, console or Console())
 
 
 def resume(
@@ -68,8 +69,9 @@ def resume(
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
-    folder.note_resume(config)
-    return _run(config, folder, start, console or Console())
+    with folder.hold():
+        folder.note_resume(config)
+        return _run(config, folder, start, console or Console())
 
 
 def _run(

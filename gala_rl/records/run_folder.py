@@ -1,12 +1,15 @@
 """The folder of a run: where everything is, made once and never overwritten."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -104,6 +107,33 @@ class RunFolder:
             write_json(self.config_file, {"config": configs.to_dict(config), **provenance()})
         except StorageError as error:
             raise UserError(f"{error}: choose another --out") from error
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that trains the run."""
+        return self.path / ".lock"
+
+    def check_free(self) -> None:
+        """Raise a UserError if the run is being trained by another process."""
+        if self.lock_file.is_file():
+            with self.hold():
+                pass
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other process from training the run; the lock ends with this process.
+
+        Raises:
+            UserError: when another process trains it.
+        """
+        with self.lock_file.open("a", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"run {self.path} is being trained by another process: wait for it or stop it"
+                ) from error
+            yield
 
     def note_resume(self, config: TrainConfig) -> None:
         """Record that the run goes on, perhaps with more agent steps, and on what.

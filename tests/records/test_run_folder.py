@@ -53,6 +53,19 @@ def test_a_topology_of_ones_own_goes_with_the_run(folder: RunFolder, tmp_path: P
     assert gossip.when == "any"
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    folder.check_free()
+    assert not folder.lock_file.exists(), "nothing is written by looking"
+    for _ in range(2):
+        with folder.hold():
+            with pytest.raises(UserError, match="is being trained by another process"):
+                folder.check_free()
+            with pytest.raises(UserError, match="stop it"), folder.hold():
+                pass
+        folder.check_free()
+
+
 def test_an_empty_folder_can_be_used(folder: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     folder.create(CONFIG)

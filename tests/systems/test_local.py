@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl.errors import LearnerFailure
+from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.train import resume, train
 from gala_rl.records import checkpoint
 from tests.systems.processes import (
@@ -59,6 +59,8 @@ def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
 def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path) -> None:
     process = start_command(tmp_path / "run")
     learners = learners_of(process)
+    with pytest.raises(UserError, match="is being trained by another process"):
+        resume(tmp_path / "run")
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(GIVE_UP_S) == 130
     saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
