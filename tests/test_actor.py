@@ -132,6 +132,7 @@ class Staggered:
     observation = ObservationSpec((3,), False)
     action = ActionSpec(2, True)
     frames_per_step = 1
+    failures = 0
 
     def __init__(self) -> None:
         self.steps = 0

@@ -73,7 +73,7 @@ def _hint(game: str) -> str:
 
 
 class AtariSimulators:
-    """B copies of one game; see `Simulators` for the methods.
+    """B copies of one game; see `Simulators` for methods and attributes.
 
     A lost life is `terminated` if the protocol says so while the game goes on; returns are
     counted from raw rewards over full games.
@@ -120,42 +120,23 @@ class AtariSimulators:
             reward_clipping=False,
         )
         self._clip = protocol.clip_rewards and training
-        self._count = count
-        self._frames_per_step = protocol.frame_skip
+        self.count = count
+        self.frames_per_step = protocol.frame_skip
+        self.failures = 0  # The emulator has no exceptions to recover from.
         self._colours = 1 if protocol.grayscale else 3
         self._episode_frames = np.zeros(count, dtype=np.int64)
         self._counter = EpisodeCounter(count)
-        self._spec = observation_spec(protocol)
+        self.observation = observation_spec(protocol)
         actions = self._env.single_action_space
         assert isinstance(actions, Discrete)
-        self._action = ActionSpec(int(actions.n), True)
-
-    @property
-    def count(self) -> int:
-        """See `Simulators`."""
-        return self._count
-
-    @property
-    def observation(self) -> ObservationSpec:
-        """See `Simulators`."""
-        return self._spec
-
-    @property
-    def action(self) -> ActionSpec:
-        """See `Simulators`."""
-        return self._action
-
-    @property
-    def frames_per_step(self) -> int:
-        """See `Simulators`."""
-        return self._frames_per_step
+        self.action = ActionSpec(int(actions.n), True)
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
-        seeds = np.random.SeedSequence(seed).generate_state(self._count) % 2**31
+        seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
         observations, info = self._env.reset(seed=seeds.astype(np.int64))
         self._episode_frames = info["episode_frame_number"].astype(np.int64)
-        self._counter = EpisodeCounter(self._count)
+        self._counter = EpisodeCounter(self.count)
         return self._channels_first(observations)
 
     def step(self, actions: NDArray[Any]) -> Transition:

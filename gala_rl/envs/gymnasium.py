@@ -78,7 +78,7 @@ def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec
 
 
 class GymnasiumSimulators:
-    """B copies of one environment; see `Simulators` for the methods.
+    """B copies of one environment; see `Simulators` for methods and attributes.
 
     A simulator that raises is built anew: its episode ends as truncated with the last
     observation it gave, and is counted in `failures`.
@@ -89,42 +89,21 @@ class GymnasiumSimulators:
     Args:
         env_id: Gymnasium id.
         count: B.
-
-    Attributes:
-        failures: simulators rebuilt after an exception.
     """
 
     def __init__(self, env_id: str, count: int) -> None:
+        self.count = count
+        self.frames_per_step = 1
         self.failures = 0
         self._env_id = env_id
         self._envs = [make_environment(env_id) for _ in range(count)]
-        self._spec, self._action = specs_of(self._envs[0], env_id)
+        self.observation, self.action = specs_of(self._envs[0], env_id)
         self._action_space = self._envs[0].action_space
-        dtype = np.uint8 if self._spec.is_image else np.float32
-        self._observations = np.zeros((count, *self._spec.shape), dtype=dtype)
+        dtype = np.uint8 if self.observation.is_image else np.float32
+        self._observations = np.zeros((count, *self.observation.shape), dtype=dtype)
         self._counter = EpisodeCounter(count)
         self._failures_in_a_row = [0] * count
         self._seeds = np.random.SeedSequence(0)
-
-    @property
-    def count(self) -> int:
-        """See `Simulators`."""
-        return len(self._envs)
-
-    @property
-    def observation(self) -> ObservationSpec:
-        """See `Simulators`."""
-        return self._spec
-
-    @property
-    def action(self) -> ActionSpec:
-        """See `Simulators`."""
-        return self._action
-
-    @property
-    def frames_per_step(self) -> int:
-        """See `Simulators`."""
-        return 1
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
@@ -198,7 +177,7 @@ class GymnasiumSimulators:
 
     def _array(self, observation: Any) -> NDArray[Any]:
         array = np.asarray(observation)
-        if not self._spec.is_image:
+        if not self.observation.is_image:
             return array
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 

@@ -65,6 +65,10 @@ class Simulators(Protocol):
     def frames_per_step(self) -> int:
         """Emulator frames in an agent step; 1 where there is no emulator."""
 
+    @property
+    def failures(self) -> int:
+        """Simulators that raised and were built anew, so far."""
+
     def reset(self, seed: int) -> NDArray[Any]:
         """Start new episodes everywhere; the seed fixes all that follows. Returns [B, ...]."""
 

@@ -113,7 +113,7 @@ class LearnerRun:
                 "update_s": now.update_s - before.update_s,
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
-                "simulator_failures": getattr(agent.actor.simulators, "failures", 0),
+                "simulator_failures": agent.actor.simulators.failures,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )
