@@ -141,6 +141,9 @@ class TrainConfig:
     max_restarts: int = setting(
         3, "a learner that dies more often than this without progress ends the run", minimum=0
     )
+    hang_after: float = setting(
+        120.0, "seconds without an update after which a learner is killed and restarted", above=0
+    )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     a2c: A2CSettings = field(default_factory=A2CSettings)
     gossip: GossipSettings = field(default_factory=GossipSettings)

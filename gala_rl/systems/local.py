@@ -29,8 +29,6 @@ from gala_rl.systems.status import Observer, Outcome, Status
 from gala_rl.systems.worker import CANNOT_WRITE, FINAL, Assignment, work
 
 _LOOK_EVERY_S = 0.2
-_HANG_S = 120.0
-"""A learner that finishes no update for this long is taken for hung and killed."""
 _STOP_S = 60.0
 """After a request to stop, learners that are not done by then are killed."""
 _CHECKPOINT_S = 60.0
@@ -183,8 +181,9 @@ class LocalSystem:
             self._mailboxes.set_down(rank, True)
             return
         heartbeat = self._board.get(rank, Cell.HEARTBEAT_NS) / 1e9
-        if process.exitcode is None and now - heartbeat > _HANG_S:
-            self._notices.append(f"learner {rank} made no update for {_HANG_S:.0f} s: killed")
+        if process.exitcode is None and now - heartbeat > self._config.hang_after:
+            patience = self._config.hang_after
+            self._notices.append(f"learner {rank} made no update for {patience:.0f} s: killed")
             process.kill()
             process.join()
         updates = self._board.get(rank, Cell.UPDATES)
