@@ -1,9 +1,11 @@
-"""Keep the evidence of a finished run: config, summary, thinned metrics, evaluation, curve.
+"""Keep the evidence of a finished run: command, config, summary, metrics, evaluation, curve.
 
-    python benchmarks/learning_curve.py RUN NAME [EVALUATION.json]
+    gala evaluate RUN --json > evaluation.json
+    python benchmarks/learning_curve.py RUN NAME "make train" evaluation.json
 
-writes `benchmarks/results/NAME/`. The curve is the mean raw return of the last 100 full games of
-all learners, against agent steps (and frames) and against hours.
+writes `benchmarks/results/NAME/`; its `config.json` names machine, versions and commit. The curve is
+the mean raw return of the last 100 full games of all learners, against agent steps (and frames)
+and against hours.
 """
 
 import json
@@ -20,6 +22,7 @@ from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
 from gala_rl.records.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
+MILESTONES = (0, 10, 15, 18, 19, 20, 400, 475)
 
 
 def read_rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -50,10 +53,17 @@ def curve_of(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     return points
 
 
-def first_reaching(points: list[dict[str, float]], score: float) -> dict[str, float] | None:
-    """Where the mean over a full hundred games first is at least `score`."""
-    full = (p for p in points if p["games"] == RECENT_EPISODES and p["mean_return"] >= score)
-    return next(full, None)
+def milestones_of(points: list[dict[str, float]]) -> dict[str, Any]:
+    """Where the mean over a full hundred games first reaches each score, and where it is best."""
+    full = [point for point in points if point["games"] == RECENT_EPISODES]
+    return {
+        "first_at_least": {
+            str(score): next((p for p in full if p["mean_return"] >= score), None)
+            for score in MILESTONES
+        },
+        "best": max(full, key=lambda point: point["mean_return"]),
+        "last": full[-1],
+    }
 
 
 def plot(points: list[dict[str, float]], title: str, frames_per_step: int, file: Path) -> None:
@@ -72,26 +82,26 @@ def plot(points: list[dict[str, float]], title: str, frames_per_step: int, file:
     figure.savefig(file, dpi=120)
 
 
-def main(run_path: str, name: str, evaluation: str | None = None) -> None:
+def main(run_path: str, name: str, command: str, evaluation: str) -> None:
     """Write the results folder of a run."""
     run, out = RunFolder(Path(run_path)), RESULTS / name
     out.mkdir(parents=True, exist_ok=True)
     config, summary, rows = run.read_config(), run.read_summary(), read_rows(run)
     shutil.copy(run.config_file, out / "config.json")
     shutil.copy(run.summary_file, out / "summary.json")
-    if evaluation is not None:
-        shutil.copy(evaluation, out / "evaluation.json")
+    shutil.copy(evaluation, out / "evaluation.json")
+    (out / "command.txt").write_text(command + "\n", encoding="utf-8")
     frames_per_step = summary["env_frames"] // summary["agent_steps"]
     with (out / "metrics.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row) + "\n")
     points = curve_of(rows)
-    milestones = {str(score): first_reaching(points, score) for score in (0, 10, 15, 18, 19, 20)}
-    (out / "milestones.json").write_text(json.dumps(milestones, indent=2) + "\n", encoding="utf-8")
+    milestones = json.dumps(milestones_of(points), indent=2)
+    (out / "milestones.json").write_text(milestones + "\n", encoding="utf-8")
     title = f"{config.method} on {config.env}, {config.learners} x {config.simulators} simulators"
     mpl.use("agg")
     plot(points, title, frames_per_step, out / "curve.png")
-    print(json.dumps(milestones, indent=2))
+    print(milestones)
 
 
 if __name__ == "__main__":
