@@ -3,8 +3,8 @@
     gala evaluate RUN --json > evaluation.json
     python benchmarks/learning_curve.py RUN NAME "make train" evaluation.json
 
-writes `benchmarks/results/NAME/`; its `config.json` names machine, versions and commit. The curve is
-the mean raw return of the last 100 full games of all learners, against agent steps (and frames)
+writes `benchmarks/results/NAME/`; its `config.json` names machine, versions and commit. The curve
+is the mean raw return of the last 100 full games of all learners, against agent steps (and frames)
 and against hours.
 """
 
