@@ -57,6 +57,28 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert Path(gala_rl.__file__).with_name("py.typed").is_file()
 
 
+def test_a_program_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import gala_rl\n"
+        "config = gala_rl.TrainConfig(env='CartPole-v1', learners=2, steps=1000, out='run')\n"
+        "gala_rl.train(config)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.count("Traceback") == 1, "none of a learner's"
+    assert "UserError: a learner that imported the program" in run.stderr.splitlines()[-1]
+    assert "if __name__ == '__main__':" in run.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     program = (
         "import sys, gala_rl, gala_rl.gossip\n"

@@ -22,6 +22,7 @@ from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome
+from gala_rl.systems.worker import refuse_to_start_a_run
 
 
 def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
@@ -35,10 +36,12 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
         The summary, as in `summary.json`.
 
     Raises:
-        UserError: when the config cannot be run; nothing has been written then.
+        UserError: when the config cannot be run, and nothing has been written; or when learners,
+            which import the main program, find this call in it without a guard.
         LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
         StorageError: when the folder cannot be written any more, because the disk is full, say.
     """
+    refuse_to_start_a_run()
     config = check_start(config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
@@ -65,6 +68,7 @@ def resume(
         LearnerFailure: as `train`.
         StorageError: as `train`.
     """
+    refuse_to_start_a_run()
     config = check_resume(run, steps)
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)

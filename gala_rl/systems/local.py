@@ -17,7 +17,7 @@ import torch.multiprocessing
 
 from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, StorageError
+from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records import checkpoint
@@ -26,7 +26,14 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.status import Observer, Outcome, Status
-from gala_rl.systems.worker import CANNOT_WRITE, FINAL, Assignment, work
+from gala_rl.systems.worker import (
+    CANNOT_WRITE,
+    FINAL,
+    PROCESS_NAME,
+    STARTED_A_RUN,
+    Assignment,
+    work,
+)
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -44,7 +51,6 @@ class _Learner:
 
     assignment: Assignment
     process: BaseProcess
-    started_at: float
     started_at_updates: int
     restarts: int = 0
     deaths_in_a_row: int = 0
@@ -87,7 +93,7 @@ class LocalSystem:
         self._board = Board(count, size)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
-        self._failure: LearnerFailure | StorageError | None = None
+        self._failure: LearnerFailure | StorageError | UserError | None = None
         self._stop_wanted = False
         for leftover in folder.checkpoints.glob(".partial-*"):
             checkpoint.discard(leftover)
@@ -158,7 +164,7 @@ class LocalSystem:
     def _start(self, assignment: Assignment) -> _Learner:
         # `spawn`: a forked child would inherit half a thread pool.
         process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(assignment,), name=f"gala-learner-{assignment.rank}", daemon=True
+            target=work, args=(assignment,), name=f"{PROCESS_NAME}{assignment.rank}", daemon=True
         )
         self._board.set(assignment.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
         # A SIGINT from the terminal goes to the whole group: children must never see it.
@@ -169,7 +175,7 @@ class LocalSystem:
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
         updates = self._board.get(assignment.rank, Cell.UPDATES)
-        return _Learner(assignment, process, time.monotonic(), updates)
+        return _Learner(assignment, process, updates)
 
     def _look_after(self, learner: _Learner, now: float) -> None:
         if learner.done:
@@ -200,6 +206,13 @@ class LocalSystem:
         if updates - learner.started_at_updates >= _PROGRESS_UPDATES:
             learner.deaths_in_a_row = 0
         learner.deaths_in_a_row += 1
+        if exitcode == STARTED_A_RUN:
+            learner.done = True
+            self._failure = UserError(
+                "a learner that imported the program has started the run once more: put the call "
+                "of gala_rl.train under if __name__ == '__main__':"
+            )
+            return
         if exitcode == CANNOT_WRITE:
             learner.done = True
             free = shutil.disk_usage(self._folder.path).free
@@ -222,8 +235,7 @@ class LocalSystem:
         source = learner.assignment.checkpoint if nothing_newer else None
         fresh = replace(learner.assignment, donors=donors, checkpoint=source)
         again = self._start(fresh)
-        learner.process, learner.started_at = again.process, again.started_at
-        learner.started_at_updates = again.started_at_updates
+        learner.process, learner.started_at_updates = again.process, again.started_at_updates
         learner.assignment = fresh
         learner.restarts += 1
         origin = f"learner {donors[0]}" if donors else "its own last state"

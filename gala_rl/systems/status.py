@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gala_rl.errors import LearnerFailure, StorageError
+from gala_rl.errors import LearnerFailure, StorageError, UserError
 
 
 @dataclass
@@ -46,4 +46,4 @@ class Outcome:
 
     status: Status
     interrupted: bool
-    failure: LearnerFailure | StorageError | None = None
+    failure: LearnerFailure | StorageError | UserError | None = None

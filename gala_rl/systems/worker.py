@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -25,6 +26,12 @@ FINAL = "final"
 
 CANNOT_WRITE = 74
 """Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""
+
+STARTED_A_RUN = 64
+"""Exit code of a learner that was about to start a run itself (EX_USAGE)."""
+
+PROCESS_NAME = "gala-learner-"
+"""What the names of learners' processes begin with."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -69,6 +76,12 @@ def work(assignment: Assignment) -> None:
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
+
+
+def refuse_to_start_a_run() -> None:
+    """End a learner that imports the main program and finds it starting a run, unguarded."""
+    if multiprocessing.current_process().name.startswith(PROCESS_NAME):
+        sys.exit(STARTED_A_RUN)
 
 
 def _train(assignment: Assignment, run: LearnerRun) -> bool:
