@@ -56,11 +56,9 @@ def curve_of(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
 def milestones_of(points: list[dict[str, float]]) -> dict[str, Any]:
     """Where the mean over a full hundred games first reaches each score, and where it is best."""
     full = [point for point in points if point["games"] == RECENT_EPISODES]
+    reached = {score: [p for p in full if p["mean_return"] >= score] for score in MILESTONES}
     return {
-        "first_at_least": {
-            str(score): next((p for p in full if p["mean_return"] >= score), None)
-            for score in MILESTONES
-        },
+        "first_at_least": {str(score): there[0] for score, there in reached.items() if there},
         "best": max(full, key=lambda point: point["mean_return"]),
         "last": full[-1],
     }

@@ -1,10 +1,13 @@
-"""The documents: every command and every snippet in them runs, every link leads somewhere."""
+"""The documents: commands and snippets run, figures come from results, links lead somewhere."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from gala_rl import cli
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+RESULTS = ROOT / "benchmarks" / "results"
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 
 
@@ -36,6 +40,9 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments[arguments.index("--episodes") + 1] = "1"
     if arguments[0] == "train":
         arguments += ["--simulators", "4", "--max-episode-frames", "200"]
+    if arguments[0] == "bench":
+        arguments += ["--env", "CartPole-v1", "--simulators", "2"]
+        arguments += ["--seconds", "0.2", "--repeats", "1"]
     return arguments
 
 
@@ -56,6 +63,78 @@ def test_every_snippet_of_the_readme_runs(number: int, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
     script.write_text(snippet, encoding="utf-8")
     subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
+
+
+def pong_milestone(milestones: Any) -> str:
+    first = milestones["first_at_least"]["18"]
+    steps = first["total_agent_steps"] / 1e6
+    return f"reaches {first['mean_return']:.1f} after {steps:.1f} M agent steps"
+
+
+def pong_end(summary: Any) -> str:
+    steps, hours = summary["agent_steps"] / 1e6, summary["elapsed_s"] / 3600
+    return f"is {summary['mean_return']:.1f} at the end of {steps:.1f} M, after {hours:.1f} hours"
+
+
+def pong_setting(run: Any) -> str:
+    cores, config = run["machine"]["cores"], run["config"]
+    setting = f"{config['learners']} learners x {config['simulators']} simulators"
+    return f"on {cores} CPU cores, which is {setting}"
+
+
+# A file under benchmarks/results, and the words of the README that hold its figures.
+FIGURES: list[tuple[str, Callable[[Any], str]]] = [
+    ("pong-gala-a2c/config.json", pong_setting),
+    ("pong-gala-a2c/milestones.json", pong_milestone),
+    ("pong-gala-a2c/summary.json", pong_end),
+    (
+        "pong-gala-a2c/evaluation.json",
+        lambda e: f"{e['episodes']} full games by {e['results'][0]['mean_return']:.1f} on average",
+    ),
+    (
+        "cartpole-gala-a2c/summary.json",
+        lambda s: (
+            f"mean return of {s['mean_return']:.1f} over the last 100 games, "
+            f"in {s['elapsed_s']:.0f} seconds"
+        ),
+    ),
+    ("throughput/result.json", lambda b: f"simulators alone | {b['simulators_only_sps']:,.0f} |"),
+    ("throughput/result.json", lambda b: f"and learning | {b['network_only_sps']:,.0f} |"),
+    ("throughput/result.json", lambda b: f"ceiling of both together | {b['ceiling_sps']:,.0f} |"),
+    (
+        "throughput/result.json",
+        lambda b: f"{b['achieved_sps']:,.0f}, {b['achieved_over_ceiling']:.2f} of the ceiling |",
+    ),
+    (
+        "throughput/result.json",
+        lambda b: (
+            f"{b['a2c_sps']:,.0f}; `gala-a2c` is {b['achieved_over_a2c']:.2f} times as fast |"
+        ),
+    ),
+    ("throughput/result.json", lambda b: f"learner's time | {100 * b['gossip_share']:.1f} % |"),
+    ("throughput/result.json", lambda b: f"a learner | {b['rss_mb_per_learner']:,.0f} MiB |"),
+    ("throughput/result.json", lambda b: f"Medians of {len(b['rounds'])} rounds"),
+]
+
+
+@pytest.mark.parametrize(("file", "words"), FIGURES)
+def test_every_figure_of_the_readme_is_that_of_a_result(
+    file: str, words: Callable[[Any], str]
+) -> None:
+    result = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+    assert words(result) in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_every_result_has_its_command_machine_and_commit_and_the_readme_names_it() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in RESULTS.iterdir():
+        command = (folder / "command.txt").read_text(encoding="utf-8").strip()
+        assert command.removesuffix(" --json") in readme
+        assert f"benchmarks/results/{folder.name}" in readme
+        name = "config.json" if (folder / "config.json").is_file() else "result.json"
+        provenance = json.loads((folder / name).read_text(encoding="utf-8"))
+        assert re.fullmatch("[0-9a-f]{40}", provenance["commit"]), "no uncommitted changes"
+        assert provenance["machine"]["cores"] > 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
