@@ -36,7 +36,7 @@ def learn(path: Path, *, steps: int, seed: int, serial: bool) -> dict[str, Any]:
         log_every=10,
         a2c=A2CSettings(
             rollout_steps=16,
-            learning_rate=5e-3,
+            learning_rate=8e-3,
             learning_rate_rule="constant",
             learning_rate_schedule="linear",
             entropy_cost=0.0,
