@@ -66,6 +66,7 @@ def test_cartpole_is_solved_by_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("serial", [False, True])
 def test_cartpole_is_solved_with_nearly_every_seed(tmp_path: Path, serial: bool) -> None:
     returns = [
