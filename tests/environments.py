@@ -1,6 +1,8 @@
 """Environments whose every number is known, by Gymnasium id `tests.environments:NAME-v0`."""
 
+import multiprocessing
 import os
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,6 +158,15 @@ class PoisonedOnDemand(Drifting):
         return observation, reward, terminated, truncated, info
 
 
+class SlowToBuild(Drifting):
+    """Takes a second to build in the process of learner 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if multiprocessing.current_process().name.endswith("-1"):
+            time.sleep(1.0)
+
+
 class Bandit(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Episodes of one step; the observation is -1 or 1, the same chance each.
 
@@ -237,6 +248,7 @@ gymnasium.register(
     kwargs={"length": 7, "truncates": True},
 )
 gymnasium.register("Drifting-v0", f"{_PREFIX}Drifting", disable_env_checker=True)
+gymnasium.register("SlowToBuild-v0", f"{_PREFIX}SlowToBuild", disable_env_checker=True)
 gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(
     "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}

@@ -18,6 +18,7 @@ class Cell(enum.IntEnum):
     UPDATES = 1
     HEARTBEAT_NS = 2
     CHECKPOINT_WRITTEN = 3
+    READY = 4
 
 
 class Board:

@@ -33,6 +33,9 @@ STARTED_A_RUN = 64
 PROCESS_NAME = "gala-learner-"
 """What the names of learners' processes begin with."""
 
+_TOGETHER_S = 20.0
+"""A learner that is ready waits this long for the others before its very first update."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -70,6 +73,7 @@ def work(assignment: Assignment) -> None:
     torch.set_num_threads(assignment.config.threads_per_learner())
     try:
         with contextlib.closing(_make_run(assignment)) as run:
+            _begin_together(assignment)
             if _train(assignment, run):
                 run.write_row()
                 _write_part(assignment, run, FINAL)
@@ -82,6 +86,18 @@ def refuse_to_start_a_run() -> None:
     """End a learner that imports the main program and finds it starting a run, unguarded."""
     if multiprocessing.current_process().name.startswith(PROCESS_NAME):
         sys.exit(STARTED_A_RUN)
+
+
+def _begin_together(assignment: Assignment) -> None:
+    """Let nobody spend the budget alone while the others' processes still start.
+
+    The only wait in a learner's life. One that comes back after a death finds everybody ready.
+    """
+    board, config = assignment.board, assignment.config
+    board.set(assignment.rank, Cell.READY, 1)
+    deadline = time.monotonic() + min(_TOGETHER_S, config.hang_after / 2)
+    while not all(board.column(Cell.READY)) and not board.stop and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _train(assignment: Assignment, run: LearnerRun) -> bool:

@@ -35,6 +35,16 @@ def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path
     assert more["mixes"] > summary["mixes"]
 
 
+def test_learners_begin_together_so_that_nobody_spends_a_small_budget_alone(
+    tmp_path: Path,
+) -> None:
+    # Two simulators of learner 1 take two seconds to build; alone, the others need far less.
+    config = replace(CONFIG, env="tests.environments:SlowToBuild-v0", steps=3_000)
+    summary = train(replace(config, out=str(tmp_path / "run")))
+    assert all(learner["updates"] > 0 for learner in summary["learners"])
+    assert summary["mixes"] > 0
+
+
 def test_a_learner_that_keeps_dying_ends_the_run_with_its_rank_and_traceback(
     tmp_path: Path,
 ) -> None:
