@@ -42,7 +42,13 @@ class Actor:
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.
             action = model.sample(first, torch.Generator(self._device))
-        self.trajectory = Trajectory.allocate(rollout_steps, first, action, self._device)
+        self.trajectory = Trajectory.allocate(
+            rollout_steps,
+            first,
+            action,
+            self._device,
+            model.allocate_activations(rollout_steps, first),
+        )
         self.trajectory.observations[-1].copy_(first)
 
     @torch.no_grad()
@@ -51,7 +57,8 @@ class Actor:
         storage = self.trajectory
         storage.observations[0].copy_(storage.observations[-1])
         for t in range(storage.rewards.shape[0]):
-            actions = self.model.sample(storage.observations[t], self.generator)
+            record = None if storage.activations is None else storage.activations.at(t)
+            actions = self.model.sample(storage.observations[t], self.generator, record)
             storage.actions[t].copy_(actions)
             transition = self.simulators.step(actions.cpu().numpy())
             self._store(t, transition)

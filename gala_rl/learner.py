@@ -45,11 +45,12 @@ class Learner:
         self._settings = settings
 
     def update(self, trajectory: Trajectory, learning_rate: float) -> UpdateMetrics:
-        """One optimiser step on a rollout."""
+        """One optimiser step on a rollout that was made with the present parameters."""
         settings = self._settings
         steps, simulators = trajectory.rewards.shape
         observations = trajectory.observations[:-1].flatten(0, 1)
-        evaluation = self._model.evaluate(observations, trajectory.actions.flatten(0, 1))
+        recorded = None if trajectory.activations is None else trajectory.activations.flatten()
+        evaluation = self._model.evaluate(observations, trajectory.actions.flatten(0, 1), recorded)
         with torch.no_grad():
             bootstrap = self._model.values(trajectory.observations[-1])
         returns = n_step_returns(

@@ -9,9 +9,36 @@ ended). This file is the only place that fixes that shift.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Activations(NamedTuple):
+    """What a convolutional network was given and what its layers made of it, for its backward pass.
+
+    Attributes:
+        pixels: [T, B, C, H, W] images in 0 … 1, channels-last in memory.
+        convolutions: [T, B, K, H', W'] of each convolution, after the ReLU, channels-last.
+        features: [T, B, F].
+    """
+
+    pixels: Tensor
+    convolutions: tuple[Tensor, ...]
+    features: Tensor
+
+    def at(self, t: int) -> "Activations":
+        """Those of step t: [B, ...]."""
+        return Activations(self.pixels[t], tuple(x[t] for x in self.convolutions), self.features[t])
+
+    def flatten(self) -> "Activations":
+        """Those of all steps as one batch: [T * B, ...]."""
+        return Activations(
+            self.pixels.flatten(0, 1),
+            tuple(x.flatten(0, 1) for x in self.convolutions),
+            self.features.flatten(0, 1),
+        )
 
 
 @dataclass(frozen=True)
@@ -25,6 +52,8 @@ class Trajectory:
         terminated: [T, B] the return ends here, nothing follows.
         truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
         truncation_values: [T, B] value of the final observation where truncated, else 0.
+        activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
+            the learner finds; None where the network keeps none.
     """
 
     observations: Tensor
@@ -33,10 +62,15 @@ class Trajectory:
     terminated: Tensor
     truncated: Tensor
     truncation_values: Tensor
+    activations: Activations | None = None
 
     @staticmethod
     def allocate(
-        rollout_steps: int, observation: Tensor, action: Tensor, device: torch.device
+        rollout_steps: int,
+        observation: Tensor,
+        action: Tensor,
+        device: torch.device,
+        activations: Activations | None = None,
     ) -> "Trajectory":
         """Empty storage for rollouts of observations and actions like the given ones.
 
@@ -45,6 +79,7 @@ class Trajectory:
             observation: [B, ...] an example; only its shape and type are used.
             action: [B] or [B, A] an example.
             device: where the storage lives.
+            activations: [T, B, ...] memory that the network has allocated for its own.
         """
         steps, simulators = rollout_steps, observation.shape[0]
 
@@ -60,6 +95,7 @@ class Trajectory:
             terminated=flags,
             truncated=flags.clone(),
             truncation_values=floats.clone(),
+            activations=activations,
         )
 
     @property

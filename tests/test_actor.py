@@ -15,7 +15,7 @@ from gala_rl.config import AtariProtocol
 from gala_rl.envs import Episode, Transition, make_simulators
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.trajectory import Trajectory
+from gala_rl.trajectory import Activations, Trajectory
 
 SIMULATORS, STEPS, LENGTH = 3, 5, 7
 
@@ -31,7 +31,9 @@ class Recorder(ActorCritic):
         self.acted_on: list[Tensor] = []
         self.valued: list[Tensor] = []
 
-    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, observations: Tensor, generator: torch.Generator, record: Activations | None = None
+    ) -> Tensor:
         self.acted_on.append(observations.clone())
         return torch.randint(0, 2, (len(observations),), generator=generator)
 
@@ -263,7 +265,9 @@ def test_the_newest_parameters_act() -> None:
 
 def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
     class Wild(ActorCritic):
-        def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        def sample(
+            self, observations: Tensor, generator: torch.Generator, record: object = None
+        ) -> Tensor:
             return torch.full((len(observations), 1), 30.0)
 
     simulators = make_simulators("Pendulum-v1", SIMULATORS, 1, AtariProtocol())

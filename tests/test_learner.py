@@ -75,6 +75,15 @@ def random_trajectory(observation: ObservationSpec, action: ActionSpec, seed: in
     )
 
 
+def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:
+    """The same with the activations of the acting passes."""
+    memory = model.allocate_activations(STEPS, trajectory.observations[0])
+    assert memory is not None
+    for t in range(STEPS):
+        model.sample(trajectory.observations[t], torch.Generator(), memory.at(t))
+    return replace(trajectory, activations=memory)
+
+
 def literal_update(
     model: ActorCritic,
     optimizer: torch.optim.Optimizer,
@@ -156,11 +165,35 @@ def test_the_gradient_is_clipped_before_the_step_and_reported_as_it_was() -> Non
 
 
 def test_an_update_leaves_the_trajectory_alone() -> None:
-    trajectory = random_trajectory(IMAGE, DISCRETE, 0)
+    model = make_model(IMAGE, DISCRETE)
+    trajectory = recorded(random_trajectory(IMAGE, DISCRETE, 0), model)
     kept = copy.deepcopy(trajectory)
-    Learner(make_model(IMAGE, DISCRETE), SETTINGS).update(trajectory, 1e-3)
-    for name in vars(kept):
+    Learner(model, SETTINGS).update(trajectory, 1e-3)
+    assert trajectory.activations is not None
+    assert kept.activations is not None
+    assert torch.equal(trajectory.activations.pixels, kept.activations.pixels)
+    assert torch.equal(trajectory.activations.features, kept.activations.features)
+    for ours, before in zip(
+        trajectory.activations.convolutions, kept.activations.convolutions, strict=True
+    ):
+        assert torch.equal(ours, before)
+    for name in set(vars(kept)) - {"activations"}:
         assert torch.equal(getattr(trajectory, name), getattr(kept, name)), name
+
+
+def test_recorded_activations_spare_a_pass_over_the_torso_and_change_nothing() -> None:
+    results = []
+    for record in (False, True):
+        model = make_model(IMAGE, DISCRETE)
+        learner = Learner(model, SETTINGS)
+        passes: list[int] = []
+        model.torso.register_forward_hook(lambda _m, args, _o, p=passes: p.append(len(args[0])))
+        trajectory = random_trajectory(IMAGE, DISCRETE, 0)
+        learner.update(recorded(trajectory, model) if record else trajectory, 1e-3)
+        results.append(learner.flat.values.clone())
+        # The bootstrap needs the last observation; the others only without recording.
+        assert passes == ([SIMULATORS] if record else [STEPS * SIMULATORS, SIMULATORS])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)
 
 
 def test_at_learning_rate_zero_nothing_changes() -> None:

@@ -122,12 +122,13 @@ def _network_only(agent: Agent, seconds: float) -> float:
     actor, learner = agent.actor, agent.learner
     actor.collect()
     steps, _ = actor.trajectory.rewards.shape
-    model = actor.model
+    model, activations = actor.model, actor.trajectory.activations
 
     def update(_: int) -> None:
         with torch.no_grad():
             for t in range(steps):
-                model.sample(actor.trajectory.observations[t], actor.generator)
+                record = None if activations is None else activations.at(t)
+                model.sample(actor.trajectory.observations[t], actor.generator, record)
         learner.update(actor.trajectory, 0.0)
 
     return _rate(update, actor.trajectory.agent_steps, seconds)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gala_rl.models.policies import CategoricalPolicy, GaussianPolicy, Policy
 from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
 from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.trajectory import Activations
 
 
 class Evaluation(NamedTuple):
@@ -47,9 +48,32 @@ class ActorCritic(nn.Module):
             self._policy = GaussianPolicy(features, action.size)
         self._value = orthogonal(nn.Linear(features, 1), 1.0)
 
-    def sample(self, observations: Tensor, generator: torch.Generator) -> Tensor:
-        """Random actions [N] or [N, A] for observations [N, ...]."""
-        return self._policy.sample(self.torso(observations), generator)
+    def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
+        """Memory for what `sample` can record over T steps on observations [B, ...].
+
+        None for vectors: there the second forward pass costs less than keeping the first.
+        """
+        if not isinstance(self.torso, ConvTorso):
+            return None
+        return self.torso.allocate(steps, observations)
+
+    def sample(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: Activations | None = None,
+    ) -> Tensor:
+        """Random actions [N] or [N, A] for observations [N, ...].
+
+        Args:
+            observations: [N, ...].
+            generator: source of randomness.
+            record: [N, ...] where to keep the activations for `evaluate`; then without gradient.
+        """
+        if record is None:
+            return self._policy.sample(self.torso(observations), generator)
+        assert isinstance(self.torso, ConvTorso)
+        return self._policy.sample(self.torso.record(observations, record), generator)
 
     def greedy(self, observations: Tensor) -> Tensor:
         """Most probable actions [N] or [N, A] for observations [N, ...]."""
@@ -61,9 +85,22 @@ class ActorCritic(nn.Module):
         values: Tensor = self._value(torso(observations)).squeeze(-1)
         return values
 
-    def evaluate(self, observations: Tensor, actions: Tensor) -> Evaluation:
-        """Log π(a|x), entropy and V(x), each [N], in one pass over the torso."""
-        features = self.torso(observations)
+    def evaluate(
+        self, observations: Tensor, actions: Tensor, recorded: Activations | None = None
+    ) -> Evaluation:
+        """Log π(a|x), entropy and V(x), each [N], in one pass over the torso at most.
+
+        Args:
+            observations: [N, ...].
+            actions: [N] or [N, A].
+            recorded: [N, ...] activations on these observations with the present parameters, if
+                `sample` has kept them; they stand in for the pass over the torso.
+        """
+        if recorded is None:
+            features = self.torso(observations)
+        else:
+            assert isinstance(self.torso, ConvTorso)
+            features = self.torso.replay(recorded)
         log_probs, entropies = self._policy.log_prob_and_entropy(features, actions)
         if self.value_torso is not None:
             features = self.value_torso(observations)

@@ -1,13 +1,19 @@
 """Torsos: from an observation to a feature vector."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from gala_rl.models.replay import replay_convolution_relu, replay_linear_relu
+from gala_rl.trajectory import Activations
 
-def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Linear | nn.Conv2d:
+_Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
+
+
+def orthogonal(layer: _Layer, gain: float) -> _Layer:
     """Initialise a layer with orthogonal weights of the given gain and zero bias; returns it."""
     nn.init.orthogonal_(layer.weight, gain)
     if layer.bias is not None:
@@ -49,22 +55,78 @@ class ConvTorso(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] uint8 in 0 … 255 → [N, features]."""
-        pixels = _channels_last_pixels(images)
-        # Flattened as height, width, channel: the order in memory, so a view and not a copy.
-        features = self.convolutions(pixels).permute(0, 2, 3, 1).flatten(1)
-        return torch.relu(self.linear(features))
+        pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
+        _write_pixels(images, pixels)
+        return torch.relu(self.linear(_flattened(self.convolutions(pixels))))
+
+    @torch.no_grad()
+    def allocate(self, steps: int, images: Tensor) -> Activations:
+        """Memory for the activations of T steps on images [B, C, H, W]."""
+
+        def empty(like: Tensor) -> Tensor:
+            batch, channels, height, width = like.shape
+            memory = torch.zeros(steps, batch, height, width, channels, device=images.device)
+            return memory.permute(0, 1, 4, 2, 3)
+
+        x = torch.zeros(images.shape, device=images.device)
+        pixels, convolutions = empty(x), []
+        for layer in self._convolution_layers():
+            x = layer(x)
+            convolutions.append(empty(x))
+        features = torch.zeros(steps, len(images), self.features, device=images.device)
+        return Activations(pixels, tuple(convolutions), features)
+
+    @torch.no_grad()
+    def record(self, images: Tensor, into: Activations) -> Tensor:
+        """As `forward`, for one step, without gradient; keeps what `replay` needs.
+
+        Args:
+            images: [B, C, H, W] uint8.
+            into: [B, ...] memory of one step.
+
+        Returns:
+            [B, features] part of that memory.
+        """
+        _write_pixels(images, into.pixels)
+        x = into.pixels
+        for layer, output in zip(self._convolution_layers(), into.convolutions, strict=True):
+            # The ReLU writes its result anyway: keeping it costs no further pass.
+            x = torch.clamp_min(layer(x), 0.0, out=output)
+        features: Tensor = torch.addmm(
+            self.linear.bias, _flattened(x), self.linear.weight.t(), out=into.features
+        )
+        return features.relu_()
+
+    def replay(self, recorded: Activations) -> Tensor:
+        """The recorded features [N, features] with the gradient that `forward` would have.
+
+        Args:
+            recorded: [N, ...] with the present parameters.
+        """
+        x = recorded.pixels
+        for layer, output in zip(self._convolution_layers(), recorded.convolutions, strict=True):
+            x = replay_convolution_relu(x, layer, output)
+        return replay_linear_relu(_flattened(x), self.linear, recorded.features)
+
+    def _convolution_layers(self) -> Iterator[nn.Conv2d]:
+        return (layer for layer in self.convolutions if isinstance(layer, nn.Conv2d))
 
 
-def _channels_last_pixels(images: Tensor) -> Tensor:
-    """[N, C, H, W] in 0 … 255 → the same in 0 … 1, float32 and channels-last in memory."""
+def _flattened(x: Tensor) -> Tensor:
+    """[N, C, H, W] → [N, H * W * C]: the order in memory, so a view and not a copy."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _write_pixels(images: Tensor, pixels: Tensor) -> None:
+    """[N, C, H, W] in 0 … 255 → `pixels` [N, C, H, W] in 0 … 1, float32, channels-last."""
     if images.is_cuda:
-        return images.to(torch.float32, memory_format=torch.channels_last).mul(1.0 / 255.0)
-    pixels = torch.empty(images.shape, memory_format=torch.channels_last)
+        torch.mul(images, 1.0 / 255.0, out=pixels)
+        return
     # Channel by channel: one conversion of everything goes over memory in the wrong order and
     # takes three times as long.
     for channel in range(images.shape[1]):
         pixels[:, channel].copy_(images[:, channel])
-    return pixels.mul_(1.0 / 255.0)
+    pixels.mul_(1.0 / 255.0)
 
 
 class MLPTorso(nn.Module):
