@@ -20,6 +20,7 @@ from gala_rl.flat import flat_size
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder, provenance
+from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 
@@ -103,6 +104,7 @@ def _run_part(
     part: _Part, config: TrainConfig, rank: int, barrier: Barrier, rates: Any, seconds: float
 ) -> None:
     torch.set_num_threads(config.threads_per_learner())
+    keep_freed_memory()
     transport = MemoryNetwork(config.resolved_learners).transport(rank)
     agent = build_agent(config, rank, transport, torch.device("cpu"), seed=rank)
     barrier.wait(_START_DEADLINE_S)
