@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
@@ -54,7 +55,7 @@ class Agent:
         start = time.perf_counter()
         trajectory = self.actor.collect()
         acted = time.perf_counter()
-        metrics = self.learner.update(trajectory, learning_rate)
+        metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
         self.agent_steps += trajectory.agent_steps
         if not torch.isfinite(metrics.grad_norm):
@@ -67,6 +68,12 @@ class Agent:
         self.timings.update_s += learned - acted
         self.timings.gossip_s += time.perf_counter() - learned
         return metrics
+
+    def _outbox(self) -> Tensor | None:
+        """Where the optimiser puts the new parameters, if they are all that is sent."""
+        if self.gossip.parameters is not self.learner.flat.values:
+            return None
+        return self.gossip.outbox()
 
 
 def build_model(

@@ -44,8 +44,16 @@ class Learner:
         self._model = model
         self._settings = settings
 
-    def update(self, trajectory: Trajectory, learning_rate: float) -> UpdateMetrics:
-        """One optimiser step on a rollout that was made with the present parameters."""
+    def update(
+        self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
+    ) -> UpdateMetrics:
+        """One optimiser step on a rollout that was made with the present parameters.
+
+        Args:
+            trajectory: the rollout.
+            learning_rate: of this update.
+            out: [P] where the new parameters go; default: in place.
+        """
         settings = self._settings
         steps, simulators = trajectory.rewards.shape
         observations = trajectory.observations[:-1].flatten(0, 1)
@@ -72,7 +80,7 @@ class Learner:
         self.flat.zero_grads()
         torch.autograd.backward(loss.total)
         grad_norm = clip_grad_norm_(self.flat.grads, settings.max_grad_norm)
-        self.optimizer.step(self.flat.grads, learning_rate)
+        self.optimizer.step(self.flat.grads, learning_rate, out)
         return UpdateMetrics(
             loss.policy.detach(), loss.value.detach(), loss.entropy.detach(), grad_norm
         )
