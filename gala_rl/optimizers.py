@@ -54,12 +54,13 @@ class RMSprop:
         self._block = parameters.numel() if parameters.is_cuda else _BLOCK
         self._denominator = torch.empty_like(parameters[: self._block])
 
-    def step(self, grads: Tensor, learning_rate: float, out: Tensor | None = None) -> None:
+    def step(self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None) -> None:
         """One update of the parameters.
 
         Args:
             grads: [P], already clipped.
-            learning_rate: of this update.
+            learning_rate: of this update; a scalar tensor may change between replays of a CUDA
+                graph.
             out: [P] where the new parameters go; default: in place.
         """
         target = self._parameters if out is None else out
@@ -68,7 +69,11 @@ class RMSprop:
         blocks = [vector.chunk(count) for vector in vectors]
         for x, square_average, g, result in zip(*blocks, strict=True):
             square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
-            torch.addcdiv(x, g, self._root(square_average), value=-learning_rate, out=result)
+            root = self._root(square_average)
+            if isinstance(learning_rate, Tensor):
+                torch.sub(x, torch.div(g, root, out=root).mul_(learning_rate), out=result)
+            else:
+                torch.addcdiv(x, g, root, value=-learning_rate, out=result)
 
     def _root(self, square_average: Tensor) -> Tensor:
         """The denominator for one block."""

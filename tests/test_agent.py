@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.agent import Agent, build_agent, build_model, message_size
+from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config import A2CSettings, TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
@@ -227,3 +227,22 @@ def test_settings_of_the_run_reach_every_part() -> None:
     assert agent.gossip.node._when == "any"
     assert agent.gossip.node._max_staleness == 4
     assert agent.gossip._deadline_s == 9.0
+
+
+def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
+    atari = TrainConfig(learners=1, simulators=4)
+    assert simulator_groups(atari, CPU) == 1
+    assert simulator_groups(atari, torch.device("cuda")) == 2
+    assert simulator_groups(replace(atari, simulators=1), torch.device("cuda")) == 1
+    assert simulator_groups(replace(atari, env="CartPole-v1"), torch.device("cuda")) == 1
+    assert simulator_groups(replace(atari, simulator_groups=3), CPU) == 3
+
+
+def test_an_agent_in_bfloat16_keeps_its_parameters_in_float32() -> None:
+    config = TrainConfig(learners=1, simulators=2, precision="bfloat16")
+    agent = build_agent(config, 0, Unusable(), CPU, seed=0)
+    before = agent.learner.flat.values.clone()
+    agent.step(LEARNING_RATE)
+    assert agent.learner.flat.values.dtype == torch.float32
+    assert agent.actor.trajectory.activations is None
+    assert not torch.equal(agent.learner.flat.values, before)

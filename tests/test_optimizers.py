@@ -174,3 +174,15 @@ def test_new_parameters_can_be_written_elsewhere() -> None:
         assert not torch.equal(out, outside), "what the step started from is left alone"
         outside.copy_(out)
     assert torch.equal(elsewhere.square_average, in_place.square_average)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop-tf"])
+def test_the_learning_rate_may_be_a_tensor(optimizer: Literal["rmsprop", "rmsprop-tf"]) -> None:
+    mine, theirs, rate = draw(1), draw(1), torch.zeros(())
+    tensor = RMSprop(mine, A2CSettings(optimizer=optimizer))
+    number = RMSprop(theirs, A2CSettings(optimizer=optimizer))
+    for i, grad in enumerate(gradients(10)):
+        rate.fill_(1e-3 * (10 - i))
+        tensor.step(grad, rate)
+        number.step(grad, 1e-3 * (10 - i))
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
