@@ -7,8 +7,8 @@ from gala_rl.config import A2CSettings
 
 _TINY = torch.finfo(torch.float32).tiny
 _BLOCK = 1 << 16
-"""Floats. On a CPU all operations on one block follow one another while it is in the cache, so
-that the vectors come from memory once and not six times."""
+"""Floats a thread. On a CPU all operations on one block follow one another while it is in the
+cache, so that the vectors come from memory once and not six times."""
 
 
 def clip_grad_norm_(grads: Tensor, max_norm: float) -> Tensor:
@@ -51,7 +51,8 @@ class RMSprop:
         self.square_average = torch.empty_like(parameters) if memory is None else memory
         self.square_average.fill_(1.0 if self._epsilon_inside else 0.0)
         self._parameters = parameters
-        self._block = parameters.numel() if parameters.is_cuda else _BLOCK
+        block = _BLOCK * torch.get_num_threads()
+        self._block = parameters.numel() if parameters.is_cuda else block
         self._denominator = torch.empty_like(parameters[: self._block])
 
     def step(self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None) -> None:
