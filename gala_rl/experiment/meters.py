@@ -166,10 +166,14 @@ class Meters:
     Args:
         process_ids: of the learners.
         gpu_uuid: of the GPU they use, if any.
+        powercap: where the kernel shows its power-capping zones.
     """
 
-    def __init__(self, process_ids: Sequence[int], gpu_uuid: str | None) -> None:
-        self._cpu, self._rapl, self._gpu = CpuMeter(process_ids), RaplMeter(), GpuMeter(gpu_uuid)
+    def __init__(
+        self, process_ids: Sequence[int], gpu_uuid: str | None, powercap: Path = POWERCAP
+    ) -> None:
+        self._cpu, self._gpu = CpuMeter(process_ids), GpuMeter(gpu_uuid)
+        self._rapl = RaplMeter(powercap)
 
     def sample(self) -> None:
         """Read all of them; a few times a second is often enough."""

@@ -1,6 +1,7 @@
 """Parts of training measured alone, by as many processes at once as there are learners."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def _measure(
     barrier: Barrier,
     rates: Any,
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Whoever has started it ends it.
     torch.set_num_threads(threads)
     try:
         work = part(config, rank, torch.device(device))

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gala_rl.config import TrainConfig
-from gala_rl.experiment.bench.rounds import MIN_ROUNDS, NOISY_ABOVE, Ratios, Round, summarize
+from gala_rl.experiment.bench.rounds import (
+    MIN_ROUNDS,
+    NOISY_ABOVE,
+    Ratios,
+    Round,
+    paired,
+    summarize,
+)
 from gala_rl.records.run_folder import provenance
 
 
@@ -15,8 +22,17 @@ def case(labels: Mapping[str, Any], rounds: Sequence[Round], ratios: Ratios) -> 
         labels: what it was.
         rounds: its measurements.
         ratios: to form within each round.
+
+    Returns:
+        The labels, what `summarize` makes of the rounds, and the `rounds`, with their ratios if
+        there are enough of them.
     """
-    return {**labels, **summarize(rounds, ratios), "rounds": list(rounds)}
+    summary = summarize(rounds, ratios)
+    formed = ratios if len(rounds) >= MIN_ROUNDS else {}
+    whole = [
+        {**r, **{name: paired([r], ratio)[0] for name, ratio in formed.items()}} for r in rounds
+    ]
+    return {**labels, **summary, "rounds": whole}
 
 
 def result(

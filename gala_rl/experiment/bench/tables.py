@@ -74,6 +74,9 @@ _STRAGGLERS = (
     Column("barrier_sps", "barrier (arithmetic)"),
     Column("of_undisturbed", "of undisturbed", "{:.2f}"),
     Column("of_ideal", "of ideal", "{:.2f}"),
+    Column("slowest_learner_sps", "slowest learner"),
+    Column("fastest_learner_sps", "fastest learner"),
+    Column("cpu_cores_used", "cores busy", "{:.2f}"),
     Column("gossip_share", "gossip's share", "{:.2%}"),
 )
 
@@ -106,6 +109,7 @@ def _throughput(result: Mapping[str, Any]) -> list[Table]:
     rows = [
         [column.text, _cell(result, column), _spread(result, column), _rounds(result, column)]
         for column in _THROUGHPUT
+        if result[column.name] is not None or column.name in result["needs_rounds"]
     ]
     return [Table(title, ["", "median", "spread", "rounds"], rows)]
 
