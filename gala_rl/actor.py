@@ -66,26 +66,31 @@ class Actor:
 
         A group's simulators step while the network acts for the other groups.
         """
-        storage, groups = self.trajectory, self.simulators.groups
+        storage, groups = self.trajectory, len(self.simulators.groups)
         storage.observations[0].copy_(storage.observations[-1])
         storage.truncation_values.zero_()
-        for t, policies in enumerate(self._policies):
-            for group, choose in enumerate(policies):
+        steps = len(storage.rewards)
+        for t in range(steps):
+            for group in range(groups):
                 if t > 0:
                     self._store(t - 1, group)
-                actions = choose()
+                actions = self.act(t, group)
                 # The one wait for the device: nothing is left to do until actions are there.
                 self.simulators.send(actions.cpu().numpy(), group)
-        for group in range(len(groups)):
-            self._store(len(self._policies) - 1, group)
+        for group in range(groups):
+            self._store(steps - 1, group)
         for name in ("rewards", "terminated", "truncated"):
             there, here = getattr(storage, name), getattr(self._host, name)
             if there is not here:
                 there.copy_(here, non_blocking=True)
         return storage
 
+    def act(self, t: int, group: int) -> Tensor:
+        """Actions [b] or [b, A] of a group's simulators at step t of the rollout."""
+        return self._policies[t][group]()
+
     def _choose(self, t: int, rows: slice) -> Tensor:
-        """Actions [b] or [b, A] of a group at step t, also put into the trajectory."""
+        """`act`, as a device can record it: all memory is the trajectory's."""
         storage = self.trajectory
         record = None if storage.activations is None else storage.activations.at(t, rows)
         actions = storage.actions[t, rows]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from gala_rl.bench_cli import add_bench
 from gala_rl.config import TrainConfig
+from gala_rl.console import print_table, say
 from gala_rl.errors import LearnerFailure, StorageError, UserError
-from gala_rl.options import Formatter, Parser, add_settings, config_from, count, given
+from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,21 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_evaluate(commands)
-    _add_bench(commands)
+    add_bench(commands)
     _add_methods(commands)
     return parser
 
 
-def _command(commands: Any, name: str, text: str, call: Callable[..., int]) -> Any:
-    parser = commands.add_parser(
-        name, help=text, description=text, formatter_class=Formatter, allow_abbrev=False
-    )
-    parser.set_defaults(command=call)
-    return parser
-
-
 def _add_train(commands: Any) -> None:
-    parser = _command(commands, "train", "train a method on an environment", _train)
+    parser = add_command(commands, "train", "train a method on an environment", _train)
     parser.usage = "gala train METHOD [options]"
     parser.add_argument("method", metavar="METHOD", help="gala-a2c, a2c, …: see gala methods")
     parser.add_argument(
@@ -71,7 +65,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_resume(commands: Any) -> None:
-    parser = _command(commands, "resume", "continue a stopped run", _resume)
+    parser = add_command(commands, "resume", "continue a stopped run", _resume)
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
         "--steps", type=count, metavar="STEPS", help="new total of agent steps; default: as before"
@@ -79,7 +73,7 @@ def _add_resume(commands: Any) -> None:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands, "evaluate", "play full games with a trained policy, raw returns", _evaluate
     )
     parser.add_argument("run", metavar="RUN", help="folder of the run")
@@ -102,27 +96,8 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def _add_bench(commands: Any) -> None:
-    parser = _command(commands, "bench", "measure this machine and this program on it", _bench)
-    parser.add_argument("what", choices=("throughput",), metavar="WHAT", help="throughput")
-    parser.add_argument("--env", default="PongNoFrameskip-v4", help="Gymnasium id")
-    parser.add_argument(
-        "--learners", type=count, metavar="N", help="learners of gala-a2c (default: as in train)"
-    )
-    parser.add_argument(
-        "--simulators", type=count, default=16, metavar="N", help="a learner (default: 16)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=20.0, help="of each measurement (default: 20)"
-    )
-    parser.add_argument(
-        "--repeats", type=count, default=3, metavar="N", help="rounds of all of them (default: 3)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
 def _add_methods(commands: Any) -> None:
-    _command(commands, "methods", "list the methods with their papers", _methods)
+    add_command(commands, "methods", "list the methods with their papers", _methods)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -155,20 +130,16 @@ def _resume_run(run: str, steps: int | None) -> int:
 def _report(summary: dict[str, Any], run: str | None) -> int:
     run = run or summary["run"]
     score = summary["mean_return"]
-    _say(
+    say(
         f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a second, "
         + ("no game over yet" if score is None else f"mean return {score:.1f}")
     )
     if summary["interrupted"]:
         made = summary["updates"] > 0
-        _say(f"stopped; continue with: gala resume {run}" if made else "stopped before any update")
+        say(f"stopped; continue with: gala resume {run}" if made else "stopped before any update")
         return 130
-    _say(f"next: gala evaluate {run}")
+    say(f"next: gala evaluate {run}")
     return 0
-
-
-def _say(line: str) -> None:
-    print(line)  # noqa: T201
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -185,10 +156,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     if options.json:
-        _say(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
         return 0
     games = "most probable actions" if options.policy == "greedy" else "sampled actions"
-    _table(
+    print_table(
         f"{result['env']}, {result['agent_steps']:,} agent steps, {games}, "
         f"{result['episodes']} full games, raw returns",
         ["learner", "mean", "standard error", "min", "max"],
@@ -206,66 +177,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace) -> int:
-    from gala_rl.experiment import preflight
-
-    config = TrainConfig(
-        env=options.env, learners=options.learners, simulators=options.simulators, device="cpu"
-    )
-    preflight.check_bench(config, options.seconds, options.repeats)
-    from gala_rl.experiment.bench import bench_throughput
-
-    result = bench_throughput(config, options.seconds, options.repeats)
-    if options.json:
-        _say(json.dumps(result, indent=2))
-        return 0
-    _table(
-        f"{result['method']} on {result['env']}, {result['learners']} learners x "
-        f"{result['simulators']} simulators: medians of {options.repeats} rounds",
-        ["", "median", "rounds"],
-        [
-            [
-                text,
-                form.format(result[key]),
-                "  ".join(form.format(r[key]) for r in result["rounds"]),
-            ]
-            for key, text, form in (
-                ("simulators_only_sps", "simulators alone, agent steps/s", "{:,.0f}"),
-                ("network_only_sps", "network alone, agent steps/s", "{:,.0f}"),
-                ("ceiling_sps", "ceiling of both, agent steps/s", "{:,.0f}"),
-                ("achieved_sps", "training, agent steps/s", "{:,.0f}"),
-                ("achieved_over_ceiling", "training / ceiling", "{:.2f}"),
-                ("a2c_sps", "a2c on all cores, agent steps/s", "{:,.0f}"),
-                ("achieved_over_a2c", "training / a2c", "{:.2f}"),
-                ("gossip_share", "gossip's share of a learner's time", "{:.2%}"),
-                ("rss_mb_per_learner", "resident memory a learner, MiB", "{:,.0f}"),
-            )
-        ],
-    )
-    return 0
-
-
 def _methods(options: argparse.Namespace) -> int:
     from gala_rl.methods import METHODS
 
-    _table(
+    print_table(
         "methods",
         ["name", "what it is", "paper"],
         [[method.name, method.title, method.paper] for method in METHODS],
     )
     return 0
-
-
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 if __name__ == "__main__":

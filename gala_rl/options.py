@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from gala_rl.config import TrainConfig, parse_count
@@ -38,6 +39,24 @@ class Formatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=36, width=100)
+
+
+def add_command(commands: Any, name: str, text: str, call: Callable[..., int] | None) -> Any:
+    """A command's parser, among those of `ArgumentParser.add_subparsers`.
+
+    Args:
+        commands: to add it to.
+        name: of the command.
+        text: what it does.
+        call: does it, given the parsed options, and returns the exit code; None where a command of
+            its own follows the name.
+    """
+    parser = commands.add_parser(
+        name, help=text, description=text, formatter_class=Formatter, allow_abbrev=False
+    )
+    if call is not None:
+        parser.set_defaults(command=call)
+    return parser
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: Any) -> None:

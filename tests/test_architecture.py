@@ -24,7 +24,8 @@ LAYERS = (
     ("records",),
     ("systems",),
     ("experiment",),
-    ("options",),
+    ("options", "console"),
+    ("bench_cli",),
     ("cli",),
 )
 """Each room imports only from itself and from the rooms above it."""

@@ -163,7 +163,10 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["evaluate", "ended", "--episodes", "few"], ("'few'",)),
     (["evaluate", "ended", "--policy", "best"], ("'best'", "greedy")),
     (["evaluate", "ended", "--seed", "-1"], ("seed -1",)),
+    (["bench"], ("WHAT", "gala bench --help")),
     (["bench", "speed"], ("'speed'", "throughput")),
+    (["bench", "throughput", "--device", "cuda"], ("'cuda'", "--device cpu")),
+    (["bench", "throughput", "--device", "tpu"], ("'tpu'", "cpu")),
     (["bench", "throughput", "--seconds", "0"], ("seconds 0",)),
     (["bench", "throughput", "--seconds", "-1"], ("seconds -1",)),
     (["bench", "throughput", "--seconds", "nan"], ("seconds nan",)),
@@ -173,6 +176,21 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["bench", "throughput", "--learners", "0"], ("learners 0",)),
     (["bench", "throughput", "--simulators", "0"], ("simulators 0",)),
     (["bench", "throughput", "--env", "Pnog-v1"], ("'Pnog-v1'",)),
+    (["bench", "throughput", "--parameters", "1M"], ("--parameters", "unknown")),
+    (["bench", "gossip", "--learners", "0"], ("learners 0", "1 to 1024")),
+    (["bench", "gossip", "--parameters", "0"], ("parameters 0", "at least 1")),
+    (["bench", "gossip", "--parameters", "1M,,2M"], ("--parameters", "''")),
+    (["bench", "gossip", "--parameters", "900G"], ("parameters 900,000,000,000", "use fewer")),
+    (["bench", "gossip", "--seconds", "0"], ("seconds 0",)),
+    (["bench", "gossip", "--repeats", "0"], ("repeats 0",)),
+    (["bench", "scaling", "--learners", "0"], ("learners 0",)),
+    (["bench", "scaling", "--simulators", "0"], ("simulators 0",)),
+    (["bench", "scaling", "--learners", "9k"], ("GiB of memory", "use fewer")),
+    (["bench", "stragglers", "--learners", "1"], ("learners 1", "2 at least")),
+    (["bench", "stragglers", "--learners", "2", "--slowed", "0,2"], ("slowed 2", "0 to 1")),
+    (["bench", "stragglers", "--slowed", "-1"], ("slowed -1", "choose 0")),
+    (["bench", "stragglers", "--slowed", "all"], ("--slowed", "'all'")),
+    (["bench", "stragglers", "--env", "Pnog-v1"], ("'Pnog-v1'",)),
 ]
 
 
@@ -214,6 +232,8 @@ def test_help_and_mistakes_do_not_wait_for_torch(place: Path) -> None:
     late = ("is damaged", "cannot be written")
     lines = [arguments for arguments, words in MISTAKES if not set(late) & set(words)]
     helps = [["--help"], *([name, "--help"] for name in ("train", "resume", "evaluate", "bench"))]
+    helps += [["bench", what, "--help"] for what in ("throughput", "gossip", "scaling")]
+    helps += [["bench", "stragglers", "--help"]]
     program = f"""
 import sys
 from unittest import mock

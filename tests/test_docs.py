@@ -41,8 +41,10 @@ def with_a_small_budget(command: str) -> list[str]:
     if arguments[0] == "train":
         arguments += ["--simulators", "4", "--max-episode-frames", "200"]
     if arguments[0] == "bench":
-        arguments += ["--env", "CartPole-v1", "--simulators", "2"]
-        arguments += ["--seconds", "0.2", "--repeats", "1"]
+        arguments += ["--seconds", "0.2", "--repeats", "1", "--learners", "2"]
+        gossip = arguments[1] == "gossip"
+        small = ["--parameters", "1k"] if gossip else ["--env", "CartPole-v1", "--simulators", "2"]
+        arguments += small
     return arguments
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,14 @@ def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0
         raise UserError(f"learner {learner!r} is unknown: choose {', '.join(ranks)}, all or mean")
 
 
-def check_bench(config: TrainConfig, seconds: float, repeats: int) -> None:
-    """Raise a UserError if a benchmark of a config cannot be run."""
+def check_bench(configs: Sequence[TrainConfig], seconds: float, repeats: int) -> None:
+    """Raise a UserError if training with one of the configs cannot be measured so."""
     if not 0 < seconds < float("inf"):
         raise UserError(f"seconds {seconds} is impossible: give a positive number")
     if repeats < 1:
         raise UserError(f"repeats {repeats} is too small: it must be at least 1")
-    check_config(config)
+    for config in configs:
+        check_config(config)
 
 
 def check_config(config: TrainConfig) -> TrainConfig:

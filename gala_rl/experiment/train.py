@@ -81,7 +81,7 @@ def resume(
 def _run(
     config: TrainConfig, folder: RunFolder, start: Checkpoint | None, console: Console
 ) -> dict[str, Any]:
-    device = _device(config)
+    device = resolve_device(config)
     done_before = 0 if start is None else start.agent_steps
     # One simulator, to learn the sizes; the learners make their own.
     simulators = make_simulators(config.env, 1, 1, config.atari)
@@ -118,7 +118,12 @@ def _run(
     return summary
 
 
-def _device(config: TrainConfig) -> torch.device:
+def resolve_device(config: TrainConfig) -> torch.device:
+    """The device that `config.device` means here.
+
+    Raises:
+        UserError: when PyTorch cannot use it.
+    """
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.device == "cuda" and not torch.cuda.is_available():

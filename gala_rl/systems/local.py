@@ -115,6 +115,12 @@ class LocalSystem:
             for rank in range(count)
         ]
 
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the learners as they are now, by rank; one that is restarted gets another."""
+        pids = (learner.process.pid for learner in self._learners)
+        return tuple(pid for pid in pids if pid is not None)
+
     def stop(self) -> None:
         """Ask all learners to end after the update they are in; may be called by the observer."""
         self._stop_wanted = True

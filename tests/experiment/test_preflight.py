@@ -179,10 +179,10 @@ def test_an_evaluation_that_cannot_be_made_is_refused(
 )
 def test_a_benchmark_needs_time(seconds: float, repeats: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        preflight.check_bench(CONFIG, seconds, repeats)
+        preflight.check_bench([CONFIG], seconds, repeats)
 
 
 def test_a_benchmark_needs_a_config_that_can_run() -> None:
-    preflight.check_bench(CONFIG, 0.1, 1)
+    preflight.check_bench([CONFIG], 0.1, 1)
     with pytest.raises(UserError, match="simulators 0"):
-        preflight.check_bench(dataclasses.replace(CONFIG, simulators=0), 0.1, 1)
+        preflight.check_bench([dataclasses.replace(CONFIG, simulators=0)], 0.1, 1)

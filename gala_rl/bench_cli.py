@@ -1,0 +1,173 @@
+"""The command line of `gala bench`: a command for each benchmark, its options and its tables."""
+
+import argparse
+import json
+from typing import Any, get_args, get_type_hints
+
+from gala_rl.config import TrainConfig
+from gala_rl.console import print_table, say
+from gala_rl.options import add_command, count
+
+
+def add_bench(commands: Any) -> None:
+    """Add `bench` to the commands of `gala`."""
+    parser = add_command(
+        commands, "bench", "measure this machine and this program on it", call=None
+    )
+    benchmarks = parser.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
+    _add_throughput(benchmarks)
+    _add_gossip(benchmarks)
+    _add_scaling(benchmarks)
+    _add_stragglers(benchmarks)
+
+
+def _add_throughput(benchmarks: Any) -> None:
+    text = "parts of training alone and together, beside bare simulators and plain PyTorch"
+    parser = add_command(benchmarks, "throughput", text, _throughput)
+    _add_training(parser, "learners of gala-a2c (default: as in train)")
+    _add_rounds(parser, 20.0)
+
+
+def _add_gossip(benchmarks: Any) -> None:
+    text = "cost of send, poll and mix for a learner of a ring, beside that of a plain copy"
+    parser = add_command(benchmarks, "gossip", text, _gossip)
+    parser.add_argument(
+        "--learners", type=count, default=64, metavar="N", help="1, 2, 4, … up to N (default: 64)"
+    )
+    parser.add_argument(
+        "--parameters",
+        type=_counts,
+        default=[10**6, 10**7, 10**8],
+        metavar="P,…",
+        help="sizes of network (default: 1M,10M,100M)",
+    )
+    _add_rounds(parser, 1.0)
+
+
+def _add_scaling(benchmarks: Any) -> None:
+    text = "training with 1, 2, 4, … learners, at equal simulators in all and a learner"
+    parser = add_command(benchmarks, "scaling", text, _scaling)
+    _add_training(parser, "1, 2, 4, … up to N (default: 2 x cores)")
+    _add_rounds(parser, 10.0)
+
+
+def _add_stragglers(benchmarks: Any) -> None:
+    text = "training while some learners are slowed down, 2x and 4x, from outside"
+    parser = add_command(benchmarks, "stragglers", text, _stragglers)
+    _add_training(parser, "learners of gala-a2c, 2 at least (default: cores)")
+    parser.add_argument(
+        "--slowed",
+        type=_counts,
+        metavar="K,…",
+        help="numbers of slowed learners (default: 0 to all but one)",
+    )
+    _add_rounds(parser, 10.0)
+
+
+def _add_training(parser: Any, learners: str) -> None:
+    devices = get_args(get_type_hints(TrainConfig)["device"])
+    parser.add_argument("--env", default="PongNoFrameskip-v4", help="Gymnasium id")
+    parser.add_argument("--learners", type=count, metavar="N", help=learners)
+    parser.add_argument(
+        "--simulators", type=count, default=16, metavar="N", help="a learner (default: 16)"
+    )
+    parser.add_argument(
+        "--device", choices=devices, default="auto", help="auto: cuda where there is one"
+    )
+    precisions = get_args(get_type_hints(TrainConfig)["precision"])
+    parser.add_argument(
+        "--precision", choices=precisions, default="float32", help="as in train (default: float32)"
+    )
+
+
+def _add_rounds(parser: Any, seconds: float) -> None:
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=seconds,
+        help=f"of each measurement (default: {seconds:g})",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=count,
+        default=3,
+        metavar="N",
+        help="rounds of all measurements; ratios need 3 (default: 3)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _counts(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [count(part) for part in text.split(",")]
+
+
+def _config(options: argparse.Namespace) -> TrainConfig:
+    return TrainConfig(
+        env=options.env,
+        learners=options.learners,
+        simulators=options.simulators,
+        device=options.device,
+        precision=options.precision,
+    )
+
+
+def _throughput(options: argparse.Namespace) -> int:
+    from gala_rl.experiment import preflight
+
+    config = _config(options)
+    preflight.check_bench([config], options.seconds, options.repeats)
+    from gala_rl.experiment.bench.throughput import bench_throughput
+
+    return _report(bench_throughput(config, options.seconds, options.repeats), options)
+
+
+def _gossip(options: argparse.Namespace) -> int:
+    from gala_rl.experiment import preflight
+    from gala_rl.experiment.bench import plans
+
+    preflight.check_bench([], options.seconds, options.repeats)
+    plans.check_gossip(options.learners, options.parameters)
+    from gala_rl.experiment.bench.gossip import bench_gossip
+
+    return _report(
+        bench_gossip(options.learners, options.parameters, options.seconds, options.repeats),
+        options,
+    )
+
+
+def _scaling(options: argparse.Namespace) -> int:
+    from gala_rl.experiment import preflight
+    from gala_rl.experiment.bench import plans
+
+    config = _config(options)
+    preflight.check_bench([config], options.seconds, options.repeats)
+    cases = [planned.config for planned in plans.scaling(config) if planned.skipped is None]
+    preflight.check_bench(cases, options.seconds, options.repeats)
+    from gala_rl.experiment.bench.scaling import bench_scaling
+
+    return _report(bench_scaling(config, options.seconds, options.repeats), options)
+
+
+def _stragglers(options: argparse.Namespace) -> int:
+    from gala_rl.experiment import preflight
+    from gala_rl.experiment.bench import plans
+
+    config, slowed = plans.stragglers(_config(options), options.slowed)
+    preflight.check_bench([config], options.seconds, options.repeats)
+    from gala_rl.experiment.bench.stragglers import bench_stragglers
+
+    return _report(bench_stragglers(config, slowed, options.seconds, options.repeats), options)
+
+
+def _report(result: dict[str, Any], options: argparse.Namespace) -> int:
+    if options.json:
+        say(json.dumps(result, indent=2, allow_nan=False))
+        return 0
+    from gala_rl.experiment.bench import tables
+
+    for table in tables.tables(result):
+        print_table(*table)
+    for note in tables.notes(result):
+        say(note)
+    return 0
