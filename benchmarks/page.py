@@ -1,0 +1,134 @@
+"""Writes the tables of docs/performance.md from the files under benchmarks/results.
+
+    python benchmarks/page.py
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`, and comes from results/NAME/result.json
+with its command, machine and commit.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gala_rl.experiment.bench import tables
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+_PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rendered(page: str, results: Path = RESULTS) -> str:
+    """The page with every table as its result has it."""
+    return _PLACE.sub(lambda m: f"{m[1]}{_section(m[2], results)}{m[3]}", page)
+
+
+def _section(name: str, results: Path) -> str:
+    folder = results / name
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    command = (folder / "command.txt").read_text(encoding="utf-8").strip()
+    render = {"peers": _peers, "soak": _soak, "profile": _profile}.get(name, _benchmark)
+    machine = result["machine"]
+    origin = (
+        f"`{command}`, {machine['processor']}, {machine['cores']} cores, PyTorch "
+        f"{result['versions']['torch']}, commit {result['commit'][:10]}, {result['started'][:10]}: "
+        f"[result.json](../benchmarks/results/{name}/result.json)"
+    )
+    return f"\n{render(result)}\n\n{origin}\n\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _benchmark(result: dict[str, Any]) -> str:
+    parts = []
+    for title, columns, rows in tables.tables(result):
+        parts += [f"{title[0].upper()}{title[1:]}.", _table(columns, rows)]
+    parts += [f"{note[0].upper()}{note[1:]}." for note in tables.notes(result)]
+    return "\n\n".join(parts)
+
+
+def _peers(result: dict[str, Any]) -> str:
+    rows, runs = [], result["pairs"]
+    ours = [pair["ours"] for pairs in runs.values() for pair in pairs]
+    rows.append([*_figures(ours), "", "", ""])
+    for name, pairs in runs.items():
+        if name in result["failures"]:
+            rows.append([name, "", "", "", "", "", "", f"failed: {result['failures'][name]}"])
+            continue
+        found = result["verdicts"][name]
+        rows.append(
+            [
+                *_figures([pair["peer"] for pair in pairs]),
+                f"{found['ratio']:.2f}",
+                f"{found['lowest']:.2f} … {found['highest']:.2f}",
+                found["text"],
+            ]
+        )
+    title = (
+        f"Pong, {result['simulators']} simulators in all, training included, medians of "
+        f"{result['rounds']} rounds of {result['seconds']:.0f} s each, `gala-a2c` right before "
+        f"each of the others."
+    )
+    columns = ["system", "version", "agent steps/s", "memory, MiB", "cores busy"]
+    return f"{title}\n\n{_table([*columns, 'gala-a2c / it', 'spread', 'verdict'], rows)}"
+
+
+def _figures(runs: Sequence[dict[str, Any]]) -> list[str]:
+    def middle(name: str) -> float:
+        return float(statistics.median(run[name] for run in runs))
+
+    return [
+        runs[0]["system"],
+        runs[0]["version"],
+        f"{middle('agent_steps_per_s'):,.0f}",
+        f"{middle('resident_mib'):,.0f}",
+        f"{middle('cpu_utilisation'):.0%}",
+    ]
+
+
+def _soak(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["process"],
+            f"{row['rss_mib']:,.0f}",
+            f"{row['mib_per_hour']:+.1f} ± {row['standard_error']:.1f}",
+            "yes" if row["memory_grows"] else "no",
+            " → ".join(map(str, row["handles"])),
+            " → ".join(map(str, row["threads"])),
+        ]
+        for row in result["processes"]
+    ]
+    columns = ["process", "resident, MiB", "slope, MiB an hour", "grows", "handles", "threads"]
+    return f"{result['minutes']:.0f} minutes of training Pong.\n\n{_table(columns, rows)}"
+
+
+def _profile(result: dict[str, Any]) -> str:
+    columns = ["", *(f"{case['threads']} thread(s)" for case in result["cases"])]
+    rows = [
+        [f"{part}, ms", *(f"{case['ms'][part]:.1f}" for case in result["cases"])]
+        for part in result["cases"][0]["ms"]
+    ]
+    operators = list(dict.fromkeys(name for c in result["cases"] for name in c["operators"]))
+    rows += [
+        [f"`{name}`", *(_share(case["operators"].get(name)) for case in result["cases"])]
+        for name in operators[:8]
+    ]
+    title = (
+        f"One learner alone, {result['simulators']} simulators, medians of a step of 5 x "
+        f"{result['simulators']} agent steps; operators by their share of PyTorch's own time."
+    )
+    return f"{title}\n\n{_table(columns, rows)}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
