@@ -61,16 +61,16 @@ def test_memory_is_counted_as_mailboxes_take_it() -> None:
     parameters = mailboxes._parameters
     assert plans._SLOTS == SLOTS
     rows = parameters.numel() * parameters.element_size()
-    assert plans.gossip_bytes(5, 100) == rows + plans._PRIVATE_VECTORS * 4 * 100
+    assert plans.gossip_bytes(5, 100) == 2 * rows + plans._PRIVATE_VECTORS * 4 * 100
 
 
 def test_what_does_not_fit_is_told_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "_free_bytes", lambda: 2 * GIB)
     assert plans.memory_lacking(1, 10_000_000) is None
     lacking = plans.memory_lacking(64, 100_000_000)
-    assert lacking == "needs 73.0 GiB of memory, 2.0 are free"
+    assert lacking == "needs 144.5 GiB of memory, 2.0 are free"
     plans.check_gossip(64, [10_000_000])
-    with pytest.raises(UserError, match=r"parameters 100,000,000: needs 2.6 GiB"):
+    with pytest.raises(UserError, match=r"parameters 100,000,000: needs 3.7 GiB"):
         plans.check_gossip(64, [10_000_000, 100_000_000])
 
 

@@ -19,7 +19,9 @@ _SLOTS = 3
 """Messages of a learner that shared memory holds (`gala_rl.gossip.transports.shared.SLOTS`)."""
 _PRIVATE_VECTORS = 4
 """Parameters of the learner and of its in-neighbour; source and target of the plain copy."""
-_USABLE_SHARE = 0.9
+_COPIES = 2
+"""Zeros are made first and then copied into shared memory: for a moment both are there."""
+_USABLE_SHARE = 0.8
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -88,8 +90,8 @@ def stragglers(config: TrainConfig, slowed: Sequence[int] | None) -> tuple[Train
 
 
 def gossip_bytes(learners: int, parameters: int) -> int:
-    """Memory that measuring gossip among so many learners takes."""
-    return _FLOAT_BYTES * parameters * (learners * _SLOTS + _PRIVATE_VECTORS)
+    """Memory that measuring gossip among so many learners takes at its peak."""
+    return _FLOAT_BYTES * parameters * (_COPIES * learners * _SLOTS + _PRIVATE_VECTORS)
 
 
 def memory_lacking(learners: int, parameters: int) -> str | None:
