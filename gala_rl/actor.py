@@ -1,11 +1,15 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gala_rl.capture import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
@@ -38,44 +42,96 @@ class Actor:
         self._device = next(model.parameters()).device
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
         self.generator = torch.Generator(self._device).manual_seed(int(streams[0] >> 1))
-        first = self._tensor(simulators.reset(int(streams[1] % 2**31)))
+        first = torch.from_numpy(simulators.reset(int(streams[1] % 2**31))).to(self._device)
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.
             action = model.sample(first, torch.Generator(self._device))
+        activations = model.allocate_activations(rollout_steps, first)
         self.trajectory = Trajectory.allocate(
-            rollout_steps,
-            first,
-            action,
-            self._device,
-            model.allocate_activations(rollout_steps, first),
+            rollout_steps, first, action, self._device, activations
         )
         self.trajectory.observations[-1].copy_(first)
+        self._host = _on_the_host(self.trajectory)
+        self._policies = [
+            [
+                Captured(partial(self._choose, t, rows), self._device, self.generator)
+                for rows in simulators.groups
+            ]
+            for t in range(rollout_steps)
+        ]
 
     @torch.no_grad()
     def collect(self) -> Trajectory:
-        """Make T agent steps in every simulator."""
-        storage = self.trajectory
+        """Make T agent steps in every simulator.
+
+        A group's simulators step while the network acts for the other groups.
+        """
+        storage, groups = self.trajectory, self.simulators.groups
         storage.observations[0].copy_(storage.observations[-1])
-        for t in range(storage.rewards.shape[0]):
-            record = None if storage.activations is None else storage.activations.at(t)
-            actions = self.model.sample(storage.observations[t], self.generator, record)
-            storage.actions[t].copy_(actions)
-            transition = self.simulators.step(actions.cpu().numpy())
-            self._store(t, transition)
+        storage.truncation_values.zero_()
+        for t, policies in enumerate(self._policies):
+            for group, choose in enumerate(policies):
+                if t > 0:
+                    self._store(t - 1, group)
+                actions = choose()
+                # The one wait for the device: nothing is left to do until actions are there.
+                self.simulators.send(actions.cpu().numpy(), group)
+        for group in range(len(groups)):
+            self._store(len(self._policies) - 1, group)
+        for name in ("rewards", "terminated", "truncated"):
+            there, here = getattr(storage, name), getattr(self._host, name)
+            if there is not here:
+                there.copy_(here, non_blocking=True)
         return storage
 
-    def _store(self, t: int, transition: Transition) -> None:
+    def _choose(self, t: int, rows: slice) -> Tensor:
+        """Actions [b] or [b, A] of a group at step t, also put into the trajectory."""
         storage = self.trajectory
-        storage.observations[t + 1].copy_(self._tensor(transition.observations))
-        storage.rewards[t].copy_(torch.from_numpy(transition.rewards))
-        storage.terminated[t].copy_(torch.from_numpy(transition.terminated))
-        storage.truncated[t].copy_(torch.from_numpy(transition.truncated))
-        storage.truncation_values[t].zero_()
+        record = None if storage.activations is None else storage.activations.at(t, rows)
+        actions = storage.actions[t, rows]
+        return actions.copy_(
+            self.model.sample(storage.observations[t, rows], self.generator, record)
+        )
+
+    def _store(self, t: int, group: int) -> None:
+        """Wait for a group's simulators and keep their answer to the actions of step t."""
+        storage, host = self.trajectory, self._host
+        rows = self.simulators.groups[group]
+        transition: Transition = self.simulators.recv(group)
+        seen = host.observations[t + 1, rows]
+        seen.copy_(torch.from_numpy(transition.observations))
+        if host is not storage:
+            storage.observations[t + 1, rows].copy_(seen, non_blocking=True)
+        host.rewards[t, rows] = torch.from_numpy(transition.rewards)
+        host.terminated[t, rows] = torch.from_numpy(transition.terminated)
+        host.truncated[t, rows] = torch.from_numpy(transition.truncated)
         if transition.final_observations is not None:
-            cut = torch.from_numpy(transition.truncated)
-            final = self._tensor(transition.final_observations[transition.truncated])
-            storage.truncation_values[t, cut] = self.model.values(final)
+            self._value_what_was_cut(t, rows, transition.truncated, transition.final_observations)
         self.episodes.extend(transition.episodes)
 
-    def _tensor(self, observations: np.ndarray) -> Tensor:
-        return torch.from_numpy(observations).to(self._device, non_blocking=True)
+    def _value_what_was_cut(
+        self, t: int, rows: slice, truncated: NDArray[np.bool_], finals: NDArray[np.generic]
+    ) -> None:
+        cut = torch.from_numpy(np.flatnonzero(truncated) + rows.start).to(self._device)
+        values = self.model.values(torch.from_numpy(finals[truncated]).to(self._device))
+        self.trajectory.truncation_values[t, cut] = values
+
+
+def _on_the_host(storage: Trajectory) -> Trajectory:
+    """Where simulators' answers go first: the storage itself, or for a GPU pinned twins of it.
+
+    Every step has a place of its own, so that no upload is overwritten before it is done.
+    """
+    if not storage.rewards.is_cuda:
+        return storage
+
+    def twin(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device="cpu", pin_memory=True)
+
+    return replace(
+        storage,
+        observations=twin(storage.observations),
+        rewards=twin(storage.rewards),
+        terminated=twin(storage.terminated),
+        truncated=twin(storage.truncated),
+    )

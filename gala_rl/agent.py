@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators
+from gala_rl.envs import is_atari, make_simulators
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
@@ -54,7 +55,7 @@ class Agent:
         start = time.perf_counter()
         trajectory = self.actor.collect()
         acted = time.perf_counter()
-        metrics = self.learner.update(trajectory, learning_rate)
+        metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
         self.agent_steps += trajectory.agent_steps
         if not torch.isfinite(metrics.grad_norm):
@@ -68,6 +69,12 @@ class Agent:
         self.timings.gossip_s += time.perf_counter() - learned
         return metrics
 
+    def _outbox(self) -> Tensor | None:
+        """Where the optimiser puts the new parameters, if they are all that is sent."""
+        if self.gossip.parameters is not self.learner.flat.values:
+            return None
+        return self.gossip.outbox()
+
 
 def build_model(
     config: TrainConfig, observation: ObservationSpec, action: ActionSpec
@@ -75,12 +82,20 @@ def build_model(
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ActorCritic(observation, action)
+        return ActorCritic(observation, action, bfloat16=config.precision == "bfloat16")
 
 
 def message_size(config: TrainConfig, parameters: int) -> int:
     """Length of the vector that learners send each other: P, or 2P with the optimiser's state."""
     return 2 * parameters if config.gossip.mix_optimizer else parameters
+
+
+def simulator_groups(config: TrainConfig, device: torch.device) -> int:
+    """Groups of a learner's simulators: by default two where that hides the network's time."""
+    if config.simulator_groups is not None:
+        return config.simulator_groups
+    both_work = device.type == "cuda" and is_atari(config.env) and config.simulators > 1
+    return 2 if both_work else 1
 
 
 def build_agent(
@@ -92,7 +107,13 @@ def build_agent(
     and actions follow `seed`.
     """
     threads = config.simulator_threads or config.threads_per_learner()
-    simulators = make_simulators(config.env, config.simulators, threads, config.atari)
+    simulators = make_simulators(
+        config.env,
+        config.simulators,
+        threads,
+        config.atari,
+        groups=simulator_groups(config, device),
+    )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     learner = Learner(model, config.a2c)
     actor = Actor(simulators, model, config.a2c.rollout_steps, seed)

@@ -129,6 +129,17 @@ class TrainConfig:
     simulator_threads: int | None = setting(
         None, "simulator threads a learner; default: cores / learners", minimum=1
     )
+    simulator_groups: int | None = setting(
+        None,
+        "groups of a learner's simulators that step in turn, while the network acts for another "
+        "(Atari); default: 2 with a GPU, else 1",
+        minimum=1,
+    )
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "of the torso's arithmetic; bfloat16 is faster where the processor has units for it. "
+        "Parameters, losses and gossip are always float32",
+    )
     seed: int = setting(0, "root of every random stream of the run", minimum=0, maximum=2**31 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda where there is one")
     serial: bool = setting(

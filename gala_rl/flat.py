@@ -4,6 +4,8 @@ Clipping, the optimiser, sending and mixing then are single passes over one vect
 between learners is one memory copy.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -32,12 +34,13 @@ class FlatParameters:
 
     Attributes:
         values: [P] all parameters.
-        grads: [P] their gradients; autograd accumulates straight into it.
+        grads: [P] their gradients; `backward` accumulates straight into it.
+        parameters: the module's, in their order in the vectors.
         count: number of true parameters, padding not counted.
     """
 
     def __init__(self, module: nn.Module, memory: Tensor | None = None) -> None:
-        parameters = list(module.parameters())
+        self.parameters = parameters = list(module.parameters())
         if not parameters:
             raise ValueError("the module has no parameters to flatten")
         if wrong := {p.dtype for p in parameters} - {torch.float32}:
@@ -61,6 +64,16 @@ class FlatParameters:
     def zero_grads(self) -> None:
         """Set every gradient to zero in one pass."""
         self.grads.zero_()
+
+    def set_grads(self, grads: Sequence[Tensor]) -> None:
+        """Overwrite all gradients: one pass less than setting them to zero and accumulating.
+
+        Args:
+            grads: one for each of `parameters`, as `torch.autograd.grad` returns them.
+        """
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            assert parameter.grad is not None
+            parameter.grad.copy_(grad)
 
     def load(self, values: Tensor) -> None:
         """Overwrite all parameters.

@@ -6,6 +6,9 @@ from torch import Tensor
 from gala_rl.config import A2CSettings
 
 _TINY = torch.finfo(torch.float32).tiny
+_BLOCK = 1 << 16
+"""Floats a thread. On a CPU all operations on one block follow one another while it is in the
+cache, so that the vectors come from memory once and not six times."""
 
 
 def clip_grad_norm_(grads: Tensor, max_norm: float) -> Tensor:
@@ -42,27 +45,42 @@ class RMSprop:
     def __init__(
         self, parameters: Tensor, settings: A2CSettings, memory: Tensor | None = None
     ) -> None:
-        self._parameters = parameters
         self._decay = settings.rmsprop_decay
         self._epsilon = settings.rmsprop_epsilon
         self._epsilon_inside = settings.optimizer == "rmsprop-tf"
         self.square_average = torch.empty_like(parameters) if memory is None else memory
         self.square_average.fill_(1.0 if self._epsilon_inside else 0.0)
-        self._denominator = torch.empty_like(parameters)
+        self._parameters = parameters
+        block = _BLOCK * torch.get_num_threads()
+        self._block = parameters.numel() if parameters.is_cuda else block
+        self._denominator = torch.empty_like(parameters[: self._block])
 
-    def step(self, grads: Tensor, learning_rate: float) -> None:
-        """One update of the parameters in place.
+    def step(self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None) -> None:
+        """One update of the parameters.
 
         Args:
             grads: [P], already clipped.
-            learning_rate: of this update.
+            learning_rate: of this update; a scalar tensor may change between replays of a CUDA
+                graph.
+            out: [P] where the new parameters go; default: in place.
         """
-        self.square_average.mul_(self._decay).addcmul_(grads, grads, value=1.0 - self._decay)
+        target = self._parameters if out is None else out
+        vectors = (self._parameters, self.square_average, grads, target)
+        count = -(-grads.numel() // self._block)
+        blocks = [vector.chunk(count) for vector in vectors]
+        for x, square_average, g, result in zip(*blocks, strict=True):
+            square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
+            root = self._root(square_average)
+            if isinstance(learning_rate, Tensor):
+                torch.sub(x, torch.div(g, root, out=root).mul_(learning_rate), out=result)
+            else:
+                torch.addcdiv(x, g, root, value=-learning_rate, out=result)
+
+    def _root(self, square_average: Tensor) -> Tensor:
+        """The denominator for one block."""
+        root = self._denominator[: square_average.numel()]
         if self._epsilon_inside:
-            torch.add(self.square_average, self._epsilon, out=self._denominator).sqrt_()
-        else:
-            # The root of zero or of a subnormal number (dead units) takes ten times as long;
-            # the smallest normal number instead is lost in the sum with ε.
-            torch.clamp(self.square_average, min=_TINY, out=self._denominator)
-            self._denominator.sqrt_().add_(self._epsilon)
-        self._parameters.addcdiv_(grads, self._denominator, value=-learning_rate)
+            return torch.add(square_average, self._epsilon, out=root).sqrt_()
+        # The root of zero or of a subnormal number (dead units) takes ten times as long; the
+        # smallest normal number instead is lost in the sum with ε.
+        return torch.clamp(square_average, min=_TINY, out=root).sqrt_().add_(self._epsilon)

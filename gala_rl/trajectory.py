@@ -28,9 +28,13 @@ class Activations(NamedTuple):
     convolutions: tuple[Tensor, ...]
     features: Tensor
 
-    def at(self, t: int) -> "Activations":
-        """Those of step t: [B, ...]."""
-        return Activations(self.pixels[t], tuple(x[t] for x in self.convolutions), self.features[t])
+    def at(self, t: int, rows: slice = slice(None)) -> "Activations":
+        """Those of step t: [B, ...], or of some of its rows."""
+        return Activations(
+            self.pixels[t, rows],
+            tuple(x[t, rows] for x in self.convolutions),
+            self.features[t, rows],
+        )
 
     def flatten(self) -> "Activations":
         """Those of all steps as one batch: [T * B, ...]."""

@@ -136,27 +136,41 @@ class Staggered:
     frames_per_step = 1
     failures = 0
 
-    def __init__(self) -> None:
-        self.steps = 0
+    def __init__(self, groups: int = 1) -> None:
+        edges = [SIMULATORS * g // groups for g in range(groups + 1)]
+        self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
+        self.steps = [0] * groups
+        self.tape: list[tuple[str, int]] = []
 
-    def _rows(self) -> NDArray[np.float32]:
-        return np.array([[self.steps, b, 0] for b in range(SIMULATORS)], dtype=np.float32)
+    def _rows(self, steps: int) -> NDArray[np.float32]:
+        return np.array([[steps, b, 0] for b in range(SIMULATORS)], dtype=np.float32)
 
     def reset(self, seed: int) -> NDArray[np.float32]:
-        return self._rows()
+        return self._rows(0)
+
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        rows = self.groups[group]
+        assert actions.shape == (rows.stop - rows.start,)
+        self.tape.append(("send", group))
+
+    def recv(self, group: int = 0) -> Transition:
+        self.tape.append(("recv", group))
+        self.steps[group] += 1
+        rows, steps = self.groups[group], self.steps[group]
+        cut = np.array([steps % (b + 2) == 0 for b in range(SIMULATORS)])
+        final = np.where(cut[:, None], -self._rows(steps), np.float32(1e9))[rows]
+        return Transition(
+            observations=self._rows(steps)[rows],
+            rewards=np.full(SIMULATORS, steps, dtype=np.float32)[rows],
+            terminated=np.zeros(SIMULATORS, dtype=np.bool_)[rows],
+            truncated=cut[rows],
+            final_observations=final if cut[rows].any() else None,
+            episodes=[Episode(int(b), 0.0, int(b) + 2) for b in np.flatnonzero(cut[rows])],
+        )
 
     def step(self, actions: NDArray[Any]) -> Transition:
-        self.steps += 1
-        cut = np.array([self.steps % (b + 2) == 0 for b in range(SIMULATORS)])
-        final = np.where(cut[:, None], -self._rows(), np.float32(1e9))
-        return Transition(
-            observations=self._rows(),
-            rewards=np.zeros(SIMULATORS, dtype=np.float32),
-            terminated=np.zeros(SIMULATORS, dtype=np.bool_),
-            truncated=cut,
-            final_observations=final if cut.any() else None,
-            episodes=[Episode(int(b), 0.0, int(b) + 2) for b in np.flatnonzero(cut)],
-        )
+        self.send(actions)
+        return self.recv()
 
     def get_state(self) -> None:
         return None
@@ -165,11 +179,32 @@ class Staggered:
         raise ValueError("this state cannot be set")
 
     def close(self) -> None:
-        self.steps = 0
+        self.tape.clear()
 
 
-def test_simulators_that_are_cut_at_different_steps_keep_their_own_values() -> None:
-    actor = Actor(Staggered(), Recorder(), STEPS, seed=0)
+def test_a_group_steps_while_the_network_acts_for_the_others() -> None:
+    simulators = Staggered(groups=2)
+    Actor(simulators, Recorder(), rollout_steps=3, seed=0).collect()
+    in_turn = [("recv", 0), ("send", 0), ("recv", 1), ("send", 1)]
+    first, last = [("send", 0), ("send", 1)], [("recv", 0), ("recv", 1)]
+    assert simulators.tape == first + 2 * in_turn + last
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_every_group_fills_its_own_rows(groups: int) -> None:
+    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
+    trajectories = collect(actor, 2)
+    steps = torch.arange(2 * STEPS, dtype=torch.float32)
+    observations = joined([t.observations[:-1] for t in trajectories])
+    assert torch.equal(observations[:, :, 0], steps[:, None].expand(-1, SIMULATORS))
+    assert torch.equal(observations[0, :, 1], torch.arange(SIMULATORS, dtype=torch.float32))
+    rewards = joined([t.rewards for t in trajectories])
+    assert torch.equal(rewards, (steps + 1)[:, None].expand(-1, SIMULATORS))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_simulators_that_are_cut_at_different_steps_keep_their_own_values(groups: int) -> None:
+    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
     values = joined([t.truncation_values for t in collect(actor, 6)])
     for k in range(len(values)):
         for b in range(SIMULATORS):

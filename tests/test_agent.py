@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
-from gala_rl.agent import Agent, build_agent, build_model, message_size
+from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config import A2CSettings, TrainConfig
-from gala_rl.gossip import MemoryNetwork, Message
+from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -19,6 +20,9 @@ LEARNING_RATE = 1e-3
 
 class Unusable:
     """A transport for learners that must not use any."""
+
+    def outbox(self) -> Tensor | None:
+        raise AssertionError("the outbox was asked for")
 
     def send(self, message: Message, receivers: Collection[int]) -> Message:
         raise AssertionError("a message was sent")
@@ -73,6 +77,26 @@ def test_what_is_sent_is_the_updated_network_and_the_mix_comes_after() -> None:
     assert not torch.equal(from_second.parameters, from_first.parameters)
     mean = (from_first.parameters + from_second.parameters) / 2
     torch.testing.assert_close(second.learner.flat.values, mean, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("mix_optimizer", [False, True])
+def test_learners_that_update_into_shared_memory_are_bit_for_bit_those_that_copy(
+    mix_optimizer: bool,
+) -> None:
+    config = config_of(learners=2)
+    config = replace(config, gossip=replace(config.gossip, mix_optimizer=mix_optimizer))
+    size = message_size(config, alone(config_of()).learner.flat.values.numel())
+    results, mixes = [], []
+    for network in (MemoryNetwork(2), SharedMailboxes(2, size)):
+        agents = [build_agent(config, r, network.transport(r), CPU, seed=r) for r in range(2)]
+        # Learner 1 makes two updates for each of learner 0: every other finds nothing to mix.
+        for rank in (0, 1, 1) * 10:
+            agents[rank].step(LEARNING_RATE)
+        results.append([agent.learner.state.clone() for agent in agents])
+        mixes.append([agent.gossip.node.mixes for agent in agents])
+    assert mixes[0] == mixes[1] == [9, 10]
+    for copied, in_place in zip(*results, strict=True):
+        assert torch.equal(copied, in_place)
 
 
 @pytest.mark.parametrize("mix_optimizer", [False, True])
@@ -203,3 +227,22 @@ def test_settings_of_the_run_reach_every_part() -> None:
     assert agent.gossip.node._when == "any"
     assert agent.gossip.node._max_staleness == 4
     assert agent.gossip._deadline_s == 9.0
+
+
+def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
+    atari = TrainConfig(learners=1, simulators=4)
+    assert simulator_groups(atari, CPU) == 1
+    assert simulator_groups(atari, torch.device("cuda")) == 2
+    assert simulator_groups(replace(atari, simulators=1), torch.device("cuda")) == 1
+    assert simulator_groups(replace(atari, env="CartPole-v1"), torch.device("cuda")) == 1
+    assert simulator_groups(replace(atari, simulator_groups=3), CPU) == 3
+
+
+def test_an_agent_in_bfloat16_keeps_its_parameters_in_float32() -> None:
+    config = TrainConfig(learners=1, simulators=2, precision="bfloat16")
+    agent = build_agent(config, 0, Unusable(), CPU, seed=0)
+    before = agent.learner.flat.values.clone()
+    agent.step(LEARNING_RATE)
+    assert agent.learner.flat.values.dtype == torch.float32
+    assert agent.actor.trajectory.activations is None
+    assert not torch.equal(agent.learner.flat.values, before)

@@ -12,7 +12,7 @@ ROOT = Path(gala_rl.__file__).parent
 LAYERS = (
     ("errors",),
     ("config",),
-    ("spaces", "flat", "trajectory"),
+    ("spaces", "flat", "trajectory", "capture"),
     ("losses",),
     ("gossip",),
     ("models",),

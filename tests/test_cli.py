@@ -304,7 +304,7 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
         choice = next(c for c in kinds if c not in (entry.default, "cuda"))
         return [flag, choice], choice
     if str in kinds:
-        text = {"env": "Acrobot-v1", "topology": "complete", "out": "elsewhere"}[entry.name]
+        text = {"env": "ALE/Breakout-v5", "topology": "complete", "out": "elsewhere"}[entry.name]
         return [flag, text], text
     if int in kinds:
         number = (entry.default or 1) + 1

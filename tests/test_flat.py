@@ -215,3 +215,15 @@ def test_a_parameter_that_is_not_float32_is_refused(dtype: torch.dtype) -> None:
 def test_a_module_without_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="no parameters"):
         FlatParameters(nn.ReLU())
+
+
+def test_gradients_that_are_set_are_those_that_accumulate() -> None:
+    one, other = make_module(), make_module()
+    ours = FlatParameters(one)
+    ours.grads.masked_fill_(~padding_of(one, ours), 7.0)
+    ours.set_grads(torch.autograd.grad(one(images()).square().sum(), ours.parameters))
+    theirs = FlatParameters(other)
+    torch.autograd.backward(other(images()).square().sum())
+    assert torch.equal(ours.grads, theirs.grads)
+    with pytest.raises(ValueError, match="shorter"):
+        ours.set_grads([])

@@ -24,7 +24,9 @@ CONFIG = TrainConfig(learners=2, simulators=4, device="cuda")
 
 
 def on(device: torch.device, trajectory: Trajectory) -> Trajectory:
-    return Trajectory(**{name: x.to(device) for name, x in vars(trajectory).items()})
+    """A copy there; activations stay behind, so that the device computes its own."""
+    fields = {name: x for name, x in vars(trajectory).items() if name != "activations"}
+    return Trajectory(**{name: x.to(device) for name, x in fields.items()})
 
 
 def pair(device: torch.device) -> tuple[Agent, Agent]:
@@ -56,6 +58,62 @@ def test_learners_on_the_gpu_mix_what_crosses_shared_memory() -> None:
     assert second.gossip.exchange() == 1
     torch.testing.assert_close(second.learner.flat.values, (sent + own) / 2)
     assert second.learner.flat.values.is_cuda
+
+
+def test_captured_updates_are_those_that_are_launched_one_by_one() -> None:
+    """Ten updates on one rollout with a falling learning rate; captured from the fourth on."""
+    (captured, _), (plain, _) = pair(CUDA), pair(CUDA)
+    trajectory = captured.actor.collect()
+    for i in range(10):
+        learning_rate = 1e-3 * (10 - i)
+        graph = captured.learner.update(trajectory, learning_rate)
+        eager = plain.learner._update(trajectory, learning_rate, None)
+        for name, value in eager._asdict().items():
+            torch.testing.assert_close(getattr(graph, name), value, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        captured.learner.flat.values, plain.learner.flat.values, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_captured_policies_go_on_drawing_new_actions_for_new_observations() -> None:
+    agent, _ = pair(CUDA)
+    rollouts = [agent.actor.collect().actions.clone() for _ in range(8)]
+    assert len({tuple(actions.flatten().tolist()) for actions in rollouts}) == len(rollouts)
+
+
+def test_a_captured_policy_acts_with_the_newest_parameters() -> None:
+    agent, _ = pair(CUDA)
+    bias = dict(agent.actor.model.named_parameters())["_policy.logits.bias"]
+    for action in (1, 0, 2, 1, 0, 2):
+        with torch.no_grad():
+            bias.fill_(-50.0)[action] = 50.0
+        assert set(agent.actor.collect().actions.flatten().tolist()) == {action}
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_simulators_say_reaches_the_device(groups: int) -> None:
+    agent = build_agent(
+        replace(CONFIG, learners=1, simulator_groups=groups),
+        0,
+        SharedMailboxes(1, 1).transport(0),
+        CUDA,
+        seed=0,
+    )
+    for _ in range(6):
+        trajectory, host = agent.actor.collect(), agent.actor._host
+        torch.cuda.synchronize()
+        assert torch.equal(trajectory.observations[1:].cpu(), host.observations[1:])
+        for name in ("rewards", "terminated", "truncated"):
+            assert torch.equal(getattr(trajectory, name).cpu(), getattr(host, name))
+
+
+def test_bfloat16_trains_on_the_gpu() -> None:
+    config = replace(CONFIG, learners=1, precision="bfloat16")
+    agent = build_agent(config, 0, SharedMailboxes(1, 1).transport(0), CUDA, seed=0)
+    for _ in range(6):
+        metrics = agent.step(1e-3)
+    assert torch.isfinite(metrics.grad_norm)
+    assert agent.learner.flat.values.dtype == torch.float32
 
 
 @pytest.mark.parametrize("serial", [False, True])

@@ -1,6 +1,7 @@
 """Both forms of RMSprop and gradient clipping equal their references, step by step."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -142,3 +143,46 @@ def test_one_poisoned_element_shows_in_the_norm(poison: float) -> None:
     grad = draw(4)
     grad[20] = poison
     assert not torch.isfinite(clip_grad_norm_(grad, 0.5))
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop-tf"])
+@pytest.mark.parametrize("size", [1, 2**16 - 1, 2**16, 2**16 + 1, 200_003])
+def test_vectors_of_many_blocks_are_updated_as_one(
+    size: int, optimizer: Literal["rmsprop", "rmsprop-tf"]
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    start, grads = torch.randn(2, size, generator=generator)
+    whole = start.clone()
+    one = RMSprop(whole, A2CSettings(optimizer=optimizer))
+    one.step(grads, 1e-3)
+    for places in torch.randint(size, (20, 1), generator=generator):
+        single = start[places].clone()
+        other = RMSprop(single, A2CSettings(optimizer=optimizer))
+        other.step(grads[places], 1e-3)
+        torch.testing.assert_close(whole[places], single)
+        torch.testing.assert_close(one.square_average[places], other.square_average)
+
+
+def test_new_parameters_can_be_written_elsewhere() -> None:
+    inside, outside, out = draw(1), draw(1), torch.full((SIZE,), float("nan"))
+    in_place = RMSprop(inside, A2CSettings())
+    elsewhere = RMSprop(outside, A2CSettings())
+    for grad in gradients(5):
+        in_place.step(grad, 1e-3)
+        elsewhere.step(grad, 1e-3, out)
+        assert torch.equal(out, inside)
+        assert not torch.equal(out, outside), "what the step started from is left alone"
+        outside.copy_(out)
+    assert torch.equal(elsewhere.square_average, in_place.square_average)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop-tf"])
+def test_the_learning_rate_may_be_a_tensor(optimizer: Literal["rmsprop", "rmsprop-tf"]) -> None:
+    mine, theirs, rate = draw(1), draw(1), torch.zeros(())
+    tensor = RMSprop(mine, A2CSettings(optimizer=optimizer))
+    number = RMSprop(theirs, A2CSettings(optimizer=optimizer))
+    for i, grad in enumerate(gradients(10)):
+        rate.fill_(1e-3 * (10 - i))
+        tensor.step(grad, rate)
+        number.step(grad, 1e-3 * (10 - i))
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)

@@ -9,23 +9,37 @@ from gala_rl.envs.simulators import Transition as Transition
 from gala_rl.spaces import ObservationSpec
 
 
+def is_atari(env_id: str) -> bool:
+    """Whether the id is that of an ALE game, which C++ threads step."""
+    return parse_id(env_id) is not None
+
+
 def make_simulators(
-    env_id: str, count: int, threads: int, protocol: AtariProtocol, *, training: bool = True
+    env_id: str,
+    count: int,
+    threads: int,
+    protocol: AtariProtocol,
+    *,
+    training: bool = True,
+    groups: int = 1,
 ) -> Simulators:
     """Simulators of an environment by its Gymnasium id.
 
     Args:
         env_id: Gymnasium id.
         count: how many.
-        threads: C++ threads that step them (Atari only).
+        threads: C++ threads that step them, a group (Atari only).
         protocol: how an Atari game is presented.
         training: False reports whole games with raw rewards.
+        groups: that step independently (Atari only).
 
     Raises:
         UserError: for an id that does not exist or cannot be used.
     """
-    if parse_id(env_id) is not None:
-        return AtariSimulators(env_id, count, threads, protocol, training)
+    if is_atari(env_id):
+        return AtariSimulators(env_id, count, threads, protocol, training, groups)
+    if groups > 1:
+        raise ValueError(f"{groups} groups: only Atari games step beside the network")
     return GymnasiumSimulators(env_id, count)
 
 
@@ -35,7 +49,7 @@ def check_environment(env_id: str, protocol: AtariProtocol) -> ObservationSpec:
     Raises:
         UserError: if `make_simulators` would.
     """
-    if parse_id(env_id) is not None:
+    if is_atari(env_id):
         return observation_spec(protocol)
     env = make_environment(env_id)
     observation, _ = specs_of(env, env_id)

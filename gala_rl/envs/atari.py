@@ -1,6 +1,7 @@
 """Atari simulators: ALE's own C++ vector environment, with the papers' protocol around it."""
 
 import difflib
+import itertools
 import re
 from typing import Any
 
@@ -81,23 +82,87 @@ class AtariSimulators:
     Args:
         env_id: Gymnasium id of the game.
         count: B.
-        threads: C++ threads that step them.
+        threads: C++ threads that step them, a group.
         protocol: how the game is presented.
         training: False reports whole games: lives don't end a return, rewards are not clipped.
+        groups: how many groups of simulators step independently of each other.
     """
 
     def __init__(
-        self, env_id: str, count: int, threads: int, protocol: AtariProtocol, training: bool = True
+        self,
+        env_id: str,
+        count: int,
+        threads: int,
+        protocol: AtariProtocol,
+        training: bool = True,
+        groups: int = 1,
     ) -> None:
         parsed = parse_id(env_id)
         if parsed is None:
             raise UserError(f"env {env_id!r} is not an Atari game")
-        rom, sticky = parsed
+        self.count = count
+        self.frames_per_step = protocol.frame_skip
+        self.failures = 0  # The emulator has no exceptions to recover from.
+        edges = [count * g // groups for g in range(groups + 1)]
+        self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
+        self._groups = [_Group(*parsed, rows, threads, protocol, training) for rows in self.groups]
+        self.observation = observation_spec(protocol)
+        self.action = ActionSpec(self._groups[0].actions, True)
+
+    def reset(self, seed: int) -> NDArray[Any]:
+        """See `Simulators`."""
+        seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
+        firsts = [
+            group.reset(seeds[rows].astype(np.int64))
+            for group, rows in zip(self._groups, self.groups, strict=True)
+        ]
+        return np.concatenate(firsts)
+
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        """See `Simulators`."""
+        self._groups[group].env.send(actions)
+
+    def recv(self, group: int = 0) -> Transition:
+        """See `Simulators`."""
+        return self._groups[group].recv()
+
+    def step(self, actions: NDArray[Any]) -> Transition:
+        """See `Simulators`."""
+        (group,) = self._groups
+        group.env.send(actions)
+        return group.recv()
+
+    def get_state(self) -> dict[str, NDArray[Any]] | None:
+        """ALE's vector environment cannot save its state: None."""
+        return None
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """ALE's vector environment cannot restore a state."""
+        raise ValueError("Atari simulators have no saved state to continue from")
+
+    def close(self) -> None:
+        """See `Simulators`."""
+        self._groups.clear()
+
+
+class _Group:
+    """Simulators that step together: one of ALE's vector environments."""
+
+    def __init__(
+        self,
+        rom: str,
+        sticky: float,
+        rows: slice,
+        threads: int,
+        protocol: AtariProtocol,
+        training: bool,
+    ) -> None:
         # The emulator prints a banner for each instance otherwise.
         ALEInterface.setLoggerMode(LoggerMode.Error)
-        self._env = AtariVectorEnv(
+        self._count, self._first = rows.stop - rows.start, rows.start
+        self.env = AtariVectorEnv(
             rom,
-            count,
+            self._count,
             num_threads=threads,
             autoreset_mode=AutoresetMode.SAME_STEP,
             repeat_action_probability=(
@@ -119,29 +184,22 @@ class AtariSimulators:
             life_loss_info=protocol.life_loss_terminal and training,
             reward_clipping=False,
         )
-        self._clip = protocol.clip_rewards and training
-        self.count = count
-        self.frames_per_step = protocol.frame_skip
-        self.failures = 0  # The emulator has no exceptions to recover from.
-        self._colours = 1 if protocol.grayscale else 3
-        self._episode_frames = np.zeros(count, dtype=np.int64)
-        self._counter = EpisodeCounter(count)
-        self.observation = observation_spec(protocol)
-        actions = self._env.single_action_space
+        actions = self.env.single_action_space
         assert isinstance(actions, Discrete)
-        self.action = ActionSpec(int(actions.n), True)
+        self.actions = int(actions.n)
+        self._clip = protocol.clip_rewards and training
+        self._colours = 1 if protocol.grayscale else 3
+        self._episode_frames = np.zeros(self._count, dtype=np.int64)
+        self._counter = EpisodeCounter(self._count, self._first)
 
-    def reset(self, seed: int) -> NDArray[Any]:
-        """See `Simulators`."""
-        seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
-        observations, info = self._env.reset(seed=seeds.astype(np.int64))
+    def reset(self, seeds: NDArray[np.int64]) -> NDArray[Any]:
+        observations, info = self.env.reset(seed=seeds)
         self._episode_frames = info["episode_frame_number"].astype(np.int64)
-        self._counter = EpisodeCounter(self.count)
+        self._counter = EpisodeCounter(self._count, self._first)
         return self._channels_first(observations)
 
-    def step(self, actions: NDArray[Any]) -> Transition:
-        """See `Simulators`."""
-        observations, rewards, terminated, truncated, info = self._env.step(actions)
+    def recv(self) -> Transition:
+        observations, rewards, terminated, truncated, info = self.env.recv()
         frames = info["episode_frame_number"]
         # A life loss reports `terminated` too, but only a new game resets its frame counter; a
         # game cut very early may have been shorter than the random start of the next.
@@ -165,15 +223,3 @@ class AtariSimulators:
         # [B, stack, H, W, 3] → [B, stack * 3, H, W]
         batch, _, height, width, _ = images.shape
         return images.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)
-
-    def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """ALE's vector environment cannot save its state: None."""
-        return None
-
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """ALE's vector environment cannot restore a state."""
-        raise ValueError("Atari simulators have no saved state to continue from")
-
-    def close(self) -> None:
-        """See `Simulators`."""
-        del self._env

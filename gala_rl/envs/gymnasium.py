@@ -93,6 +93,7 @@ class GymnasiumSimulators:
 
     def __init__(self, env_id: str, count: int) -> None:
         self.count = count
+        self.groups = (slice(0, count),)
         self.frames_per_step = 1
         self.failures = 0
         self._env_id = env_id
@@ -103,6 +104,7 @@ class GymnasiumSimulators:
         self._observations = np.zeros((count, *self.observation.shape), dtype=dtype)
         self._counter = EpisodeCounter(count)
         self._failures_in_a_row = [0] * count
+        self._actions: NDArray[Any] = np.zeros(0)
         self._seeds = np.random.SeedSequence(0)
 
     def reset(self, seed: int) -> NDArray[Any]:
@@ -113,8 +115,18 @@ class GymnasiumSimulators:
             self._observations[i] = self._array(env.reset(seed=self._new_seed())[0])
         return self._observations.copy()
 
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        """See `Simulators`. The step itself is made in `recv`: there are no threads here."""
+        self._actions = actions
+
     def step(self, actions: NDArray[Any]) -> Transition:
         """See `Simulators`."""
+        self.send(actions)
+        return self.recv()
+
+    def recv(self, group: int = 0) -> Transition:
+        """See `Simulators`."""
+        actions = self._actions
         rewards = np.zeros(self.count, dtype=np.float32)
         terminated = np.zeros(self.count, dtype=np.bool_)
         truncated = np.zeros(self.count, dtype=np.bool_)

@@ -14,7 +14,7 @@ class Episode:
     """A finished full game, as it is reported: raw rewards, lives don't matter.
 
     Attributes:
-        simulator: index of the simulator that played it.
+        simulator: index of the simulator that played it, among all B.
         score: sum of raw rewards.
         agent_steps: its length.
     """
@@ -54,6 +54,14 @@ class Simulators(Protocol):
         """B."""
 
     @property
+    def groups(self) -> tuple[slice, ...]:
+        """Rows of [0, B) that step together, in order.
+
+        The network acts for one group while the C++ threads of another step: alternating
+        sampling, "Accelerated Methods for Deep Reinforcement Learning", Stooke & Abbeel 2018.
+        """
+
+    @property
     def observation(self) -> ObservationSpec:
         """One simulator's observation."""
 
@@ -72,8 +80,14 @@ class Simulators(Protocol):
     def reset(self, seed: int) -> NDArray[Any]:
         """Start new episodes everywhere; the seed fixes all that follows. Returns [B, ...]."""
 
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        """Begin one agent step in each simulator of a group with actions [b] or [b, A]."""
+
+    def recv(self, group: int = 0) -> Transition:
+        """Wait for the end of the step that was begun last; every [B] is the group's [b]."""
+
     def step(self, actions: NDArray[Any]) -> Transition:
-        """Make one agent step in each simulator with actions [B] or [B, A]."""
+        """`send` and `recv` in one, where there is one group."""
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """The complete state of all simulators as named arrays; None if it cannot be saved."""
@@ -86,9 +100,15 @@ class Simulators(Protocol):
 
 
 class EpisodeCounter:
-    """Sums raw rewards and steps of each simulator's current game."""
+    """Sums raw rewards and steps of each simulator's current game.
 
-    def __init__(self, simulators: int) -> None:
+    Args:
+        simulators: how many.
+        first: index of the first of them, among all B.
+    """
+
+    def __init__(self, simulators: int, first: int = 0) -> None:
+        self._first = first
         self.scores = np.zeros(simulators, dtype=np.float64)
         self.agent_steps = np.zeros(simulators, dtype=np.int64)
 
@@ -104,7 +124,7 @@ class EpisodeCounter:
         if not over.any():
             return []
         finished = [
-            Episode(int(i), float(self.scores[i]), int(self.agent_steps[i]))
+            Episode(self._first + int(i), float(self.scores[i]), int(self.agent_steps[i]))
             for i in np.flatnonzero(over)
         ]
         self.scores[over] = 0.0

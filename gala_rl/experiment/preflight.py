@@ -11,7 +11,7 @@ import psutil
 
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment
+from gala_rl.envs import check_environment, is_atari
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
@@ -137,9 +137,24 @@ def check_config(config: TrainConfig) -> TrainConfig:
     config = resolve(config)
     if config.device == "cuda" and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
+    _check_groups(config)
     _check_memory(config, check_environment(config.env, config.atari))
     topology.make(config.gossip.topology, config.resolved_learners)
     return config
+
+
+def _check_groups(config: TrainConfig) -> None:
+    groups = config.simulator_groups or 1
+    if groups > config.simulators:
+        raise UserError(
+            f"simulator_groups {groups} is too many for {config.simulators} simulators: "
+            f"use at most as many"
+        )
+    if groups > 1 and not is_atari(config.env):
+        raise UserError(
+            f"simulator_groups {groups} is of no use for env {config.env!r}: only Atari games "
+            f"step beside the network; use 1"
+        )
 
 
 def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:

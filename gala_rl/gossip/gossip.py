@@ -52,6 +52,20 @@ class Gossip:
         self.parameters = parameters
         self._transport = transport
         self._deadline_s = deadline_s
+        self._outbox: Tensor | None = None
+
+    def outbox(self) -> Tensor | None:
+        """[P] where an optimiser may write the new parameters, to spare `exchange` a copy.
+
+        Once asked for it has to be filled: the next `exchange` takes it for the learner's
+        parameters, sends it where it lies, and writes it, mixed or not, to `parameters`.
+
+        Returns:
+            None where parameters must be copied to be sent, or there is nobody to send them to.
+        """
+        if self.node.topology.learners > 1 and not self.parameters.is_cuda:
+            self._outbox = self._transport.outbox()
+        return self._outbox
 
     def exchange(self, version: int | None = None) -> int:
         """Send the parameters, then mix if the protocol says so.
@@ -65,21 +79,30 @@ class Gossip:
         send = self.node.on_update(self.node.version + 1 if version is None else version)
         if self.node.topology.learners == 1:
             return 0
-        message = Message(self.node.rank, send.version, self.parameters)
-        sent = self._transport.send(message, send.receivers)
+        outbox, self._outbox = self._outbox, None
+        parameters = self.parameters if outbox is None else outbox
+        sent = self._transport.send(
+            Message(self.node.rank, send.version, parameters), send.receivers
+        )
+        mixed = self._mix_what_is_there(sent, parameters)
+        if not mixed and outbox is not None:
+            self.parameters.copy_(outbox)
+        return mixed
+
+    def _mix_what_is_there(self, sent: Message, parameters: Tensor) -> int:
         self._poll()
         for _ in range(_TRIES):
             decision = self._decide()
             if not isinstance(decision, Mix):
                 return 0
-            if self._mix(decision, sent):
+            if self._mix(decision, sent, parameters):
                 return len(decision.messages)
             self._poll()
         return 0
 
-    def _mix(self, mix: Mix, sent: Message) -> bool:
+    def _mix(self, mix: Mix, sent: Message, parameters: Tensor) -> bool:
         """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""
-        mix_(self.parameters, [message.parameters for message in mix.messages])
+        mix_(self.parameters, [message.parameters for message in mix.messages], parameters)
         if all(message.is_whole() for message in mix.messages):
             self.node.on_mixed(mix)
             return True

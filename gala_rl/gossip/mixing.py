@@ -23,15 +23,19 @@ def defect(parameters: Tensor, size: int) -> str | None:
     return None
 
 
-def mix_(parameters: Tensor, received: Sequence[Tensor]) -> None:
+def mix_(parameters: Tensor, received: Sequence[Tensor], start: Tensor | None = None) -> None:
     """Replace parameters by the mean of themselves and what was received, in place.
 
     x ← (x + Σ_j m_j) / (1 + k), GALA's Algorithm 1. With one message it is a single pass.
 
     Args:
         parameters: [P] x.
-        received: k vectors [P] m_j.
+        received: k vectors [P] m_j, k at least 1 if `start` is given.
+        start: [P] read in place of x, which then is only written.
     """
+    mean = parameters if start is None else start
     for count, message in enumerate(received, start=2):
         # A running mean: x + (m - x) / count never leaves the span of x and m.
-        parameters.lerp_(message.to(parameters.device, non_blocking=True), 1.0 / count)
+        there = message.to(parameters.device, non_blocking=True)
+        torch.lerp(mean, there, 1.0 / count, out=parameters)
+        mean = parameters

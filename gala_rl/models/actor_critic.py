@@ -28,10 +28,14 @@ class ActorCritic(nn.Module):
     Args:
         observation: shape and kind of one observation.
         action: kind and number of actions.
+        bfloat16: compute torsos in bfloat16. Parameters, heads and losses stay float32.
     """
 
-    def __init__(self, observation: ObservationSpec, action: ActionSpec) -> None:
+    def __init__(
+        self, observation: ObservationSpec, action: ActionSpec, *, bfloat16: bool = False
+    ) -> None:
         super().__init__()
+        self._bfloat16 = bfloat16
         self.torso: nn.Module
         self.value_torso: nn.Module | None
         if observation.is_image:
@@ -51,9 +55,10 @@ class ActorCritic(nn.Module):
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
         """Memory for what `sample` can record over T steps on observations [B, ...].
 
-        None for vectors: there the second forward pass costs less than keeping the first.
+        None for vectors and in bfloat16: there the second forward pass costs less than keeping
+        the first.
         """
-        if not isinstance(self.torso, ConvTorso):
+        if self._bfloat16 or not isinstance(self.torso, ConvTorso):
             return None
         return self.torso.allocate(steps, observations)
 
@@ -71,18 +76,18 @@ class ActorCritic(nn.Module):
             record: [N, ...] where to keep the activations for `evaluate`; then without gradient.
         """
         if record is None:
-            return self._policy.sample(self.torso(observations), generator)
+            return self._policy.sample(self._features(self.torso, observations), generator)
         assert isinstance(self.torso, ConvTorso)
         return self._policy.sample(self.torso.record(observations, record), generator)
 
     def greedy(self, observations: Tensor) -> Tensor:
         """Most probable actions [N] or [N, A] for observations [N, ...]."""
-        return self._policy.greedy(self.torso(observations))
+        return self._policy.greedy(self._features(self.torso, observations))
 
     def values(self, observations: Tensor) -> Tensor:
         """V(x) [N] of observations [N, ...]."""
         torso = self.torso if self.value_torso is None else self.value_torso
-        values: Tensor = self._value(torso(observations)).squeeze(-1)
+        values: Tensor = self._value(self._features(torso, observations)).squeeze(-1)
         return values
 
     def evaluate(
@@ -97,11 +102,18 @@ class ActorCritic(nn.Module):
                 `sample` has kept them; they stand in for the pass over the torso.
         """
         if recorded is None:
-            features = self.torso(observations)
+            features = self._features(self.torso, observations)
         else:
             assert isinstance(self.torso, ConvTorso)
             features = self.torso.replay(recorded)
         log_probs, entropies = self._policy.log_prob_and_entropy(features, actions)
         if self.value_torso is not None:
-            features = self.value_torso(observations)
+            features = self._features(self.value_torso, observations)
         return Evaluation(log_probs, entropies, self._value(features).squeeze(-1))
+
+    def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
+        device = observations.device.type
+        # No cache of casted weights: a CUDA graph would go on using what it recorded.
+        with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):
+            features: Tensor = torso(observations)
+        return features.float()

@@ -40,7 +40,10 @@ class CategoricalPolicy(nn.Module):
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """See `Policy.sample`."""
         probabilities = torch.softmax(self(features), dim=-1)
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+        # An exponential race, as in torch.multinomial, whose checks may wait for the device.
+        arrivals = torch.empty_like(probabilities).exponential_(generator=generator)
+        actions: Tensor = (probabilities / arrivals).argmax(dim=-1)
+        return actions
 
     def greedy(self, features: Tensor) -> Tensor:
         """See `Policy.greedy`."""

@@ -9,6 +9,7 @@ from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.learner_run import LearnerRun
 from gala_rl.systems.status import Observer, Outcome, Status
@@ -33,6 +34,7 @@ def run_serial(
         observe: told how it goes.
     """
     torch.set_num_threads(config.threads_per_learner())
+    keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
     learners = [
         _make_learner(config, rank, network, device, folder, start)

@@ -18,6 +18,7 @@ from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.learner_run import LearnerRun
 
@@ -71,6 +72,7 @@ def work(assignment: Assignment) -> None:
     _die_with(assignment.supervisor)
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
+    keep_freed_memory()
     try:
         with contextlib.closing(_make_run(assignment)) as run:
             _begin_together(assignment)

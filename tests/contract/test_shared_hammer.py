@@ -7,6 +7,7 @@ their stores need, and without.
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -65,8 +66,10 @@ def write_for_ever(hammering: Hammering, rank: int, goes_on: Callable[[], bool])
     version = mailboxes.version(rank)
     while goes_on():
         version += 1
-        mine.fill_(telling(rank, version))
-        transport.send(Message(rank, version, mine), READERS)
+        # Copied when sent, or written where it is sent from.
+        vector = mine if version % 2 else transport.outbox()
+        vector.fill_(telling(rank, version))
+        transport.send(Message(rank, version, vector), READERS)
 
 
 def read_until_over(hammering: Hammering, rank: int, goes_on: Callable[[], bool]) -> None:
@@ -87,7 +90,11 @@ def mix_until_over(hammering: Hammering, rank: int, goes_on: Callable[[], bool])
     """Every vector has only one number in it, so every mix of whole ones has."""
     mine = torch.zeros(hammering.mailboxes.size)
     gossip = Gossip(mine, hammering.mailboxes.transport(rank), rank, GRAPH, when="any")
-    while not hammering.over[0] and goes_on():
+    for in_place in itertools.cycle((False, True)):
+        if hammering.over[0] or not goes_on():
+            break
+        if in_place and (outbox := gossip.outbox()) is not None:
+            outbox.copy_(mine)
         gossip.exchange()
         low, high = torch.aminmax(mine)
         hammering.torn[rank] += int(high - low > 1e-6 * high)
@@ -301,13 +308,15 @@ class Overtaken(Gossip):
     laps = 0
 
     def lap_while_mixing(self, monkeypatch: pytest.MonkeyPatch, lap: Callable[[], None]) -> None:
-        def slow_mix(parameters: torch.Tensor, received: list[torch.Tensor]) -> None:
+        def slow_mix(
+            parameters: torch.Tensor, received: list[torch.Tensor], start: torch.Tensor
+        ) -> None:
             half = len(parameters) // 2
-            mix_(parameters[:half], [message[:half] for message in received])
+            mix_(parameters[:half], [message[:half] for message in received], start[:half])
             if self.laps:
                 self.laps -= 1
                 lap()
-            mix_(parameters[half:], [message[half:] for message in received])
+            mix_(parameters[half:], [message[half:] for message in received], start[half:])
 
         monkeypatch.setattr("gala_rl.gossip.gossip.mix_", slow_mix)
 

@@ -116,6 +116,36 @@ def test_a_sender_gets_back_what_it_has_sent_and_may_rely_on_it(
         assert sent.is_whole()
 
 
+def test_what_is_written_into_the_outbox_is_sent_as_if_it_had_been_copied(
+    network: Network, size: int
+) -> None:
+    sender, receiver = network.transport(1), network.transport(0)
+    for version in range(1, 10):
+        outbox = sender.outbox()
+        if outbox is None:
+            pytest.skip("this network has no outbox")
+        assert receiver.poll([1]) == [], "not before it is sent"
+        outbox.copy_(vector(size, version))
+        sent = sender.send(Message(1, version, outbox), [0])
+        assert sent.parameters.data_ptr() == outbox.data_ptr(), "not copied"
+        assert received(receiver, [1]) == [(1, version, float(version))]
+
+
+def test_while_the_outbox_is_filled_the_message_before_is_there(
+    network: Network, size: int
+) -> None:
+    sender = network.transport(1)
+    for version in range(1, 8):
+        sender.send(Message(1, version, vector(size, version)), [0])
+        outbox = sender.outbox()
+        if outbox is None:
+            pytest.skip("this network has no outbox")
+        outbox.fill_(-1.0)
+        late = network.transport(2)
+        assert received(late, [1]) == [(1, version, float(version))]
+        # Asked for and not used, for example by a learner that died: the next send copies.
+
+
 def test_a_message_that_says_it_is_whole_is(network: Network, size: int) -> None:
     sender, receiver = network.transport(1), network.transport(0)
     held: list[Message] = []

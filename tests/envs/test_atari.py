@@ -419,3 +419,36 @@ def test_there_is_no_state_to_save_and_restoring_one_is_refused() -> None:
     assert env.get_state() is None
     with pytest.raises(ValueError, match="no saved state"):
         env.set_state({})
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_groups_play_the_games_that_one_group_would(groups: int) -> None:
+    protocol = AtariProtocol(max_episode_frames=200)
+    one, several = (AtariSimulators(BREAKOUT, 5, 1, protocol, True, n) for n in (1, groups))
+    assert [rows.stop - rows.start for rows in several.groups] == {2: [2, 3], 3: [1, 2, 2]}[groups]
+    np.testing.assert_array_equal(one.reset(3), several.reset(3))
+    games = 0
+    for actions in random_actions(120, 5):
+        expected = one.step(actions)
+        for group, rows in enumerate(several.groups):
+            several.send(actions[rows], group)
+        for group, rows in enumerate(several.groups):
+            got = several.recv(group)
+            for name in ("observations", "rewards", "terminated", "truncated"):
+                np.testing.assert_array_equal(getattr(got, name), getattr(expected, name)[rows])
+            ended = range(rows.start, rows.stop)
+            assert got.episodes == [e for e in expected.episodes if e.simulator in ended]
+            if got.truncated.any():
+                assert got.final_observations is not None
+                assert expected.final_observations is not None
+                cut = got.truncated
+                np.testing.assert_array_equal(
+                    got.final_observations[cut], expected.final_observations[rows][cut]
+                )
+        games += len(expected.episodes)
+    assert games > 5
+
+
+def test_one_step_of_all_is_for_one_group_only() -> None:
+    with pytest.raises(ValueError, match="too many values"):
+        AtariSimulators(BREAKOUT, 4, 1, AtariProtocol(), True, 2).step(random_actions(1, 4)[0])

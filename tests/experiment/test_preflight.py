@@ -45,6 +45,12 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
         ({"env": "Blackjack-v1"}, "Tuple observations"),
         ({"gossip": GossipSettings(topology="star")}, "topology 'star'"),
         ({"device": "cuda"}, "device 'cuda' is not there"),
+        ({"simulator_groups": 2}, "simulator_groups 2 is of no use"),
+        (
+            {"env": "PongNoFrameskip-v4", "simulator_groups": 99},
+            "simulator_groups 99 is too many for",
+        ),
+        ({"precision": "float16"}, "precision 'float16'"),
     ],
 )
 def test_what_cannot_start_is_refused(

@@ -93,3 +93,15 @@ def test_opposite_infinities_do_not_cancel() -> None:
 )
 def test_a_vector_of_another_shape_or_type_is_found(vector: torch.Tensor) -> None:
     assert defect(vector, 50) == "wrong size"
+
+
+@pytest.mark.parametrize("messages", [1, 2, 5])
+def test_the_mean_may_start_from_parameters_that_lie_elsewhere(messages: int) -> None:
+    generator = torch.Generator().manual_seed(messages)
+    start = torch.randn(6, generator=generator)
+    received = [torch.randn(6, generator=generator) for _ in range(messages)]
+    in_place, elsewhere, kept = start.clone(), torch.full((6,), torch.nan), start.clone()
+    mix_(in_place, received)
+    mix_(elsewhere, received, start)
+    assert torch.equal(elsewhere, in_place)
+    assert torch.equal(start, kept)

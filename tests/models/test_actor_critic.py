@@ -115,3 +115,21 @@ def test_continuous_actions_get_a_gaussian_policy_with_a_deviation_that_learns()
     torch.autograd.backward(model.evaluate(x, torch.ones(6, 2)).log_probs.sum())
     assert model._policy.log_std.grad is not None
     assert model._policy.log_std.grad.abs().min() > 0
+
+
+@every_kind
+def test_bfloat16_rounds_the_torso_and_nothing_else(
+    observation: ObservationSpec, action: ActionSpec
+) -> None:
+    exact, x = network(observation, action), observations(observation)
+    rounded = ActorCritic(observation, action, bfloat16=True)
+    rounded.load_state_dict(exact.state_dict())
+    actions = exact.sample(x, torch.Generator().manual_seed(3)).detach()
+    coarse, fine = rounded.evaluate(x, actions), exact.evaluate(x, actions)
+    for ours, theirs in zip(coarse, fine, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1)
+    assert not torch.equal(coarse.values, fine.values)
+    torch.autograd.backward(coarse.values.sum())
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in rounded.parameters())
+    assert rounded.allocate_activations(5, x) is None

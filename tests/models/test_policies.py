@@ -163,3 +163,14 @@ def test_a_new_policy_is_nearly_uniform_or_standard_normal() -> None:
     torch.testing.assert_close(torch.softmax(discrete(x), -1), uniform, rtol=0.0, atol=0.02)
     assert continuous(x).abs().max() < 0.1
     assert continuous.log_std.tolist() == [0.0, 0.0]
+
+
+def test_categorical_actions_are_those_of_multinomial() -> None:
+    policy, generator = categorical(), torch.Generator().manual_seed(9)
+    probabilities = torch.softmax(policy(features(50)), dim=-1)
+    for _ in range(100):
+        state = generator.get_state()
+        actions = policy.sample(features(50), generator)
+        generator.set_state(state)
+        expected = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+        assert torch.equal(actions, expected)

@@ -122,12 +122,14 @@ def test_learners_that_agree_never_move(story: Story, number: float) -> None:
         assert torch.equal(vectors, story.start)
 
 
-def sum_of_all(parameters: torch.Tensor, received: list[torch.Tensor]) -> None:
+def sum_of_all(parameters: torch.Tensor, received: list[torch.Tensor], start: torch.Tensor) -> None:
     for message in received:
         parameters.add_(message)
 
 
-def step_too_far(parameters: torch.Tensor, received: list[torch.Tensor]) -> None:
+def step_too_far(
+    parameters: torch.Tensor, received: list[torch.Tensor], start: torch.Tensor
+) -> None:
     for message in received:
         parameters.lerp_(message, 1.001)
 

@@ -19,6 +19,7 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import bare, plain
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.spaces import ActionSpec
+from gala_rl.systems.allocator import keep_freed_memory
 
 _WARM_UP_CALLS = 10
 _START_DEADLINE_S = 120.0
@@ -125,6 +126,7 @@ def _calls_per_second(call: Callable[[int], object], device: torch.device, secon
 
 def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     """Random actions through the package's own environment layer."""
+    keep_freed_memory()
     threads = config.simulator_threads or config.threads_per_learner()
     simulators = make_simulators(config.env, config.simulators, threads, config.atari)
     simulators.reset(rank)
@@ -150,6 +152,7 @@ def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
 
 def network_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     """Acting passes and update of one rollout, on the same observations each time."""
+    keep_freed_memory()  # As learners do; plain PyTorch does not.
     agent = _agent(config, rank, device)
     agent.actor.collect()
     return Work(lambda k: _network_only(agent), agent.actor.trajectory.agent_steps)

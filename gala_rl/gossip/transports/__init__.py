@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Protocol
 
+from torch import Tensor
+
 from gala_rl.gossip.message import Event, Message
 
 
@@ -11,13 +13,21 @@ class Transport(Protocol):
 
     Delivery is latest-wins: a message not yet polled is replaced by the sender's next one.
     Messages of one sender are delivered with growing versions. A delivered message is whole, and
-    stays so at least until its sender has sent two more; `Message.is_whole` tells.
+    stays so at least until its sender has sent two more and begins a third; `Message.is_whole`
+    tells.
     """
 
-    def send(self, message: Message, receivers: Collection[int]) -> Message:
-        """Make a copy of a message available to the receivers and return it at once.
+    def outbox(self) -> Tensor | None:
+        """[P] memory to write the next message into, so that sending it needs no copy.
 
-        The copy stays as it is until this end sends again.
+        None where a network has no such place. The message before stays available meanwhile.
+        """
+
+    def send(self, message: Message, receivers: Collection[int]) -> Message:
+        """Make a message available to the receivers and return it, as they see it, at once.
+
+        It is copied, unless it lies in the outbox. What is returned stays as it is until this end
+        sends again.
         """
 
     def poll(self, senders: Collection[int]) -> list[Event]:

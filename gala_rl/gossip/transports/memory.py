@@ -76,6 +76,9 @@ class MemoryTransport:
         self._seen_version: dict[int, int] = {}
         self._told_down: set[int] = set()
 
+    def outbox(self) -> None:
+        """See `Transport.outbox`: there is none, each message is memory of its own."""
+
     def send(self, message: Message, receivers: Collection[int]) -> Message:
         """See `Transport.send`."""
         copy = Message(message.sender, message.version, message.parameters.detach().clone().cpu())

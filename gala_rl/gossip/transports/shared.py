@@ -1,7 +1,8 @@
 """Transport between processes of one machine: one writer and many readers a mailbox, no locks.
 
 Each learner owns SLOTS slots. It writes message after message into the next slot and only then
-points `latest` at it. Before the copy it clears the slot's version, after the copy it sets it.
+points `latest` at it. Before it writes it clears the slot's version, afterwards it sets it. What is
+written may be a copy, or the optimiser's own output: then sending moves no memory at all.
 Readers use a message where it lies and look at the slot's version once more when they are done. So
 
 * a writer never waits, and a writer killed half-way leaves `latest` at the whole message before;
@@ -77,8 +78,19 @@ class SharedMailboxes:
         """Whether the supervisor says that the learner is dead."""
         return bool(self._down[learner])
 
+    def outbox(self, sender: int) -> Tensor:
+        """[P] where the next message of a sender will lie; only the sender's process may write.
+
+        From now on no reader takes what was there for whole.
+        """
+        slot = self._next_slot(sender)
+        self._headers[sender, slot, _VERSION] = _BEING_WRITTEN
+        return self._parameters[sender, slot]
+
     def write(self, message: Message) -> Message:
         """Publish a message as the latest of its sender; only the sender's process may.
+
+        It is copied, unless it was written into the outbox.
 
         Returns:
             The message where it now lies.
@@ -86,10 +98,11 @@ class SharedMailboxes:
         parameters, sender = message.parameters, message.sender
         if parameters.shape != (self.size,):
             raise ValueError(f"expected [{self.size}] parameters, got {tuple(parameters.shape)}")
-        slot = (int(self._latest[sender]) + 1) % SLOTS
-        header, target = self._headers[sender, slot], self._parameters[sender, slot]
-        header[_VERSION] = _BEING_WRITTEN
-        target.copy_(parameters.detach())
+        target = self.outbox(sender)
+        if parameters.data_ptr() != target.data_ptr():
+            target.copy_(parameters.detach())
+        slot = self._next_slot(sender)
+        header = self._headers[sender, slot]
         if _USES_CHECKSUMS:
             header[_CHECKSUM] = _checksum(target)
         header[_VERSION] = message.version
@@ -127,6 +140,9 @@ class SharedMailboxes:
                 return Message(learner, message.version, copy)
         return None
 
+    def _next_slot(self, sender: int) -> int:
+        return (int(self._latest[sender]) + 1) % SLOTS
+
     def _lend(self, learner: int, slot: int, version: int) -> Message:
         is_whole = functools.partial(self._is_whole, learner, slot, version)
         return Message(learner, version, self._parameters[learner, slot], is_whole)
@@ -154,8 +170,12 @@ class SharedTransport:
         self._seen_version: dict[int, int] = {}
         self._told_down: set[int] = set()
 
+    def outbox(self) -> Tensor:
+        """See `Transport.outbox`."""
+        return self._open.outbox(self._rank)
+
     def send(self, message: Message, receivers: Collection[int]) -> Message:
-        """See `Transport.send`. One copy, whatever the number of receivers."""
+        """See `Transport.send`. One copy at most, whatever the number of receivers."""
         if message.sender != self._rank:
             raise ValueError(f"learner {self._rank} cannot send for learner {message.sender}")
         return self._open.write(message)

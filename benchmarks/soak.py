@@ -1,0 +1,150 @@
+"""Soak: trains for a while and tells whether memory, file handles or threads grow.
+
+python benchmarks/soak.py --minutes 30 --out RESULT.json [arguments of gala train …]
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gala_rl.records.run_folder import provenance
+
+_SAMPLE_S = 5.0
+_STOP_S = 120.0
+_START_MINUTES = 2.0
+"""Buffers fill, libraries load and the allocator settles: not counted."""
+_SIGNIFICANT_T = 3.0
+"""A slope this many standard errors from zero is growth."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at one process."""
+
+    minutes: float
+    process: str
+    rss_mib: float
+    handles: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Of resident memory over time, by least squares.
+
+    Attributes:
+        mib_per_hour: the slope.
+        standard_error: of it.
+    """
+
+    mib_per_hour: float
+    standard_error: float
+
+    @property
+    def is_growth(self) -> bool:
+        """Whether it is above zero by more than noise."""
+        return self.mib_per_hour > _SIGNIFICANT_T * self.standard_error
+
+
+def slope_of(minutes: Sequence[float], rss_mib: Sequence[float]) -> Slope:
+    """The least-squares line through means of a minute, which are less alike than neighbours."""
+    whole: dict[int, list[float]] = {}
+    for minute, rss in zip(minutes, rss_mib, strict=True):
+        whole.setdefault(int(minute), []).append(rss)
+    if len(whole) < 3:
+        raise ValueError(f"{len(whole)} minutes are too few for a slope: at least 3")
+    x, y = list(whole), [statistics.fmean(values) for values in whole.values()]
+    slope, intercept = statistics.linear_regression(x, y)
+    left = sum((b - slope * a - intercept) ** 2 for a, b in zip(x, y, strict=True))
+    spread = sum((a - statistics.fmean(x)) ** 2 for a in x)
+    error = (left / (len(x) - 2) / spread) ** 0.5
+    return Slope(60 * slope, 60 * error)
+
+
+def verdict(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """For each process: its slope, and first and last numbers of handles and threads."""
+    rows = []
+    for process in sorted({sample.process for sample in samples}):
+        own = [s for s in samples if s.process == process and s.minutes >= _START_MINUTES]
+        slope = slope_of([s.minutes for s in own], [s.rss_mib for s in own])
+        rows.append(
+            {
+                "process": process,
+                "rss_mib": statistics.median(s.rss_mib for s in own),
+                **asdict(slope),
+                "memory_grows": slope.is_growth,
+                "handles": [own[0].handles, own[-1].handles],
+                "threads": [own[0].threads, own[-1].threads],
+            }
+        )
+    return rows
+
+
+def _look_at(process: psutil.Process, minutes: float, name: str) -> Sample:
+    with process.oneshot():
+        rss = process.memory_info().rss / 2**20
+        return Sample(minutes, name, rss, process.num_fds(), process.num_threads())
+
+
+def _learners(supervisor: psutil.Process) -> list[psutil.Process]:
+    """Its children that learn, oldest first; multiprocessing has a helper of its own."""
+    children = [c for c in supervisor.children() if "spawn_main" in " ".join(c.cmdline())]
+    return sorted(children, key=psutil.Process.create_time)
+
+
+def soak(minutes: float, run: Path, arguments: Sequence[str]) -> list[Sample]:
+    """Train and look at the processes every few seconds; ends with a clean stop."""
+    command = [sys.executable, "-m", "gala_rl.cli", "train", "gala-a2c", "--out", str(run)]
+    training = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
+    supervisor, samples, start = psutil.Process(training.pid), [], time.monotonic()
+    try:
+        while (elapsed := (time.monotonic() - start) / 60) < minutes:
+            time.sleep(_SAMPLE_S)
+            if training.poll() is not None:
+                raise RuntimeError(f"training ended by itself with code {training.returncode}")
+            samples.append(_look_at(supervisor, elapsed, "supervisor"))
+            for rank, learner in enumerate(_learners(supervisor)):
+                samples.append(_look_at(learner, elapsed, f"learner {rank}"))
+    finally:
+        training.send_signal(signal.SIGINT)
+        training.wait(_STOP_S)
+    return samples
+
+
+def main() -> int:
+    """Returns 1 if anything grows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--out", type=Path, help="where to write the result as JSON")
+    options, arguments = parser.parse_known_args()
+    if options.minutes < _START_MINUTES + 3:
+        print(f"minutes {options.minutes} is too short: at least {_START_MINUTES + 3}")
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        samples = soak(options.minutes, Path(folder) / "run", arguments)
+    rows = verdict(samples)
+    result = {"minutes": options.minutes, "processes": rows, **provenance()}
+    print(json.dumps(result, indent=2))
+    if options.out is not None:
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    grows = any(
+        row["memory_grows"] or row[what][1] > row[what][0]
+        for row in rows
+        for what in ("handles", "threads")
+    )
+    return int(grows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

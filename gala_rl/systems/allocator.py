@@ -1,0 +1,29 @@
+"""Memory that an update frees is kept for the next one, not given back to the operating system."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+"""glibc takes no larger one."""
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library of this process to reuse freed memory.
+
+    By default glibc returns every large temporary tensor to the kernel, which hands out the same
+    pages again, zeroed, at their next use: some two thousand page faults an update, a tenth of
+    the time that the network takes on one thread.
+
+    Returns:
+        Whether the C library could be told; where it is not glibc, nothing changes.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mmap = mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    trim = mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    return bool(mmap and trim)

@@ -1,0 +1,59 @@
+"""Freed memory is used again instead of being fetched anew from the kernel."""
+
+import multiprocessing
+import resource
+import sys
+from multiprocessing.connection import Connection
+
+import pytest
+import torch
+
+from gala_rl.agent import build_agent
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import MemoryNetwork
+from gala_rl.systems.allocator import keep_freed_memory
+
+JOIN_S = 60.0
+WARM_UP, UPDATES = 5, 10
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def faults_of_updates(keep: bool, answer: Connection) -> None:
+    """Updates of the network for images at the papers' sizes."""
+    torch.set_num_threads(1)
+    if keep and not keep_freed_memory():
+        answer.send(None)
+        return
+    config = TrainConfig(method="a2c", env="PongNoFrameskip-v4", learners=1)
+    transport = MemoryNetwork(1).transport(0)
+    agent = build_agent(config, 0, transport, torch.device("cpu"), seed=0)
+    for _ in range(WARM_UP):
+        agent.step(7e-4)
+    before = page_faults()
+    for _ in range(UPDATES):
+        agent.step(7e-4)
+    answer.send((page_faults() - before) / UPDATES)
+
+
+def page_faults_an_update(keep: bool) -> float | None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=faults_of_updates, args=(keep, theirs))
+    process.start()
+    assert ours.poll(JOIN_S)
+    faults: float | None = ours.recv()
+    process.join(JOIN_S)
+    return faults
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is on Linux")
+def test_an_update_causes_next_to_no_page_faults() -> None:
+    kept = page_faults_an_update(keep=True)
+    if kept is None:
+        pytest.skip("the C library has no mallopt")
+    default = page_faults_an_update(keep=False)
+    assert default is not None
+    assert kept < default / 10, "or the C library keeps memory by itself: this is needless then"
