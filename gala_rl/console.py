@@ -1,6 +1,6 @@
 """What the command line prints: lines and tables; loads rich only when it draws one."""
 
-_FILE_WIDTH = 160
+_FILE_WIDTH = 240
 """Columns that a table may take where it does not go to a terminal."""
 
 

@@ -100,7 +100,6 @@ def _measure(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Whoever has started it ends it.
     torch.set_num_threads(threads)
-    keep_freed_memory()
     try:
         work = part(config, rank, torch.device(device))
         for k in range(_WARM_UP_CALLS):
@@ -127,6 +126,7 @@ def _calls_per_second(call: Callable[[int], object], device: torch.device, secon
 
 def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     """Random actions through the package's own environment layer, in its groups."""
+    keep_freed_memory()
     threads = config.simulator_threads or config.threads_per_learner()
     groups = simulator_groups(config, device)
     simulators = make_simulators(
@@ -164,6 +164,7 @@ def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
 
 def network_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     """Acting passes and update of one rollout, on the same observations each time."""
+    keep_freed_memory()  # As learners do; plain PyTorch does not.
     agent = _agent(config, rank, device)
     agent.actor.collect()
     return Work(lambda k: _network_only(agent), agent.actor.trajectory.agent_steps)

@@ -19,7 +19,7 @@ _SLOTS = 3
 """Messages of a learner that shared memory holds (`gala_rl.gossip.transports.shared.SLOTS`)."""
 _PRIVATE_VECTORS = 4
 """Parameters of the learner and of its in-neighbour; source and target of the plain copy."""
-_USABLE_SHARE = 0.9
+_USABLE_SHARE = 0.8
 _SHARED_MEMORY = Path("/dev/shm")
 
 

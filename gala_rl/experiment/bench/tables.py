@@ -53,11 +53,13 @@ _GOSSIP = (
     Column("poll_ms", "poll, ms", "{:.3f}"),
     Column("mix_ms", "mix, ms", "{:.3f}"),
     Column("exchange_ms", "exchange, ms", "{:.3f}"),
+    Column("outbox_exchange_ms", "from the outbox, ms", "{:.3f}"),
     Column("exchange_over_2_learners", "/ 2 learners", "{:.2f}"),
     Column("copy_gb_per_s", "copy, GB/s", "{:.1f}"),
     Column("send_over_copy", "send / copy", "{:.2f}"),
     Column("mix_over_copy", "mix / copy", "{:.2f}"),
     Column("exchange_over_copy", "exchange / copy", "{:.2f}"),
+    Column("outbox_exchange_over_copy", "from the outbox / copy", "{:.2f}"),
 )
 _SCALING = (
     Column("sps", "agent steps/s"),

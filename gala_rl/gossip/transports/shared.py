@@ -33,8 +33,9 @@ _USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros in memory that every process sees to which the tensor is handed at its start."""
-    zeros: Tensor = torch.zeros(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
-    return zeros
+    # Sharing copies; of memory that nobody has touched yet there is nothing to hold twice.
+    shared: Tensor = torch.empty(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
+    return shared.zero_()
 
 
 class SharedMailboxes:
