@@ -1,0 +1,102 @@
+"""This package's own methods: gossiping learners, or one learner on all cores."""
+
+import argparse
+import dataclasses
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmarks.peers.meter import Meter, Options, options_of, parser_with_options
+from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
+from gala_rl import TrainConfig
+from gala_rl.agent import build_model
+from gala_rl.envs import make_simulators
+from gala_rl.envs.atari import parse_id
+from gala_rl.experiment.preflight import check_config
+from gala_rl.flat import flat_size
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.status import Status
+
+LEARNERS = {"gala-a2c": 2, "a2c": 1}
+WARM_UPDATES = 10
+
+
+def config_of(method: str, simulators: int) -> TrainConfig:
+    """The method with its paper's settings; it is stopped long before its budget ends."""
+    learners = LEARNERS[method]
+    return check_config(
+        TrainConfig(
+            method=method,
+            env=ENV,
+            learners=learners,
+            simulators=simulators // learners,
+            steps=10**15,
+            device="cpu",
+        )
+    )
+
+
+def work_of(config: TrainConfig) -> tuple[Work, int]:
+    """What is trained on what, and the length of the parameter vector."""
+    simulators = make_simulators(config.env, 1, 1, config.atari)
+    parsed = parse_id(config.env)
+    assert parsed is not None
+    sticky_actions = (
+        parsed[1] if config.atari.sticky_actions is None else config.atari.sticky_actions
+    )
+    model = build_model(config, simulators.observation, simulators.action)
+    work = measured_work(
+        env=config.env,
+        simulators=config.total_simulators,
+        observation=simulators.observation.shape,
+        frame_skip=simulators.frames_per_step,
+        sticky_actions=sticky_actions,
+        model=model,
+    )
+    simulators.close()
+    return work, flat_size(model)
+
+
+def run(method: str, options: Options) -> Result:
+    """Train until the meter has seen enough."""
+    config = config_of(method, options.simulators)
+    work, size = work_of(config)
+    meter = Meter(options)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = RunFolder(Path(temporary) / "run")
+        folder.create(config)
+        system = LocalSystem(config, folder, torch.device("cpu"), size, None)
+
+        def observe(status: Status) -> None:
+            if min(status.updates) >= WARM_UPDATES and meter.look(status.total_agent_steps):
+                system.stop()
+
+        system.run(observe)
+    return Result(
+        system=method,
+        version=version("gala-rl"),
+        work=work,
+        settings={
+            "algorithm": "A2C",
+            "rollout_steps": config.a2c.rollout_steps,
+            "learners": config.resolved_learners,
+            "torch_threads": config.threads_per_learner(),
+        },
+        notes=(),
+        **dataclasses.asdict(meter.result()),
+    )
+
+
+def main() -> None:
+    """Run it and print the result."""
+    parser = parser_with_options(argparse.ArgumentParser(description=__doc__))
+    parser.add_argument("--method", choices=sorted(LEARNERS), default="gala-a2c")
+    values = parser.parse_args()
+    write_line(run(values.method, options_of(values)))
+
+
+if __name__ == "__main__":
+    main()
