@@ -176,7 +176,8 @@ class LocalSystem:
         # A SIGINT from the terminal goes to the whole group: children must never see it.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
         try:
-            process.start()
+            with _patient_threads():
+                process.start()
         finally:
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
@@ -314,6 +315,24 @@ class LocalSystem:
             if learner.process.exitcode is None:
                 learner.process.kill()
             learner.process.join()
+
+
+@contextmanager
+def _patient_threads() -> Iterator[None]:
+    """Threads of PyTorch in processes started here sleep while they wait for one another.
+
+    By default they spin, as fast on an idle machine; on a busy one they take the cores from those
+    that they wait for, and an update on two threads can take twenty times as long.
+    """
+    name = "OMP_WAIT_POLICY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "passive"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _in_main_thread() -> bool:

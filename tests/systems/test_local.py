@@ -5,16 +5,20 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.train import resume, train
 from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.status import Status
 from tests.systems.processes import (
     CONFIG,
     GIVE_UP_S,
     children,
     learners_of,
+    make_system,
     start_command,
     survivors,
 )
@@ -85,3 +89,23 @@ def test_learners_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     process.kill()
     process.wait(GIVE_UP_S)
     assert survivors(learners) == []
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_of_learners_sleep_while_they_wait_unless_the_user_says_otherwise(
+    chosen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    system = make_system(CONFIG, RunFolder(tmp_path / "run"))
+    seen: list[str] = []
+
+    def observe(status: Status) -> None:
+        if min(status.updates) > 0 and not seen:
+            seen.extend(psutil.Process(p).environ()["OMP_WAIT_POLICY"] for p in system.process_ids)
+            system.stop()
+
+    system.run(observe)
+    assert seen == [chosen or "passive"] * 3
+    assert os.environ.get("OMP_WAIT_POLICY") == chosen
