@@ -1,9 +1,9 @@
 """Writes the tables of docs/performance.md from the files under benchmarks/results.
 
-    python benchmarks/page.py
+    python -m benchmarks.page
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`, and comes from results/NAME/result.json
-with its command, machine and commit.
+with its command, machine and commit; `goals` comes from several of them.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import goals
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ def rendered(page: str, results: Path = RESULTS) -> str:
 
 
 def _section(name: str, results: Path) -> str:
+    if name == "goals":
+        return f"\n{_goals(goals.read(results))}\n\n"
     folder = results / name
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     command = (folder / "command.txt").read_text(encoding="utf-8").strip()
@@ -43,6 +46,22 @@ def _section(name: str, results: Path) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _goals(results: goals.Results) -> str:
+    rows = [
+        [
+            goal.text,
+            f"{'≤' if goal.at_most else '≥'} {goal.target:.2f}",
+            f"{goal.measure(results):.2f}",
+            "yes" if goal.is_met(results) else "no",
+        ]
+        for goal in goals.GOALS
+    ]
+    ahead = goals.at_the_ceiling(results)
+    ceiling = ", ".join(f"{ratio:.1f} beside {name}" for name, ratio in ahead)
+    table = _table(["", "goal", "measured", "met"], rows)
+    return f"{table}\n\nTraining at the ceiling would be ahead by these factors: {ceiling}."
 
 
 def _benchmark(result: dict[str, Any]) -> str:
@@ -83,10 +102,11 @@ def _figures(runs: Sequence[dict[str, Any]]) -> list[str]:
     def middle(name: str) -> float:
         return float(statistics.median(run[name] for run in runs))
 
+    rate = statistics.median(run["agent_steps"] / run["seconds"] for run in runs)
     return [
         runs[0]["system"],
         runs[0]["version"],
-        f"{middle('agent_steps_per_s'):,.0f}",
+        f"{rate:,.0f}",
         f"{middle('resident_mib'):,.0f}",
         f"{middle('cpu_utilisation'):.0%}",
     ]

@@ -1,8 +1,10 @@
 """The documents: commands and snippets run, figures come from results, links lead somewhere."""
 
+import functools
 import json
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +86,22 @@ def pong_setting(run: Any) -> str:
     return f"on {cores} CPU cores, which is {setting}"
 
 
+PEERS = {
+    "sb3-a2c": "Stable-Baselines3 A2C",
+    "sample-factory-appo": "Sample Factory APPO",
+    "torchrl-a2c": "TorchRL A2C",
+    "rllib-impala": "RLlib IMPALA",
+}
+
+
+def peer_line(peer: str, result: Any) -> str:
+    runs = [pair["peer"] for pair in result["pairs"][peer]]
+    rate = statistics.median(run["agent_steps"] / run["seconds"] for run in runs)
+    ratio = result["verdicts"][peer]["ratio"]
+    version = runs[0]["version"]
+    return f"| {PEERS[peer]} {version} | {rate:,.0f}; `gala-a2c` is {ratio:.2f} times as fast |"
+
+
 # A file under benchmarks/results, and the words of the README that hold its figures.
 FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     ("pong-gala-a2c/config.json", pong_setting),
@@ -116,6 +134,7 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     ("throughput/result.json", lambda b: f"learner's time | {100 * b['gossip_share']:.1f} % |"),
     ("throughput/result.json", lambda b: f"a learner | {b['rss_mb_per_learner']:,.0f} MiB |"),
     ("throughput/result.json", lambda b: f"Medians of {len(b['rounds'])} rounds"),
+    *[("peers/result.json", functools.partial(peer_line, peer)) for peer in PEERS],
 ]
 
 
@@ -127,12 +146,12 @@ def test_every_figure_of_the_readme_is_that_of_a_result(
     assert words(result) in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
-def test_every_result_has_its_command_machine_and_commit_and_the_readme_names_it() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_result_has_its_command_machine_and_commit_and_a_document_names_it() -> None:
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     for folder in RESULTS.iterdir():
         command = (folder / "command.txt").read_text(encoding="utf-8").strip()
-        assert command.removesuffix(" --json") in readme
-        assert f"benchmarks/results/{folder.name}" in readme
+        assert command.removesuffix(" --json") in text
+        assert f"benchmarks/results/{folder.name}" in text
         name = "config.json" if (folder / "config.json").is_file() else "result.json"
         provenance = json.loads((folder / name).read_text(encoding="utf-8"))
         assert re.fullmatch("[0-9a-f]{40}", provenance["commit"]), "no uncommitted changes"
