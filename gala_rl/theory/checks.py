@@ -45,9 +45,7 @@ def check_mixing(weights: ArrayLike) -> NDArray[np.float64]:
 
 def _graph(matrix: NDArray[np.float64]) -> Topology:
     heard = (np.flatnonzero(row) for row in matrix)
-    rounds = tuple(
-        tuple(int(j) for j in senders if j != i) for i, senders in enumerate(heard)
-    )
+    rounds = tuple(tuple(int(j) for j in senders if j != i) for i, senders in enumerate(heard))
     return Topology("mixing matrix", (rounds,))
 
 

@@ -87,9 +87,7 @@ def _left(modes: Modes, miss: float) -> Iterator[float]:
         yield math.sqrt(forms.max())
 
 
-def _second_moments(
-    modes: Modes, miss: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _second_moments(modes: Modes, miss: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What a round keeps of a mode's square, and what it makes of the mean square of all modes."""
     learners = modes.shape[1] + 1
     kept = np.abs(miss + (1 - miss) * modes) ** 2

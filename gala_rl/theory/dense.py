@@ -140,7 +140,7 @@ def augmented(matrix: Matrix, delay: int) -> Matrix:
 
 
 def _beta(matrices: Matrix, delay: int) -> float:
-    """Second-largest modulus of the eigenvalues of a period, as a geometric mean over its rounds."""
+    """Second-largest modulus of the eigenvalues: geometric mean over the rounds of a period."""
     period, learners = matrices.shape[:2]
     whole = np.eye(learners * (delay + 1))
     for matrix in matrices:

@@ -29,8 +29,7 @@ def dobrushin(rows: NDArray[np.float64]) -> float:
             a product in an augmented graph give the rows and columns of real learners, where no
             row of X may be longer than 1 either: virtual nodes make no updates.
     """
-    differences = rows[:, None] - rows
-    return float(np.maximum(differences, 0.0).sum(axis=2).max())
+    return max(float(np.maximum(row - rows, 0.0).sum(axis=1).max()) for row in rows)
 
 
 def span_factor(topology: Topology, delay: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""The ε-ball of a topology: by Fourier transform where all learners look alike, else numerically."""
+"""The ε-ball of a topology: by Fourier transform where learners look alike, else numerically."""
 
 import math
 
@@ -37,8 +37,8 @@ def ball(topology: Topology, *, delay: int = 0, miss: float = 0.0) -> Ball:
         return _circulant_ball(offsets, topology.learners, delay, miss)
     if topology.learners > MAX_OWN_LEARNERS:
         raise UserError(
-            f"{topology.name} has {topology.learners} learners: the ε-ball of a graph that does not "
-            f"look the same from all is computed for {MAX_OWN_LEARNERS} at most"
+            f"{topology.name} has {topology.learners} learners: for a graph that does not look the "
+            f"same from all of them the ε-ball is computed for {MAX_OWN_LEARNERS} at most"
         )
     check_connected(topology)
     matrices = np.stack([topology.mixing_matrix(k) for k in range(topology.period)])
@@ -55,7 +55,7 @@ def matrix_ball(weights: ArrayLike, *, delay: int = 0, miss: float = 0.0) -> Bal
     """As `ball`, of a mixing matrix [n, n] with weights of one's own.
 
     Raises:
-        UserError: when it is no mixing matrix (see `check_mixing`), or a value is out of its bounds.
+        UserError: when it is no mixing matrix (see `check_mixing`), or a value is out of bounds.
     """
     check_case(delay, miss)
     return _dense_ball(check_mixing(weights)[None], delay, miss)
