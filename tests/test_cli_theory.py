@@ -82,6 +82,19 @@ def test_a_table_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert "delayed: all mix what was sent 1 round before" in lines
 
 
+def test_every_row_of_the_document_is_one_of_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = (Path(__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
+    shown = [
+        line for line in document.splitlines() if line.startswith(tuple(f"| {n} " for n in NAMES))
+    ]
+    assert len(shown) > 20
+    assert main(["theory", "--learners", "4,16,64"]) == 0
+    lines = capsys.readouterr().out.replace("│", "|").splitlines()
+    assert set(shown) <= {" ".join(line.split()) for line in lines}
+
+
 def test_a_file_of_edges_has_as_many_learners_as_it_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,8 @@
 """The ε-ball of the GALA paper, computed: how far apart learners can be, on which topology."""
 
-from gala_rl.theory.ball import Ball
 from gala_rl.theory.checks import check_age, check_mixing
 from gala_rl.theory.dense import augmented
+from gala_rl.theory.quantities import Ball
 from gala_rl.theory.span import dobrushin, span_factor
 from gala_rl.theory.topologies import ball, matrix_ball, named_ball
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.theory.ball import AGREED, Ball, rounds_to_halve
+from gala_rl.theory.quantities import AGREED, Ball, rounds_to_halve
 
 _NEGLIGIBLE = 1e-6
 """Share of a disagreement at which a sum over rounds may end."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.theory.ball import AGREED, UNBOUNDED, Ball, rounds_to_halve
+from gala_rl.theory.quantities import AGREED, UNBOUNDED, Ball, rounds_to_halve
 
 _NEGLIGIBLE = 1e-4
 """Share of a disagreement at which sums over rounds end; what follows is estimated from it."""
@@ -99,8 +99,8 @@ def _left(matrices: Matrix, miss: float) -> Iterator[tuple[float, float]]:
         first = (np.arange(period) - length) % period
         average, difference = averages[first], differences[first]
         own = np.diagonal(forms, axis1=1, axis2=2)[:, :, None]
-        forms = average.mT @ forms @ average
-        forms += miss * (1 - miss) * (difference.mT @ (own * difference))
+        forms = average.swapaxes(1, 2) @ forms @ average
+        forms += miss * (1 - miss) * (difference.swapaxes(1, 2) @ (own * difference))
         # Where nothing is left, rounding may make it less.
         yield (
             math.sqrt(max(0.0, np.linalg.eigvalsh(forms).max())),

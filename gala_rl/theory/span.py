@@ -55,7 +55,7 @@ def span_factor(topology: Topology, delay: int = 0) -> float:
             steps[(first + len(taus)) % period] @ product for first, product in enumerate(products)
         ]
         taus.append(max(dobrushin(product[:learners, :learners]) for product in products))
-        # The whole product contracts all, old messages included, from here on as until here.
+        # What follows is shrunk by this product once more, old messages included.
         if len(taus) % period == 0:
             end = max(dobrushin(product) for product in products)
             if end <= _NEGLIGIBLE:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
-from gala_rl.theory.ball import Ball
+from gala_rl.theory.quantities import Ball
 from gala_rl.theory.topologies import MAX_OWN_LEARNERS, ball, check_case, named_ball
 
 LEARNERS = (2, 4, 8, 16, 64, 256, 1024, 4096)

@@ -115,6 +115,16 @@ def test_fourier_and_dense_matrices_give_the_same(name: str, learners: int) -> N
         assert_same(named_ball(name, learners), dense.ball(matrices, 0.0), 1e-4)
 
 
+def test_rounds_of_a_period_may_differ_as_much_as_they_like() -> None:
+    offsets = [[1], [1, 2, 3, 4, 5], [3], [2, 5]]
+    rounds = (tuple(tuple((i - d) % 7 for d in graph) for i in range(7)) for graph in offsets)
+    graph = Topology("changing", tuple(rounds))
+    matrices = matrices_of(graph)
+    assert_same(ball(graph), dense.ball(matrices, 0.0), 1e-4)
+    assert_same(ball(graph, miss=0.4), dense.ball(matrices, 0.4), 1e-4)
+    assert_same(ball(graph, delay=2), dense.delayed_ball(matrices, 2), 1e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("learners", [1, 2, 5, 8])
 def test_a_topology_has_the_ball_of_its_name(name: str, learners: int) -> None:
@@ -137,6 +147,26 @@ def irregular(learners: int) -> Topology:
     """A ring where learner 0 hears everybody."""
     ring = [(i, (i + 1) % learners) for i in range(learners)]
     return topology.from_edges([*ring, *((i, 0) for i in range(1, learners - 1))], learners)
+
+
+@pytest.mark.parametrize("graph", [topology.directed_ring(4), irregular(4)])
+def test_missed_mixes_against_all_of_their_patterns(graph: Topology) -> None:
+    """E[PᵀQP] literally: a sum over who mixes and who does not."""
+    miss, identity = 0.3, np.eye(4)
+    form, left, squares = identity - 1 / 4, [], []
+    for _ in range(35):
+        expected = np.zeros((4, 4))
+        for missed in itertools.product((False, True), repeat=4):
+            step = np.where(np.array(missed)[:, None], identity, graph.mixing_matrix(0))
+            probability = math.prod(miss if m else 1 - miss for m in missed)
+            expected += probability * step.T @ form @ step
+        form = expected
+        left.append(math.sqrt(np.linalg.eigvalsh(form).max()))
+        squares.append(np.trace(form) / 4)
+    found = ball(graph, miss=miss)
+    assert found.epsilon_factor == pytest.approx(math.fsum(left), rel=1e-3)
+    assert found.typical_factor == pytest.approx(math.sqrt(math.fsum(squares)), rel=1e-5)
+    assert found.beta == pytest.approx(left[-1] / left[-2], rel=1e-3)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])
@@ -198,6 +228,12 @@ def test_a_learner_alone_agrees_with_itself_and_learners_that_never_mix_with_nob
     assert ball(irregular(4), miss=1.0).typical_factor == math.inf
     assert span_factor(topology.directed_ring(1)) == 0.0
     assert matrix_ball([[1.0]], delay=1).epsilon_factor == 0.0
+
+
+def test_weights_that_rounding_hides_give_no_bound() -> None:
+    weights = [[1.0, 1e-17], [1e-17, 1.0]]
+    for case in ({}, {"delay": 1}):
+        assert matrix_ball(weights, **case).epsilon_factor == math.inf
 
 
 def test_the_ball_grows_with_missed_mixes_and_comes_from_the_ring_without_them() -> None:

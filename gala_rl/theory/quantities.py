@@ -5,8 +5,8 @@ U the steps that the optimisers really made, and P [n, n] a matrix whose rows su
 J = 11ᵀ/n the disagreement is D = (I - J) X, and an update of m rounds ago is still in it as
 (I - J) P_{k-1} ⋯ P_{k-m} U_{k-m}. All figures here are sums over m of the size of those products.
 
-Sizes are root mean squares over learners: of ‖x_i - x̄‖ for the radius, of ‖u_i‖ for the updates,
-both just after mixing. Propositions 1 and 2 of *Gossip-based Actor-Learner Architectures for Deep
+Sizes are root mean squares over learners: of ‖x_i - x̄‖ just after mixing for the radius, of ‖u_i‖
+for the updates; of ‖u_i - ū‖, which is less, unless messages are late. Propositions 1 and 2 of *Gossip-based Actor-Learner Architectures for Deep
 Reinforcement Learning* (Assran et al., 2019, https://arxiv.org/abs/1906.04585) state the bound.
 """
 
@@ -48,7 +48,7 @@ AGREED = Ball(beta=0.0, half_life_rounds=0, epsilon_factor=0.0, typical_factor=0
 UNBOUNDED = Ball(
     beta=1.0, half_life_rounds=math.inf, epsilon_factor=math.inf, typical_factor=math.inf
 )
-"""Of learners that never mix."""
+"""Of learners that never mix, or so weakly that rounding hides it."""
 
 
 def rounds_to_halve(beta: float, left: Sequence[float] = ()) -> float:
@@ -59,9 +59,7 @@ def rounds_to_halve(beta: float, left: Sequence[float] = ()) -> float:
         left: largest share that is left after 1, 2, … rounds, where that is known; never grows.
     """
     above_half = sum(share > 0.5 + 1e-9 for share in left)
-    if above_half < len(left):
+    if above_half < len(left) or beta == 0:
         return above_half + 1
     share = left[-1] if left else 1.0
-    if beta == 0:
-        return above_half + 1
     return above_half + max(1, math.ceil(math.log(2 * share) / -math.log(beta) - 1e-9))
