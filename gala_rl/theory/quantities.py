@@ -6,8 +6,9 @@ J = 11ᵀ/n the disagreement is D = (I - J) X, and an update of m rounds ago is 
 (I - J) P_{k-1} ⋯ P_{k-m} U_{k-m}. All figures here are sums over m of the size of those products.
 
 Sizes are root mean squares over learners: of ‖x_i - x̄‖ just after mixing for the radius, of ‖u_i‖
-for the updates; of ‖u_i - ū‖, which is less, unless messages are late. Propositions 1 and 2 of *Gossip-based Actor-Learner Architectures for Deep
-Reinforcement Learning* (Assran et al., 2019, https://arxiv.org/abs/1906.04585) state the bound.
+for the updates; of ‖u_i - ū‖, which is less, unless messages are late. The bound is Propositions 1
+and 2 of *Gossip-based Actor-Learner Architectures for Deep Reinforcement Learning* (Assran et al.,
+2019, https://arxiv.org/abs/1906.04585).
 """
 
 import math
