@@ -15,6 +15,7 @@ LAYERS = (
     ("spaces", "flat", "trajectory", "capture"),
     ("losses",),
     ("gossip",),
+    ("theory",),
     ("models",),
     ("envs",),
     ("optimizers",),

@@ -54,6 +54,11 @@ class Topology:
         """Whom `learner` hears in any round."""
         return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
 
+    @property
+    def largest_in_degree(self) -> int:
+        """Most learners that one learner hears in a round."""
+        return max(len(heard) for graph in self.rounds for heard in graph)
+
     def mixing_matrix(self, round: int) -> NDArray[np.float64]:
         """W [n, n] of one round in which everybody mixes: X ← W X, rows sum to 1."""
         matrix = np.zeros((self.learners, self.learners))
