@@ -110,7 +110,7 @@ class ConsensusWatch:
         self._next_look = time.monotonic() + max(_LOOK_EVERY_S, took_s / _SHARE)
 
     def look(self, total_agent_steps: int) -> None:
-        """Measure now and write a row, unless there is a learner that has not sent yet.
+        """Measure now and write a row, once all learners have sent and if one has since the last.
 
         Raises:
             StorageError: when it cannot be written.
@@ -118,7 +118,7 @@ class ConsensusWatch:
         versions = self._copy_what_was_sent()
         # Whatever has been sent is in the journal by now.
         self._take_in()
-        if versions is None:
+        if versions is None or (self.latest and versions == self.latest["versions"]):
             return
         measured = consensus(self._sent)
         bounds = self._bounds(versions)

@@ -182,8 +182,10 @@ def test_nothing_is_measured_before_everybody_has_sent(scene: Scene) -> None:
 def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: Scene) -> None:
     scene.send(0, 1, 0.5, 0.1)
     scene.send(1, 1, -0.5, 0.1)
-    for _ in range(5):
-        scene.watch.look(0)
+    for version in range(2, 7):
+        scene.look()
+        scene.look()
+        scene.send(0, version, 0.5, 0.0)
     (first, *others) = scene.watch.take_notices()
     assert first.startswith("DEFECT: learners are 2.449 apart, more than the 0.2 ")
     assert len(others) == 2, "told three times at most"
