@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
-from gala_rl.options import add_command, count
+from gala_rl.options import add_command, count, counts
 
 
 def add_bench(commands: Any) -> None:
@@ -36,7 +36,7 @@ def _add_gossip(benchmarks: Any) -> None:
     )
     parser.add_argument(
         "--parameters",
-        type=_counts,
+        type=counts,
         default=[10**6, 10**7, 10**8],
         metavar="P,…",
         help="sizes of network (default: 1M,10M,100M)",
@@ -57,7 +57,7 @@ def _add_stragglers(benchmarks: Any) -> None:
     _add_training(parser, "learners of gala-a2c, 2 at least (default: cores)")
     parser.add_argument(
         "--slowed",
-        type=_counts,
+        type=counts,
         metavar="K,…",
         help="numbers of slowed learners (default: 0 to all but one)",
     )
@@ -95,11 +95,6 @@ def _add_rounds(parser: Any, seconds: float) -> None:
         help="rounds of all measurements; ratios need 3 (default: 3)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def _counts(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
-    return [count(part) for part in text.split(",")]
 
 
 def _config(options: argparse.Namespace) -> TrainConfig:

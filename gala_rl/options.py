@@ -110,6 +110,11 @@ def count(text: str) -> int:
         ) from error
 
 
+def counts(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [count(part) for part in text.split(",")]
+
+
 def config_from(options: argparse.Namespace) -> TrainConfig:
     """The config that the given options make; what was not given keeps its default."""
     given: dict[str, Any] = {}

@@ -26,7 +26,7 @@ LAYERS = (
     ("systems",),
     ("experiment",),
     ("options", "console"),
-    ("bench_cli",),
+    ("bench_cli", "theory_cli"),
     ("cli",),
 )
 """Each room imports only from itself and from the rooms above it."""

@@ -86,17 +86,17 @@ class Topology:
 
 def directed_ring(learners: int) -> Topology:
     """Learner i hears i - 1: the ring of the GALA paper."""
-    return _from_offsets("directed-ring", learners, [[1]])
+    return _named("directed-ring", learners)
 
 
 def undirected_ring(learners: int) -> Topology:
     """Learner i hears i - 1 and i + 1."""
-    return _from_offsets("undirected-ring", learners, [[1, learners - 1]])
+    return _named("undirected-ring", learners)
 
 
 def exponential(learners: int) -> Topology:
     """Learner i hears i - 1, i - 2, i - 4, …: few edges, fast consensus (SGP, Assran 2019)."""
-    return _from_offsets("exponential", learners, [_powers_of_two(learners)])
+    return _named("exponential", learners)
 
 
 def rotating_exponential(learners: int) -> Topology:
@@ -104,39 +104,39 @@ def rotating_exponential(learners: int) -> Topology:
 
     With 2^m learners that mix in step, m rounds average exactly.
     """
-    offsets = [[p] for p in _powers_of_two(learners)] or [[]]
-    return _from_offsets("rotating-exponential", learners, offsets)
+    return _named("rotating-exponential", learners)
 
 
 def complete(learners: int) -> Topology:
     """Everybody hears everybody."""
-    return _from_offsets("complete", learners, [list(range(1, learners))])
+    return _named("complete", learners)
 
 
-def _powers_of_two(learners: int) -> list[int]:
-    return [2**k for k in range(learners.bit_length()) if 2**k < learners]
+def named_offsets(name: str, learners: int) -> list[list[int]]:
+    """Distances d, round by round, at which every learner i hears i - d (modulo `learners`).
 
-
-def _from_offsets(name: str, learners: int, offsets: list[list[int]]) -> Topology:
+    All the named topologies look the same from every learner, so this says all about them in
+    far less room than a `Topology`.
+    """
     if learners < 1:
         raise ValueError(f"a topology needs at least 1 learner, not {learners}")
+    powers = [2**k for k in range(learners.bit_length()) if 2**k < learners]
+    rounds = {
+        "directed-ring": [[1]],
+        "undirected-ring": [[1, learners - 1]],
+        "exponential": [powers],
+        "rotating-exponential": [[power] for power in powers] or [[]],
+        "complete": [list(range(1, learners))],
+    }[name]
+    return [sorted({offset % learners for offset in graph} - {0}) for graph in rounds]
+
+
+def _named(name: str, learners: int) -> Topology:
     rounds = tuple(
-        tuple(
-            tuple(sorted({(i - offset) % learners for offset in graph} - {i}))
-            for i in range(learners)
-        )
-        for graph in offsets
+        tuple(tuple(sorted((i - offset) % learners for offset in graph)) for i in range(learners))
+        for graph in named_offsets(name, learners)
     )
     return Topology(name, rounds)
-
-
-_NAMED = dict(
-    zip(
-        NAMES,
-        (directed_ring, undirected_ring, exponential, rotating_exponential, complete),
-        strict=True,
-    )
-)
 
 
 def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom") -> Topology:
@@ -177,15 +177,15 @@ def make(name_or_file: str, learners: int) -> Topology:
     Raises:
         UserError: when it is neither, or the file does not describe a usable graph.
     """
-    if name_or_file in _NAMED:
-        return _NAMED[name_or_file](learners)
+    if name_or_file in NAMES:
+        return _named(name_or_file, learners)
     path = Path(name_or_file)
     if not _is_file(path):
         raise UserError(
             f"topology {name_or_file!r} is unknown: choose one of {', '.join(NAMES)}, "
             f"or a JSON file of [sender, receiver] edges"
         )
-    return from_edges(_read_edges(path), learners, name=str(path))
+    return from_edges(read_edges(path), learners, name=str(path))
 
 
 def _is_file(path: Path) -> bool:
@@ -195,7 +195,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_edges(path: Path) -> list[tuple[int, int]]:
+def read_edges(path: Path) -> list[tuple[int, int]]:
+    """The (sender, receiver) pairs of a JSON file.
+
+    Raises:
+        UserError: when the file does not hold such a list.
+    """
     remedy = "it must be a JSON list such as [[0, 1], [1, 2], [2, 0]]"
     try:
         edges = json.loads(path.read_text(encoding="utf-8"))

@@ -13,18 +13,16 @@ from torch import Tensor
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import Message
 from gala_rl.gossip.journal import Entry, JournalReader, Kind, OverrunError
+from gala_rl.gossip.topology import NAMES
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.traffic import Traffic
-from gala_rl.theory.consensus import (
-    Consensus,
-    consensus,
-    mean_pairwise_cosine,
-    radius_in_step,
-)
+from gala_rl.theory import ball
+from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
+from gala_rl.theory.topologies import MAX_OWN_LEARNERS
 
 _LOOK_EVERY_S = 1.0
 _SHARE = 0.004
@@ -45,7 +43,7 @@ class ConsensusWatch:
         read: the latest message of a learner where it lies, None before the first.
         gradients: [P] of each learner, the last that it has shown.
         radius: worst-case radius in units of the update size if all mixed in every round; None
-            where there is no bound.
+            where that is too much to compute.
         path: file for the rows.
         defects: folder for what is wrong.
 
@@ -239,14 +237,16 @@ def make_watch(
     gradients: Sequence[Tensor],
 ) -> ConsensusWatch:
     """The watch of a run; see `ConsensusWatch` for what it is given."""
-    topology = make_topology(config.gossip.topology, config.resolved_learners)
+    learners = config.resolved_learners
+    topology = make_topology(config.gossip.topology, learners)
+    is_small = topology.name in NAMES or learners <= MAX_OWN_LEARNERS
     return ConsensusWatch(
-        config.resolved_learners,
+        learners,
         size,
         journal=journal,
         read=read,
         gradients=gradients,
-        radius=radius_in_step(topology),
+        radius=ball(topology).epsilon_factor if is_small else None,
         path=folder.consensus_file,
         defects=folder.defects,
     )

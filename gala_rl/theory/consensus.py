@@ -2,11 +2,8 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from gala_rl.gossip.topology import Topology
 
 
 class Consensus(NamedTuple):
@@ -51,17 +48,3 @@ def mean_pairwise_cosine(gradients: Tensor) -> float | None:
         return None
     total = torch.linalg.vector_norm((gradients / norms).sum(dim=0), dtype=torch.float64)
     return (float(total) ** 2 - count) / (count * (count - 1))
-
-
-def radius_in_step(topology: Topology) -> float | None:
-    """Largest root mean square distance from the mean, in units of the largest update.
-
-    β / (1 - β) with β = ‖P - J‖₂ if all mix in every round (Assran et al. 2019, Proposition 2);
-    None for graphs that change by round or don't keep the mean.
-    """
-    if topology.period > 1 or not topology.is_doubly_stochastic():
-        return None
-    learners = topology.learners
-    matrix = topology.mixing_matrix(0) - np.full((learners, learners), 1.0 / learners)
-    beta = float(np.linalg.norm(matrix, 2))
-    return beta / (1.0 - beta) if beta < 1.0 else None

@@ -146,7 +146,7 @@ class Scene:
             journal=journal.reader(),
             read=self.network.latest,
             gradients=[torch.ones(SIZE), torch.ones(SIZE)],
-            radius=None,
+            radius=2.0,
             path=path / "consensus.jsonl",
             defects=self.defects,
         )
@@ -176,7 +176,7 @@ def test_nothing_is_measured_before_everybody_has_sent(scene: Scene) -> None:
     assert row["consensus_span"] == pytest.approx(SIZE**0.5)
     assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)
     assert row["gradient_cosine"] == pytest.approx(1.0)
-    assert row["consensus_rms_nominal_bound"] is None
+    assert row["consensus_rms_nominal_bound"] == pytest.approx(3.0 * 0.5 * SIZE**0.5)
 
 
 def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: Scene) -> None:
