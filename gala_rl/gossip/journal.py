@@ -87,6 +87,8 @@ class JournalWriter:
         self._ring = ring
         self._written = written
         self._learner = learner
+        # All pages are there from now on, so that memory does not seem to grow for an hour.
+        ring.sum()
 
     def update(self, version: int, norm: float) -> None:
         """The parameters have moved by a step of that norm and are about to be sent."""
