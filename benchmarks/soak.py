@@ -148,12 +148,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
+    parser.add_argument("--run", type=Path, help="where to keep the run (default: nowhere)")
     options, arguments = parser.parse_known_args()
     if options.minutes < _START_MINUTES + 3:
         print(f"minutes {options.minutes} is too short: at least {_START_MINUTES + 3}")
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        samples = soak(options.minutes, Path(folder) / "run", arguments)
+        samples = soak(options.minutes, options.run or Path(folder) / "run", arguments)
     rows = verdict(samples)
     result = {"minutes": options.minutes, "processes": rows, **provenance()}
     print(json.dumps(result, indent=2))
