@@ -65,6 +65,8 @@ def _theory(options: argparse.Namespace) -> int:
             [_cells(row) for row in rows if row.case == case],
         )
     say(_NOTE)
+    if options.plot is not None:
+        say(f"drawn: {options.plot}")
     return 0
 
 

@@ -185,7 +185,17 @@ def make(name_or_file: str, learners: int) -> Topology:
             f"topology {name_or_file!r} is unknown: choose one of {', '.join(NAMES)}, "
             f"or a JSON file of [sender, receiver] edges"
         )
-    return from_edges(read_edges(path), learners, name=str(path))
+    return from_edges(_read_edges(path), learners, name=str(path))
+
+
+def learners_in(file: str) -> int:
+    """Number of learners that the edges in a JSON file name; 1 if there is no such file.
+
+    Raises:
+        UserError: when the file does not hold a list of edges.
+    """
+    edges = _read_edges(Path(file)) if _is_file(Path(file)) else []
+    return 1 + max((learner for edge in edges for learner in edge), default=0)
 
 
 def _is_file(path: Path) -> bool:
@@ -195,12 +205,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def read_edges(path: Path) -> list[tuple[int, int]]:
-    """The (sender, receiver) pairs of a JSON file.
-
-    Raises:
-        UserError: when the file does not hold such a list.
-    """
+def _read_edges(path: Path) -> list[tuple[int, int]]:
     remedy = "it must be a JSON list such as [[0, 1], [1, 2], [2, 0]]"
     try:
         edges = json.loads(path.read_text(encoding="utf-8"))

@@ -101,9 +101,10 @@ def _left(matrices: Matrix, miss: float) -> Iterator[tuple[float, float]]:
         own = np.diagonal(forms, axis1=1, axis2=2)[:, :, None]
         forms = average.mT @ forms @ average
         forms += miss * (1 - miss) * (difference.mT @ (own * difference))
+        # Where nothing is left, rounding may make it less.
         yield (
             math.sqrt(max(0.0, np.linalg.eigvalsh(forms).max())),
-            float(np.trace(forms, axis1=1, axis2=2).mean()) / learners,
+            max(0.0, float(np.trace(forms, axis1=1, axis2=2).mean())) / learners,
         )
 
 

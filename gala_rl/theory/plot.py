@@ -37,7 +37,7 @@ def draw(rows: list[Row], file: str) -> None:
     cases = list(dict.fromkeys(row.case for row in rows))
     names = list(dict.fromkeys(row.topology for row in rows))
     figure = Figure(figsize=(5 * len(cases), 4.5), layout="constrained")
-    panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(cases), sharex=True, sharey=True, squeeze=False)[0]
     for panel, case in zip(panels, cases, strict=True):
         panel.set(xscale="log", yscale="log", xlabel="learners")
         panel.set_title(str(case).replace(": ", ":\n"), fontsize=10)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gala_rl.errors import UserError
@@ -104,7 +103,7 @@ def rows(name_or_file: str | None, learners: list[int] | None, each: list[Case])
         if not 1 <= number <= MAX_LEARNERS:
             raise UserError(f"{number} learners: choose 1 … {MAX_LEARNERS}")
     if name_or_file is not None and name_or_file not in topology.NAMES:
-        numbers = learners or [_learners_in(name_or_file)]
+        numbers = learners or [topology.learners_in(name_or_file)]
         graphs = [_own(name_or_file, number) for number in numbers]
         return [
             Row(graph.name, graph.learners, case, ball(graph, delay=case.delay, miss=case.miss))
@@ -117,15 +116,6 @@ def rows(name_or_file: str | None, learners: list[int] | None, each: list[Case])
         for number in learners or LEARNERS
         for case in each
     ]
-
-
-def _learners_in(file: str) -> int:
-    """As many as the file names; 1 if there is none, which is reported as for training."""
-    if not Path(file).is_file():
-        return 1
-    return 1 + max(
-        (learner for edge in topology.read_edges(Path(file)) for learner in edge), default=0
-    )
 
 
 def _own(name_or_file: str, learners: int) -> topology.Topology:
