@@ -15,6 +15,7 @@ LAYERS = (
     ("spaces", "flat", "trajectory", "capture"),
     ("losses",),
     ("gossip",),
+    ("simulation",),
     ("models",),
     ("envs",),
     ("optimizers",),
@@ -25,7 +26,7 @@ LAYERS = (
     ("systems",),
     ("experiment",),
     ("options", "console"),
-    ("bench_cli",),
+    ("bench_cli", "simulate_cli"),
     ("cli",),
 )
 """Each room imports only from itself and from the rooms above it."""

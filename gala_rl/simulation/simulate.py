@@ -1,0 +1,93 @@
+"""A simulation from its config to its figures, as plain JSON values."""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from gala_rl.simulation import schemes
+from gala_rl.simulation.checks import check
+from gala_rl.simulation.config import SimulationConfig
+from gala_rl.simulation.curve import Curve
+from gala_rl.simulation.world import World
+
+
+def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
+    """Let the learners of a config keep together by a scheme, until its length is reached.
+
+    Args:
+        scheme: one of `gala_rl.simulation.config.SCHEMES`.
+        config: of the cluster and its work.
+
+    Returns:
+        The figures that docs/simulate.md explains; what diverged or does not exist is None.
+
+    Raises:
+        UserError: when it cannot be simulated.
+    """
+    check(scheme, config)
+    world = World(config)
+    now_s, duration_s = 0.0, config.duration_s or math.inf
+    # Learning may diverge, with stale updates say. That is a result, and its numbers are huge.
+    with np.errstate(over="ignore", invalid="ignore"):
+        curve = Curve(world)
+        for now_s in schemes.BY_NAME[scheme](world, curve.observe):
+            if world.total_updates >= config.update_limit or now_s >= duration_s:
+                break
+        return {"scheme": scheme, **_figures(world, curve, now_s)}
+
+
+def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
+    rates = [made / elapsed_s for made in world.updates]
+    link_bytes = [world.config.message_bytes * sent / elapsed_s for sent in world.sent_messages]
+    settled = curve.settled()
+    points = curve.points
+    return {
+        "elapsed_s": elapsed_s,
+        "updates": world.total_updates,
+        "updates_per_s": {
+            "total": world.total_updates / elapsed_s,
+            "slowest": min(rates),
+            "median": statistics.median(rates),
+            "fastest": max(rates),
+        },
+        "mixed_share": world.mixes / world.total_updates if world.total_updates else None,
+        "staleness_updates": staleness(world.ages),
+        "link_bytes_per_s": {"mean": statistics.fmean(link_bytes), "busiest": max(link_bytes)},
+        "consensus": {
+            "rms": _finite(settled.rms),
+            "span": _finite(settled.span),
+            "is_growing": settled.is_growing,
+        },
+        "loss": {"first": _finite(points[0].loss), "last": _finite(points[-1].loss)},
+        "failures": world.failures,
+        "present_at_end": sum(world.is_present),
+        "curve": {
+            "time_s": [point.time_s for point in points],
+            "rms": [_finite(point.rms) for point in points],
+            "span": [_finite(point.span) for point in points],
+            "loss": [_finite(point.loss) for point in points],
+        },
+        "config": dataclasses.asdict(world.config),
+    }
+
+
+def staleness(ages: Counter[int]) -> dict[str, float] | None:
+    """Mean, 95th percentile and largest of the ages that were counted; None of nothing."""
+    count = ages.total()
+    if not count:
+        return None
+    seen = 0
+    for age in sorted(ages):
+        seen += ages[age]
+        if seen >= 0.95 * count:
+            break
+    mean = sum(age * times for age, times in ages.items()) / count
+    return {"mean": mean, "p95": age, "max": max(ages)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
