@@ -13,6 +13,8 @@ _COPIES = 6
 """Parameter vectors a learner: its own, messages under way, the matrix that is measured."""
 _EDGE_BYTES = 250
 """An edge of the topology, with its inbox."""
+_EVENT_BYTES = 100
+"""An update that a learner makes alone before all average."""
 
 
 def check(scheme: str, config: SimulationConfig) -> None:
@@ -45,16 +47,17 @@ def check(scheme: str, config: SimulationConfig) -> None:
 
 def _check_memory(scheme: str, config: SimulationConfig) -> None:
     """Refuse what cannot fit, before a complete graph on thousands of learners is even built."""
-    vectors = _COPIES * _VECTOR_BYTES * config.learners * config.dimension
-    complete = scheme == "gossip" and config.topology == "complete"
-    edges = config.learners**2 if complete else 0
-    there = psutil.virtual_memory().available
-    needed = vectors + _EDGE_BYTES * edges
-    if needed <= there:
-        return
-    text = f"need {needed / 2**30:,.1f} GiB of memory, {there / 2**30:,.1f} are free"
-    if _EDGE_BYTES * edges > vectors:
-        raise UserError(f"learners {config.learners} on a complete graph {text}: use fewer")
-    raise UserError(
-        f"dimension {config.dimension} and learners {config.learners} {text}: use fewer"
-    )
+    learners, free_bytes = config.learners, psutil.virtual_memory().available
+    needs = {f"dimension {config.dimension}": _COPIES * _VECTOR_BYTES * learners * config.dimension}
+    if scheme == "gossip" and config.topology == "complete":
+        needs["topology complete"] = _EDGE_BYTES * learners**2
+    if scheme == "local-sgd":
+        needs[f"average_every {config.average_every}"] = (
+            _EVENT_BYTES * learners * config.average_every
+        )
+    for setting, needed_bytes in needs.items():
+        if needed_bytes > free_bytes:
+            raise UserError(
+                f"{setting} with {learners:,} learners needs {needed_bytes / 2**30:,.1f} GiB of "
+                f"memory, {free_bytes / 2**30:,.1f} are free: choose less, or fewer learners"
+            )

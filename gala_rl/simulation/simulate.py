@@ -6,8 +6,6 @@ import statistics
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from gala_rl.simulation import schemes
 from gala_rl.simulation.checks import check
 from gala_rl.simulation.config import SimulationConfig
@@ -23,7 +21,7 @@ def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
         config: of the cluster and its work.
 
     Returns:
-        The figures that docs/simulate.md explains; what diverged or does not exist is None.
+        The figures that docs/simulate.md explains; what does not exist is None.
 
     Raises:
         UserError: when it cannot be simulated.
@@ -31,13 +29,11 @@ def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
     check(scheme, config)
     world = World(config)
     now_s, duration_s = 0.0, config.duration_s or math.inf
-    # Learning may diverge, with stale updates say. That is a result, and its numbers are huge.
-    with np.errstate(over="ignore", invalid="ignore"):
-        curve = Curve(world)
-        for now_s in schemes.BY_NAME[scheme](world, curve.observe):
-            if world.total_updates >= config.update_limit or now_s >= duration_s:
-                break
-        return {"scheme": scheme, **_figures(world, curve, now_s)}
+    curve = Curve(world)
+    for now_s in schemes.BY_NAME[scheme](world, curve.observe):
+        if world.total_updates >= config.update_limit or now_s >= duration_s:
+            break
+    return {"scheme": scheme, **_figures(world, curve, now_s)}
 
 
 def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
