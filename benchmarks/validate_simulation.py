@@ -172,7 +172,8 @@ def predict(
             compute_s=alone["compute_s"],
             compute_variation=alone["compute_variation"],
             latency_s=0.0,
-            parameters=1,  # Shared memory: what gossip takes is a part of an update's seconds.
+            # Shared memory: what gossip takes is a part of an update's seconds.
+            bandwidth_bytes_per_s=1e30,
             problem="random-walk",
             dimension=DIMENSION,
             learning_rate=1.0,

@@ -72,8 +72,12 @@ def _column(result: dict[str, Any]) -> dict[str, str]:
             "–" if age is None else _listed(age["mean"], age["p95"], age["max"])
         ),
         "consensus distance: root mean square, span": _listed(consensus["rms"], consensus["span"]),
-        "loss: first, last": _listed(loss["first"], loss["last"]),
-        "bytes a second from a port: mean, busiest": _listed(link["mean"], link["busiest"]),
+        "loss: first, last, seconds until halved": _listed(
+            loss["first"], loss["last"], loss["halved_after_s"]
+        ),
+        "MB a second from a port: mean, busiest": _listed(
+            link["mean"] / 1e6, link["busiest"] / 1e6
+        ),
         "failures, learners there at the end": (
             f"{result['failures']:,}, {result['present_at_end']:,}"
         ),

@@ -43,7 +43,7 @@ class SimulationConfig:
         minimum=1,
     )
     latency_s: float = setting(
-        1e-3, "seconds from a port to another, apart from size", minimum=0, maximum=1e9
+        1e-4, "seconds from a port to another, apart from size", minimum=0, maximum=1e9
     )
     bandwidth_bytes_per_s: float = setting(
         1.25e9, "of the port of a learner, or of the server, each way (10 Gbit/s)", minimum=1

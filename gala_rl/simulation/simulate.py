@@ -58,7 +58,13 @@ def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
             "span": _finite(settled.span),
             "is_growing": settled.is_growing,
         },
-        "loss": {"first": _finite(points[0].loss), "last": _finite(points[-1].loss)},
+        "loss": {
+            "first": _finite(points[0].loss),
+            "last": _finite(points[-1].loss),
+            "halved_after_s": next(
+                (p.time_s for p in points if p.loss <= points[0].loss / 2), None
+            ),
+        },
         "failures": world.failures,
         "present_at_end": sum(world.is_present),
         "curve": {

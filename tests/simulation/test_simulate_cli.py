@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gala_rl.cli import main
 from gala_rl.simulation.config import SCHEMES
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "simulate.md"
 SHORT = ["--learners", "4", "--updates", "20"]
 
 
@@ -32,7 +34,7 @@ def test_one_scheme_is_simulated_as_asked(capsys: pytest.CaptureFixture[str]) ->
     config = result["config"]
     assert (config["topology"], config["compute_s"], config["seed"]) == ("exponential", 0.5, 7)
     assert result["updates"] >= 80
-    assert result["loss"] == {"first": None, "last": None}
+    assert result["loss"] == {"first": None, "last": None, "halved_after_s": None}
     curve = result["curve"]
     assert len(curve["time_s"]) == len(curve["rms"]) == len(curve["span"]) == len(curve["loss"])
 
@@ -90,3 +92,16 @@ def test_a_missing_matplotlib_is_told_before_anything_is_simulated(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["simulate", "--learners", "10000", "--plot", "curve.png"]) == 2
     assert "pip install 'gala-rl[plots]'" in capsys.readouterr().err
+
+
+def test_the_table_of_the_document_is_what_its_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    command = next(line for line in text.splitlines() if line.startswith("gala simulate"))
+    assert main(shlex.split(command)[1:]) == 0
+    table = capsys.readouterr().out
+    rows = [line.split("│")[1:-1] for line in table.splitlines() if line.startswith("│")]
+    assert len(rows) == 9
+    for cells in rows:
+        assert f"| {' | '.join(cell.strip() for cell in cells)} |" in text
