@@ -90,7 +90,7 @@ def _listed(*values: float | None) -> str:
 
 
 def _shown(value: float | None) -> str:
-    """Three digits; of what diverged, or does not exist, a dash."""
+    """Three digits; of what does not exist a dash."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -6,11 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gala_rl.simulation.randomness import generators, uniform
 from gala_rl.simulation.world import World
 
 _POINTS = 200
+"""With more of them every other one is dropped."""
 _SPAN_LEARNERS = 1000
 _GROWTH = 1.1
+"""A mean square that is larger than a quarter of the time ago by this factor has not settled."""
 
 
 class Point(NamedTuple):
@@ -44,7 +47,10 @@ class Settled(NamedTuple):
 
 
 class Curve:
-    """Looks at a world once a round of updates; more rarely, and evenly, as time goes on.
+    """Looks at a world once a round of updates; more rarely as time goes on.
+
+    Looks come at random within their rounds: at equal distances they might all fall just before
+    learners average, or just after.
 
     Args:
         world: to look at.
@@ -56,7 +62,9 @@ class Curve:
     def __init__(self, world: World) -> None:
         self._world = world
         self._every = world.config.learners
-        self._next = 0
+        self._next = 0.0
+        *_, generator = generators(world.config.seed, 4)  # World takes the first three.
+        self._offset = uniform(generator)
         self.points: list[Point] = []
         self.observe(0.0)
 
@@ -68,7 +76,8 @@ class Curve:
         if len(self.points) > _POINTS:
             del self.points[1::2]
             self._every *= 2
-        self._next = (self._world.total_updates // self._every + 1) * self._every
+        rounds = self._world.total_updates // self._every + 1
+        self._next = (rounds + next(self._offset)) * self._every
 
     def settled(self) -> Settled:
         """What the distances have come to."""

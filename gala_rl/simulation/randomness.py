@@ -49,6 +49,12 @@ def normal(generator: np.random.Generator, dimension: int, deviation: float) -> 
         yield from deviation * generator.standard_normal((rows, dimension))
 
 
+def uniform(generator: np.random.Generator) -> Iterator[float]:
+    """Numbers from 0 to 1."""
+    while True:
+        yield from generator.random(_BLOCK).tolist()
+
+
 def below(generator: np.random.Generator, limit: int) -> Iterator[int]:
     """Whole numbers from 0 to limit - 1."""
     while True:

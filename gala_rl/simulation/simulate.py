@@ -6,11 +6,14 @@ import statistics
 from collections import Counter
 from typing import Any
 
+from gala_rl.errors import UserError
 from gala_rl.simulation import schemes
 from gala_rl.simulation.checks import check
 from gala_rl.simulation.config import SimulationConfig
 from gala_rl.simulation.curve import Curve
 from gala_rl.simulation.world import World
+
+_FAILURES_AN_UPDATE = 100
 
 
 def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
@@ -31,9 +34,20 @@ def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
     now_s, duration_s = 0.0, config.duration_s or math.inf
     curve = Curve(world)
     for now_s in schemes.BY_NAME[scheme](world, curve.observe):
+        _check_that_updates_are_made(world)
         if world.total_updates >= config.update_limit or now_s >= duration_s:
             break
     return {"scheme": scheme, **_figures(world, curve, now_s)}
+
+
+def _check_that_updates_are_made(world: World) -> None:
+    """Raise a UserError in a cluster that does nothing but fail: it would never end."""
+    config = world.config
+    if world.failures > _FAILURES_AN_UPDATE * (world.total_updates + config.learners):
+        raise UserError(
+            f"failure_every_s {config.failure_every_s:g} is too short for this cluster: learners "
+            f"fail before they have made an update; give more"
+        )
 
 
 def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
@@ -50,7 +64,7 @@ def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
             "median": statistics.median(rates),
             "fastest": max(rates),
         },
-        "mixed_share": world.mixes / world.total_updates if world.total_updates else None,
+        "mixed_share": world.mixes / max(1, world.total_updates),
         "staleness_updates": staleness(world.ages),
         "link_bytes_per_s": {"mean": statistics.fmean(link_bytes), "busiest": max(link_bytes)},
         "consensus": {

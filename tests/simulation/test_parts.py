@@ -117,7 +117,7 @@ def test_a_curve_keeps_its_beginning_and_stays_short() -> None:
     times = [point.time_s for point in curve.points]
     assert 100 <= len(times) <= 201
     assert times[0] == 0.0
-    assert len(set(np.diff(times[:-1]))) == 1
+    assert np.diff(times).max() <= 2 * 64
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 from gala_rl.simulation import schemes
 from gala_rl.simulation.config import SCHEMES, SimulationConfig
@@ -98,6 +99,26 @@ def test_cores_that_are_shared_slow_everybody_down() -> None:
     rates = simulate("gossip", cluster(learners=8, cores=2, updates=10))["updates_per_s"]
     assert rates["total"] == 2.0
     assert simulate("gossip", cluster(learners=2, cores=4))["updates_per_s"]["total"] == 2.0
+
+
+def test_every_scheme_of_the_command_line_is_there() -> None:
+    assert tuple(schemes.BY_NAME) == SCHEMES
+
+
+def test_looks_at_local_sgd_fall_before_and_after_averages() -> None:
+    config = cluster(learners=8, average_every=8, problem="random-walk", updates=6400, seed=1)
+    result = simulate("local-sgd", config)
+    # After k of 8 steps the mean square is k s² (n - 1) / n; k is 1 to 8 equally often.
+    expected = 3 * 0.05**2 * 4.5 * 7 / 8
+    assert result["consensus"]["rms"] ** 2 == pytest.approx(expected, rel=0.2)
+
+
+def test_a_cluster_that_only_fails_is_refused() -> None:
+    config = cluster(
+        learners=50, failure_every_s=1.5, parameters=1000, bandwidth_bytes_per_s=4000.0
+    )
+    with pytest.raises(UserError, match=r"failure_every_s 1.5 is too short for this cluster"):
+        simulate("parameter-server", config)
 
 
 NETWORK = {"parameters": 1000, "bandwidth_bytes_per_s": 8000.0, "latency_s": 0.125}

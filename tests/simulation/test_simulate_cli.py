@@ -39,6 +39,10 @@ def test_one_scheme_is_simulated_as_asked(capsys: pytest.CaptureFixture[str]) ->
     assert len(curve["time_s"]) == len(curve["rms"]) == len(curve["span"]) == len(curve["loss"])
 
 
+def test_a_length_in_which_nothing_ends_is_shown_too() -> None:
+    assert main(["simulate", "--duration-s", "0.001"]) == 0
+
+
 def test_a_distance_that_has_not_settled_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "gossip", "--learners", "500", "--updates", "20"]) == 0
     assert "gossip: the distance still grows" in capsys.readouterr().out
