@@ -152,3 +152,13 @@ def test_nobody_waits_for_the_dead_until_they_are_heard_again(when: Literal["all
     assert [x.sender for x in network.take(0, 2, 2.0)] == [1, 3]
     network.send(1, 3, NOTHING, now_s=3.0)
     assert [x.sender for x in network.take(0, 3, 3.0)] == ([] if when == "all" else [1])
+
+
+def test_what_waits_for_a_port_dies_with_its_learner() -> None:
+    network, sent = pair(message_s=2.5, latency_s=0.0)
+    network.send(0, 1, NOTHING, now_s=1.0)
+    network.send(0, 2, NOTHING, now_s=2.0)
+    network.lose(0)
+    network.send_waiting(0, 3.5)
+    assert sent == [1, 0]
+    assert taken(network, 1, 9.0) == []

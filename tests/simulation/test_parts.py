@@ -104,8 +104,17 @@ def test_what_a_distance_settles_at_forgets_the_beginning() -> None:
     assert settled.rms == pytest.approx(np.sqrt(12.5))
     assert settled.span == 7.0
     assert not settled.is_growing
+    assert not curve_of([1.0] * 6 + [1.04] * 2).settled().is_growing
     assert curve_of([float(t) for t in range(8)]).settled().is_growing
     assert curve_of([0.0]).settled().is_growing
+
+
+def test_the_dead_are_not_looked_at() -> None:
+    world = World(cluster(learners=3))
+    world.parameters = [np.full(3, 1.0), np.full(3, 100.0), np.full(3, 3.0)]
+    world.is_present[1] = False
+    (point,) = Curve(world).points
+    assert (point.rms, point.span) == pytest.approx((np.sqrt(3), np.sqrt(12)))
 
 
 def test_a_curve_keeps_its_beginning_and_stays_short() -> None:

@@ -1,5 +1,6 @@
 """Proves rates, staleness and traffic of each scheme against small cases worked out by hand."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,25 @@ def test_those_who_join_later_begin_with_the_others_parameters(scheme: str) -> N
     assert after.is_present == [True] * 4
     assert after.updates[3] == pytest.approx(after.updates[0] - 11, abs=3)
     assert np.abs(after.parameters[3]).max() < 0.9
+
+
+def test_the_others_mix_while_one_is_dead_or_has_not_joined_yet() -> None:
+    config = cluster(learners=3, topology="undirected-ring", joiners=1, join_at_s=100.0)
+    assert world_after("gossip", config, updates=20).mixes == 20
+    world = World(cluster(learners=3, topology="undirected-ring", restart_s=100.0))
+    world.clocks._failure_s[1] = 5.5
+    for now_s in schemes.gossip(world, lambda now_s: None):
+        if now_s >= 50:
+            break
+    assert world.updates == [50, 5, 50]
+    assert world.mixes == 105
+
+
+def test_time_never_runs_backwards_where_learners_fail_in_a_queue() -> None:
+    world = World(cluster(learners=9, failure_every_s=20.0, restart_s=1.0, **NETWORK))
+    times = list(islice(schemes.parameter_server(world, lambda now_s: None), 2000))
+    assert world.failures > 50
+    assert times == sorted(times)
 
 
 def test_a_learner_that_returns_takes_over_what_an_in_neighbour_has() -> None:
