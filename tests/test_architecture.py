@@ -16,6 +16,7 @@ LAYERS = (
     ("losses",),
     ("gossip",),
     ("theory",),
+    ("simulation",),
     ("models",),
     ("envs",),
     ("optimizers",),
@@ -26,7 +27,7 @@ LAYERS = (
     ("systems",),
     ("experiment",),
     ("options", "console"),
-    ("bench_cli", "theory_cli"),
+    ("bench_cli", "theory_cli", "simulate_cli"),
     ("cli",),
 )
 """Each room imports only from itself and from the rooms above it."""
