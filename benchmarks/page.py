@@ -116,7 +116,7 @@ def _soak(result: dict[str, Any]) -> str:
     rows = [
         [
             row["process"],
-            f"{row['rss_mib']:,.0f}",
+            f"{row['memory_mib']:,.0f}",
             f"{row['mib_per_hour']:+.1f} ± {row['standard_error']:.1f}",
             "yes" if row["memory_grows"] else "no",
             " → ".join(map(str, row["handles"])),
@@ -124,7 +124,7 @@ def _soak(result: dict[str, Any]) -> str:
         ]
         for row in result["processes"]
     ]
-    columns = ["process", "resident, MiB", "slope, MiB an hour", "grows", "handles", "threads"]
+    columns = ["process", "memory, MiB", "slope, MiB an hour", "grows", "handles", "threads"]
     return f"{result['minutes']:.0f} minutes of training Pong.\n\n{_table(columns, rows)}"
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,14 @@ class Sample:
 
     minutes: float
     process: str
-    rss_mib: float
+    memory_mib: float
     handles: int
     threads: int
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Of resident memory over time, by least squares.
+    """Of memory over time, by least squares.
 
     Attributes:
         mib_per_hour: the slope.
@@ -57,14 +57,19 @@ class Slope:
         return self.mib_per_hour > _SIGNIFICANT_T * self.standard_error
 
 
-def slope_of(minutes: Sequence[float], rss_mib: Sequence[float]) -> Slope:
-    """The least-squares line through means of a minute, which are less alike than neighbours."""
+def minute_means(samples: Sequence[Sample]) -> dict[int, float]:
+    """Mean memory of each minute: minutes are less alike than neighbouring samples."""
     whole: dict[int, list[float]] = {}
-    for minute, rss in zip(minutes, rss_mib, strict=True):
-        whole.setdefault(int(minute), []).append(rss)
-    if len(whole) < 3:
-        raise ValueError(f"{len(whole)} minutes are too few for a slope: at least 3")
-    x, y = list(whole), [statistics.fmean(values) for values in whole.values()]
+    for sample in samples:
+        whole.setdefault(int(sample.minutes), []).append(sample.memory_mib)
+    return {minute: statistics.fmean(values) for minute, values in whole.items()}
+
+
+def slope_of(means: Mapping[int, float]) -> Slope:
+    """The least-squares line through means by minute."""
+    if len(means) < 3:
+        raise ValueError(f"{len(means)} minutes are too few for a slope: at least 3")
+    x, y = list(means), list(means.values())
     slope, intercept = statistics.linear_regression(x, y)
     left = sum((b - slope * a - intercept) ** 2 for a, b in zip(x, y, strict=True))
     spread = sum((a - statistics.fmean(x)) ** 2 for a in x)
@@ -77,13 +82,15 @@ def verdict(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     rows = []
     for process in sorted({sample.process for sample in samples}):
         own = [s for s in samples if s.process == process and s.minutes >= _START_MINUTES]
-        slope = slope_of([s.minutes for s in own], [s.rss_mib for s in own])
+        means = minute_means(own)
+        slope = slope_of(means)
         rows.append(
             {
                 "process": process,
-                "rss_mib": statistics.median(s.rss_mib for s in own),
+                "memory_mib": statistics.median(s.memory_mib for s in own),
                 **asdict(slope),
                 "memory_grows": slope.is_growth,
+                "minute_means_mib": [round(mean, 3) for mean in means.values()],
                 "handles": [own[0].handles, own[-1].handles],
                 "threads": [own[0].threads, own[-1].threads],
             }
@@ -91,10 +98,24 @@ def verdict(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     return rows
 
 
+def own_memory_mib(process: psutil.Process) -> float:
+    """What only this process and those that it shares with hold, resident or swapped out.
+
+    Pages of files, such as libraries, are left out where the system tells them apart: it drops
+    them and reads them again as it likes.
+    """
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.is_file():
+        return float(process.memory_info().rss / 2**20)
+    lines = (line.split() for line in status.read_text(encoding="utf-8").splitlines())
+    kib = {words[0].rstrip(":"): words[1] for words in lines if len(words) > 1}
+    return sum(int(kib[name]) for name in ("RssAnon", "RssShmem", "VmSwap")) / 2**10
+
+
 def _look_at(process: psutil.Process, minutes: float, name: str) -> Sample:
     with process.oneshot():
-        rss = process.memory_info().rss / 2**20
-        return Sample(minutes, name, rss, process.num_fds(), process.num_threads())
+        memory = own_memory_mib(process)
+        return Sample(minutes, name, memory, process.num_fds(), process.num_threads())
 
 
 def _learners(supervisor: psutil.Process) -> list[psutil.Process]:
@@ -127,12 +148,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
+    parser.add_argument("--run", type=Path, help="where to keep the run (default: nowhere)")
     options, arguments = parser.parse_known_args()
     if options.minutes < _START_MINUTES + 3:
         print(f"minutes {options.minutes} is too short: at least {_START_MINUTES + 3}")
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        samples = soak(options.minutes, Path(folder) / "run", arguments)
+        samples = soak(options.minutes, options.run or Path(folder) / "run", arguments)
     rows = verdict(samples)
     result = {"minutes": options.minutes, "processes": rows, **provenance()}
     print(json.dumps(result, indent=2))

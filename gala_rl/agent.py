@@ -10,6 +10,7 @@ from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, make_simulators
 from gala_rl.gossip import Gossip
+from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
 from gala_rl.learner import Learner, UpdateMetrics
@@ -33,15 +34,23 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
+        journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
         agent_steps: steps made in its own simulators.
         timings: where the time went.
     """
 
-    def __init__(self, actor: Actor, learner: Learner, gossip: Gossip) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        learner: Learner,
+        gossip: Gossip,
+        journal: JournalWriter | None = None,
+    ) -> None:
         self.actor = actor
         self.learner = learner
         self.gossip = gossip
+        self.journal = journal
         self.updates = 0
         self.agent_steps = 0
         self.timings = Timings()
@@ -63,11 +72,19 @@ class Agent:
                 f"the gradient of update {self.updates} is not finite: {metrics}"
             )
         learned = time.perf_counter()
-        self.gossip.exchange(self.updates)
+        self._exchange(float(metrics.update_norm))
         self.timings.rollout_s += acted - start
         self.timings.update_s += learned - acted
         self.timings.gossip_s += time.perf_counter() - learned
         return metrics
+
+    def _exchange(self, update_norm: float) -> None:
+        # An update is written down before anybody can mix it.
+        if self.journal is not None:
+            self.journal.update(self.updates, update_norm)
+        self.gossip.exchange(self.updates)
+        if self.journal is not None and self.gossip.last_mixed:
+            self.journal.mix(self.updates, self.gossip.last_mixed)
 
     def _outbox(self) -> Tensor | None:
         """Where the optimiser puts the new parameters, if they are all that is sent."""
@@ -99,7 +116,12 @@ def simulator_groups(config: TrainConfig, device: torch.device) -> int:
 
 
 def build_agent(
-    config: TrainConfig, rank: int, transport: Transport, device: torch.device, seed: int
+    config: TrainConfig,
+    rank: int,
+    transport: Transport,
+    device: torch.device,
+    seed: int,
+    journal: JournalWriter | None = None,
 ) -> Agent:
     """Learner `rank` of a run.
 
@@ -126,4 +148,4 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    return Agent(actor, learner, gossip)
+    return Agent(actor, learner, gossip, journal)

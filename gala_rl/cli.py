@@ -12,6 +12,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
+from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
 
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     add_bench(commands)
     add_theory(commands)
+    add_simulate(commands)
     _add_methods(commands)
     return parser
 

@@ -23,6 +23,7 @@ class UpdateMetrics(NamedTuple):
     value_loss: Tensor
     entropy: Tensor
     grad_norm: Tensor
+    update_norm: Tensor
 
 
 class Learner:
@@ -76,9 +77,9 @@ class Learner:
         loss = self._loss(trajectory)
         self.flat.set_grads(torch.autograd.grad(loss.total, self.flat.parameters))
         grad_norm = clip_grad_norm_(self.flat.grads, self._settings.max_grad_norm)
-        self.optimizer.step(self.flat.grads, learning_rate, out)
+        update_norm = self.optimizer.step(self.flat.grads, learning_rate, out)
         return UpdateMetrics(
-            loss.policy.detach(), loss.value.detach(), loss.entropy.detach(), grad_norm
+            loss.policy.detach(), loss.value.detach(), loss.entropy.detach(), grad_norm, update_norm
         )
 
     def _loss(self, trajectory: Trajectory) -> ActorCriticLoss:

@@ -55,7 +55,9 @@ class RMSprop:
         self._block = parameters.numel() if parameters.is_cuda else block
         self._denominator = torch.empty_like(parameters[: self._block])
 
-    def step(self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None) -> None:
+    def step(
+        self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None
+    ) -> Tensor:
         """One update of the parameters.
 
         Args:
@@ -63,18 +65,25 @@ class RMSprop:
             learning_rate: of this update; a scalar tensor may change between replays of a CUDA
                 graph.
             out: [P] where the new parameters go; default: in place.
+
+        Returns:
+            Euclidean norm of the step from the old parameters to the new, a scalar tensor.
         """
         target = self._parameters if out is None else out
         vectors = (self._parameters, self.square_average, grads, target)
         count = -(-grads.numel() // self._block)
         blocks = [vector.chunk(count) for vector in vectors]
+        squares = []
         for x, square_average, g, result in zip(*blocks, strict=True):
             square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
             root = self._root(square_average)
+            direction = torch.div(g, root, out=root)
+            squares.append(torch.dot(direction, direction))
             if isinstance(learning_rate, Tensor):
-                torch.sub(x, torch.div(g, root, out=root).mul_(learning_rate), out=result)
+                torch.sub(x, direction.mul_(learning_rate), out=result)
             else:
-                torch.addcdiv(x, g, root, value=-learning_rate, out=result)
+                torch.add(x, direction, alpha=-learning_rate, out=result)
+        return torch.stack(squares).sum().sqrt() * learning_rate
 
     def _root(self, square_average: Tensor) -> Tensor:
         """The denominator for one block."""

@@ -109,8 +109,8 @@ def test_rows_of_metrics_tell_everything_that_is_documented(run: tuple[Path, str
     numbers = {
         "time", "learner", "agent_steps", "env_frames", "total_agent_steps", "updates",
         "agent_steps_per_s", "mean_return", "episodes", "policy_loss", "value_loss", "entropy",
-        "grad_norm", "learning_rate", "mixes", "staleness_updates", "overdue", "rollout_s",
-        "update_s", "gossip_s", "wait_s", "simulator_failures", "rss_mb",
+        "grad_norm", "update_norm", "learning_rate", "mixes", "staleness_updates", "overdue",
+        "rollout_s", "update_s", "gossip_s", "wait_s", "simulator_failures", "rss_mb",
     }  # fmt: skip
     for row in rows_of(run[0], 1):
         assert set(row) == numbers | {"episode_returns", "episode_agent_steps", "rejected"}
@@ -128,6 +128,9 @@ def test_tensorboard_shows_what_the_metrics_say(run: tuple[Path, str]) -> None:
         scalars = events.Scalars(f"learner_01/{name}")
         assert [s.step for s in scalars] == [row["total_agent_steps"] for row in rows]
         assert [s.value for s in scalars] == pytest.approx([row[name] for row in rows])
+    text = RunFolder(run[0]).consensus_file.read_text(encoding="utf-8")
+    apart = [json.loads(line)["consensus_rms"] for line in text.splitlines()]
+    assert [s.value for s in events.Scalars("all/consensus_rms")] == pytest.approx(apart)
     final = events.Scalars("all/mean_return")[-1].value
     assert final == pytest.approx(read_json(run[0] / "summary.json")["mean_return"])
 

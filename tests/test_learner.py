@@ -84,6 +84,10 @@ def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:
     return replace(trajectory, activations=memory)
 
 
+def vector_of(model: ActorCritic) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
 def literal_update(
     model: ActorCritic,
     optimizer: torch.optim.Optimizer,
@@ -146,9 +150,12 @@ def test_updates_equal_the_literal_reimplementation(
     for update, learning_rate in enumerate((1e-3, 3e-4, 2e-3)):
         trajectory = random_trajectory(observation, action, update)
         reference.param_groups[0]["lr"] = learning_rate
+        before = vector_of(literal)
         expected = literal_update(literal, reference, trajectory, max_grad_norm)
+        step = vector_of(literal) - before
         metrics = learner.update(trajectory, learning_rate)
-        assert [m.item() for m in metrics] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert [m.item() for m in metrics[:-1]] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert metrics.update_norm.item() == pytest.approx(step.norm().item(), rel=1e-2)
         norms.append(expected[-1])
         for mine, theirs in zip(model.parameters(), literal.parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

@@ -45,6 +45,18 @@ def test_rmsprop_equals_torch_step_by_step(decay: float, epsilon: float) -> None
         )
 
 
+@pytest.mark.parametrize("learning_rate", [7e-4, torch.tensor(7e-4)])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_step_tells_how_long_it_was(learning_rate: float | Tensor, in_place: bool) -> None:
+    parameters = draw(1)
+    optimizer = RMSprop(parameters, A2CSettings())
+    for grad in gradients(3):
+        before, out = parameters.clone(), None if in_place else torch.empty(SIZE)
+        norm = optimizer.step(grad, learning_rate, out)
+        after = parameters if out is None else out
+        torch.testing.assert_close(norm, (after - before).norm(), rtol=1e-4, atol=0.0)
+
+
 @pytest.mark.parametrize(("decay", "epsilon"), [(0.99, 1e-5), (0.9, 1e-2)])
 def test_rmsprop_tf_equals_the_literal_formula(decay: float, epsilon: float) -> None:
     mine = draw(1)

@@ -25,10 +25,21 @@ _PLOTTED = (
     "value_loss",
     "entropy",
     "grad_norm",
+    "update_norm",
     "learning_rate",
     "mixes",
     "staleness_updates",
     "rss_mb",
+)
+_PLOTTED_OF_ALL = (
+    "consensus_rms",
+    "consensus_span",
+    "consensus_rms_bound",
+    "consensus_span_bound",
+    "consensus_rms_nominal_bound",
+    "consensus_rms_independent",
+    "gradient_cosine",
+    "mixed_share",
 )
 
 
@@ -64,6 +75,7 @@ class Monitor:
         self._readers = [MetricsReader(folder.metrics_file(rank)) for rank in learners]
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.latest: dict[int, dict[str, Any]] = {}
+        self._consensus_time = 0.0
         # What a resumed run finds was plotted by the process that wrote it.
         self._take_rows()
         self._writer: SummaryWriter | None = SummaryWriter(str(folder.tensorboard))
@@ -74,7 +86,7 @@ class Monitor:
         Raises:
             StorageError: when events cannot be written; said once, from then on none are.
         """
-        scalars = self._take_rows()
+        scalars = self._take_rows() + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest)
         for name, value, agent_steps, time in scalars:
             with self._storage_errors():
@@ -104,6 +116,18 @@ class Monitor:
         except OSError as error:
             self._writer = None
             raise StorageError(f"events cannot be written ({error.strerror})") from error
+
+    def _take_consensus(self, status: Status) -> list[_Scalar]:
+        """What there is to plot of the consensus watch, if it has looked since the last call."""
+        row = status.consensus
+        if row is None or row["time"] == self._consensus_time:
+            return []
+        self._consensus_time = row["time"]
+        return [
+            (f"all/{name}", row[name], row["total_agent_steps"], row["time"])
+            for name in _PLOTTED_OF_ALL
+            if row[name] is not None
+        ]
 
     def _take_rows(self) -> list[_Scalar]:
         """Read what is new; returns what there is to plot of it."""

@@ -91,6 +91,8 @@ class Progress:
                 str(latest[r]["staleness_updates"]) if r in latest else "-"
                 for r in range(len(status.alive))
             )
+        if status.consensus is not None:
+            items["apart"] = _apart(status.consensus)
         # What is seldom and worth a look has a place only once it happens.
         if rejected := sum(sum(row["rejected"].values()) for row in latest.values()):
             items["rejected messages"] = f"{rejected:,}"
@@ -111,6 +113,13 @@ class Progress:
         for name, value in items.items():
             table.add_row(name, value)
         return table
+
+
+def _apart(row: dict[str, Any]) -> str:
+    """How far the learners are apart, and how far they can be by what they have done."""
+    bound = row["consensus_rms_bound"]
+    at_most = "" if bound is None else f", at most {bound:.3g}"
+    return f"{row['consensus_rms']:.3g} rms{at_most}"
 
 
 def _duration(seconds: float) -> str:

@@ -32,6 +32,7 @@ class Gossip:
         parameters: [P] as given.
         node: the protocol's state, with its counters.
         wait_s: seconds spent waiting for neighbours, in all.
+        last_mixed: (sender, version) of each message that the last `exchange` mixed in.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Gossip:
             rank, topology, size=parameters.numel(), when=when, max_staleness=max_staleness
         )
         self.wait_s = 0.0
+        self.last_mixed: tuple[tuple[int, int], ...] = ()
         self.parameters = parameters
         self._transport = transport
         self._deadline_s = deadline_s
@@ -76,6 +78,7 @@ class Gossip:
         Returns:
             Number of messages that were mixed in, 0 if none.
         """
+        self.last_mixed = ()
         send = self.node.on_update(self.node.version + 1 if version is None else version)
         if self.node.topology.learners == 1:
             return 0
@@ -84,21 +87,21 @@ class Gossip:
         sent = self._transport.send(
             Message(self.node.rank, send.version, parameters), send.receivers
         )
-        mixed = self._mix_what_is_there(sent, parameters)
-        if not mixed and outbox is not None:
+        self._mix_what_is_there(sent, parameters)
+        if not self.last_mixed and outbox is not None:
             self.parameters.copy_(outbox)
-        return mixed
+        return len(self.last_mixed)
 
-    def _mix_what_is_there(self, sent: Message, parameters: Tensor) -> int:
+    def _mix_what_is_there(self, sent: Message, parameters: Tensor) -> None:
         self._poll()
         for _ in range(_TRIES):
             decision = self._decide()
             if not isinstance(decision, Mix):
-                return 0
+                return
             if self._mix(decision, sent, parameters):
-                return len(decision.messages)
+                self.last_mixed = tuple((m.sender, m.version) for m in decision.messages)
+                return
             self._poll()
-        return 0
 
     def _mix(self, mix: Mix, sent: Message, parameters: Tensor) -> bool:
         """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""

@@ -1,6 +1,7 @@
 """Topologies: who listens to whom in each round, as data that can be printed, drawn and tested."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Topology:
         """Whom `learner` hears in any round."""
         return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
 
+    @property
+    def largest_in_degree(self) -> int:
+        """Most learners that one learner hears in a round."""
+        return max(len(heard) for graph in self.rounds for heard in graph)
+
     def mixing_matrix(self, round: int) -> NDArray[np.float64]:
         """W [n, n] of one round in which everybody mixes: X ← W X, rows sum to 1."""
         matrix = np.zeros((self.learners, self.learners))
@@ -67,16 +73,29 @@ class Topology:
 
     def unreachable_pair(self) -> tuple[int, int] | None:
         """A (from, to) pair between which no parameters ever flow; None if strongly connected."""
-        heard = [set(self.all_in_neighbours(i)) for i in range(self.learners)]
-        for target in range(self.learners):
-            reached, frontier = {target}, [target]
-            while frontier:
-                frontier = [j for i in frontier for j in heard[i] - reached]
-                reached.update(frontier)
-            for source in range(self.learners):
-                if source not in reached:
-                    return source, target
+        heard = [self.all_in_neighbours(i) for i in range(self.learners)]
+        hearing: list[list[int]] = [[] for _ in heard]
+        for learner, senders in enumerate(heard):
+            for sender in senders:
+                hearing[sender].append(learner)
+        # Everybody reaches everybody just where all reach learner 0 and it reaches all.
+        everybody = set(range(self.learners))
+        if unheard := everybody - _connected_to(0, heard):
+            return min(unheard), 0
+        if deaf := everybody - _connected_to(0, hearing):
+            return 0, min(deaf)
         return None
+
+
+def _connected_to(start: int, edges: Sequence[Sequence[int]]) -> set[int]:
+    """Nodes that can be reached along the edges of each node."""
+    reached, frontier = {start}, [start]
+    while frontier:
+        node = frontier.pop()
+        new = [other for other in edges[node] if other not in reached]
+        reached.update(new)
+        frontier.extend(new)
+    return reached
 
 
 def directed_ring(learners: int) -> Topology:

@@ -53,6 +53,16 @@ class RunFolder:
         """JSON lines of one learner."""
         return self.path / "metrics" / f"learner_{learner:02d}.jsonl"
 
+    @property
+    def consensus_file(self) -> Path:
+        """JSON lines of how far the learners are apart."""
+        return self.path / "metrics" / "consensus.jsonl"
+
+    @property
+    def defects(self) -> Path:
+        """What should not have happened, kept to be reported; there if there is any."""
+        return self.path / "defects"
+
     def log_file(self, learner: int) -> Path:
         """What one learner's process printed, with its tracebacks."""
         return self.path / "logs" / f"learner_{learner:02d}.log"

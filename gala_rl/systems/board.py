@@ -26,6 +26,7 @@ class Board:
 
     The optimiser state is copied here now and then so that a restarted learner can begin with a
     neighbour's; a copy that is half old and half new is as good as either, element by element.
+    So is a gradient, by which the supervisor sees how far learners agree.
 
     Args:
         learners: number of learners.
@@ -37,6 +38,7 @@ class Board:
         self._stop = shared_zeros((1,), torch.int64)
         self._checkpoint = shared_zeros((1,), torch.int64)
         self.square_averages = shared_zeros((learners, size), torch.float32)
+        self.gradients = shared_zeros((learners, size), torch.float32)
 
     def set(self, learner: int, cell: Cell, value: int) -> None:
         """Written by the learner (by the supervisor only before the learner starts)."""

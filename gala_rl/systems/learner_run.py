@@ -10,6 +10,7 @@ import torch
 
 from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config import TrainConfig
+from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
 from gala_rl.learner import UpdateMetrics
@@ -31,6 +32,7 @@ class LearnerRun:
         folder: of the run.
         updates: made before by this learner; a restarted or resumed learner gets other simulator
             and action seeds than it had at the start.
+        journal: where it writes down what it does to its parameters, if somebody watches.
     """
 
     def __init__(
@@ -41,10 +43,11 @@ class LearnerRun:
         device: torch.device,
         folder: RunFolder,
         updates: int = 0,
+        journal: JournalWriter | None = None,
     ) -> None:
         self.rank = rank
         seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
-        self.agent: Agent = build_agent(config, rank, transport, device, int(seed))
+        self.agent: Agent = build_agent(config, rank, transport, device, int(seed), journal)
         self._config = config
         self._writer = MetricsWriter(folder.metrics_file(rank))
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)

@@ -1,10 +1,7 @@
 """A process for each learner, started, watched, restarted and stopped by this one."""
 
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,21 +16,17 @@ from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.gossip import SharedMailboxes
+from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.spawn import start as start_process
 from gala_rl.systems.status import Observer, Outcome, Status
-from gala_rl.systems.worker import (
-    CANNOT_WRITE,
-    FINAL,
-    PROCESS_NAME,
-    STARTED_A_RUN,
-    Assignment,
-    work,
-)
+from gala_rl.systems.watch import ConsensusWatch, make_watch
+from gala_rl.systems.worker import CANNOT_WRITE, FINAL, STARTED_A_RUN, Assignment
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -91,6 +84,8 @@ class LocalSystem:
         self._topology = make_topology(config.gossip.topology, count)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size)
+        self._journal = Journal(count, self._topology.largest_in_degree) if count > 1 else None
+        self._watch = self._make_watch(size, start)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
         self._failure: LearnerFailure | StorageError | UserError | None = None
@@ -108,6 +103,7 @@ class LocalSystem:
                     device=str(device),
                     mailboxes=self._mailboxes,
                     board=self._board,
+                    journal=self._journal,
                     supervisor=os.getpid(),
                     checkpoint=None if start is None else start.path,
                 )
@@ -143,11 +139,14 @@ class LocalSystem:
                     with self._ending_on_a_full_disk():
                         if stop_asked_at is None:
                             self._save_regularly(now)
+                        self._follow()
                         observe(self._status())
                     if stop_asked_at is not None and now - stop_asked_at > _STOP_S:
                         break
         finally:
             self._kill_all()
+        with self._ending_on_a_full_disk():
+            self._end_watch()
         status = self._status()
         with self._ending_on_a_full_disk():
             self._save_final()
@@ -161,6 +160,30 @@ class LocalSystem:
         except StorageError as error:
             self._failure = self._failure or error
 
+    def _make_watch(self, size: int, start: Checkpoint | None) -> ConsensusWatch | None:
+        if self._journal is None:
+            return None
+        watch = make_watch(
+            self._config,
+            self._folder,
+            size,
+            self._journal.reader(),
+            self._mailboxes.lend,
+            list(self._board.gradients),
+        )
+        if start is not None:
+            watch.begin_apart(start)
+        return watch
+
+    def _follow(self) -> None:
+        if self._watch is not None:
+            self._watch.follow(self._board.total_agent_steps)
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.look(self._board.total_agent_steps)
+            self._watch.close()
+
     def _set_counters(self, start: Checkpoint) -> None:
         for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
             per_update = self._config.simulators * self._config.a2c.rollout_steps
@@ -168,19 +191,8 @@ class LocalSystem:
             self._board.set(rank, Cell.UPDATES, agent_steps // per_update)
 
     def _start(self, assignment: Assignment) -> _Learner:
-        # `spawn`: a forked child would inherit half a thread pool.
-        process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(assignment,), name=f"{PROCESS_NAME}{assignment.rank}", daemon=True
-        )
         self._board.set(assignment.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
-        # A SIGINT from the terminal goes to the whole group: children must never see it.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
-        try:
-            with _patient_threads():
-                process.start()
-        finally:
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
+        process = start_process(assignment)
         updates = self._board.get(assignment.rank, Cell.UPDATES)
         return _Learner(assignment, process, updates)
 
@@ -302,12 +314,15 @@ class LocalSystem:
 
     def _status(self) -> Status:
         notices, self._notices = self._notices, []
+        if self._watch is not None:
+            notices += self._watch.take_notices()
         return Status(
             agent_steps=self._board.column(Cell.AGENT_STEPS),
             updates=self._board.column(Cell.UPDATES),
             alive=[learner.process.exitcode is None for learner in self._learners],
             restarts=[learner.restarts for learner in self._learners],
             notices=notices,
+            consensus=None if self._watch is None else self._watch.latest,
         )
 
     def _kill_all(self) -> None:
@@ -315,25 +330,3 @@ class LocalSystem:
             if learner.process.exitcode is None:
                 learner.process.kill()
             learner.process.join()
-
-
-@contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Threads of PyTorch in processes started here sleep while they wait for one another.
-
-    By default they spin, as fast on an idle machine; on a busy one they take the cores from those
-    that they wait for, and an update on two threads can take twenty times as long.
-    """
-    name = "OMP_WAIT_POLICY"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "passive"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

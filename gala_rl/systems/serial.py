@@ -1,11 +1,14 @@
 """All learners in one process, taking turns: deterministic, reproducible, easy to debug."""
 
 import time
+from dataclasses import replace
 
 import torch
 
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message
+from gala_rl.gossip.journal import Journal
+from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -13,6 +16,7 @@ from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.learner_run import LearnerRun
 from gala_rl.systems.status import Observer, Outcome, Status
+from gala_rl.systems.watch import ConsensusWatch, make_watch
 
 _OBSERVE_EVERY_S = 0.5
 
@@ -36,22 +40,59 @@ def run_serial(
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
+    journal = _make_journal(config)
     learners = [
-        _make_learner(config, rank, network, device, folder, start)
+        _make_learner(config, rank, network, device, folder, start, journal)
         for rank in range(config.resolved_learners)
     ]
+    watch = _make_watch(config, folder, learners, network, journal, start)
     if start is not None:
         _send_again(network, learners, start)
     try:
         with Interrupts() as interrupts:
-            _take_turns(config, folder, learners, network, observe, interrupts)
+            _take_turns(config, folder, learners, network, watch, observe, interrupts)
         for learner in learners:
             learner.write_row()
+        if watch is not None:
+            watch.look(_status(learners).total_agent_steps)
         _save(config, folder, learners, network)
-        return Outcome(_status(learners), interrupts.count > 0)
+        return Outcome(_told(_status(learners), watch), interrupts.count > 0)
     finally:
         for learner in learners:
             learner.close()
+        if watch is not None:
+            watch.close()
+
+
+def _make_journal(config: TrainConfig) -> Journal | None:
+    """None for one learner alone."""
+    count = config.resolved_learners
+    topology = make_topology(config.gossip.topology, count)
+    return Journal(count, topology.largest_in_degree) if count > 1 else None
+
+
+def _make_watch(
+    config: TrainConfig,
+    folder: RunFolder,
+    learners: list[LearnerRun],
+    network: MemoryNetwork,
+    journal: Journal | None,
+    start: Checkpoint | None,
+) -> ConsensusWatch | None:
+    if journal is None:
+        return None
+    flats = [learner.agent.learner.flat for learner in learners]
+    watch = make_watch(
+        config,
+        folder,
+        flats[0].values.numel(),
+        journal.reader(),
+        network.latest,
+        [flat.grads for flat in flats],
+    )
+    if start is not None:
+        watch.begin_apart(start)
+    return watch
 
 
 def _make_learner(
@@ -61,12 +102,15 @@ def _make_learner(
     device: torch.device,
     folder: RunFolder,
     start: Checkpoint | None,
+    journal: Journal | None,
 ) -> LearnerRun:
     transport = network.transport(rank)
+    writer = None if journal is None else journal.writer(rank)
     if start is None:
-        return LearnerRun(config, rank, transport, device, folder)
+        return LearnerRun(config, rank, transport, device, folder, journal=writer)
     state = start.load(rank)
-    learner = LearnerRun(config, rank, transport, device, folder, state.counters["updates"])
+    updates = state.counters["updates"]
+    learner = LearnerRun(config, rank, transport, device, folder, updates, writer)
     learner.restore(state)
     return learner
 
@@ -85,6 +129,7 @@ def _take_turns(
     folder: RunFolder,
     learners: list[LearnerRun],
     network: MemoryNetwork,
+    watch: ConsensusWatch | None,
     observe: Observer,
     interrupts: Interrupts,
 ) -> None:
@@ -96,7 +141,9 @@ def _take_turns(
         status = _status(learners)
         now = time.monotonic()
         if now - observed > _OBSERVE_EVERY_S:
-            observe(status)
+            if watch is not None:
+                watch.follow(status.total_agent_steps)
+            observe(_told(status, watch))
             observed = now
         if now - saved > config.checkpoint_every:
             _save(config, folder, learners, network)
@@ -115,6 +162,13 @@ def _save(
     checkpoint.complete(
         partial, status.total_agent_steps, status.agent_steps, config.checkpoints_kept
     )
+
+
+def _told(status: Status, watch: ConsensusWatch | None) -> Status:
+    """The status with what the watch has to tell."""
+    if watch is None:
+        return status
+    return replace(status, notices=watch.take_notices(), consensus=watch.latest)
 
 
 def _status(learners: list[LearnerRun]) -> Status:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 
@@ -16,6 +17,7 @@ class Status:
         alive: whether each learner is.
         restarts: of each learner.
         notices: what happened since the last look, a line each.
+        consensus: the newest row of the consensus watch, if there is one.
     """
 
     agent_steps: list[int]
@@ -23,6 +25,7 @@ class Status:
     alive: list[bool]
     restarts: list[int]
     notices: list[str] = field(default_factory=list)
+    consensus: dict[str, Any] | None = None
 
     @property
     def total_agent_steps(self) -> int:

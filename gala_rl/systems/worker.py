@@ -15,6 +15,7 @@ import torch
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.journal import Journal
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -51,6 +52,7 @@ class Assignment:
         device: name of the torch device.
         mailboxes: gossip between the learners.
         board: numbers shared with the supervisor.
+        journal: what the learners do to their parameters, for the supervisor; None for one alone.
         supervisor: process id; the learner does not outlive it.
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
@@ -62,6 +64,7 @@ class Assignment:
     device: str
     mailboxes: SharedMailboxes
     board: Board
+    journal: Journal | None
     supervisor: int
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
@@ -121,8 +124,9 @@ def _train(assignment: Assignment, run: LearnerRun) -> bool:
 
 
 def _publish_state(assignment: Assignment, run: LearnerRun) -> None:
-    """Leave in shared memory what a learner that has to start over needs."""
+    """Leave in shared memory what a learner that starts over, and whoever watches, need."""
     learner, rank = run.agent.learner, assignment.rank
+    assignment.board.gradients[rank].copy_(learner.flat.grads)
     assignment.board.square_averages[rank].copy_(learner.optimizer.square_average)
     if assignment.config.resolved_learners == 1:
         # Nobody is sent anything, so this learner's own parameters are nowhere else.
@@ -146,6 +150,7 @@ def _make_run(assignment: Assignment) -> LearnerRun:
         torch.device(assignment.device),
         assignment.folder,
         updates,
+        None if assignment.journal is None else assignment.journal.writer(rank),
     )
     if assignment.checkpoint is not None:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
@@ -167,11 +172,15 @@ def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoi
 
 
 def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
+    origin = None
     for donor in (*assignment.donors, assignment.rank):
         if (message := assignment.mailboxes.latest(donor)) is not None:
             parameters = message.parameters[: run.agent.learner.flat.values.numel()]
             run.adopt(parameters, assignment.board.square_averages[donor])
+            origin = donor, message.version
             break
+    if run.agent.journal is not None:
+        run.agent.journal.adopt(updates, origin)
     run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
     run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
 

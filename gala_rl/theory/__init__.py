@@ -1,4 +1,4 @@
-"""The ε-ball of the GALA paper, computed: how far apart learners can be, on which topology."""
+"""Theory of gossip: how far apart learners can be, on which topology, and how far they are."""
 
 from gala_rl.theory.checks import check_age, check_mixing
 from gala_rl.theory.dense import augmented

@@ -1,9 +1,10 @@
 """The soak sees what grows, and takes noise for noise."""
 
 import numpy as np
+import psutil
 import pytest
 
-from benchmarks.soak import Sample, slope_of, verdict
+from benchmarks.soak import Sample, own_memory_mib, slope_of, verdict
 
 
 def samples(process: str, rss_per_minute: float, handles_per_minute: float) -> list[Sample]:
@@ -13,7 +14,7 @@ def samples(process: str, rss_per_minute: float, handles_per_minute: float) -> l
         Sample(
             minutes=k / 12,
             process=process,
-            rss_mib=300 + rss_per_minute * k / 12 + float(noise[k]),
+            memory_mib=300 + rss_per_minute * k / 12 + float(noise[k]),
             handles=10 + int(handles_per_minute * k / 12),
             threads=4,
         )
@@ -22,7 +23,7 @@ def samples(process: str, rss_per_minute: float, handles_per_minute: float) -> l
 
 
 def test_a_line_is_found_exactly() -> None:
-    slope = slope_of([0.5, 1.5, 2.5, 3.5], [100.0, 102.0, 104.0, 106.0])
+    slope = slope_of({0: 100.0, 1: 102.0, 2: 104.0, 3: 106.0})
     assert slope.mib_per_hour == pytest.approx(120.0)
     assert slope.standard_error == pytest.approx(0.0)
     assert slope.is_growth
@@ -52,4 +53,11 @@ def test_every_process_has_a_row_of_its_own() -> None:
 
 def test_two_minutes_are_no_slope() -> None:
     with pytest.raises(ValueError, match="too few"):
-        slope_of([0.1, 1.1], [1.0, 1.0])
+        slope_of({0: 1.0, 1: 1.0})
+
+
+def test_memory_is_what_the_process_holds_itself() -> None:
+    process = psutil.Process()
+    before = own_memory_mib(process)
+    held = np.ones(100 * 2**17)
+    assert own_memory_mib(process) - before == pytest.approx(held.nbytes / 2**20, abs=10)

@@ -74,6 +74,16 @@ def test_before_anything_happened_nothing_is_divided_by_zero(clock: Clock) -> No
     )
 
 
+def test_how_far_learners_are_apart_is_told_once_it_is_known(clock: Clock) -> None:
+    shown, file = plain()
+    known = {"consensus_rms": 0.12345, "consensus_rms_bound": 1.5}
+    shown.show(status(10, 10, consensus=known), None, {})
+    assert "| apart 0.123 rms, at most 1.5" in file.getvalue()
+    clock.now += 60
+    shown.show(status(20, 20, consensus=known | {"consensus_rms_bound": None}), None, {})
+    assert file.getvalue().splitlines()[-1].endswith("| apart 0.123 rms")
+
+
 def test_a_single_learner_has_nobody_to_mix_with(clock: Clock) -> None:
     shown, file = plain()
     shown.show(status(5), 0.0, {0: row(0, 1, 0)})

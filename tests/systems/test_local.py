@@ -31,7 +31,8 @@ def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path
     saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert saved is not None
     assert saved.learners() == [0, 1, 2]
-    assert len(list((tmp_path / "run" / "metrics").iterdir())) == 3
+    metrics = {path.name for path in (tmp_path / "run" / "metrics").iterdir()}
+    assert metrics == {"consensus.jsonl", *(f"learner_{rank:02d}.jsonl" for rank in range(3))}
     assert children() == []
 
     more = resume(tmp_path / "run", steps=6_000)

@@ -1,0 +1,92 @@
+"""What is simulated: the cluster, the work on it, and for how long."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from gala_rl.config import setting
+
+SCHEMES = ("gossip", "all-reduce", "parameter-server", "local-sgd")
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """A cluster and its work. The same for every scheme, so that schemes can be compared."""
+
+    learners: int = setting(16, "number of learners", minimum=2, maximum=10_000)
+    topology: str = setting(
+        "directed-ring",
+        "of gossip: directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
+        "or a JSON file of [sender, receiver] edges",
+    )
+    when: Literal["all", "any"] = setting(
+        "all", "of gossip: mix when all in-neighbours have news (GALA) or when any has"
+    )
+    average_every: int = setting(8, "of local-sgd: updates from average to average", minimum=1)
+    compute_s: float = setting(
+        0.1, "mean seconds of an update, its rollout included", minimum=1e-9, maximum=1e9
+    )
+    compute_variation: float = setting(
+        0.1, "their standard deviation / their mean; 0: constant", minimum=0, maximum=10
+    )
+    compute_distribution: Literal["gamma", "lognormal"] = setting(
+        "gamma", "of these seconds; gamma with variation 1 is the exponential distribution"
+    )
+    stragglers: int = setting(0, "learners, the first ones, that are slower", minimum=0)
+    slowdown: float = setting(4.0, "times that a straggler is slower", minimum=1, maximum=1e6)
+    cores: int | None = setting(
+        None,
+        "cores that all learners share, so that each is learners / cores times slower; "
+        "default: enough",
+        minimum=1,
+    )
+    latency_s: float = setting(
+        1e-4, "seconds from a port to another, apart from size", minimum=0, maximum=1e9
+    )
+    bandwidth_bytes_per_s: float = setting(
+        1.25e9, "of the port of a learner, or of the server, each way (10 Gbit/s)", minimum=1
+    )
+    parameters: int = setting(
+        866_439,
+        "of the network, 4 bytes each in a message (GALA's for Pong)",
+        minimum=1,
+        maximum=1e12,
+    )
+    failure_every_s: float | None = setting(
+        None, "mean seconds between failures of a learner; default: never", above=0
+    )
+    restart_s: float = setting(
+        30.0, "seconds from a failure until the learner is back", minimum=0, maximum=1e9
+    )
+    joiners: int = setting(0, "learners, the last ones, that are not there at first", minimum=0)
+    join_at_s: float = setting(0.0, "seconds after which they join", minimum=0, maximum=1e9)
+    updates: int | None = setting(
+        None, "length: updates a learner, on average; default: 200 without --duration-s", minimum=1
+    )
+    duration_s: float | None = setting(None, "length: simulated seconds", above=0)
+    problem: Literal["quadratic", "logistic", "random-walk"] = setting(
+        "quadratic", "what is learned; random-walk: nothing, updates are noise alone"
+    )
+    dimension: int = setting(20, "parameters of the problem", minimum=1)
+    learning_rate: float = setting(0.05, "of each update", above=0, maximum=1)
+    noise: float = setting(
+        1.0,
+        "standard deviation of a gradient's elements; in logistic batches make it",
+        minimum=0,
+        maximum=1e9,
+    )
+    seed: int = setting(0, "of all random numbers", minimum=0)
+
+    @property
+    def message_bytes(self) -> int:
+        """Size of one learner's parameters."""
+        return _FLOAT_BYTES * self.parameters
+
+    @property
+    def update_limit(self) -> float:
+        """Updates of all learners together after which the simulation ends."""
+        if self.updates is None and self.duration_s is not None:
+            return math.inf
+        return self.learners * (200 if self.updates is None else self.updates)

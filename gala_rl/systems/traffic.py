@@ -1,0 +1,95 @@
+"""Traffic: updates, mixes and the age of messages by edge, between two rows of the watch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gala_rl.gossip.journal import Entry, Kind
+from gala_rl.theory.realised import HISTORY
+
+_MOST_EDGES = 256
+"""More edges are not told one by one."""
+
+
+@dataclass
+class _Edge:
+    """Sums over the mixes of one edge."""
+
+    mixes: int = 0
+    age_s: float = 0.0
+    lag_updates: int = 0
+    skipped_updates: int = 0
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "mixes": self.mixes,
+            "age_s": self.age_s / self.mixes,
+            "lag_updates": self.lag_updates / self.mixes,
+            "skipped_updates": self.skipped_updates / self.mixes,
+        }
+
+
+@dataclass
+class _Sums:
+    """Of all learners since the last row."""
+
+    updates: int = 0
+    mixes: int = 0
+    norms: float = 0.0
+    largest_norm: float = 0.0
+    edges: dict[tuple[int, int], _Edge] = field(default_factory=dict)
+
+
+class Traffic:
+    """Counts the entries of the journal.
+
+    Args:
+        learners: n.
+    """
+
+    def __init__(self, learners: int) -> None:
+        self._sent_at = [[0.0] * HISTORY for _ in range(learners)]
+        self._mixed_version: dict[tuple[int, int], int] = {}
+        self._sums = _Sums()
+
+    def count(self, entry: Entry) -> None:
+        """Take in an entry; they come in the order of their times."""
+        sums = self._sums
+        if entry.kind == Kind.UPDATE:
+            sums.updates += 1
+            sums.norms += entry.norm
+            sums.largest_norm = max(sums.largest_norm, entry.norm)
+            self._sent_at[entry.learner][entry.version % HISTORY] = entry.time_s
+        elif entry.kind == Kind.MIX:
+            sums.mixes += 1
+            for sender, version in entry.messages:
+                self._count_edge(entry, sender, version)
+
+    def take_row(self) -> dict[str, Any]:
+        """What was counted since the last call.
+
+        `mixed_share`: of the updates that were followed by a mix. By edge, means over its mixes:
+        `age_s` from sending to having mixed, `lag_updates` by which the receiver's count of updates
+        was ahead of the message's, `skipped_updates` of the sender that were never heard here.
+        """
+        sums, self._sums = self._sums, _Sums()
+        made = max(1, sums.updates)
+        edges = [
+            {"sender": sender, "receiver": receiver, **edge.row()}
+            for (sender, receiver), edge in sorted(sums.edges.items())
+        ]
+        return {
+            "updates": sums.updates,
+            "mixed_share": sums.mixes / made,
+            "update_norm_mean": sums.norms / made,
+            "update_norm_max": sums.largest_norm,
+            "edges": edges if len(edges) <= _MOST_EDGES else [],
+        }
+
+    def _count_edge(self, entry: Entry, sender: int, version: int) -> None:
+        ends = sender, entry.learner
+        edge = self._sums.edges.setdefault(ends, _Edge())
+        edge.mixes += 1
+        edge.age_s += entry.time_s - self._sent_at[sender][version % HISTORY]
+        edge.lag_updates += entry.version - version
+        edge.skipped_updates += version - self._mixed_version.get(ends, version - 1) - 1
+        self._mixed_version[ends] = version

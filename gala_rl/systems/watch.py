@@ -1,0 +1,252 @@
+"""Consensus watch: how far learners are apart while they train, beside what theory allows."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import Message
+from gala_rl.gossip.journal import Entry, JournalReader, Kind, OverrunError
+from gala_rl.gossip.topology import NAMES
+from gala_rl.gossip.topology import make as make_topology
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.metrics import MetricsWriter
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.traffic import Traffic
+from gala_rl.theory import ball
+from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
+from gala_rl.theory.realised import Bounds, Realised, UntrackedError
+from gala_rl.theory.topologies import MAX_OWN_LEARNERS
+
+_LOOK_EVERY_S = 1.0
+_SHARE = 0.004
+"""Of one core's time may go into measuring: a longer look is followed by a longer pause."""
+_ROUNDING = 1e-5
+"""Of the parameters' norm: sums in float32 differ from the true ones by less."""
+_SLACK = 1.0001
+_MOST_DEFECTS = 3
+
+
+class ConsensusWatch:
+    """Measures distances, follows the journal for their bounds, and writes rows of both.
+
+    Args:
+        learners: n.
+        size: P, of the parameters alone.
+        journal: what the learners do.
+        read: the latest message of a learner where it lies, None before the first.
+        gradients: [P] of each learner, the last that it has shown.
+        radius: worst-case radius in units of the update size if all mixed in every round; None
+            where that is too much to compute.
+        path: file for the rows.
+        defects: folder for what is wrong.
+
+    Attributes:
+        latest: the newest row.
+    """
+
+    def __init__(
+        self,
+        learners: int,
+        size: int,
+        *,
+        journal: JournalReader,
+        read: Callable[[int], Message | None],
+        gradients: Sequence[Tensor],
+        radius: float | None,
+        path: Path,
+        defects: Path,
+    ) -> None:
+        self.latest: dict[str, Any] | None = None
+        self._journal = journal
+        self._read = read
+        self._gradients = gradients
+        self._radius = radius
+        self._defects = defects
+        self._defects_kept = 0
+        self._writer = MetricsWriter(path)
+        self._realised: Realised | None = Realised(learners)
+        self._traffic = Traffic(learners)
+        self._sent = torch.zeros(learners, size)
+        self._next_look = time.monotonic() + _LOOK_EVERY_S
+        self._notices: list[str] = []
+
+    def begin_apart(self, start: Checkpoint) -> None:
+        """The learners continue from a checkpoint, and with the messages that were under way."""
+        assert self._realised is not None
+        saved = start.learners()
+        states = [start.load(i if i in saved else saved[0]) for i in range(len(self._sent))]
+        centre = torch.stack([state.tensors["parameters"] for state in states]).mean(dim=0)
+
+        def distance(vector: Tensor) -> float:
+            return float(torch.linalg.vector_norm(vector[: len(centre)] - centre))
+
+        for learner, state in enumerate(states):
+            self._realised.place(learner, distance(state.tensors["parameters"]))
+            if learner in saved and "sent" in state.tensors:
+                version = int(state.counters["sent_version"])
+                self._realised.place_sent(learner, version, distance(state.tensors["sent"]))
+
+    def follow(self, total_agent_steps: int) -> None:
+        """Take in what the learners wrote, and measure if it is time; called all the while.
+
+        Raises:
+            StorageError: when a row cannot be written.
+        """
+        if time.monotonic() < self._next_look:
+            self._take_in()
+            return
+        began_s = time.process_time()
+        self.look(total_agent_steps)
+        took_s = time.process_time() - began_s
+        self._next_look = time.monotonic() + max(_LOOK_EVERY_S, took_s / _SHARE)
+
+    def look(self, total_agent_steps: int) -> None:
+        """Measure now and write a row, once all learners have sent and if one has since the last.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        versions = self._copy_what_was_sent()
+        # Whatever has been sent is in the journal by now.
+        self._take_in()
+        if versions is None or (self.latest and versions == self.latest["versions"]):
+            return
+        measured = consensus(self._sent)
+        bounds = self._bounds(versions)
+        self.latest = {
+            "time": round(time.time(), 3),
+            "total_agent_steps": total_agent_steps,
+            "versions": versions,
+            **self._distances(measured, bounds),
+            "gradient_cosine": mean_pairwise_cosine(
+                torch.stack([gradient.cpu() for gradient in self._gradients])
+            ),
+            **self._traffic.take_row(),
+        }
+        self._writer.write(self.latest)
+        if bounds is not None and is_exceeded(measured, bounds):
+            self._keep_defect(versions, measured, bounds)
+
+    def take_notices(self) -> list[str]:
+        """What there is to tell since the last call, a line each."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _copy_what_was_sent(self) -> list[int] | None:
+        versions = []
+        for learner, row in enumerate(self._sent):
+            message = self._read(learner)
+            if message is None:
+                return None
+            row.copy_(message.parameters[: len(row)])
+            if not message.is_whole():
+                return None
+            versions.append(message.version)
+        return versions
+
+    def _take_in(self) -> None:
+        try:
+            for entry in self._journal.new_entries():
+                self._take(entry)
+        except (OverrunError, UntrackedError) as error:
+            if self._realised is not None:
+                self._notices.append(f"bounds of the consensus distance end here: {error}")
+            self._realised = None
+
+    def _take(self, entry: Entry) -> None:
+        self._traffic.count(entry)
+        if self._realised is None:
+            return
+        if entry.kind == Kind.UPDATE:
+            self._realised.update(entry.learner, entry.version, entry.norm)
+        elif entry.kind == Kind.MIX:
+            self._realised.mix(entry.learner, entry.messages)
+        else:
+            self._realised.adopt(entry.learner, next(iter(entry.messages), None))
+
+    def _bounds(self, versions: list[int]) -> Bounds | None:
+        if self._realised is None:
+            return None
+        try:
+            return self._realised.bounds(versions)
+        except UntrackedError:
+            return None  # A learner was faster than this look: the next one will do.
+
+    def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, float | None]:
+        """The measured distances and what they are held against, None where it is not known."""
+        row: dict[str, float | None] = {
+            "consensus_rms": measured.rms,
+            "consensus_span": measured.span,
+            "consensus_rms_bound": None,
+            "consensus_span_bound": None,
+            "consensus_rms_nominal_bound": None,
+            "consensus_rms_independent": None,
+        }
+        if bounds is not None:
+            row["consensus_rms_bound"] = bounds.rms
+            row["consensus_span_bound"] = bounds.span
+            row["consensus_rms_independent"] = bounds.rms_independent
+            if self._radius is not None:
+                # What is sent is the mixed parameters and one more update.
+                row["consensus_rms_nominal_bound"] = (1.0 + self._radius) * bounds.largest_update
+        return row
+
+    def _keep_defect(self, versions: list[int], measured: Consensus, bounds: Bounds) -> None:
+        """Keep everything that the bound was computed from, and the vectors that exceed it."""
+        if self._realised is None or self._defects_kept == _MOST_DEFECTS:
+            return
+        self._defects_kept += 1
+        self._defects.mkdir(exist_ok=True)
+        name = self._defects / f"consensus_{max(versions):010d}"
+        state = {key: torch.from_numpy(value) for key, value in self._realised.state().items()}
+        save_file({"sent": self._sent, **state}, name.with_suffix(".safetensors"))
+        told = {"versions": versions, "measured": measured._asdict(), "bounds": bounds._asdict()}
+        name.with_suffix(".json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        self._notices.append(
+            f"DEFECT: learners are {measured.span:.4g} apart, more than the {bounds.span:.4g} that "
+            f"their updates and mixes allow: please report it with {name}.*"
+        )
+
+
+def is_exceeded(measured: Consensus, bounds: Bounds) -> bool:
+    """Whether distances are beyond their bounds by more than rounding explains."""
+    rounding = _ROUNDING * measured.mean_norm
+    return (
+        measured.span > _SLACK * bounds.span + rounding
+        or measured.rms > _SLACK * bounds.rms + rounding
+    )
+
+
+def make_watch(
+    config: TrainConfig,
+    folder: RunFolder,
+    size: int,
+    journal: JournalReader,
+    read: Callable[[int], Message | None],
+    gradients: Sequence[Tensor],
+) -> ConsensusWatch:
+    """The watch of a run; see `ConsensusWatch` for what it is given."""
+    learners = config.resolved_learners
+    topology = make_topology(config.gossip.topology, learners)
+    is_small = topology.name in NAMES or learners <= MAX_OWN_LEARNERS
+    return ConsensusWatch(
+        learners,
+        size,
+        journal=journal,
+        read=read,
+        gradients=gradients,
+        radius=ball(topology).epsilon_factor if is_small else None,
+        path=folder.consensus_file,
+        defects=folder.defects,
+    )

@@ -1,0 +1,50 @@
+"""Distances between learners' parameters, and agreement between their gradients, as measured."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Consensus(NamedTuple):
+    """How far apart n parameter vectors are.
+
+    Attributes:
+        rms: root mean square Euclidean distance from their mean.
+        span: largest Euclidean distance between two of them.
+        mean_norm: Euclidean norm of their mean.
+    """
+
+    rms: float
+    span: float
+    mean_norm: float
+
+
+def consensus(vectors: Tensor) -> Consensus:
+    """Distances between the rows of [n, P].
+
+    By the products of all pairs of centred rows, [n, n], rather than pair by pair over P.
+    """
+    mean = vectors.mean(dim=0)
+    centred = vectors - mean
+    products = (centred @ centred.t()).double()
+    squares = products.diagonal()
+    between = squares[:, None] + squares[None, :] - 2.0 * products
+    return Consensus(
+        rms=float(squares.mean().clamp(min=0.0).sqrt()),
+        span=float(between.max().clamp(min=0.0).sqrt()),
+        mean_norm=float(torch.linalg.vector_norm(mean)),
+    )
+
+
+def mean_pairwise_cosine(gradients: Tensor) -> float | None:
+    """Mean cosine of the angle between two of n gradients [n, P]; None if one of them is zero.
+
+    From the sum of the unit vectors: ‖Σ g/‖g‖‖² counts every pair twice and every vector once.
+    """
+    count = len(gradients)
+    norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+    if count < 2 or not bool((norms > 0).all()):
+        return None
+    total = torch.linalg.vector_norm((gradients / norms).sum(dim=0), dtype=torch.float64)
+    return (float(total) ** 2 - count) / (count * (count - 1))

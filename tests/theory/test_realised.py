@@ -1,0 +1,248 @@
+"""The realised bound holds whatever happens, is tight, and catches a wrong mixing weight."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gala_rl.theory.realised import HISTORY, Bounds, Realised, UntrackedError
+
+Vector = NDArray[np.float64]
+DIMENSIONS = 3
+
+
+class World:
+    """Real vectors beside the coefficients that claim to describe them.
+
+    Args:
+        learners: n.
+        realised: what is tested.
+        weight: of each message in a mix of k, right is 1 / (1 + k).
+    """
+
+    def __init__(
+        self,
+        learners: int,
+        realised: Realised,
+        weight: Callable[[int], float] = lambda k: 1.0 / (1 + k),
+    ) -> None:
+        self.realised = realised
+        self.now = [np.zeros(DIMENSIONS) for _ in range(learners)]
+        self.sent: list[dict[int, Vector]] = [{} for _ in range(learners)]
+        self.norms: list[float] = []
+        self._weight = weight
+
+    def update(self, learner: int, step: Vector) -> None:
+        version = max(self.sent[learner], default=0) + 1
+        self.now[learner] = self.now[learner] + step
+        self.sent[learner][version] = self.now[learner]
+        self.norms.append(float(np.linalg.norm(step)))
+        self.realised.update(learner, version, self.norms[-1])
+
+    def mix(self, learner: int, messages: list[tuple[int, int]]) -> None:
+        weight = self._weight(len(messages))
+        heard = sum((weight * self.sent[j][version] for j, version in messages), np.zeros(1))
+        self.now[learner] = (1.0 - len(messages) * weight) * self.now[learner] + heard
+        self.realised.mix(learner, messages)
+
+    def adopt(self, learner: int, message: tuple[int, int]) -> None:
+        self.now[learner] = self.sent[message[0]][message[1]]
+        self.realised.adopt(learner, message)
+
+    def newest(self) -> list[int]:
+        return [max(sent) for sent in self.sent]
+
+    def bounds(self) -> Bounds:
+        return self.realised.bounds(self.newest())
+
+    def distances(self) -> tuple[float, float]:
+        """Span and rms of what was sent last."""
+        last = np.array([self.sent[i][version] for i, version in enumerate(self.newest())])
+        pairs = itertools.combinations(last, 2)
+        span = max((float(np.linalg.norm(a - b)) for a, b in pairs), default=0.0)
+        rms = float(np.sqrt(np.mean(np.sum((last - last.mean(axis=0)) ** 2, axis=1))))
+        return span, rms
+
+
+def play(world: World, data: st.DataObject, events: int, seed: int) -> None:
+    """Updates, late mixes with any old messages, deaths and returns, in any order."""
+    learners = len(world.now)
+    generator = np.random.default_rng(seed)
+    for learner in range(learners):
+        world.update(learner, generator.standard_normal(DIMENSIONS))
+    for _ in range(events):
+        learner = data.draw(st.integers(0, learners - 1))
+        event = data.draw(st.sampled_from(["update", "update", "mix", "mix", "adopt"]))
+        if event == "update":
+            size = data.draw(st.sampled_from([0.0, 0.1, 1.0, 100.0]))
+            world.update(learner, size * generator.standard_normal(DIMENSIONS))
+            continue
+        senders = data.draw(
+            st.lists(st.integers(0, learners - 1), min_size=1, max_size=3, unique=True)
+        )
+        newest = world.newest()
+        messages = [
+            (j, max(1, newest[j] - data.draw(st.integers(0, HISTORY - 1)))) for j in senders
+        ]
+        if event == "mix":
+            world.mix(learner, messages)
+        else:
+            world.adopt(learner, messages[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), learners=st.integers(2, 5), seed=st.integers(0, 2**32))
+def test_no_schedule_of_mixes_delays_losses_and_deaths_exceeds_the_bound(
+    data: st.DataObject, learners: int, seed: int
+) -> None:
+    world = World(learners, Realised(learners))
+    play(world, data, events=40, seed=seed)
+    span, rms = world.distances()
+    bounds = world.bounds()
+    assert span <= bounds.span * (1 + 1e-9) + 1e-9
+    assert rms <= bounds.rms * (1 + 1e-9) + 1e-9
+    assert bounds.rms <= bounds.span
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_nor_when_old_updates_are_forgotten_and_summed_up(data: st.DataObject, seed: int) -> None:
+    """A hundred rounds in room for as few updates as there can be."""
+    world = World(2, Realised(2, capacity=1))
+    play(world, data, events=30, seed=seed)
+    generator = np.random.default_rng(seed)
+    for _ in range(100):
+        for learner in (0, 1):
+            world.update(learner, generator.standard_normal(DIMENSIONS))
+            if data.draw(st.booleans()):
+                world.mix(learner, [(1 - learner, world.newest()[1 - learner])])
+    span, rms = world.distances()
+    bounds = world.bounds()
+    assert span <= bounds.span * (1 + 1e-9)
+    assert rms <= bounds.rms * (1 + 1e-9)
+
+
+def rounds_on_the_ring(world: World, rounds: int, step: Callable[[int, int], Vector]) -> None:
+    """All learners of a directed ring update, then all mix with their neighbour's message."""
+    learners = len(world.now)
+    for k in range(rounds):
+        for learner in range(learners):
+            world.update(learner, step(learner, k))
+        newest = world.newest()
+        for learner in range(learners):
+            sender = (learner - 1) % learners
+            world.mix(learner, [(sender, newest[sender])])
+
+
+def opposed(learner: int, k: int) -> Vector:
+    return np.array([1.0 if learner % 2 == 0 else -1.0, 0.0, 0.0])
+
+
+def test_it_is_reached_by_two_learners_that_pull_apart() -> None:
+    world = World(2, Realised(2))
+    for k in range(20):
+        world.update(0, opposed(0, k))
+        world.update(1, opposed(1, k))
+        if k % 3 == 2:
+            world.mix(0, [(1, world.newest()[1])])
+    world.update(0, opposed(0, 20))
+    world.update(1, opposed(1, 20))
+    span, rms = world.distances()
+    assert world.bounds().span == pytest.approx(span)
+    assert world.bounds().rms == pytest.approx(rms)
+
+
+def test_two_learners_that_mix_every_round_differ_by_their_last_updates_only() -> None:
+    world = World(2, Realised(2))
+    rounds_on_the_ring(world, 30, opposed)
+    world.update(0, opposed(0, 0))
+    world.update(1, opposed(1, 0))
+    assert world.bounds().span == pytest.approx(2.0)
+    assert world.distances()[0] == pytest.approx(2.0)
+
+
+def test_a_wrong_mixing_weight_exceeds_it() -> None:
+    world = World(2, Realised(2), weight=lambda k: 0.3)
+    rounds_on_the_ring(world, 30, opposed)
+    world.update(0, opposed(0, 0))
+    world.update(1, opposed(1, 0))
+    assert world.distances()[0] > 1.2 * world.bounds().span
+
+
+@pytest.mark.parametrize("learners", [3, 4, 8])
+def test_independent_updates_are_as_far_apart_as_foretold(learners: int) -> None:
+    """Mean of many seeds, on a ring on which everybody mixes three times of four."""
+    squares, foretold = [], 0.0
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        world, schedule = World(learners, Realised(learners)), np.random.default_rng(0)
+        for _ in range(40):
+            for i in range(learners):
+                step = generator.standard_normal(DIMENSIONS)
+                world.update(i, step / np.linalg.norm(step))
+            newest = world.newest()
+            for i in range(learners):
+                if schedule.random() < 0.75:
+                    sender = (i - 1) % learners
+                    world.mix(i, [(sender, newest[sender])])
+        squares.append(world.distances()[1] ** 2)
+        foretold = world.bounds().rms_independent
+    assert np.sqrt(np.mean(squares)) == pytest.approx(foretold, rel=0.06)
+
+
+def test_what_has_been_averaged_is_forgotten() -> None:
+    world = World(4, Realised(4))
+    rounds_on_the_ring(world, 2000, opposed)
+    assert world.realised.state()["norms"].size <= 2048
+    assert world.bounds().span < 20
+
+
+def test_summing_up_loosens_the_bound_but_little() -> None:
+    generator = np.random.default_rng(3)
+    steps = generator.standard_normal((8, 3000, DIMENSIONS))
+    exact, summed = Realised(8), Realised(8, capacity=1)
+    for realised in (exact, summed):
+        rounds_on_the_ring(World(8, realised), 3000, lambda i, k: steps[i, k])
+    versions = [3000] * 8
+    assert exact.bounds(versions).span <= summed.bounds(versions).span
+    assert summed.bounds(versions).span < 3 * exact.bounds(versions).span
+
+
+def test_learners_may_begin_apart() -> None:
+    realised = Realised(2)
+    realised.place(0, 3.0)
+    realised.place(1, 4.0)
+    realised.place_sent(1, 7, 5.0)
+    realised.update(0, 8, 1.0)
+    realised.update(1, 8, 0.0)
+    assert realised.bounds([8, 8]).span == pytest.approx(3.0 + 1.0 + 4.0)
+    realised.mix(0, [(1, 7)])
+    realised.update(0, 9, 0.0)
+    assert realised.bounds([9, 8]).span == pytest.approx((3.0 + 1.0) / 2 + 5.0 / 2 + 4.0)
+
+
+def test_who_comes_back_begins_with_what_it_adopts_or_where_all_began() -> None:
+    realised = Realised(2)
+    realised.update(0, 1, 2.0)
+    realised.update(1, 1, 3.0)
+    realised.adopt(1, (0, 1))
+    realised.update(1, 2, 0.0)
+    assert realised.bounds([1, 2]).span == 0.0
+    realised.adopt(1, None)
+    realised.update(1, 3, 0.0)
+    assert realised.bounds([1, 3]).span == pytest.approx(2.0)
+
+
+def test_a_message_that_is_too_old_is_refused_by_its_edge() -> None:
+    realised = Realised(3)
+    for version in range(1, HISTORY + 2):
+        realised.update(2, version, 1.0)
+    with pytest.raises(UntrackedError, match=r"edge 2 → 0: version 1 is not among the last 8"):
+        realised.mix(0, [(2, 1)])
+    realised.place(0, 1.0)
+    with pytest.raises(UntrackedError, match="where learner 1 began"):
+        realised.adopt(1, None)
