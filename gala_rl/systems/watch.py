@@ -22,7 +22,6 @@ from gala_rl.systems.traffic import Traffic
 from gala_rl.theory import ball
 from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
-from gala_rl.theory.topologies import MAX_OWN_LEARNERS
 
 _LOOK_EVERY_S = 1.0
 _SHARE = 0.004
@@ -31,6 +30,8 @@ _ROUNDING = 1e-5
 """Of the parameters' norm: sums in float32 differ from the true ones by less."""
 _SLACK = 1.0001
 _MOST_DEFECTS = 3
+_OWN_GRAPH_LEARNERS = 16
+"""The nominal bound of a larger graph of one's own takes seconds to compute."""
 
 
 class ConsensusWatch:
@@ -239,14 +240,14 @@ def make_watch(
     """The watch of a run; see `ConsensusWatch` for what it is given."""
     learners = config.resolved_learners
     topology = make_topology(config.gossip.topology, learners)
-    is_small = topology.name in NAMES or learners <= MAX_OWN_LEARNERS
+    is_quick = topology.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
     return ConsensusWatch(
         learners,
         size,
         journal=journal,
         read=read,
         gradients=gradients,
-        radius=ball(topology).epsilon_factor if is_small else None,
+        radius=ball(topology).epsilon_factor if is_quick else None,
         path=folder.consensus_file,
         defects=folder.defects,
     )
