@@ -45,7 +45,7 @@ TRAINING = TrainConfig(
     env="CartPole-v1",
     simulators=16,
     log_every=UPDATES_A_ROW,
-    checkpoint_every=1.0,
+    checkpoint_every=0.5,
     checkpoints_kept=10_000,
 )
 
@@ -223,7 +223,7 @@ def main() -> None:
     """Measure, predict, compare, and keep the result if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--learners", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--updates", type=int, default=1000, help="of a learner")
+    parser.add_argument("--updates", type=int, default=2000, help="of a learner")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each number of learners")
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()

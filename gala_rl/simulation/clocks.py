@@ -35,6 +35,9 @@ class Clocks:
 
         A learner that waits may fail too: that is a time before `start_s`.
         """
+        if self._failure_s[learner] < start_s - self._restart_s:
+            # It has failed while it waited, perhaps more than once, and was back in time.
+            self._failure_s[learner] = self._next_failure_s(start_s - self._restart_s)
         end_s = start_s + self._mean_s[learner] * next(self._relative)
         if self._failure_s[learner] < end_s:
             return self._failure_s[learner], True

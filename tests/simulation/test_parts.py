@@ -67,9 +67,12 @@ def test_clocks_slow_stragglers_and_bring_the_failed_back() -> None:
     assert clocks.finish(0, 10.0) == (12.5, False)
     assert clocks.finish(2, 10.0) == (11.0, False)
     mortal = Clocks(cluster(learners=3, failure_every_s=5.0, restart_s=7.0), *generators(0, 2))
-    failed_s, has_failed = mortal.finish(1, 1000.0)
-    assert has_failed
-    assert failed_s < 1000.0  # It has died while it waited.
+    waits = [mortal.finish(1, 1000.0 * times) for times in range(1, 100)]
+    # Of failures during a wait, those from which it is not back yet matter.
+    late = [(failed_s, 1000.0 * (k + 1)) for k, (failed_s, failed) in enumerate(waits) if failed]
+    assert all(start_s - 7.0 < failed_s < start_s + 1.0 for failed_s, start_s in late)
+    assert len(late) / 99 == pytest.approx(1 - np.exp(-(7.0 + 1.0) / 5.0), abs=0.1)
+    failed_s = late[-1][0]
     assert mortal.come_back(1, failed_s) == failed_s + 7.0
     assert mortal.finish(1, failed_s + 7.0)[0] > failed_s + 7.0
 

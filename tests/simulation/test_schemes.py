@@ -244,6 +244,13 @@ def test_the_others_mix_while_one_is_dead_or_has_not_joined_yet() -> None:
     assert world.mixes == 105
 
 
+def test_failures_during_ages_of_waiting_are_no_work_to_simulate() -> None:
+    config = cluster(learners=3, failure_every_s=2.0, latency_s=1e9, updates=5)
+    result = simulate("all-reduce", config)
+    assert result["updates"] == 15
+    assert result["failures"] < 1000
+
+
 def test_time_never_runs_backwards_where_learners_fail_in_a_queue() -> None:
     world = World(cluster(learners=9, failure_every_s=20.0, restart_s=1.0, **NETWORK))
     times = list(islice(schemes.parameter_server(world, lambda now_s: None), 2000))
