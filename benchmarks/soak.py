@@ -23,9 +23,11 @@ from gala_rl.records.run_folder import provenance
 _SAMPLE_S = 5.0
 _STOP_S = 120.0
 _START_MINUTES = 2.0
-"""Buffers fill, libraries load and the allocator settles: not counted."""
+"""Processes start: not counted."""
 _SIGNIFICANT_T = 3.0
-"""A slope this many standard errors from zero is growth."""
+"""A slope this many standard errors from zero is more than noise."""
+_NOTICEABLE_MIB_PER_HOUR = 1.0
+"""Less is a page now and then, and would take days to matter."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Slope:
 
     @property
     def is_growth(self) -> bool:
-        """Whether it is above zero by more than noise."""
-        return self.mib_per_hour > _SIGNIFICANT_T * self.standard_error
+        """Whether it is above zero by more than noise, and by enough to matter."""
+        noise = _SIGNIFICANT_T * self.standard_error
+        return self.mib_per_hour > max(noise, _NOTICEABLE_MIB_PER_HOUR)
 
 
 def minute_means(samples: Sequence[Sample]) -> dict[int, float]:
@@ -63,6 +66,12 @@ def minute_means(samples: Sequence[Sample]) -> dict[int, float]:
     for sample in samples:
         whole.setdefault(int(sample.minutes), []).append(sample.memory_mib)
     return {minute: statistics.fmean(values) for minute, values in whole.items()}
+
+
+def second_half(means: Mapping[int, float]) -> dict[int, float]:
+    """Of the minutes: what fills up once and then stays, such as buffers, is not a leak."""
+    minutes = sorted(means)
+    return {minute: means[minute] for minute in minutes[len(minutes) // 2 :]}
 
 
 def slope_of(means: Mapping[int, float]) -> Slope:
@@ -83,7 +92,7 @@ def verdict(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     for process in sorted({sample.process for sample in samples}):
         own = [s for s in samples if s.process == process and s.minutes >= _START_MINUTES]
         means = minute_means(own)
-        slope = slope_of(means)
+        slope = slope_of(second_half(means))
         rows.append(
             {
                 "process": process,
@@ -150,8 +159,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     parser.add_argument("--run", type=Path, help="where to keep the run (default: nowhere)")
     options, arguments = parser.parse_known_args()
-    if options.minutes < _START_MINUTES + 3:
-        print(f"minutes {options.minutes} is too short: at least {_START_MINUTES + 3}")
+    if options.minutes < _START_MINUTES + 6:
+        print(f"minutes {options.minutes} is too short: at least {_START_MINUTES + 6}")
         return 2
     with tempfile.TemporaryDirectory() as folder:
         samples = soak(options.minutes, options.run or Path(folder) / "run", arguments)

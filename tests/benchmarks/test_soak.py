@@ -1,5 +1,7 @@
 """The soak sees what grows, and takes noise for noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import psutil
 import pytest
@@ -35,7 +37,25 @@ def test_noise_is_not_growth_and_a_slow_leak_is() -> None:
     )
     assert not still["memory_grows"]
     assert leaking["memory_grows"]
-    assert leaking["mib_per_hour"] == pytest.approx(6.0, abs=1.5)
+    assert leaking["mib_per_hour"] == pytest.approx(6.0, abs=3.0)
+
+
+def test_what_fills_up_once_and_then_stays_is_no_leak() -> None:
+    filling = [
+        replace(sample, memory_mib=300 + min(sample.minutes, 12.0))
+        for sample in samples("learner 0", 0.0, 0.0)
+    ]
+    assert not verdict(filling)[0]["memory_grows"]
+
+
+def test_a_page_now_and_then_is_no_leak() -> None:
+    crawling = [
+        replace(sample, memory_mib=300 + 0.001 * sample.minutes)
+        for sample in samples("learner 0", 0.0, 0.0)
+    ]
+    row = verdict(crawling)[0]
+    assert row["mib_per_hour"] == pytest.approx(0.06, abs=1e-3)
+    assert not row["memory_grows"]
 
 
 def test_the_first_minutes_do_not_count() -> None:
