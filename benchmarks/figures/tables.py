@@ -1,0 +1,76 @@
+"""Tables of the figures' data, as docs/paper.md shows them: title, columns, rows."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+Table = tuple[str, list[str], list[list[str]]]
+
+
+def convergence(result: dict[str, Any]) -> Table:
+    """Convergence, and agent steps to the score; seconds where they were measured."""
+    timed = result["processes"]
+    title = (
+        f"{result['env']}: runs whose last 100 games reach a mean return of "
+        f"{result['threshold']:g} within {result['steps']:,} agent steps. To the score: median "
+        f"and quartiles of all runs; – where too few arrived."
+    )
+    columns = ["simulators", "method", "learners", "converge", "95 % interval", "end above it"]
+    columns += ["thousand agent steps to it", *(["seconds to it"] if timed else [])]
+    rows = [
+        [
+            f"{group['simulators']}",
+            f"`{group['method']}`",
+            f"{group['learners']}",
+            f"{group['converged']} of {group['runs']}",
+            " … ".join(f"{bound:.0%}" for bound in group["interval"]),
+            f"{group['above_at_the_end']}",
+            _quartiles(group["reached_agent_steps_quartiles"], 1e-3),
+            *([_quartiles(group["reached_s_quartiles"], 1.0)] if timed else []),
+        ]
+        for group in sorted(result["groups"], key=lambda g: (g["simulators"], g["method"]))
+    ]
+    return title, columns, rows
+
+
+def agreement(result: dict[str, Any]) -> Table:
+    """Mean cosines of both methods and their difference."""
+    seeds = len(result["cosines"]["a2c"])
+    title = (
+        f"{result['env']}, {result['groups']} groups of 16 simulators, {result['steps']:,} agent "
+        f"steps, {seeds} seeds: mean over training of the cosine between two gradients."
+    )
+    rows = [
+        [
+            name if name == "difference" else f"`{name}`",
+            f"{found['mean']:.3f}",
+            " … ".join(f"{bound:.3f}" for bound in found["interval"]),
+        ]
+        for name, found in result["summary"].items()
+    ]
+    return title, ["", "mean cosine", "95 % interval"], rows
+
+
+def consensus(result: dict[str, Any]) -> Table:
+    """Distances, their prediction and their bounds."""
+    names = {
+        "consensus_rms": "root mean square, measured",
+        "consensus_rms_independent": "… if updates were independent",
+        "consensus_rms_nominal_bound": "… bound known beforehand",
+        "consensus_span": "span, measured",
+        "consensus_span_bound": "… bound from the mixes that happened",
+    }
+    rows = []
+    for key, text in names.items():
+        values = [row[key] for row in result["rows"] if row.get(key) is not None]
+        above = result["violations"].get(key)
+        if values:
+            middle, last = f"{statistics.median(values):.3g}", f"{values[-1]:.3g}"
+            rows.append([text, middle, last, "" if above is None else f"{above}"])
+    title = f"{result['title']}: {result['rows_in_all']:,} looks at the distance between learners."
+    return title, ["", "median", "at the end", "looks above the bound"], rows
+
+
+def _quartiles(quartiles: Sequence[float | None], scale: float) -> str:
+    low, middle, high = ("–" if q is None else f"{q * scale:.3g}" for q in quartiles)
+    return f"{middle} ({low} … {high})"
