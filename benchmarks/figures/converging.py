@@ -27,24 +27,21 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="runs of each kind")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on a core")
     parser.add_argument("--processes", action="store_true", help="each learner in its own")
+    parser.add_argument("--learning-rate-rule", default="sqrt", choices=["sqrt", "constant"])
     options = parser.parse_args(arguments)
     origin = provenance()
-    wanted = runs.plan(
-        options.simulators,
-        options.seeds,
-        options.env,
-        options.steps,
-        options.threshold,
-        serial=not options.processes,
-    )
-    workers = 1 if options.processes else options.workers
-    rows = runs.make(wanted, options.out / "runs.jsonl", workers, origin["commit"])
-    result = {
+    common = {
         "env": options.env,
         "steps": options.steps,
         "threshold": options.threshold,
-        "seeds": options.seeds,
-        "processes": options.processes,
+        "serial": not options.processes,
+        "learning_rate_rule": options.learning_rate_rule,
+    }
+    wanted = runs.plan(options.simulators, options.seeds, common)
+    workers = 1 if options.processes else options.workers
+    rows = runs.make(wanted, options.out / "runs.jsonl", workers, origin["commit"])
+    result = {
+        **common,
         "commits_of_runs": sorted({str(row["commit"]) for row in rows}),
         "groups": summary.groups(rows),
         **origin,

@@ -64,9 +64,10 @@ def convergence(result: dict[str, Any]) -> Figure:
     groups = result["groups"]
     _points(shares, groups, [(g["interval"][0], g["share"], g["interval"][1]) for g in groups])
     shares.set_ylim(-0.03, 1.03)
-    shares.set_ylabel("share of converging runs, 95 % interval")
+    shares.set_ylabel("share of converging runs")
     _points(steps, groups, [_quartiles(g, "reached_agent_steps", 1e-3) for g in groups])
-    steps.set_ylabel("thousand agent steps to the score, quartiles")
+    steps.set_ylabel("thousand agent steps to the score")
+    steps.set_ylim(0, result["steps"] / 1e3)
     for axes in (shares, steps):
         _by_simulators(axes, groups)
     return figure
@@ -77,9 +78,9 @@ def time_to_score(result: dict[str, Any]) -> Figure:
     figure, (steps, seconds) = _panels(2, _task(result))
     groups = result["groups"]
     _points(steps, groups, [_quartiles(g, "reached_agent_steps", 1e-3) for g in groups])
-    steps.set_ylabel("thousand agent steps to the score, quartiles")
+    steps.set_ylabel("thousand agent steps to the score")
     _points(seconds, groups, [_quartiles(g, "reached_s", 1.0) for g in groups])
-    seconds.set_ylabel("seconds to the score, quartiles")
+    seconds.set_ylabel("seconds to the score")
     for axes in (steps, seconds):
         axes.set_ylim(bottom=0)
         _by_simulators(axes, groups)
@@ -87,9 +88,10 @@ def time_to_score(result: dict[str, Any]) -> Figure:
 
 
 def _task(result: dict[str, Any]) -> str:
+    rule = {"sqrt": "√ simulators", "constant": "1"}[result["learning_rate_rule"]]
     return (
-        f"{result['env']}: mean return {result['threshold']:g} of the last 100 games "
-        f"within {result['steps']:,} agent steps"
+        f"{result['env']}: mean return {result['threshold']:g} of the last 100 games within "
+        f"{result['steps']:,} agent steps, learning rate ∝ {rule}"
     )
 
 

@@ -3,19 +3,19 @@
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 import gala_rl
 from benchmarks.learning_curve import curve_of, read_rows
-from gala_rl.config import TrainConfig
+from gala_rl.config import A2CSettings, TrainConfig
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, MetricsWriter
 from gala_rl.records.run_folder import RunFolder
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One training run with the package's default settings.
+    """One training run, with the package's default settings for all that is not named here.
 
     Attributes:
         method: `a2c` or `gala-a2c`.
@@ -38,6 +38,7 @@ class Run:
         steps: budget, agent steps of all learners together.
         threshold: the run converges when the mean return of its last games reaches this.
         serial: all learners in one process, rather than each in its own.
+        learning_rate_rule: `sqrt` or `constant`, in the number of simulators.
     """
 
     method: str
@@ -46,7 +47,8 @@ class Run:
     env: str
     steps: int
     threshold: float
-    serial: bool
+    serial: bool = True
+    learning_rate_rule: Literal["sqrt", "constant"] = "sqrt"
 
     @property
     def learners(self) -> int:
@@ -66,15 +68,20 @@ class Run:
             serial=self.serial,
             log_every=5,
             out=str(out),
+            a2c=A2CSettings(learning_rate_rule=self.learning_rate_rule),
         )
 
 
-def plan(
-    simulators: Iterable[int], seeds: int, env: str, steps: int, threshold: float, serial: bool
-) -> list[Run]:
-    """Both methods at equal totals; a single learner of `gala-a2c` would be `a2c` once more."""
+def plan(simulators: Iterable[int], seeds: int, common: Mapping[str, Any]) -> list[Run]:
+    """Both methods at equal totals; a single learner of `gala-a2c` would be `a2c` once more.
+
+    Args:
+        simulators: totals.
+        seeds: how many runs of each kind.
+        common: the other fields of every run.
+    """
     return [
-        Run(method, total, seed, env, steps, threshold, serial)
+        Run(method, total, seed, **common)
         for seed in range(seeds)
         for total in simulators
         for method in ("a2c", "gala-a2c")
@@ -92,13 +99,15 @@ def make(runs: Sequence[Run], file: Path, workers: int, commit: str | None) -> l
         commit: of the code, kept in every new row.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    missing = [run for run in runs if run not in _on_file(file)]
+    known = _on_file(file)
+    missing = [run for run in runs if run not in known]
     with closing(MetricsWriter(file)) as writer:
         for done, row in enumerate(_train(missing, workers), start=1):
             writer.write({**row, "commit": commit})
-            print(f"{done} of {len(missing)}: {row}", flush=True)
-    rows = _on_file(file)
-    return [rows[run] for run in runs]
+            name = f"{row['method']}, {row['simulators']} simulators, seed {row['seed']}"
+            print(f"{done} of {len(missing)}: {name}: {row['reached_agent_steps']}", flush=True)
+    known = _on_file(file)
+    return [known[run] for run in runs]
 
 
 def outcome(points: Sequence[dict[str, float]], threshold: float) -> dict[str, Any]:
@@ -130,9 +139,10 @@ def train_one(run: Run) -> Row:
 
 
 def _on_file(file: Path) -> dict[Run, Row]:
-    names = Run.__dataclass_fields__
     rows = MetricsReader(file).new_rows()
-    return {Run(**{name: row[name] for name in names}): row for row in rows}
+    # A field that is younger than a row had its default when the row was made.
+    names = {field.name for field in fields(Run)}
+    return {Run(**{name: row[name] for name in names & row.keys()}): row for row in rows}
 
 
 def _train(runs: Sequence[Run], workers: int) -> Iterable[Row]:

@@ -9,11 +9,13 @@ Table = tuple[str, list[str], list[list[str]]]
 
 def convergence(result: dict[str, Any]) -> Table:
     """Convergence, and agent steps to the score; seconds where they were measured."""
-    timed = result["processes"]
+    timed = not result["serial"]
+    rule = {"sqrt": "in proportion to √ simulators", "constant": "the same for all"}
     title = (
         f"{result['env']}: runs whose last 100 games reach a mean return of "
-        f"{result['threshold']:g} within {result['steps']:,} agent steps. To the score: median "
-        f"and quartiles of all runs; – where too few arrived."
+        f"{result['threshold']:g} within {result['steps']:,} agent steps; learning rate "
+        f"{rule[result['learning_rate_rule']]}. To the score: median and quartiles of all runs, "
+        f"– where too few arrived."
     )
     columns = ["simulators", "method", "learners", "converge", "95 % interval", "end above it"]
     columns += ["thousand agent steps to it", *(["seconds to it"] if timed else [])]

@@ -16,7 +16,8 @@ from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.records.run_folder import RunFolder
 
-RUN = Run("a2c", 16, 0, "CartPole-v1", 4000, 10.0, serial=True)
+COMMON = {"env": "CartPole-v1", "steps": 4000, "threshold": 10.0}
+RUN = Run("a2c", 16, 0, "CartPole-v1", 4000, 10.0)
 SMALL = ["--steps", "4000", "--seeds", "1", "--threshold", "10"]
 
 
@@ -102,7 +103,7 @@ def test_a_run_converges_where_a_full_hundred_games_first_reach_the_threshold() 
 
 
 def test_methods_are_compared_at_equal_totals_and_a_lone_learner_is_run_once() -> None:
-    wanted = runs.plan([16, 64], 2, "CartPole-v1", 4000, 10.0, serial=True)
+    wanted = runs.plan([16, 64], 2, COMMON)
     kinds = [(run.method, run.simulators, run.learners) for run in wanted if run.seed == 0]
     assert kinds == [("a2c", 16, 1), ("a2c", 64, 1), ("gala-a2c", 64, 4)]
     assert len(wanted) == 6
@@ -130,9 +131,16 @@ def test_what_is_on_file_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert [run.seed for run in trained] == [0, 1, 1, 2]
     assert [r["reached_agent_steps"] for r in rows] == [100, 101, 102]
     assert [r["commit"] for r in rows] == ["c0", "c1", "c1"]
-    harder = [replace(run, threshold=20.0) for run in wanted]
-    runs.make(harder, file, workers=1, commit="c2")
-    assert trained[4:] == harder
+    slower = [replace(run, learning_rate_rule="constant") for run in wanted]
+    runs.make(slower, file, workers=1, commit="c2")
+    assert trained[4:] == slower
+
+
+def test_a_row_from_before_a_field_was_there_has_its_default(tmp_path: Path) -> None:
+    old = {k: v for k, v in row(RUN, 100).items() if k != "learning_rate_rule"}
+    file = tmp_path / "runs.jsonl"
+    file.write_text(json.dumps(old) + "\n", encoding="utf-8")
+    assert runs.make([RUN], file, workers=1, commit="c1") == [old]
 
 
 def test_the_figure_of_converging_runs(tmp_path: Path) -> None:
