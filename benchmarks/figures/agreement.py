@@ -2,9 +2,11 @@
 
     python -m benchmarks.figures.agreement --out benchmarks/results/agreement
 
-The mean cosine between the gradients of two learners of `gala-a2c`, each at its own parameters
-and from its own simulators; and of two groups of as many simulators of `a2c`, all at the same
-parameters. Both learn as in training, with the package's default settings; learners take turns.
+The mean cosine between gradients of groups of eight simulators: of two groups of `a2c`'s one
+learner, of two groups of one learner of `gala-a2c`, and of groups of two of its learners, each at
+its own parameters. The last two are of the same run at the same time, so that nothing but the
+difference of parameters is between them. Both methods learn as in training, with the package's
+default settings; learners take turns.
 """
 
 import argparse
@@ -28,38 +30,48 @@ from gala_rl.learner import Learner
 from gala_rl.records.run_folder import provenance
 from gala_rl.trajectory import Trajectory
 
+GROUP = 8
+"""Simulators whose common gradient is one of those that are compared: half a learner's."""
+
 WINDOWS = 20
 """Parts of training over which cosines are averaged: those of single updates are noise."""
 
 
-def mean_cosine(gradients: Tensor) -> float:
-    """Mean over all pairs of rows of [n, P]."""
-    n = len(gradients)
-    units = torch.nn.functional.normalize(gradients, dim=1)
-    total = units.sum(dim=0).square().sum()  # n ones, and every pair twice
-    return float((total - n) / (n * (n - 1)))
+def cosines(gradients: Tensor) -> dict[str, float]:
+    """Mean cosine of two gradients of one learner (`within`) and of two learners (`between`).
+
+    Args:
+        gradients: [learners, groups, P].
+    """
+    learners, groups, _ = gradients.shape
+    sums = torch.nn.functional.normalize(gradients, dim=-1).sum(dim=1)  # of unit vectors
+    own, total = float(sums.square().sum()), float(sums.sum(dim=0).square().sum())
+    count = learners * groups  # of pairs of a gradient with itself, whose cosine is 1
+    found = {"within": (own - count) / (count * (groups - 1))}
+    if learners > 1:
+        found["between"] = (total - own) / (count * (learners - 1) * groups)
+    return found
 
 
-def of_gossiping_learners(config: TrainConfig) -> Iterator[Tensor]:
-    """Gradients [n, P] of all learners at each round."""
+def gradients(config: TrainConfig, group: int = GROUP) -> Iterator[Tensor]:
+    """Gradients [learners, groups, P] of every round of a run whose learners take turns."""
     network = MemoryNetwork(config.resolved_learners)
-    agents = [agent_of(config, rank, network) for rank in range(config.resolved_learners)]
-    while True:
-        for agent in agents:
-            agent.step(config.initial_learning_rate)
-        yield torch.stack([agent.learner.flat.grads for agent in agents])
-
-
-def of_groups_in_step(config: TrainConfig, groups: int) -> Iterator[Tensor]:
-    """Gradients [groups, P] of the parts of every batch of one learner, at its parameters."""
-    agent = agent_of(config, 0, MemoryNetwork(1))
-    simulators = agent.actor.simulators
+    agents = [_agent(config, rank, network) for rank in range(config.resolved_learners)]
+    simulators = agents[0].actor.simulators
     probe = Learner(build_model(config, simulators.observation, simulators.action), config.a2c)
     while True:
-        trajectory = agent.actor.collect()
-        probe.flat.load(agent.learner.flat.values)
-        yield torch.stack([_gradient(probe, part) for part in split(trajectory, groups)])
-        agent.learner.update(trajectory, config.initial_learning_rate)
+        found = []
+        for agent in agents:
+            probe.flat.load(agent.learner.flat.values)
+            agent.step(config.initial_learning_rate)
+            parts = split(agent.actor.trajectory, config.simulators // group)
+            found.append(torch.stack([_gradient(probe, part) for part in parts]))
+        yield torch.stack(found)
+
+
+def _agent(config: TrainConfig, rank: int, network: MemoryNetwork) -> Agent:
+    seed = np.random.SeedSequence([config.seed, rank]).generate_state(1)[0]
+    return build_agent(config, rank, network.transport(rank), torch.device("cpu"), int(seed))
 
 
 def split(trajectory: Trajectory, groups: int) -> list[Trajectory]:
@@ -77,16 +89,9 @@ def _gradient(probe: Learner, trajectory: Trajectory) -> Tensor:
     return probe.flat.grads.clone()
 
 
-def agent_of(config: TrainConfig, rank: int, network: MemoryNetwork) -> Agent:
-    """A learner of a run that takes turns with the others in this process."""
-    seed = np.random.SeedSequence([config.seed, rank]).generate_state(1)[0]
-    return build_agent(config, rank, network.transport(rank), torch.device("cpu"), int(seed))
-
-
-def measure(method: str, options: argparse.Namespace, seed: int) -> list[float]:
+def measure(method: str, options: argparse.Namespace, seed: int) -> dict[str, list[float]]:
     """Mean cosines of a run, one for each window of its training."""
-    groups = options.simulators // SIMULATORS_A_LEARNER
-    learners = 1 if method == "a2c" else groups
+    learners = 1 if method == "a2c" else options.simulators // SIMULATORS_A_LEARNER
     config = TrainConfig(
         method=method,
         env=options.env,
@@ -96,16 +101,21 @@ def measure(method: str, options: argparse.Namespace, seed: int) -> list[float]:
         device="cpu",
         serial=True,
     )
-    each = of_groups_in_step(config, groups) if learners == 1 else of_gossiping_learners(config)
     updates = options.steps // (config.a2c.rollout_steps * options.simulators)
-    cosines = [mean_cosine(gradients) for gradients in itertools.islice(each, updates)]
-    return [float(part.mean()) for part in np.array_split(cosines, WINDOWS)]
+    rounds = [cosines(found) for found in itertools.islice(gradients(config), updates)]
+    return {
+        f"{method}, {kind}": [
+            float(part.mean()) for part in np.array_split([r[kind] for r in rounds], WINDOWS)
+        ]
+        for kind in rounds[0]
+    }
 
 
-def summary(cosines: dict[str, list[list[float]]]) -> dict[str, Any]:
-    """Means over training and seeds of each method, and of their difference at equal seeds."""
-    means = {method: np.mean(rows, axis=1) for method, rows in cosines.items()}
-    means["difference"] = means["gala-a2c"] - means["a2c"]
+def summary(curves: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """Means over training and seeds of each curve, and of differences at equal seeds."""
+    means = {name: np.mean(rows, axis=1) for name, rows in curves.items()}
+    for other in ("a2c, within", "gala-a2c, within"):
+        means[f"gala-a2c, between − {other}"] = means["gala-a2c, between"] - means[other]
     return {
         name: {"mean": float(values.mean()), "interval": bootstrap(values.tolist())}
         for name, values in means.items()
@@ -122,20 +132,21 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     origin = provenance()
     torch.set_num_threads(1)
-    cosines: dict[str, list[list[float]]] = {"a2c": [], "gala-a2c": []}
+    curves: dict[str, list[list[float]]] = {}
     for seed in range(options.seeds):
-        for method, rows in cosines.items():
-            rows.append(measure(method, options, seed))
-            print(f"{method}, seed {seed}: {np.mean(rows[-1]):.3f}", flush=True)
+        for method in ("a2c", "gala-a2c"):
+            for name, curve in measure(method, options, seed).items():
+                curves.setdefault(name, []).append(curve)
+                print(f"{name}, seed {seed}: {np.mean(curve):.3f}", flush=True)
     middles = [(k + 0.5) * options.steps / WINDOWS for k in range(WINDOWS)]
     result = {
         "env": options.env,
         "simulators": options.simulators,
-        "groups": options.simulators // SIMULATORS_A_LEARNER,
+        "group": GROUP,
         "steps": options.steps,
         "agent_steps": middles,
-        "cosines": cosines,
-        "summary": summary(cosines),
+        "cosines": curves,
+        "summary": summary(curves),
         **origin,
     }
     results.write(options.out, "agreement", arguments, result, draw.agreement(result))

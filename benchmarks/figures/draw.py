@@ -97,19 +97,24 @@ def _task(result: dict[str, Any]) -> str:
 
 def agreement(result: dict[str, Any]) -> Figure:
     """Mean cosine of gradients over training, with its interval over seeds."""
-    title = f"{result['env']}, {result['groups']} groups of 16 simulators"
+    title = f"{result['env']}, {result['simulators']} simulators, groups of {result['group']}"
     figure, (axes,) = _panels(1, title)
     steps = np.array(result["agent_steps"]) / 1e3
-    for method, style in STYLES.items():
-        cosines = np.array(result["cosines"][method])
+    for name, rows in result["cosines"].items():
+        method, _, kind = name.partition(", ")
+        style = STYLES[method] | ({"color": "#009E73"} if name == "gala-a2c, within" else {})
+        cosines = np.array(rows)
         low, high = np.array([bootstrap(column.tolist()) for column in cosines.T]).T
-        axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
-        axes.plot(steps, cosines.mean(axis=0), label=method, markersize=3, **style)
+        axes.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        label = f"{method}, {_PAIRS[kind]}"
+        axes.plot(steps, cosines.mean(axis=0), label=label, markersize=3, **style)
     axes.set_xlabel("thousand agent steps, all learners")
-    axes.set_ylabel("mean cosine of two gradients, 95 % interval")
+    axes.set_ylabel("mean cosine of two gradients")
     axes.legend(fontsize="small")
     return figure
 
+
+_PAIRS = {"within": "one learner", "between": "two learners"}
 
 CONSENSUS = {
     "consensus_rms_nominal_bound": (

@@ -36,15 +36,15 @@ def convergence(result: dict[str, Any]) -> Table:
 
 
 def agreement(result: dict[str, Any]) -> Table:
-    """Mean cosines of both methods and their difference."""
-    seeds = len(result["cosines"]["a2c"])
+    """Mean cosines of each kind of pairs, and their differences."""
     title = (
-        f"{result['env']}, {result['groups']} groups of 16 simulators, {result['steps']:,} agent "
-        f"steps, {seeds} seeds: mean over training of the cosine between two gradients."
+        f"{result['env']}, {result['simulators']} simulators in groups of {result['group']}, "
+        f"{result['steps']:,} agent steps, {len(result['cosines']['a2c, within'])} seeds: mean "
+        f"over training of the cosine between two gradients, within a learner and between two."
     )
     rows = [
         [
-            name if name == "difference" else f"`{name}`",
+            name,
             f"{found['mean']:.3f}",
             " … ".join(f"{bound:.3f}" for bound in found["interval"]),
         ]

@@ -1,5 +1,6 @@
 """The paper's figures: what is counted, what is made once, and each figure with a tiny budget."""
 
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ import torch
 from benchmarks.figures import agreement, consensus, converging, runs, summary, tables
 from benchmarks.figures.runs import Run
 from gala_rl.config import TrainConfig
-from gala_rl.gossip import MemoryNetwork
 from gala_rl.records.run_folder import RunFolder
 
 COMMON = {"env": "CartPole-v1", "steps": 4000, "threshold": 10.0}
@@ -164,20 +164,29 @@ def test_the_figure_of_time_to_a_score(tmp_path: Path) -> None:
     assert {len(line) for line in rows} == {len(columns)}
 
 
-def test_the_mean_cosine_of_all_pairs() -> None:
-    gradients = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
-    assert agreement.mean_cosine(gradients) == pytest.approx(2 * 2**-0.5 / 3)
+def test_cosines_within_and_between_learners_are_those_of_all_their_pairs() -> None:
+    gradients = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0))
+    pairs: dict[str, list[float]] = {"within": [], "between": []}
+    flat = [(learner, g) for learner, groups in enumerate(gradients) for g in groups]
+    for (i, a), (j, b) in itertools.combinations(flat, 2):
+        cosine = torch.nn.functional.cosine_similarity(a, b, dim=0)
+        pairs["within" if i == j else "between"].append(float(cosine))
+    assert agreement.cosines(gradients) == pytest.approx(
+        {kind: sum(found) / len(found) for kind, found in pairs.items()}
+    )
+    assert agreement.cosines(gradients[:1]).keys() == {"within"}
 
 
 def test_the_gradient_of_a_batch_is_the_mean_of_its_groups() -> None:
     config = TrainConfig(
-        method="a2c", env="CartPole-v1", learners=1, simulators=8, device="cpu", serial=True
+        method="gala-a2c", env="CartPole-v1", learners=2, simulators=8, device="cpu", serial=True
     )
     config = replace(config, a2c=replace(config.a2c, max_grad_norm=1e6))
-    groups = next(agreement.of_groups_in_step(config, 4))
-    agent = agreement.agent_of(config, 0, MemoryNetwork(1))
-    agent.step(config.initial_learning_rate)
-    torch.testing.assert_close(groups.mean(dim=0), agent.learner.flat.grads)
+    halves, whole = (
+        list(itertools.islice(agreement.gradients(config, group), 3))[-1] for group in (4, 8)
+    )
+    assert (halves.shape[:2], whole.shape[:2]) == ((2, 2), (2, 1))
+    torch.testing.assert_close(halves.mean(dim=1), whole[:, 0])
 
 
 def test_the_figure_of_agreement(tmp_path: Path) -> None:
@@ -185,12 +194,12 @@ def test_the_figure_of_agreement(tmp_path: Path) -> None:
     agreement.main(arguments)
     assert_complete(tmp_path, arguments)
     result = read(tmp_path)
-    assert torch.tensor(result["cosines"]["gala-a2c"]).shape == (2, agreement.WINDOWS)
-    assert [line[0] for line in tables.agreement(result)[2]] == [
-        "`a2c`",
-        "`gala-a2c`",
-        "difference",
-    ]
+    names = ["a2c, within", "gala-a2c, within", "gala-a2c, between"]
+    assert list(result["cosines"]) == names
+    assert {torch.tensor(rows).shape for rows in result["cosines"].values()} == {
+        (2, agreement.WINDOWS)
+    }
+    assert [line[0] for line in tables.agreement(result)[2]][:3] == names
 
 
 CONSENSUS = [
