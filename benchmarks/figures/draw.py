@@ -32,6 +32,7 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
 def _by_simulators(axes: Axes, groups: Sequence[dict[str, Any]]) -> None:
     sizes = sorted({group["simulators"] for group in groups})
     axes.set_xscale("log", base=2)
+    axes.set_xlim(0.8 * sizes[0], 1.25 * sizes[-1])  # even where no point is
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xlabel("simulators in all")
     axes.legend(fontsize="small")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.figures import agreement, consensus, converging, runs, summary, tables
+from benchmarks.figures import agreement, consensus, converging, draw, runs, summary, tables
 from benchmarks.figures.runs import Run
 from gala_rl.config import TrainConfig
 from gala_rl.records.run_folder import RunFolder
@@ -153,6 +153,13 @@ def test_the_figure_of_converging_runs(tmp_path: Path) -> None:
         ("gala-a2c", 1),
     ]
     assert "seconds to it" not in tables.convergence(result)[1]
+
+
+def test_a_figure_on_which_nothing_converges_can_be_drawn(tmp_path: Path) -> None:
+    common = COMMON | {"learning_rate_rule": "constant"}
+    result = {**common, "groups": summary.groups([row(RUN, None)])}
+    draw.convergence(result).savefig(tmp_path / "figure.png")
+    draw.time_to_score(result).savefig(tmp_path / "figure.png")
 
 
 def test_the_figure_of_time_to_a_score(tmp_path: Path) -> None:
