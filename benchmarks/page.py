@@ -10,6 +10,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def _goals(results: goals.Results) -> str:
     return f"{table}\n\nTraining at the ceiling would be ahead by these factors: {ceiling}."
 
 
-def _figure(table: figures.Table) -> str:
-    title, columns, rows = table
+def _figure(table: Callable[[dict[str, Any]], figures.Table], result: dict[str, Any]) -> str:
+    title, columns, rows = table(result)
     return f"{title}\n\n{_table(columns, rows)}"
 
 
@@ -160,11 +161,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     "peers": _peers,
     "soak": _soak,
     "profile": _profile,
-    "converging": lambda result: _figure(figures.convergence(result)),
-    "converging-acrobot": lambda result: _figure(figures.convergence(result)),
-    "time-to-score": lambda result: _figure(figures.convergence(result)),
-    "agreement": lambda result: _figure(figures.agreement(result)),
-    "consensus": lambda result: _figure(figures.consensus(result)),
+    **{name: partial(_figure, table) for name, table in figures.TABLES.items()},
 }
 """By name of the result; any other is a table of `gala bench`."""
 

@@ -73,6 +73,17 @@ def consensus(result: dict[str, Any]) -> Table:
     return title, ["", "median", "at the end", "looks above the bound"], rows
 
 
+TABLES = {
+    "converging": convergence,
+    "converging-acrobot": convergence,
+    "converging-constant": convergence,
+    "time-to-score": convergence,
+    "agreement": agreement,
+    "consensus": consensus,
+}
+"""By name of the figure's folder."""
+
+
 def _quartiles(quartiles: Sequence[float | None], scale: float) -> str:
     low, middle, high = ("–" if q is None else f"{q * scale:.3g}" for q in quartiles)
     return f"{middle} ({low} … {high})"
