@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.figures.summary import bootstrap
+from benchmarks.figures.tables import label
 
 # Blue and vermillion of Okabe and Ito, which the colour-blind can tell apart; shapes differ too.
 STYLES: dict[str, dict[str, Any]] = {
@@ -102,20 +103,17 @@ def agreement(result: dict[str, Any]) -> Figure:
     figure, (axes,) = _panels(1, title)
     steps = np.array(result["agent_steps"]) / 1e3
     for name, rows in result["cosines"].items():
-        method, _, kind = name.partition(", ")
+        method = name.partition(",")[0]
         style = STYLES[method] | ({"color": "#009E73"} if name == "gala-a2c, within" else {})
         cosines = np.array(rows)
         low, high = np.array([bootstrap(column.tolist()) for column in cosines.T]).T
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        label = f"{method}, {_PAIRS[kind]}"
-        axes.plot(steps, cosines.mean(axis=0), label=label, markersize=3, **style)
+        axes.plot(steps, cosines.mean(axis=0), label=label(name), markersize=3, **style)
     axes.set_xlabel("thousand agent steps, all learners")
     axes.set_ylabel("mean cosine of two gradients")
     axes.legend(fontsize="small")
     return figure
 
-
-_PAIRS = {"within": "one learner", "between": "two learners"}
 
 CONSENSUS = {
     "consensus_rms_nominal_bound": (
@@ -135,10 +133,10 @@ def consensus(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     """Distance between learners over training, between its prediction and its bounds."""
     figure, (axes,) = _panels(1, title)
     figure.set_size_inches(7.0, 4.2)
-    for name, (label, color, line) in CONSENSUS.items():
+    for name, (text, color, line) in CONSENSUS.items():
         known = [row for row in rows if row.get(name) is not None]
         steps = [row["total_agent_steps"] / 1e6 for row in known]
-        axes.plot(steps, [row[name] for row in known], line, color=color, label=label)
+        axes.plot(steps, [row[name] for row in known], line, color=color, label=text)
     axes.set_yscale("log")
     axes.set_xlabel("million agent steps, all learners")
     axes.set_ylabel("distance between parameters")

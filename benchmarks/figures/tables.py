@@ -40,17 +40,22 @@ def agreement(result: dict[str, Any]) -> Table:
     title = (
         f"{result['env']}, {result['simulators']} simulators in groups of {result['group']}, "
         f"{result['steps']:,} agent steps, {len(result['cosines']['a2c, within'])} seeds: mean "
-        f"over training of the cosine between two gradients, within a learner and between two."
+        f"over training of the cosine between two gradients, of one learner or of two."
     )
     rows = [
         [
-            name,
+            label(name),
             f"{found['mean']:.3f}",
             " … ".join(f"{bound:.3f}" for bound in found["interval"]),
         ]
         for name, found in result["summary"].items()
     ]
     return title, ["", "mean cosine", "95 % interval"], rows
+
+
+def label(name: str) -> str:
+    """Words for a kind of pairs of gradients."""
+    return name.replace("within", "one learner").replace("between", "two learners")
 
 
 def consensus(result: dict[str, Any]) -> Table:

@@ -206,7 +206,11 @@ def test_the_figure_of_agreement(tmp_path: Path) -> None:
     assert {torch.tensor(rows).shape for rows in result["cosines"].values()} == {
         (2, agreement.WINDOWS)
     }
-    assert [line[0] for line in tables.agreement(result)[2]][:3] == names
+    assert [line[0] for line in tables.agreement(result)[2]][:3] == [
+        "a2c, one learner",
+        "gala-a2c, one learner",
+        "gala-a2c, two learners",
+    ]
 
 
 CONSENSUS = [
