@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md from the files under benchmarks/results.
+"""Writes the tables of docs/performance.md and docs/paper.md from the files of benchmarks/results.
 
     python -m benchmarks.page
 
@@ -9,15 +9,17 @@ with its command, machine and commit; `goals` comes from several of them.
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import goals
+from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "paper.md")
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -33,7 +35,7 @@ def _section(name: str, results: Path) -> str:
     folder = results / name
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     command = (folder / "command.txt").read_text(encoding="utf-8").strip()
-    render = {"peers": _peers, "soak": _soak, "profile": _profile}.get(name, _benchmark)
+    render = _RENDER.get(name, _benchmark)
     machine = result["machine"]
     origin = (
         f"`{command}`, {machine['processor']}, {machine['cores']} cores, PyTorch "
@@ -62,6 +64,11 @@ def _goals(results: goals.Results) -> str:
     ceiling = ", ".join(f"{ratio:.1f} beside {name}" for name, ratio in ahead)
     table = _table(["", "goal", "measured", "met"], rows)
     return f"{table}\n\nTraining at the ceiling would be ahead by these factors: {ceiling}."
+
+
+def _figure(table: Callable[[dict[str, Any]], figures.Table], result: dict[str, Any]) -> str:
+    title, columns, rows = table(result)
+    return f"{title}\n\n{_table(columns, rows)}"
 
 
 def _benchmark(result: dict[str, Any]) -> str:
@@ -150,5 +157,15 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
+_RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
+    "peers": _peers,
+    "soak": _soak,
+    "profile": _profile,
+    **{name: partial(_figure, table) for name, table in figures.TABLES.items()},
+}
+"""By name of the result; any other is a table of `gala bench`."""
+
+
 if __name__ == "__main__":
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
