@@ -77,12 +77,13 @@ class RMSprop:
         for x, square_average, g, result in zip(*blocks, strict=True):
             square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
             root = self._root(square_average)
+            if not isinstance(learning_rate, Tensor):
+                # The operation of PyTorch's own RMSprop: the same, bit for bit.
+                torch.addcdiv(x, g, root, value=-learning_rate, out=result)
             direction = torch.div(g, root, out=root)
             squares.append(torch.dot(direction, direction))
             if isinstance(learning_rate, Tensor):
                 torch.sub(x, direction.mul_(learning_rate), out=result)
-            else:
-                torch.add(x, direction, alpha=-learning_rate, out=result)
         return torch.stack(squares).sum().sqrt() * learning_rate
 
     def _root(self, square_average: Tensor) -> Tensor:
