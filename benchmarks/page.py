@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md and docs/paper.md from the files of benchmarks/results.
+"""Writes the tables of pages of docs/ from the files of benchmarks/results.
 
     python -m benchmarks.page
 
@@ -7,6 +7,7 @@ with its command, machine and commit; `goals` comes from several of them.
 """
 
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "paper.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate"))
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -135,6 +136,30 @@ def _soak(result: dict[str, Any]) -> str:
     return f"{result['minutes']:.0f} minutes of training Pong.\n\n{_table(columns, rows)}"
 
 
+def _simulation(result: dict[str, Any]) -> str:
+    def mean(case: dict[str, Any], of: str, name: str, power: int) -> float:
+        values = (float(run[of][name]) for run in case["runs"])
+        return math.pow(statistics.fmean(value**power for value in values), 1 / power)
+
+    rows = [
+        [
+            f"{case['learners']}",
+            *(f"{mean(case, of, 'updates_per_s', 1):,.0f}" for of in ("predicted", "measured")),
+            f"{case['rate_ratio']:.2f}",
+            *(f"{mean(case, of, 'consensus_rms', 2):.3g}" for of in ("predicted", "measured")),
+            f"{case['distance_ratio']:.2f}",
+        ]
+        for case in result["cases"]
+    ]
+    title = (
+        f"CartPole, {result['settings']['updates']:,} updates a learner, "
+        f"{result['settings']['seeds']} seeds: mean rates, root mean square distances."
+    )
+    columns = ["learners", "updates/s predicted", "measured", "ratio"]
+    columns += ["distance predicted", "measured", "ratio"]
+    return f"{title}\n\n{_table(columns, rows)}"
+
+
 def _profile(result: dict[str, Any]) -> str:
     columns = ["", *(f"{case['threads']} thread(s)" for case in result["cases"])]
     rows = [
@@ -161,6 +186,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     "peers": _peers,
     "soak": _soak,
     "profile": _profile,
+    "simulation": _simulation,
     **{name: partial(_figure, table) for name, table in figures.TABLES.items()},
 }
 """By name of the result; any other is a table of `gala bench`."""
