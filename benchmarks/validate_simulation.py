@@ -4,9 +4,9 @@
 
 What the simulation is told is measured on one core: how long an update takes two learners that
 share it, gossip and the switching between them included, and how long the steps are that learners
-make which take turns. From that it predicts what as many real processes do on all cores. It is right
-if their rate is within 15 % of it, and the distance of the learners in their checkpoints within a
-factor of 2.
+make which take turns. From that it predicts what as many real processes do on all cores. It is
+right if their rate is within 15 % of it, and the distance of the learners in their checkpoints
+within a factor of 2.
 """
 
 import argparse
@@ -58,7 +58,12 @@ def training(learners: int, seed: int) -> TrainConfig:
 
 def train(config: TrainConfig, updates: int, folder: Path) -> list[list[dict[str, Any]]]:
     """Train with real processes for so many updates a learner. Returns each learner's rows."""
-    steps = updates * config.resolved_learners * config.simulators * config.a2c.rollout_steps
+    steps = (
+        updates
+        * config.resolved_learners
+        * config.resolved_simulators
+        * config.resolved_algorithm.rollout_steps
+    )
     gala_rl.train(
         dataclasses.replace(config, steps=steps, out=str(folder)), Console(file=io.StringIO())
     )
