@@ -1,5 +1,6 @@
 """Other libraries, of the extra `peers`: imported only where a test that runs asks for them."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 def rlax() -> Any:
     """RLax, in double precision."""
     import jax
-    import rlax
 
+    with warnings.catch_warnings():
+        # What RLax imports uses what JAX is about to drop.
+        warnings.filterwarnings("ignore", "", DeprecationWarning, r"tensorflow_probability\.")
+        import rlax
     jax.config.update("jax_enable_x64", True)
     return rlax
 
