@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from gala_rl.losses.returns import n_step_returns
+from gala_rl.losses.returns import following_values, n_step_returns, sums_within_episodes
 from tests.losses.oracles import literal_returns
 from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
@@ -145,6 +145,25 @@ def test_single_precision_stays_single_precision() -> None:
         bootstrap_values=rollout.bootstrap_values.float(),
     )
     assert single.returns().dtype == torch.float32
+
+
+def test_what_follows_is_of_the_same_episode() -> None:
+    following = following_values(
+        values=torch.tensor([[1.0], [2.0], [3.0], [4.0]]),
+        bootstrap_values=torch.tensor([5.0]),
+        terminated=flag(4, 1, 2),
+        truncated=flag(4, 0, 2),
+        truncation_values=torch.full((4, 1), 9.0),
+    )
+    assert following.tolist() == [[9.0], [0.0], [0.0], [5.0]]
+
+
+def test_sums_stop_at_the_end_of_an_episode_and_leave_their_terms_alone() -> None:
+    terms = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
+    factors = torch.tensor([[0.5], [3.0], [0.25], [7.0]])
+    # 1 + 2/2;  2, the last;  4 + 8/4;  8, the last
+    assert sums_within_episodes(terms, factors, flag(4, 1)).tolist() == [[2.0], [2.0], [6.0], [8.0]]
+    assert terms.tolist() == [[1.0], [2.0], [4.0], [8.0]]
 
 
 @pytest.mark.parametrize(
