@@ -10,9 +10,9 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gala_rl.config import A2CSettings
-from gala_rl.learner import Learner
+from gala_rl.learners import A2CLearner
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 
@@ -143,7 +143,7 @@ def test_updates_equal_those_of_stable_baselines3(
         device="cpu",
     )
     model = ActorCritic(ObservationSpec((3,), False), spec)
-    learner = Learner(model, SETTINGS)
+    learner = A2CLearner(model, SETTINGS)
     pairs = pairs_of(model, theirs.policy)
     with torch.no_grad():
         for mine, other in pairs:
