@@ -9,11 +9,13 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, make_simulators
+from gala_rl.flat import FlatParameters
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
+from gala_rl.gossip.topology import isolated
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
-from gala_rl.learners import Learner, UpdateMetrics, make_learner
+from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.optimizers import state_size
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -103,6 +105,16 @@ def build_model(
         return ActorCritic(observation, action, bfloat16=config.precision == "bfloat16")
 
 
+def initial_parameters(config: TrainConfig) -> tuple[Tensor, int]:
+    """[P] parameters that all learners of a run begin with, and frames of an agent step."""
+    simulators = make_simulators(config.env, 1, 1, config.atari)
+    try:
+        model = build_model(config, simulators.observation, simulators.action)
+        return FlatParameters(model).values, simulators.frames_per_step
+    finally:
+        simulators.close()
+
+
 def message_size(config: TrainConfig, parameters: int) -> int:
     """Length of the vector that learners send each other: P, or P + S with the optimiser's."""
     if not config.gossip.mix_optimizer:
@@ -125,11 +137,12 @@ def build_agent(
     device: torch.device,
     seed: int,
     journal: JournalWriter | None = None,
+    coupling: Coupling | None = None,
 ) -> Agent:
     """Learner `rank` of a run.
 
     All learners start from the same parameters, which depend on `config.seed` alone; simulators
-    and actions follow `seed`.
+    and actions follow `seed`. Learners with a coupling don't gossip.
     """
     threads = config.simulator_threads or config.threads_per_learner()
     simulators = make_simulators(
@@ -141,15 +154,16 @@ def build_agent(
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm
-    learner = make_learner(model, algorithm)
+    learner = make_learner(model, algorithm, coupling)
     actor = Actor(
         simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
     )
+    count = config.resolved_learners
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,
         rank,
-        make_topology(config.gossip.topology, config.resolved_learners),
+        make_topology(config.gossip.topology, count) if coupling is None else isolated(count),
         when=config.gossip.when,
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,

@@ -58,15 +58,18 @@ def state_size(settings: AlgorithmSettings, size: int) -> int:
     return size
 
 
-def make_optimizer(parameters: Tensor, settings: AlgorithmSettings, memory: Tensor) -> Optimizer:
+def make_optimizer(
+    parameters: Tensor, settings: AlgorithmSettings, memory: Tensor, *, fresh: bool = True
+) -> Optimizer:
     """The optimiser of these settings.
 
     Args:
         parameters: [P], changed by its steps.
         settings: which, and of what kind.
         memory: [S] where to keep its state.
+        fresh: whether to begin with a new state, rather than with the one in `memory`.
     """
-    return RMSprop(parameters, settings, memory)
+    return RMSprop(parameters, settings, memory, fresh=fresh)
 
 
 class RMSprop:
@@ -80,19 +83,26 @@ class RMSprop:
         parameters: [P] x, changed in place.
         settings: form, decay and ε.
         memory: [P] where to keep s; default: new memory.
+        fresh: whether s begins anew, rather than as it is in `memory`.
 
     Attributes:
         state: [P] s.
     """
 
     def __init__(
-        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor | None = None
+        self,
+        parameters: Tensor,
+        settings: AlgorithmSettings,
+        memory: Tensor | None = None,
+        *,
+        fresh: bool = True,
     ) -> None:
         self._decay = settings.rmsprop_decay
         self._epsilon = settings.rmsprop_epsilon
         self._epsilon_inside = settings.optimizer == "rmsprop-tf"
         self.state = torch.empty_like(parameters) if memory is None else memory
-        self.state.fill_(1.0 if self._epsilon_inside else 0.0)
+        if fresh:
+            self.state.fill_(1.0 if self._epsilon_inside else 0.0)
         self._parameters = parameters
         block = _BLOCK * torch.get_num_threads()
         self._block = parameters.numel() if parameters.is_cuda else block

@@ -22,6 +22,7 @@ LAYERS = (
     ("models",),
     ("envs",),
     ("optimizers",),
+    ("sharing",),
     ("actor", "learners"),
     ("agent",),
     ("methods",),

@@ -11,11 +11,10 @@ import torch
 from benchmarks.peers.meter import Meter, Options, options_of, parser_with_options
 from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
-from gala_rl.agent import build_model
+from gala_rl.agent import build_model, initial_parameters
 from gala_rl.envs import make_simulators
 from gala_rl.envs.atari import parse_id
 from gala_rl.experiment.preflight import check_config
-from gala_rl.flat import flat_size
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
@@ -39,8 +38,8 @@ def config_of(method: str, simulators: int) -> TrainConfig:
     )
 
 
-def work_of(config: TrainConfig) -> tuple[Work, int]:
-    """What is trained on what, and the length of the parameter vector."""
+def work_of(config: TrainConfig) -> Work:
+    """What is trained on what."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     parsed = parse_id(config.env)
     assert parsed is not None
@@ -57,18 +56,18 @@ def work_of(config: TrainConfig) -> tuple[Work, int]:
         model=model,
     )
     simulators.close()
-    return work, flat_size(model)
+    return work
 
 
 def run(method: str, options: Options) -> Result:
     """Train until the meter has seen enough."""
     config = config_of(method, options.simulators)
-    work, size = work_of(config)
+    work, (initial, _frames) = work_of(config), initial_parameters(config)
     meter = Meter(options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, torch.device("cpu"), size, None)
+        system = LocalSystem(config, folder, torch.device("cpu"), initial, None)
 
         def observe(status: Status) -> None:
             if min(status.updates) >= WARM_UPDATES and meter.look(status.total_agent_steps):

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from gala_rl.config import TrainConfig
+from gala_rl.methods import find
 from gala_rl.systems.status import Status
 
 _PLAIN_LINE_EVERY_S = 10.0
@@ -83,9 +84,10 @@ class Progress:
         items["left"] = left
         items["mean return"] = "no game over yet" if mean_return is None else f"{mean_return:.1f}"
         if len(status.alive) > 1:
+            items["learners"] = f"{sum(status.alive)} of {len(status.alive)}"
+        if len(status.alive) > 1 and find(self._config.method).gossips:
             mixes = sum(row["mixes"] for row in latest.values())
             updates = sum(row["updates"] for row in latest.values())
-            items["learners"] = f"{sum(status.alive)} of {len(status.alive)}"
             items["mixed"] = f"{mixes / updates:.0%} of updates" if updates else "-"
             items["staleness"] = ", ".join(
                 str(latest[r]["staleness_updates"]) if r in latest else "-"

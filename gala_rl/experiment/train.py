@@ -8,14 +8,12 @@ import torch
 from rich.console import Console
 
 from gala_rl import config as configs
-from gala_rl.agent import build_model
+from gala_rl.agent import initial_parameters
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators
 from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.flat import flat_size
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
@@ -83,15 +81,11 @@ def _run(
 ) -> dict[str, Any]:
     device = resolve_device(config)
     done_before = 0 if start is None else start.agent_steps
-    # One simulator, to learn the sizes; the learners make their own.
-    simulators = make_simulators(config.env, 1, 1, config.atari)
-    frames_per_step = simulators.frames_per_step
-    model = build_model(config, simulators.observation, simulators.action)
-    size = flat_size(model)
-    simulators.close()
+    initial, frames_per_step = initial_parameters(config)
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {device}, {size:,} parameters, run in {folder.path}",
+        f"{config.simulators} simulators on {device}, {initial.numel():,} parameters, "
+        f"run in {folder.path}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -104,7 +98,7 @@ def _run(
             if config.serial:
                 outcome = run_serial(config, folder, device, start, monitor)
             else:
-                outcome = LocalSystem(config, folder, device, size, start).run(monitor)
+                outcome = LocalSystem(config, folder, device, initial, start).run(monitor)
             monitor.close(outcome.status)
         elapsed = time.monotonic() - began
         summary = _summary(config, folder, outcome, monitor, frames_per_step)

@@ -53,6 +53,7 @@ class Gossip:
         self.last_mixed: tuple[tuple[int, int], ...] = ()
         self.parameters = parameters
         self._transport = transport
+        self._has_neighbours = topology.largest_in_degree > 0
         self._deadline_s = deadline_s
         self._outbox: Tensor | None = None
 
@@ -65,7 +66,7 @@ class Gossip:
         Returns:
             None where parameters must be copied to be sent, or there is nobody to send them to.
         """
-        if self.node.topology.learners > 1 and not self.parameters.is_cuda:
+        if self._has_neighbours and not self.parameters.is_cuda:
             self._outbox = self._transport.outbox()
         return self._outbox
 
@@ -80,7 +81,7 @@ class Gossip:
         """
         self.last_mixed = ()
         send = self.node.on_update(self.node.version + 1 if version is None else version)
-        if self.node.topology.learners == 1:
+        if not self._has_neighbours:
             return 0
         outbox, self._outbox = self._outbox, None
         parameters = self.parameters if outbox is None else outbox

@@ -126,6 +126,11 @@ def complete(learners: int) -> Topology:
     return _named("complete", learners)
 
 
+def isolated(learners: int) -> Topology:
+    """Nobody hears anybody."""
+    return Topology("isolated", (((),) * learners,))
+
+
 def named_offsets(name: str, learners: int) -> list[list[int]]:
     """Distances d, round by round, at which every learner i hears i - d (modulo `learners`).
 

@@ -3,14 +3,23 @@
 from gala_rl.learners.a2c import A2CLearner as A2CLearner
 from gala_rl.learners.learner import Learner as Learner
 from gala_rl.learners.learner import UpdateMetrics as UpdateMetrics
+from gala_rl.learners.step import Coupling as Coupling
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import A2CSettings, AlgorithmSettings
 
 
-def make_learner(model: ActorCritic, settings: AlgorithmSettings) -> Learner:
-    """The learner of an algorithm's settings, which takes over the model's parameters."""
+def make_learner(
+    model: ActorCritic, settings: AlgorithmSettings, coupling: Coupling | None = None
+) -> Learner:
+    """The learner of an algorithm's settings, which takes over the model's parameters.
+
+    Args:
+        model: the network.
+        settings: which algorithm, and how.
+        coupling: what is shared with other learners within each gradient step; None: nothing.
+    """
     match settings:
         case A2CSettings():
-            return A2CLearner(model, settings)
+            return A2CLearner(model, settings, coupling)
         case _:
             raise TypeError(f"no learner for {type(settings).__name__}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gala_rl.capture import Captured
 from gala_rl.learners.learner import UpdateMetrics
-from gala_rl.learners.step import GradientStep
+from gala_rl.learners.step import Coupling, GradientStep
 from gala_rl.losses.actor_critic import ActorCriticLoss, actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.models.actor_critic import ActorCritic
@@ -21,14 +21,19 @@ class A2CLearner:
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: of the algorithm.
+        coupling: what is shared with other learners; None: nothing.
     """
 
-    def __init__(self, model: ActorCritic, settings: A2CSettings) -> None:
-        self._step = GradientStep(model, settings)
+    def __init__(
+        self, model: ActorCritic, settings: A2CSettings, coupling: Coupling | None = None
+    ) -> None:
+        self._step = GradientStep(model, settings, coupling)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer
         self._model = model
         self._settings = settings
+        # What is shared goes through the host's memory: no graph can record that.
+        self._is_recorded = self.state.is_cuda and coupling is None
         self._device = self.state.device
         self._learning_rate = torch.zeros((), device=self._device)
         self._captured: Captured[UpdateMetrics] | None = None
@@ -38,10 +43,10 @@ class A2CLearner:
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
     ) -> UpdateMetrics:
         """One optimiser step on a rollout that was made with the present parameters."""
-        if not self.flat.values.is_cuda:
-            return self._update(trajectory, learning_rate, out)
-        if out is not None:
+        if out is not None and self.state.is_cuda:
             raise ValueError("on a GPU parameters are updated in place")
+        if not self._is_recorded:
+            return self._update(trajectory, learning_rate, out)
         if self._captured is None or self._captured_from is not trajectory:
             update = partial(self._update, trajectory, self._learning_rate, None)
             self._captured, self._captured_from = Captured(update, self._device), trajectory

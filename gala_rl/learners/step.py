@@ -1,12 +1,12 @@
 """From a loss to new parameters: gradient, clipping, one step of the optimiser."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gala_rl.flat import FlatParameters, flat_size
-from gala_rl.optimizers import clip_grad_norm_, make_optimizer, state_size
+from gala_rl.optimizers import Optimizer, clip_grad_norm_, make_optimizer, state_size
 from gala_rl.settings import AlgorithmSettings
 
 
@@ -17,12 +17,25 @@ class Norms(NamedTuple):
     update: Tensor
 
 
+class Coupling(Protocol):
+    """What a learner shares with others within each of its gradient steps."""
+
+    def average(self, grads: Tensor) -> None:
+        """What becomes of the gradient [P], in place, before it is clipped."""
+
+    def make_optimizer(
+        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
+    ) -> Optimizer:
+        """Who makes the step, as `gala_rl.optimizers.make_optimizer`."""
+
+
 class GradientStep:
     """Owns a model's parameters and its optimiser's state, and moves them down a gradient.
 
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: of the optimiser.
+        coupling: what is shared with other learners; None: nothing.
 
     Attributes:
         state: [P + S] the parameters and, behind them, the optimiser's state.
@@ -30,12 +43,16 @@ class GradientStep:
         optimizer: its state is the second part of `state`.
     """
 
-    def __init__(self, model: nn.Module, settings: AlgorithmSettings) -> None:
+    def __init__(
+        self, model: nn.Module, settings: AlgorithmSettings, coupling: Coupling | None = None
+    ) -> None:
         size = flat_size(model)
         device = next(model.parameters()).device
         self.state = torch.zeros(size + state_size(settings, size), device=device)
         self.flat = FlatParameters(model, self.state[:size])
-        self.optimizer = make_optimizer(self.flat.values, settings, self.state[size:])
+        make = make_optimizer if coupling is None else coupling.make_optimizer
+        self.optimizer = make(self.flat.values, settings, self.state[size:])
+        self._coupling = coupling
         self._max_grad_norm = settings.max_grad_norm
 
     def __call__(
@@ -49,5 +66,7 @@ class GradientStep:
             out: [P] where the new parameters go; default: in place.
         """
         self.flat.set_grads(torch.autograd.grad(loss, self.flat.parameters))
+        if self._coupling is not None:
+            self._coupling.average(self.flat.grads)
         grad_norm = clip_grad_norm_(self.flat.grads, self._max_grad_norm)
         return Norms(grad_norm, self.optimizer.step(self.flat.grads, learning_rate, out))

@@ -10,10 +10,17 @@ from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import a2c, gala_a2c
+from gala_rl.methods import a2c, a2c_allreduce, a2c_async, a3c, gala_a2c
 from gala_rl.methods.method import Method as Method
+from gala_rl.settings import GossipSettings
 
-METHODS = (gala_a2c.METHOD, a2c.METHOD)
+METHODS = (
+    gala_a2c.METHOD,
+    a2c.METHOD,
+    a2c_allreduce.METHOD,
+    a2c_async.METHOD,
+    a3c.METHOD,
+)
 
 
 def find(name: str) -> Method:
@@ -63,6 +70,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"learners {learners} is too many: {method.name} has one learner; "
             f"gala-{method.name} trains several"
         )
+    _check_sharing(config, method, learners)
     kind = kind_of(config.env)
     settings = method.settings(kind)
     if config.algorithm is not None and type(config.algorithm) is not type(settings):
@@ -76,3 +84,21 @@ def resolve(config: TrainConfig) -> TrainConfig:
         simulators=config.simulators or method.default_simulators(kind),
         algorithm=config.algorithm or settings,
     )
+
+
+def _check_sharing(config: TrainConfig, method: Method, learners: int) -> None:
+    if config.serial and learners > 1 and method.sharing == "gradients":
+        raise UserError(
+            f"serial is impossible with {method.name}: its learners make each step together, not "
+            f"in turn; leave it out, or choose a method whose learners gossip"
+        )
+    if method.gossips or method.sharing == "nothing":
+        return
+    for entry in dataclasses.fields(GossipSettings):
+        value = getattr(config.gossip, entry.name)
+        if value != entry.default:
+            able = ", ".join(m.name for m in METHODS if m.gossips)
+            raise UserError(
+                f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
+                f"leave it out, or choose one whose learners do: {able}"
+            )

@@ -6,8 +6,9 @@ from typing import Literal
 
 from gala_rl.settings import AlgorithmSettings, EnvKind
 
-Sharing = Literal["nothing", "gossip"]
-"""What learners share: nothing, since there is one; or parameters with their neighbours."""
+Sharing = Literal["nothing", "gossip", "gradients", "parameters", "locked-parameters"]
+"""What learners share: nothing, since there is one; parameters with their neighbours, now and then;
+the mean of their gradients; or one parameter vector, with or without locks."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
         learner_00.safetensors   tensors of learner 0
         learner_00.json          its counters
         …
+        shared.safetensors       tensors that belong to all learners, where there are any
         manifest.json            counters of the run, and the SHA-256 of every other file
 
 Learners write their parts into a hidden folder, each on its own, counters last: a part without
@@ -29,6 +30,7 @@ from torch import Tensor
 from gala_rl.errors import StorageError, UserError
 
 FORMAT = 1
+_SHARED = "shared.safetensors"
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +70,12 @@ class Checkpoint:
         """One learner's part."""
         stem = self.path / f"learner_{learner:02d}"
         counters = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        return LearnerState(load_file(stem.with_suffix(".safetensors")), counters)
+        own = load_file(stem.with_suffix(".safetensors"))
+        return LearnerState(self.shared() | own, counters)
+
+    def shared(self) -> dict[str, Tensor]:
+        """Tensors that belong to all learners."""
+        return load_file(self.path / _SHARED) if (self.path / _SHARED).is_file() else {}
 
 
 def partial_folder(checkpoints: Path, request: str) -> Path:
@@ -90,6 +97,16 @@ def write_part(folder: Path, learner: int, state: LearnerState) -> None:
         aside = folder / f".{stem.name}.json"
         aside.write_text(json.dumps(state.counters), encoding="utf-8")
         aside.replace(stem.with_suffix(".json"))
+
+
+def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Write what belongs to all learners into the folder of a checkpoint in the making.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    with _storage_errors(folder):
+        save_file(tensors, folder / _SHARED)
 
 
 def parts(folder: Path) -> list[str]:
@@ -123,6 +140,8 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
     """
     learners = parts(folder)
     files = sorted(folder / name for learner in learners for name in _files_of(int(learner)))
+    if (folder / _SHARED).is_file():
+        files.append(folder / _SHARED)
     final = folder.parent / f"step_{agent_steps:012d}"
     with _storage_errors(final):
         for stray in set(folder.iterdir()) - set(files):

@@ -13,10 +13,11 @@ from gala_rl.config import TrainConfig
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
-from gala_rl.learners import UpdateMetrics
+from gala_rl.learners import Coupling, UpdateMetrics
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import SharedParameters
 
 _SIMULATORS = "simulators."
 
@@ -33,6 +34,7 @@ class LearnerRun:
         updates: made before by this learner; a restarted or resumed learner gets other simulator
             and action seeds than it had at the start.
         journal: where it writes down what it does to its parameters, if somebody watches.
+        coupling: what it shares with the others within its gradient steps, if it does not gossip.
     """
 
     def __init__(
@@ -44,10 +46,14 @@ class LearnerRun:
         folder: RunFolder,
         updates: int = 0,
         journal: JournalWriter | None = None,
+        coupling: Coupling | None = None,
     ) -> None:
         self.rank = rank
+        self._owns_parameters = not isinstance(coupling, SharedParameters)
         seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
-        self.agent: Agent = build_agent(config, rank, transport, device, int(seed), journal)
+        self.agent: Agent = build_agent(
+            config, rank, transport, device, int(seed), journal, coupling
+        )
         self._config = config
         self._writer = MetricsWriter(folder.metrics_file(rank))
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -129,11 +135,12 @@ class LearnerRun:
             sent: the last message it sent, which its neighbours may not have mixed yet.
         """
         agent, node = self.agent, self.agent.gossip.node
-        tensors = {
-            "parameters": agent.learner.flat.values,
-            "optimizer": agent.learner.optimizer.state,
-            "generator": agent.actor.generator.get_state(),
-        }
+        tensors = {"generator": agent.actor.generator.get_state()}
+        if self._owns_parameters:
+            tensors["parameters"] = agent.learner.flat.values
+            tensors["optimizer"] = agent.learner.optimizer.state
+        else:
+            tensors["copy"] = agent.learner.flat.values
         if sent is not None:
             tensors["sent"] = sent.parameters
         if (simulators := agent.actor.simulators.get_state()) is not None:
@@ -159,7 +166,10 @@ class LearnerRun:
         """Continue from a state; simulators start new games where their state was not saved."""
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
-        self.adopt(tensors["parameters"], tensors["optimizer"])
+        if self._owns_parameters:
+            self.adopt(tensors["parameters"], tensors["optimizer"])
+        else:
+            agent.learner.flat.load(tensors["copy"])
         self._recent.extend(counters["recent_returns"])
         self._episodes = counters["episodes"]
         node.mixes = counters["mixes"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing
+from torch import Tensor
 
 from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
@@ -22,12 +23,15 @@ from gala_rl.optimizers import state_size
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import SharedParameters
+from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.common import make_common
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.spawn import start as start_process
 from gala_rl.systems.status import Observer, Outcome, Status
 from gala_rl.systems.watch import ConsensusWatch, make_watch
-from gala_rl.systems.worker import CANNOT_WRITE, FINAL, STARTED_A_RUN, Assignment
+from gala_rl.systems.worker import CANNOT_WRITE, STARTED_A_RUN
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -67,7 +71,7 @@ class LocalSystem:
         config: of the run, resolved.
         folder: of the run, created.
         device: where learners learn.
-        size: length of their parameter vectors.
+        initial: [P] parameters that all of them begin with.
         start: what to continue from.
     """
 
@@ -76,16 +80,18 @@ class LocalSystem:
         config: TrainConfig,
         folder: RunFolder,
         device: torch.device,
-        size: int,
+        initial: Tensor,
         start: Checkpoint | None,
     ) -> None:
-        count = config.resolved_learners
+        count, size = config.resolved_learners, initial.numel()
         self._config = config
         self._folder = folder
         self._topology = make_topology(config.gossip.topology, count)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
-        self._journal = Journal(count, self._topology.largest_in_degree) if count > 1 else None
+        self._common = make_common(config, folder, initial, start)
+        gossips = count > 1 and self._common is None
+        self._journal = Journal(count, self._topology.largest_in_degree) if gossips else None
         self._watch = self._make_watch(size, start)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
@@ -105,6 +111,7 @@ class LocalSystem:
                     mailboxes=self._mailboxes,
                     board=self._board,
                     journal=self._journal,
+                    common=self._common,
                     supervisor=os.getpid(),
                     checkpoint=None if start is None else start.path,
                 )
@@ -146,6 +153,8 @@ class LocalSystem:
                         break
         finally:
             self._kill_all()
+            if self._common is not None:
+                self._common.close()
         with self._ending_on_a_full_disk():
             self._end_watch()
         status = self._status()
@@ -252,20 +261,24 @@ class LocalSystem:
             )
             return
         donors = self._donors(rank)
-        nothing_newer = not donors and self._mailboxes.version(rank) == 0
+        shares_all = isinstance(self._common, SharedParameters)
+        nothing_newer = not (donors or shares_all or self._mailboxes.version(rank))
         source = learner.assignment.checkpoint if nothing_newer else None
         fresh = replace(learner.assignment, donors=donors, checkpoint=source)
         again = self._start(fresh)
         learner.process, learner.started_at_updates = again.process, again.started_at_updates
         learner.assignment = fresh
         learner.restarts += 1
-        origin = f"learner {donors[0]}" if donors else "its own last state"
+        origin = "its own last state" if self._common is None else "the state of the others"
+        origin = f"learner {donors[0]}" if donors else origin
         self._notices.append(
             f"learner {rank} died (exit code {exitcode}) and is restarted from {origin}"
         )
 
     def _donors(self, rank: int) -> tuple[int, ...]:
         """Live learners that have sent something, those that `rank` listens to first."""
+        if self._common is not None:
+            return ()
         heard = self._topology.all_in_neighbours(rank)
         others = [r for r in range(self._config.resolved_learners) if r not in (rank, *heard)]
         return tuple(
@@ -312,6 +325,8 @@ class LocalSystem:
 
     def _complete(self, partial: Path) -> None:
         steps = self._board.column(Cell.AGENT_STEPS)
+        if isinstance(self._common, SharedParameters):
+            checkpoint.write_shared(partial, self._common.tensors())
         checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
 
     def _status(self) -> Status:

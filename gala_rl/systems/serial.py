@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from gala_rl.agent import initial_parameters
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
@@ -12,7 +13,9 @@ from gala_rl.gossip.topology import make as make_topology
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import SharedParameters
 from gala_rl.systems.allocator import keep_freed_memory
+from gala_rl.systems.common import Common, couple, make_common
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.learner_run import LearnerRun
 from gala_rl.systems.status import Observer, Outcome, Status
@@ -40,9 +43,10 @@ def run_serial(
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
-    journal = _make_journal(config)
+    common = make_common(config, folder, initial_parameters(config)[0], start)
+    journal = _make_journal(config) if common is None else None
     learners = [
-        _make_learner(config, rank, network, device, folder, start, journal)
+        _make_learner(config, rank, network, device, folder, start, journal, common)
         for rank in range(config.resolved_learners)
     ]
     watch = _make_watch(config, folder, learners, network, journal, start)
@@ -50,12 +54,12 @@ def run_serial(
         _send_again(network, learners, start)
     try:
         with Interrupts() as interrupts:
-            _take_turns(config, folder, learners, network, watch, observe, interrupts)
+            _take_turns(config, folder, learners, network, common, watch, observe, interrupts)
         for learner in learners:
             learner.write_row()
         if watch is not None:
             watch.look(_status(learners).total_agent_steps)
-        _save(config, folder, learners, network)
+        _save(config, folder, learners, network, common)
         return Outcome(_told(_status(learners), watch), interrupts.count > 0)
     finally:
         for learner in learners:
@@ -103,14 +107,16 @@ def _make_learner(
     folder: RunFolder,
     start: Checkpoint | None,
     journal: Journal | None,
+    common: Common | None,
 ) -> LearnerRun:
     transport = network.transport(rank)
+    coupling = couple(common, rank)
     writer = None if journal is None else journal.writer(rank)
     if start is None:
-        return LearnerRun(config, rank, transport, device, folder, journal=writer)
+        return LearnerRun(config, rank, transport, device, folder, 0, writer, coupling)
     state = start.load(rank)
     updates = state.counters["updates"]
-    learner = LearnerRun(config, rank, transport, device, folder, updates, writer)
+    learner = LearnerRun(config, rank, transport, device, folder, updates, writer, coupling)
     learner.restore(state)
     return learner
 
@@ -129,6 +135,7 @@ def _take_turns(
     folder: RunFolder,
     learners: list[LearnerRun],
     network: MemoryNetwork,
+    common: Common | None,
     watch: ConsensusWatch | None,
     observe: Observer,
     interrupts: Interrupts,
@@ -146,12 +153,16 @@ def _take_turns(
             observe(_told(status, watch))
             observed = now
         if now - saved > config.checkpoint_every:
-            _save(config, folder, learners, network)
+            _save(config, folder, learners, network, common)
             saved = time.monotonic()
 
 
 def _save(
-    config: TrainConfig, folder: RunFolder, learners: list[LearnerRun], network: MemoryNetwork
+    config: TrainConfig,
+    folder: RunFolder,
+    learners: list[LearnerRun],
+    network: MemoryNetwork,
+    common: Common | None,
 ) -> None:
     status = _status(learners)
     partial = checkpoint.partial_folder(folder.checkpoints, "serial")
@@ -159,6 +170,8 @@ def _save(
     for learner in learners:
         sent = network.latest(learner.rank)
         checkpoint.write_part(partial, learner.rank, learner.state(sent))
+    if isinstance(common, SharedParameters):
+        checkpoint.write_shared(partial, common.tensors())
     checkpoint.complete(
         partial, status.total_agent_steps, status.agent_steps, config.checkpoints_kept
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
-from gala_rl.systems.worker import PROCESS_NAME, Assignment, work
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.worker import PROCESS_NAME, work
 
 
 def start(assignment: Assignment) -> BaseProcess:

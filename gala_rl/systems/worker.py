@@ -7,24 +7,21 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
-from gala_rl.gossip import Message, SharedMailboxes
-from gala_rl.gossip.journal import Journal
+from gala_rl.learners import Coupling
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import GradientAverage, Meeting
 from gala_rl.systems.allocator import keep_freed_memory
-from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.assignment import FINAL, Assignment
+from gala_rl.systems.board import Cell
+from gala_rl.systems.common import couple
 from gala_rl.systems.learner_run import LearnerRun
-
-FINAL = "final"
-"""Name of the checkpoint to which every learner contributes when it ends."""
+from gala_rl.systems.replica import train_in_step
 
 CANNOT_WRITE = 74
 """Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""
@@ -41,35 +38,6 @@ _TOGETHER_S = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """Everything a learner's process is started with.
-
-    Attributes:
-        config: of the run, resolved.
-        folder: of the run.
-        rank: of the learner.
-        device: name of the torch device.
-        mailboxes: gossip between the learners.
-        board: numbers shared with the supervisor.
-        journal: what the learners do to their parameters, for the supervisor; None for one alone.
-        supervisor: process id; the learner does not outlive it.
-        checkpoint: where to continue from; None for a new run or a restart.
-        donors: ranks whose parameters a restarted learner may take over, best first.
-    """
-
-    config: TrainConfig
-    folder: RunFolder
-    rank: int
-    device: str
-    mailboxes: SharedMailboxes
-    board: Board
-    journal: Journal | None
-    supervisor: int
-    checkpoint: Path | None = None
-    donors: tuple[int, ...] = ()
-
-
 def work(assignment: Assignment) -> None:
     """Be a learner until the budget is spent, a stop is asked for, or the supervisor is gone."""
     _die_with(assignment.supervisor)
@@ -77,11 +45,16 @@ def work(assignment: Assignment) -> None:
     torch.set_num_threads(assignment.config.threads_per_learner())
     keep_freed_memory()
     try:
-        with contextlib.closing(_make_run(assignment)) as run:
-            _begin_together(assignment)
-            if _train(assignment, run):
+        coupling = couple(assignment.common, assignment.rank)
+        with contextlib.closing(_make_run(assignment, coupling)) as run:
+            if isinstance(coupling, GradientAverage):
+                is_whole = train_in_step(assignment, run, coupling)
+            else:
+                _begin_together(assignment)
+                is_whole = _train(assignment, run)
+            if is_whole:
                 run.write_row()
-                _write_part(assignment, run, FINAL)
+                assignment.write_part(run, FINAL)
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
@@ -107,39 +80,16 @@ def _begin_together(assignment: Assignment) -> None:
 
 def _train(assignment: Assignment, run: LearnerRun) -> bool:
     """Returns whether it ended as it should, rather than because the supervisor is gone."""
-    board, rank, config = assignment.board, assignment.rank, assignment.config
-    while (total := board.total_agent_steps) < config.steps and not board.stop:
-        if os.getppid() != assignment.supervisor:
+    board = assignment.board
+    while (total := board.total_agent_steps) < assignment.config.steps and not board.stop:
+        if assignment.is_orphan:
             return False
-        wrote_row = run.advance(total)
-        board.set(rank, Cell.UPDATES, run.agent.updates)
-        board.set(rank, Cell.AGENT_STEPS, run.agent.agent_steps)
-        board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
-        if wrote_row:
-            _publish_state(assignment, run)
-        if (wanted := board.checkpoint_wanted) > board.get(rank, Cell.CHECKPOINT_WRITTEN):
-            _write_part(assignment, run, str(wanted))
-            board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
+        assignment.advance(run, total)
+        assignment.save_if_wanted(run, board.checkpoint_wanted)
     return True
 
 
-def _publish_state(assignment: Assignment, run: LearnerRun) -> None:
-    """Leave in shared memory what a learner that starts over, and whoever watches, need."""
-    learner, rank = run.agent.learner, assignment.rank
-    assignment.board.gradients[rank].copy_(learner.flat.grads)
-    assignment.board.optimizer_states[rank].copy_(learner.optimizer.state)
-    if assignment.config.resolved_learners == 1:
-        # Nobody is sent anything, so this learner's own parameters are nowhere else.
-        assignment.mailboxes.write(Message(rank, run.agent.updates, run.agent.gossip.parameters))
-
-
-def _write_part(assignment: Assignment, run: LearnerRun, request: str) -> None:
-    partial = checkpoint.partial_folder(assignment.folder.checkpoints, request)
-    sent = assignment.mailboxes.latest(assignment.rank)
-    checkpoint.write_part(partial, assignment.rank, run.state(sent))
-
-
-def _make_run(assignment: Assignment) -> LearnerRun:
+def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
     board, rank, mailboxes = assignment.board, assignment.rank, assignment.mailboxes
     # A message that is out already must be followed by newer ones.
     updates = max(board.get(rank, Cell.UPDATES), mailboxes.version(rank))
@@ -151,6 +101,7 @@ def _make_run(assignment: Assignment) -> LearnerRun:
         assignment.folder,
         updates,
         None if assignment.journal is None else assignment.journal.writer(rank),
+        coupling,
     )
     if assignment.checkpoint is not None:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
@@ -181,7 +132,12 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
             break
     if run.agent.journal is not None:
         run.agent.journal.adopt(updates, origin)
-    run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
+    agent_steps = assignment.board.get(assignment.rank, Cell.AGENT_STEPS)
+    if isinstance(assignment.common, Meeting):
+        # Replicas count what their parameters have gone through.
+        updates = 0 if origin is None else origin[1]
+        agent_steps = updates * assignment.agent_steps_an_update
+    run.continue_at(updates, agent_steps)
     run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from gala_rl.agent import build_model
+from gala_rl.agent import initial_parameters
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators
-from gala_rl.flat import flat_size
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -41,10 +39,8 @@ def make_system(
     """Learners of a run, started; its folder is made if there is none."""
     if not folder.exists:
         folder.create(config)
-    simulators = make_simulators(config.env, 1, 1, config.atari)
-    model = build_model(config, simulators.observation, simulators.action)
-    size = flat_size(model)
-    return LocalSystem(config, folder, torch.device("cpu"), size, start)
+    initial, _frames = initial_parameters(config)
+    return LocalSystem(config, folder, torch.device("cpu"), initial, start)
 
 
 def pid_of(system: LocalSystem, rank: int) -> int:

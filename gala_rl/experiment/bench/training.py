@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from gala_rl.agent import build_model
+from gala_rl.agent import initial_parameters
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench.throttle import Throttle
 from gala_rl.experiment.meters import Meters
 from gala_rl.experiment.train import resolve_device
-from gala_rl.flat import flat_size
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
@@ -68,11 +66,11 @@ def measure_training(
         max_restarts=0,
     )
     device = resolve_device(config)
-    size, frames_per_step = _sizes(config)
+    initial, frames_per_step = initial_parameters(config)
     with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, device, size, None)
+        system = LocalSystem(config, folder, device, initial, None)
         throttle = Throttle(system.process_ids[:slowed], factor)
         watch = _Watch(system, seconds, _gpu_uuid(device), throttle)
         try:
@@ -153,16 +151,6 @@ class _Watch:
             **self._meters.readings(sum(made) * frames_per_step),
         }
         return Measurement(values, self._meters.missing())
-
-
-def _sizes(config: TrainConfig) -> tuple[int, int]:
-    """Length of the parameter vector, and environment frames in an agent step."""
-    simulators = make_simulators(config.env, 1, 1, config.atari)
-    try:
-        model = build_model(config, simulators.observation, simulators.action)
-        return flat_size(model), simulators.frames_per_step
-    finally:
-        simulators.close()
 
 
 def _gpu_uuid(device: torch.device) -> str | None:

@@ -1,0 +1,201 @@
+"""Gradients averaged over all learners by all-reduce: replicas that stay equal bit for bit.
+
+Replicas form a process group of `torch.distributed` (gloo, over the loopback interface, found
+through a file). It breaks when one of them dies or is silent; then those that are left, and whoever
+is started instead, meet again and form the next one. Where they meet there is no leader:
+
+* Everyone who needs a group writes down the number of a round, larger than any it took part in
+  and as large as any that is written there.
+* When all numbers are equal, that is the round, and all connect.
+
+A replica that dies while it waits comes back with a larger number, which all others take over.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from gala_rl.gossip.transports.shared import shared_zeros
+from gala_rl.optimizers import Optimizer, make_optimizer
+from gala_rl.settings import AlgorithmSettings
+
+_ENDED = -1
+
+
+class PeerLost(Exception):
+    """A replica is dead or silent: the group is no more, and the update in the making neither."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What replicas decide together, since they must all do it after the same update.
+
+    Attributes:
+        stop: whether to stop.
+        checkpoint: number of the newest checkpoint that is asked for.
+    """
+
+    stop: bool = False
+    checkpoint: int = 0
+
+
+class Meeting:
+    """Where replicas find one another; pass it to each process as an argument.
+
+    Args:
+        replicas: number of learners, each a replica of all others.
+        folder: for the files through which they connect; emptied.
+        deadline_s: longest wait of a connected replica for the others, seconds.
+    """
+
+    def __init__(self, replicas: int, folder: Path, deadline_s: float) -> None:
+        self.replicas, self.folder, self.deadline_s = replicas, folder, deadline_s
+        self.rounds = shared_zeros((replicas,), torch.int64)
+        self.close()
+        folder.mkdir()
+
+    def close(self) -> None:
+        """Remove the folder, once all replicas have ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class GradientAverage:
+    """One replica's part in averaging; a `Coupling`.
+
+    Args:
+        meeting: of all replicas.
+        rank: of this one.
+
+    Attributes:
+        wishes: of this replica, carried by its next gradient.
+        agreed: what all replicas wished at the last.
+    """
+
+    def __init__(self, meeting: Meeting, rank: int) -> None:
+        self.wishes = self.agreed = Wishes()
+        self._meeting, self._rank = meeting, rank
+        # `ProcessGroupGloo`, whose stubs lack its collective operations.
+        self._group: Any = None
+        self._buffer: Tensor | None = None
+
+    def come(self) -> None:
+        """Say that this replica needs a group; it has none from now on."""
+        self._group = None
+        rounds = self._meeting.rounds
+        rounds[self._rank] = torch.maximum(rounds.max(), rounds[self._rank] + 1)
+
+    def all_here(self) -> bool:
+        """Whether all replicas need a group, so that it can be formed."""
+        rounds = self._meeting.rounds
+        newest = rounds.max()
+        rounds[self._rank] = newest
+        return bool((rounds == newest).all())
+
+    def somebody_ended(self) -> bool:
+        """Whether a replica has ended as all agreed: nobody will come to a group any more."""
+        return bool((self._meeting.rounds == _ENDED).any())
+
+    def connect(self) -> None:
+        """Form the group that all are here for.
+
+        Raises:
+            PeerLost: when one of them does not.
+        """
+        meeting = self._meeting
+        # Nothing listens where another machine could reach it.
+        os.environ["GLOO_SOCKET_IFNAME"] = _loopback_interface()
+        file = meeting.folder / f"round-{int(meeting.rounds[self._rank])}"
+        deadline = timedelta(seconds=meeting.deadline_s)
+        try:
+            store = torch.distributed.FileStore(str(file), meeting.replicas)  # type: ignore[attr-defined]
+            store.set_timeout(deadline)
+            self._group = torch.distributed.ProcessGroupGloo(
+                store, self._rank, meeting.replicas, deadline
+            )
+        except RuntimeError as error:
+            raise PeerLost("a replica did not connect") from error
+
+    def level(self, state: Tensor, updates: int) -> int:
+        """Give all replicas the state of the one that has made the most updates.
+
+        Args:
+            state: [P + S] of this replica, overwritten.
+            updates: that this replica has made.
+
+        Returns:
+            The number of updates that all have made now.
+
+        Raises:
+            PeerLost: when one of them is gone.
+        """
+        made = torch.zeros(self._meeting.replicas, dtype=torch.int64)
+        made[self._rank] = updates
+        self._finish(self._connected.allreduce([made]))
+        most_advanced = int(made.argmax())
+        host = state.cpu()
+        self._finish(self._connected.broadcast(host, root=most_advanced))
+        state.copy_(host)
+        return int(made[most_advanced])
+
+    def average(self, grads: Tensor) -> None:
+        """Replace a gradient [P] by its mean over all replicas; see `Coupling`.
+
+        Raises:
+            FloatingPointError: when it is not finite; the others never see it.
+            PeerLost: when a replica is gone.
+        """
+        if not torch.isfinite(grads.sum()):
+            raise FloatingPointError("the gradient is not finite: it is not averaged")
+        size, replicas = grads.numel(), self._meeting.replicas
+        if self._buffer is None:
+            self._buffer = torch.empty(size + 2)
+        self._buffer[:size].copy_(grads)
+        self._buffer[size:] = torch.tensor([self.wishes.stop, self.wishes.checkpoint])
+        self._finish(self._connected.allreduce([self._buffer]))
+        grads.copy_(self._buffer[:size].div_(replicas))
+        stop, checkpoint = self._buffer[size:].tolist()
+        # Everybody has seen a checkpoint asked for, or nobody saves it yet.
+        self.agreed = Wishes(stop > 0, int(checkpoint // replicas))
+
+    def part(self) -> None:
+        """End, once all replicas want to.
+
+        Raises:
+            PeerLost: when one of them may have missed the last update.
+        """
+        self._finish(self._connected.barrier())
+        self._meeting.rounds[self._rank] = _ENDED
+
+    def make_optimizer(
+        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
+    ) -> Optimizer:
+        """Each replica has its own: equal gradients make equal steps. See `Coupling`."""
+        return make_optimizer(parameters, settings, memory)
+
+    @property
+    def _connected(self) -> Any:
+        if self._group is None:
+            raise ValueError("this replica has no group: connect first")
+        return self._group
+
+    def _finish(self, work: torch.distributed.Work) -> None:
+        """Wait for a collective operation."""
+        try:
+            work.wait(timedelta(seconds=self._meeting.deadline_s))
+        except RuntimeError as error:
+            self._group = None
+            raise PeerLost("a replica is dead or silent") from error
+
+
+def _loopback_interface() -> str:
+    names: Sequence[str] = [name for _index, name in socket.if_nameindex()]
+    return next(name for name in names if name.startswith("lo"))

@@ -1,0 +1,59 @@
+"""Locks between processes that the kernel opens when their holder dies, however it dies."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_INTERVAL_S = 0.0002
+
+
+class FileLocks:
+    """Any number of locks, each a byte of one file; POSIX record locks belong to a process.
+
+    Nothing is ever written to the file. One process may make one `FileLocks` of a file: closing
+    one would open the locks of the other.
+
+    Args:
+        path: of the file; made if it is not there.
+        deadline_s: longest wait for a lock, seconds.
+    """
+
+    def __init__(self, path: Path, deadline_s: float) -> None:
+        self._path = path
+        self._deadline_s = deadline_s
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    @contextmanager
+    def hold(self, number: int) -> Iterator[None]:
+        """Hold one of the locks.
+
+        Raises:
+            TimeoutError: when another process has held it for longer than the deadline.
+        """
+        self._take(number)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
+
+    def _take(self, number: int) -> None:
+        give_up = time.monotonic() + self._deadline_s
+        while True:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+                return
+            except (BlockingIOError, PermissionError):
+                # Both mean that another process holds it.
+                if time.monotonic() > give_up:
+                    raise TimeoutError(
+                        f"another process has held lock {number} of {self._path} for "
+                        f"{self._deadline_s:g} s"
+                    ) from None
+                time.sleep(_POLL_INTERVAL_S)
+
+    def close(self) -> None:
+        """Open all locks that are held here."""
+        os.close(self._file)

@@ -1,0 +1,100 @@
+"""What a learner's process is started with, and what it tells its supervisor on the way."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.journal import Journal
+from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import SharedParameters
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.common import Common
+from gala_rl.systems.learner_run import LearnerRun
+
+FINAL = "final"
+"""Name of the checkpoint to which every learner contributes when it ends."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything a learner's process is started with.
+
+    Attributes:
+        config: of the run, resolved.
+        folder: of the run.
+        rank: of the learner.
+        device: name of the torch device.
+        mailboxes: gossip between the learners.
+        board: numbers shared with the supervisor.
+        journal: what the learners do to their parameters, for the supervisor; None if they don't
+            gossip.
+        common: what the learners share if they don't gossip.
+        supervisor: process id; the learner does not outlive it.
+        checkpoint: where to continue from; None for a new run or a restart.
+        donors: ranks whose parameters a restarted learner may take over, best first.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    rank: int
+    device: str
+    mailboxes: SharedMailboxes
+    board: Board
+    journal: Journal | None
+    common: Common | None
+    supervisor: int
+    checkpoint: Path | None = None
+    donors: tuple[int, ...] = ()
+
+    @property
+    def agent_steps_an_update(self) -> int:
+        """Of one learner."""
+        return self.config.resolved_simulators * self.config.resolved_algorithm.rollout_steps
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the supervisor is gone."""
+        return os.getppid() != self.supervisor
+
+    def advance(self, run: LearnerRun, total_agent_steps: int) -> None:
+        """One step of the learner; the supervisor sees that it lives, and how far it is."""
+        wrote_row = run.advance(total_agent_steps)
+        self.tell_counters(run)
+        if wrote_row:
+            self._publish_state(run)
+
+    def tell_counters(self, run: LearnerRun) -> None:
+        """Show the supervisor how far the learner is."""
+        self.board.set(self.rank, Cell.UPDATES, run.agent.updates)
+        self.board.set(self.rank, Cell.AGENT_STEPS, run.agent.agent_steps)
+        self.beat()
+
+    def beat(self) -> None:
+        """Show the supervisor that the learner is not hung."""
+        self.board.set(self.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+
+    def save_if_wanted(self, run: LearnerRun, wanted: int) -> None:
+        """Contribute to the checkpoint of that number, once."""
+        if wanted > self.board.get(self.rank, Cell.CHECKPOINT_WRITTEN):
+            self.write_part(run, str(wanted))
+            self.board.set(self.rank, Cell.CHECKPOINT_WRITTEN, wanted)
+
+    def write_part(self, run: LearnerRun, request: str) -> None:
+        """Write the learner's part of a checkpoint in the making."""
+        partial = checkpoint.partial_folder(self.folder.checkpoints, request)
+        checkpoint.write_part(partial, self.rank, run.state(self.mailboxes.latest(self.rank)))
+
+    def _publish_state(self, run: LearnerRun) -> None:
+        """Leave in shared memory what a learner that starts over, and whoever watches, need."""
+        if isinstance(self.common, SharedParameters):
+            return
+        learner = run.agent.learner
+        self.board.gradients[self.rank].copy_(learner.flat.grads)
+        self.board.optimizer_states[self.rank].copy_(learner.optimizer.state)
+        if self.journal is None:
+            # Nobody is sent anything, so this learner's own parameters are nowhere else.
+            self.mailboxes.write(Message(self.rank, run.agent.updates, run.agent.gossip.parameters))

@@ -1,0 +1,46 @@
+"""What learners that don't gossip have in common, made before they start."""
+
+from torch import Tensor
+
+from gala_rl.config import TrainConfig
+from gala_rl.learners import Coupling
+from gala_rl.methods import find
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import GradientAverage, Meeting, SharedParameters
+
+Common = Meeting | SharedParameters
+
+
+def make_common(
+    config: TrainConfig, folder: RunFolder, initial: Tensor, start: Checkpoint | None
+) -> Common | None:
+    """What the learners of a run share; None if they gossip, or if there is one alone.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run.
+        initial: [P] parameters that all begin with.
+        start: what to continue from.
+    """
+    sharing = find(config.method).sharing
+    if sharing == "gradients" and not config.serial:
+        # Whoever has waited so long for a silent replica is not taken for silent itself.
+        deadline_s = config.hang_after / 4
+        return Meeting(config.resolved_learners, folder.path / ".replicas", deadline_s)
+    if sharing in ("parameters", "locked-parameters"):
+        locks = None
+        if sharing == "locked-parameters" and not config.serial:
+            locks = folder.path / ".chunks"
+        # A silent holder is killed, which opens its locks, well before.
+        deadline_s = 2 * config.hang_after
+        shared = SharedParameters(initial, config.resolved_algorithm, locks, deadline_s)
+        if start is not None:
+            shared.restore(start.shared())
+        return shared
+    return None
+
+
+def couple(common: Common | None, rank: int) -> Coupling | None:
+    """One learner's part in it."""
+    return GradientAverage(common, rank) if isinstance(common, Meeting) else common

@@ -1,0 +1,82 @@
+"""The life of a replica: it steps with all others, and meets them anew when one of them is lost."""
+
+import time
+
+from gala_rl.sharing import GradientAverage, PeerLost
+from gala_rl.sharing.gradients import Wishes
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.learner_run import LearnerRun
+
+_TRIES = 5
+"""Groups in a row that may break without an update in any of them."""
+_LOOK_EVERY_S = 0.005
+
+
+def train_in_step(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> bool:
+    """Be a replica until the budget is spent, a stop is asked for, or the supervisor is gone.
+
+    Returns:
+        Whether its state belongs in the final checkpoint.
+
+    Raises:
+        PeerLost: when there is no working together, though no replica is dead.
+    """
+    tries, updates = 0, run.agent.updates
+    while True:
+        if not _meet(assignment, average):
+            return assignment.board.stop or _is_complete(assignment, run)
+        try:
+            average.connect()
+            _level(assignment, run, average)
+            if not _step_together(assignment, run, average):
+                return False
+            average.part()
+            return True
+        except PeerLost:
+            tries = tries + 1 if run.agent.updates <= updates else 0
+            updates = run.agent.updates
+            if tries == _TRIES:
+                raise
+
+
+def _meet(assignment: Assignment, average: GradientAverage) -> bool:
+    """Wait until all replicas are there; False if there is nothing left to do together.
+
+    Nobody waits for a dead replica in vain: the supervisor starts it again, or stops the run.
+    """
+    board = assignment.board
+    average.come()
+    while not average.all_here():
+        if board.stop or average.somebody_ended() or assignment.is_orphan:
+            return False
+        assignment.beat()
+        time.sleep(_LOOK_EVERY_S)
+    return True
+
+
+def _level(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> None:
+    """Have all replicas go on from the state that is furthest."""
+    updates = average.level(run.agent.learner.state, run.agent.updates)
+    run.continue_at(updates, updates * assignment.agent_steps_an_update)
+    average.agreed = Wishes()
+    assignment.tell_counters(run)
+
+
+def _step_together(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> bool:
+    """What all replicas decide here follows from what is the same for all of them."""
+    board = assignment.board
+    while not _is_complete(assignment, run) and not average.agreed.stop:
+        if assignment.is_orphan:
+            return False
+        average.wishes = Wishes(board.stop, board.checkpoint_wanted)
+        assignment.advance(run, _agent_steps_of_all(assignment, run))
+        assignment.save_if_wanted(run, average.agreed.checkpoint)
+    return True
+
+
+def _agent_steps_of_all(assignment: Assignment, run: LearnerRun) -> int:
+    return run.agent.agent_steps * assignment.config.resolved_learners
+
+
+def _is_complete(assignment: Assignment, run: LearnerRun) -> bool:
+    return _agent_steps_of_all(assignment, run) >= assignment.config.steps
