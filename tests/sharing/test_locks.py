@@ -12,7 +12,9 @@ import pytest
 from gala_rl.sharing.locks import FileLocks
 
 GIVE_UP_S = 60.0
-SPAWN = multiprocessing.get_context("spawn")
+# New processes begin with PyTorch in them, and at once.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["torch", "gala_rl.sharing"])
 
 
 def hold_for_ever(path: Path, number: int, holds: Event) -> None:
@@ -35,7 +37,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0", encoding="utf-8")
     arguments = (tmp_path / "locks", counter, 50)
-    processes = [SPAWN.Process(target=count_up, args=arguments) for _ in range(3)]
+    processes = [PROCESSES.Process(target=count_up, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -47,8 +49,8 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_is_waited_for_until_the_deadline_and_free_when_its_holder_is_killed(
     tmp_path: Path,
 ) -> None:
-    path, holds = tmp_path / "locks", SPAWN.Event()
-    holder = SPAWN.Process(target=hold_for_ever, args=(path, 1, holds), daemon=True)
+    path, holds = tmp_path / "locks", PROCESSES.Event()
+    holder = PROCESSES.Process(target=hold_for_ever, args=(path, 1, holds), daemon=True)
     holder.start()
     assert holds.wait(GIVE_UP_S)
     locks = FileLocks(path, 0.05)

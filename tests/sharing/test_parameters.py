@@ -15,10 +15,11 @@ from gala_rl.learners import A2CLearner
 from gala_rl.optimizers import make_optimizer
 from gala_rl.settings import A2CSettings
 from gala_rl.sharing import SharedParameters
-from tests.sharing.test_locks import GIVE_UP_S, SPAWN, hold_for_ever
+from tests.sharing.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
 from tests.test_learner import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 
 SIZE = 1000
+KILLS = 40
 TENSORFLOW = A2CSettings(optimizer="rmsprop-tf")
 
 
@@ -113,6 +114,7 @@ def test_what_was_saved_is_restored(tmp_path: Path) -> None:
 
 def step_for_ever(shared: SharedParameters, made: Tensor, rank: int) -> None:
     """Steps of the same direction everywhere: each number says how many reached it."""
+    torch.set_num_threads(1)
     own = torch.zeros_like(shared.parameters)
     optimizer = shared.make_optimizer(own, TENSORFLOW, torch.empty(0))
     while True:
@@ -122,19 +124,19 @@ def step_for_ever(shared: SharedParameters, made: Tensor, rank: int) -> None:
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_learners_killed_at_random_moments_hold_nobody_up(tmp_path: Path, locked: bool) -> None:
-    size = 300_000
+    size = 100_000
     path = tmp_path / "chunks" if locked else None
     shared = SharedParameters(torch.zeros(size), TENSORFLOW, path, GIVE_UP_S)
     made = torch.zeros(3, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
 
     def start(rank: int) -> multiprocessing.process.BaseProcess:
-        process = SPAWN.Process(target=step_for_ever, args=(shared, made, rank), daemon=True)
+        process = PROCESSES.Process(target=step_for_ever, args=(shared, made, rank), daemon=True)
         process.start()
         return process
 
     processes = [start(rank) for rank in range(3)]
-    for kill in range(12):
+    for kill in range(KILLS):
         before, give_up = made.clone(), time.monotonic() + GIVE_UP_S
         while not (made > before).all():
             assert time.monotonic() < give_up, "somebody is held up"
@@ -151,18 +153,18 @@ def test_learners_killed_at_random_moments_hold_nobody_up(tmp_path: Path, locked
         process.join()
     assert shared.parameters.isfinite().all()
     assert (shared.parameters < 0).all()
-    assert ((shared.optimizer_state == 1) | (shared.optimizer_state > 0)).all()
+    assert (shared.optimizer_state > 0).all()
     if locked:
         # Steps are not lost: within a chunk numbers differ where a step was cut short, no more.
         for chunk in shared.chunks(shared.parameters):
-            assert len(chunk.unique()) <= 2 * 12 + 3
+            assert len(chunk.unique()) <= 2 * KILLS + 3
 
 
 def test_a_chunk_that_is_held_for_too_long_is_told(tmp_path: Path) -> None:
-    holds = SPAWN.Event()
+    holds = PROCESSES.Event()
     path = tmp_path / "chunks"
     shared = SharedParameters(vector(0), TENSORFLOW, path, 0.05)
-    holder = SPAWN.Process(target=hold_for_ever, args=(path, 1, holds), daemon=True)
+    holder = PROCESSES.Process(target=hold_for_ever, args=(path, 1, holds), daemon=True)
     holder.start()
     assert holds.wait(GIVE_UP_S)
     optimizer = shared.make_optimizer(torch.zeros(SIZE), TENSORFLOW, torch.empty(0))

@@ -69,9 +69,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def start_command(path: Path) -> subprocess.Popen[bytes]:
+def start_command(path: Path, method: str = "gala-a2c") -> subprocess.Popen[bytes]:
     """A run that would last for ever, in a session of its own, until all learners work."""
-    arguments = ["train", "gala-a2c", "--env", CONFIG.env, "--learners", "2", "--simulators", "2"]
+    arguments = ["train", method, "--env", CONFIG.env, "--learners", "2", "--simulators", "2"]
     arguments += ["--steps", "1G", "--log-every", "5", "--checkpoint-every", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gala_rl.cli", *arguments, "--out", str(path)],

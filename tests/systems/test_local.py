@@ -71,8 +71,9 @@ def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
     assert children() == []
 
 
-def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path) -> None:
-    process = start_command(tmp_path / "run")
+@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a2c-async"])
+def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: str) -> None:
+    process = start_command(tmp_path / "run", method)
     learners = learners_of(process)
     with pytest.raises(UserError, match="is being trained by another process"):
         resume(tmp_path / "run")
@@ -84,8 +85,9 @@ def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path) -> None:
     assert survivors(learners) == []
 
 
-def test_learners_end_with_a_killed_supervisor(tmp_path: Path) -> None:
-    process = start_command(tmp_path / "run")
+@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce"])
+def test_learners_end_with_a_killed_supervisor(tmp_path: Path, method: str) -> None:
+    process = start_command(tmp_path / "run", method)
     learners = learners_of(process)
     process.kill()
     process.wait(GIVE_UP_S)
