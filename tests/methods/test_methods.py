@@ -8,6 +8,7 @@ import pytest
 from gala_rl import methods
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.settings import GossipSettings
 
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
@@ -54,6 +55,49 @@ def test_an_unknown_method_is_refused_with_a_hint(name: str, hint: str) -> None:
         methods.resolve(TrainConfig(method=name))
     assert f"method {name!r} is unknown" in str(refusal.value)
     assert hint in str(refusal.value)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 4), (6, 6), (96, 16)])
+def test_a3c_has_a_worker_a_core_with_one_simulator_each(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(methods, "usable_cores", lambda: cores)
+    config = methods.resolve(TrainConfig(method="a3c"))
+    assert (config.learners, config.simulators) == (workers, 1)
+
+
+def test_a_learning_rate_grows_with_the_batch_of_a_step_and_not_with_who_else_steps() -> None:
+    def rate(method: str, learners: int) -> float:
+        config = TrainConfig(method=method, learners=learners)
+        return methods.resolve(config).initial_learning_rate
+
+    assert rate("a2c-allreduce", 4) == 2 * rate("a2c-allreduce", 1)
+    for method in ("a2c-async", "a3c"):
+        assert rate(method, 4) == rate(method, 1)
+
+
+@pytest.mark.parametrize("method", ["a2c-allreduce", "a2c-async", "a3c"])
+@pytest.mark.parametrize(
+    ("gossip", "text"),
+    [
+        (GossipSettings(topology="complete"), "topology complete is of no use"),
+        (GossipSettings(mix_optimizer=True), "mix_optimizer True is of no use"),
+        (GossipSettings(max_staleness=3), "max_staleness 3 is of no use"),
+    ],
+)
+def test_settings_of_gossip_are_refused_where_nobody_gossips(
+    method: str, gossip: GossipSettings, text: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{text}: learners of {method} .*: gala-a2c"):
+        methods.resolve(TrainConfig(method=method, gossip=gossip))
+
+
+def test_learners_that_step_together_cannot_take_turns() -> None:
+    config = TrainConfig(method="a2c-allreduce", learners=2, serial=True)
+    with pytest.raises(UserError, match="serial is impossible with a2c-allreduce"):
+        methods.resolve(config)
+    assert methods.resolve(dataclasses.replace(config, learners=1)).learners == 1
+    assert methods.resolve(dataclasses.replace(config, method="a3c")).learners == 2
 
 
 def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:

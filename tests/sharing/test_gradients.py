@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -43,7 +44,9 @@ def test_every_replica_gets_the_mean_and_all_the_same_bits(tmp_path: Path, repli
 def joined(trajectories: list[Trajectory]) -> Trajectory:
     """One batch of all simulators."""
     names = ("observations", "actions", "rewards", "terminated", "truncated", "truncation_values")
-    parts = {name: torch.cat([getattr(t, name) for t in trajectories], dim=1) for name in names}
+    parts: dict[str, Any] = {
+        name: torch.cat([getattr(t, name) for t in trajectories], dim=1) for name in names
+    }
     return replace(trajectories[0], **parts)
 
 

@@ -49,6 +49,20 @@ def parameter_hash(folder: RunFolder) -> str:
     return hashlib.sha256(torch.stack(parameters).numpy().tobytes()).hexdigest()
 
 
+@pytest.mark.parametrize("method", ["a2c-async", "a3c"])
+def test_stopping_shared_parameters_and_resuming_changes_nothing_bit_for_bit(
+    tmp_path: Path, method: str
+) -> None:
+    config = replace(CONFIG, method=method)
+    straight = train(tmp_path / "straight", config, 24)
+    broken = train(tmp_path / "broken", config, 12)
+    train(tmp_path / "broken", config, 24, resume=True)
+    for one, other in zip(states(straight), states(broken), strict=True):
+        for name, tensor in one.tensors.items():
+            assert torch.equal(tensor, other.tensors[name]), name
+    assert not torch.equal(states(straight)[0].tensors["copy"], states(straight)[1].tensors["copy"])
+
+
 def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None:
     first = train(tmp_path / "first", CONFIG, 20)
     second = train(tmp_path / "second", CONFIG, 20)
