@@ -1,6 +1,7 @@
 """The command line of `gala bench`: a command for each benchmark, its options and its tables."""
 
 import argparse
+import dataclasses
 import json
 from typing import Any, get_args, get_type_hints
 
@@ -54,7 +55,14 @@ def _add_scaling(benchmarks: Any) -> None:
 def _add_stragglers(benchmarks: Any) -> None:
     text = "training while some learners are slowed down, 2x and 4x, from outside"
     parser = add_command(benchmarks, "stragglers", text, _stragglers)
-    _add_training(parser, "learners of gala-a2c, 2 at least (default: cores)")
+    _add_training(parser, "learners, 2 at least (default: cores)")
+    parser.add_argument(
+        "--method",
+        type=lambda text: text.split(","),
+        default=["gala-a2c"],
+        metavar="M,…",
+        help="methods to measure in turn, each beside the first (default: gala-a2c)",
+    )
     parser.add_argument(
         "--slowed",
         type=counts,
@@ -149,10 +157,12 @@ def _stragglers(options: argparse.Namespace) -> int:
     from gala_rl.experiment.bench import plans
 
     config, slowed = plans.stragglers(_config(options), options.slowed)
-    preflight.check_bench([config], options.seconds, options.repeats)
+    configs = [dataclasses.replace(config, method=method) for method in options.method]
+    preflight.check_bench(configs, options.seconds, options.repeats)
     from gala_rl.experiment.bench.stragglers import bench_stragglers
 
-    return _report(bench_stragglers(config, slowed, options.seconds, options.repeats), options)
+    result = bench_stragglers(config, slowed, options.seconds, options.repeats, options.method)
+    return _report(result, options)
 
 
 def _report(result: dict[str, Any], options: argparse.Namespace) -> int:

@@ -192,6 +192,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["bench", "stragglers", "--learners", "2", "--slowed", "0,2"], ("slowed 2", "0 to 1")),
     (["bench", "stragglers", "--slowed", "-1"], ("slowed -1", "choose 0")),
     (["bench", "stragglers", "--slowed", "all"], ("--slowed", "'all'")),
+    (["bench", "stragglers", "--method", "gala-a2c,a2c-allredcue"], ("a2c-allreduce?",)),
     (["bench", "stragglers", "--env", "Pnog-v1"], ("'Pnog-v1'",)),
 ]
 

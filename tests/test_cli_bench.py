@@ -78,7 +78,13 @@ def test_every_option_of_training_arrives(monkeypatch: pytest.MonkeyPatch) -> No
     assert main(["bench", "throughput", *given]) == 0
     assert main(["bench", "scaling", *given]) == 0
     assert main(["bench", "stragglers", *given, "--slowed", "1,0"]) == 0
-    assert calls == [(config, 4.0, 5), (config, 4.0, 5), (config, [0, 1], 4.0, 5)]
+    assert main(["bench", "stragglers", *given, "--method", "gala-a2c,a2c-allreduce"]) == 0
+    assert calls == [
+        (config, 4.0, 5),
+        (config, 4.0, 5),
+        (config, [0, 1], 4.0, 5, ["gala-a2c"]),
+        (config, [0, 1], 4.0, 5, ["gala-a2c", "a2c-allreduce"]),
+    ]
 
 
 def rounds(names: set[str], **values: float) -> list[dict[str, float | None]]:

@@ -13,7 +13,7 @@ import torch
 
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
-from gala_rl.experiment.bench import parts, plans, scaling, stragglers
+from gala_rl.experiment.bench import parts, plans, scaling, stragglers, tables
 from gala_rl.experiment.bench.throttle import Throttle
 from gala_rl.experiment.bench.training import Measurement, measure_training
 from gala_rl.methods import resolve
@@ -142,7 +142,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     ) -> Measurement:
         learners = config.resolved_learners
         calls.append((learners, config.resolved_simulators, slowed, factor))
-        return Measurement({"sps": 100.0 * (learners - slowed + slowed / factor)}, ["no meter"])
+        names = {column.name for column in tables._STRAGGLERS} - set(stragglers.RATIOS)
+        sps = 100.0 * (learners - slowed + slowed / factor)
+        return Measurement({**dict.fromkeys(names), "sps": sps}, ["no meter"])
 
     monkeypatch.setattr(scaling, "measure_training", note)
     monkeypatch.setattr(stragglers, "measure_training", note)
@@ -176,6 +178,21 @@ def test_stragglers_are_compared_with_the_ideal_and_a_barrier(trained: list[Call
     assert told == [(0, 1.0, 200.0, 200.0), (1, 2.0, 150.0, 100.0), (1, 4.0, 125.0, 50.0)]
     assert [c["of_ideal"] for c in result["cases"]] == [1.0, 1.0, 1.0]
     assert [c["of_undisturbed"] for c in result["cases"]] == [1.0, 0.75, 0.625]
+
+
+def test_methods_are_slowed_in_turn_and_compared_with_the_first(trained: list[Call]) -> None:
+    methods = ["gala-a2c", "a2c-allreduce"]
+    result = stragglers.bench_stragglers(CONFIG, [0, 1], 1.0, 3, methods)
+    assert len(trained) == 3 * (2 + 4)
+    told = [(c["method"], c["slowed"], c["factor"]) for c in result["cases"]]
+    cases = [(0, 1.0), (1, 2.0), (1, 4.0)]
+    assert told == [(method, k, factor) for k, factor in cases for method in methods]
+    assert all(c["of_first_method"] == 1.0 for c in result["cases"])
+    assert result["settings"]["method"] == "gala-a2c, a2c-allreduce"
+    shown = tables.tables(result)
+    assert [table.title.partition(" on ")[0] for table in shown] == methods
+    assert [len(table.rows) for table in shown] == [3, 3]
+    assert all(table.columns[-1] == "of the first method" for table in shown)
 
 
 def test_the_share_of_slowed_learners() -> None:

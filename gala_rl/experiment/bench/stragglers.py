@@ -1,6 +1,7 @@
 """Stragglers: what training loses to slow learners, beside what is lost with them at best."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gala_rl.config import TrainConfig
@@ -13,8 +14,15 @@ from gala_rl.experiment.train import resolve_device
 RATIOS = {"of_undisturbed": ("sps", "undisturbed_sps"), "of_ideal": ("sps", "ideal_sps")}
 
 
+OF_FIRST = {"of_first_method": ("sps", "first_method_sps")}
+
+
 def bench_stragglers(
-    config: TrainConfig, slowed: Sequence[int] | None, seconds: float, repeats: int
+    config: TrainConfig,
+    slowed: Sequence[int] | None,
+    seconds: float,
+    repeats: int,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure training while some learners are slowed down from outside, by factors of 2 and 4.
 
@@ -23,35 +31,45 @@ def bench_stragglers(
         slowed: numbers of slowed learners; default: 0 … all but one.
         seconds: of each measurement.
         repeats: rounds of all measurements; ratios need 3.
+        methods: to measure in turn, each on its own and beside the first; default: the config's.
 
     Returns:
         See `result`; a case for each number of slowed learners k and factor f, with the agent
         steps a second of all n learners: `sps` measured, `ideal_sps` when nobody loses more than
         the slowed ones (n - k + k / f of n parts of the undisturbed), and `barrier_sps` when all
         go at the pace of the slowest (1 / f of it). The last two are arithmetic on the
-        undisturbed rate of the same round.
+        undisturbed rate of the same round. With several methods, a case for each, and
+        `of_first_method`: its rate over that of the first method, slowed alike.
 
     Raises:
         UserError: when the config cannot be run.
         LearnerFailure: when a learner died or is too slow to be measured.
     """
     config, chosen = plans.stragglers(config, slowed)
-    config = check_config(config)
-    plan = [(k, factor) for k in chosen for factor in (plans.SLOWDOWNS if k else (1.0,))]
+    methods = methods or (config.method,)
+    configs = {method: check_config(replace(config, method=method)) for method in methods}
+    slowings = [(k, factor) for k in chosen for factor in (plans.SLOWDOWNS if k else (1.0,))]
+    plan = [(k, factor, method) for k, factor in slowings for method in methods]
     rounds: list[list[dict[str, float | None]]] = [[] for _ in plan]
     missing: list[str] = []
     for _ in range(repeats):
-        undisturbed = measure_training(config, seconds)
-        missing += undisturbed.missing
-        for done, (k, factor) in zip(rounds, plan, strict=True):
-            training = measure_training(config, seconds, k, factor) if k else undisturbed
-            expected = _expected(undisturbed.values, config.resolved_learners, k, factor)
-            done.append({**training.values, **expected})
+        undisturbed = {m: measure_training(c, seconds) for m, c in configs.items()}
+        missing += [reason for training in undisturbed.values() for reason in training.missing]
+        first: float | None = None
+        for done, (k, factor, method) in zip(rounds, plan, strict=True):
+            chosen_config, alone = configs[method], undisturbed[method]
+            training = measure_training(chosen_config, seconds, k, factor) if k else alone
+            if method == methods[0]:
+                first = training.values["sps"]
+            expected = _expected(alone.values, chosen_config.resolved_learners, k, factor)
+            done.append({**training.values, **expected, "first_method_sps": first})
+    ratios = RATIOS | OF_FIRST if len(methods) > 1 else RATIOS
     cases = [
-        case({"slowed": k, "factor": factor, "skipped": None}, done, RATIOS)
-        for done, (k, factor) in zip(rounds, plan, strict=True)
+        case({"method": method, "slowed": k, "factor": factor, "skipped": None}, done, ratios)
+        for done, (k, factor, method) in zip(rounds, plan, strict=True)
     ]
-    settings = settings_of(config, resolve_device(config).type)
+    settings = settings_of(configs[methods[0]], resolve_device(config).type)
+    settings |= {"method": ", ".join(methods)}
     settings |= {"slowed": chosen, "seconds": seconds, "repeats": repeats}
     return result("stragglers", settings, {"cases": cases}, missing)
 

@@ -82,6 +82,8 @@ _STRAGGLERS = (
     Column("gossip_share", "gossip's share", "{:.2%}"),
 )
 
+_OF_FIRST = Column("of_first_method", "of the first method", "{:.2f}")
+
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The tables of a result of any benchmark."""
@@ -151,18 +153,26 @@ def _scaling(result: Mapping[str, Any]) -> list[Table]:
 
 
 def _stragglers(result: Mapping[str, Any]) -> list[Table]:
+    methods = result["settings"]["method"].split(", ")
+    columns = (*_STRAGGLERS, _OF_FIRST) if len(methods) > 1 else _STRAGGLERS
+    return [_stragglers_of(result, method, columns) for method in methods]
+
+
+def _stragglers_of(result: Mapping[str, Any], method: str, columns: tuple[Column, ...]) -> Table:
     learners, cores = result["settings"]["learners"], result["machine"]["cores"]
-    title = f"{_training(result)}, {learners} learners on {cores} cores, some slowed from outside"
+    training = _training(result, method)
+    title = f"{training}, {learners} learners on {cores} cores, some slowed from outside"
     rows = [
-        _row([f"{case['slowed']}", f"{case['factor']:g}x"], case, _STRAGGLERS)
+        _row([f"{case['slowed']}", f"{case['factor']:g}x"], case, columns)
         for case in result["cases"]
+        if case.get("method", method) == method
     ]
-    columns = ["slowed", "by", *(column.text for column in _STRAGGLERS)]
-    return [Table(f"{title}: {_medians(result)}", columns, rows)]
+    texts = ["slowed", "by", *(column.text for column in columns)]
+    return Table(f"{title}: {_medians(result)}", texts, rows)
 
 
-def _training(result: Mapping[str, Any]) -> str:
-    settings = result["settings"]
+def _training(result: Mapping[str, Any], method: str | None = None) -> str:
+    settings = result["settings"] | ({} if method is None else {"method": method})
     return (
         f"{settings['method']} on {settings['env']}, {settings['simulators']} simulators a "
         f"learner, {settings['device']}"
