@@ -1,0 +1,237 @@
+"""The plan of a comparison: which runs with which settings; finds mistakes before any starts."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gala_rl import config as configs
+from gala_rl.config import RULE_SIMULATORS, TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.experiment.preflight import check_config
+from gala_rl.methods import find, resolve
+from gala_rl.records.run_folder import RunFolder, provenance, read_json, write_json
+
+FILE = "compare.json"
+"""In the folder of a comparison: what was asked, where and with what."""
+
+MAX_SEEDS = 1_000
+_ROWS = 500
+"""Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
+_NO_ALGORITHM = ("atari", "gossip")
+"""Groups of settings that belong to no algorithm."""
+
+Settings = Literal["published", "equal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared, and how.
+
+    Attributes:
+        folder: of the comparison.
+        configs: of each method, resolved; their seed and folder are those of no run.
+        seeds: with each of which each method is trained.
+        settings: each method's own values, or the first method's for all.
+        threshold: score to reach, if any.
+        episodes: games of evaluation a run.
+        at_once: runs beside each other.
+    """
+
+    folder: Path
+    configs: tuple[TrainConfig, ...]
+    seeds: range
+    settings: Settings = "published"
+    threshold: float | None = None
+    episodes: int = 0
+    at_once: int = 1
+
+    @property
+    def methods(self) -> list[str]:
+        """Names, in the order in which they were given."""
+        return [config.method for config in self.configs]
+
+    @property
+    def runs(self) -> list[TrainConfig]:
+        """Config of each run in the order of training: all methods with a seed, then the next."""
+        return [self.run(config, seed) for seed in self.seeds for config in self.configs]
+
+    def run(self, config: TrainConfig, seed: int) -> TrainConfig:
+        """Config of a method's run with that seed."""
+        out = self.folder / "runs" / f"{config.method}-seed-{seed}"
+        return replace(config, seed=seed, out=str(out))
+
+
+def configs_of(
+    config: TrainConfig,
+    methods: Sequence[str],
+    simulators_total: int | None,
+    settings: Settings,
+) -> tuple[TrainConfig, ...]:
+    """The config of each method: equal budgets, equal protocol, equal simulators in all.
+
+    Args:
+        config: settings of all methods; `learners` is for those that train several.
+        methods: names.
+        simulators_total: of all learners of a method; None: 16, or the next larger number that
+            every method's learners divide.
+        settings: "equal" gives the others the first method's values where they have the setting.
+
+    Raises:
+        UserError: when a method is unknown or cannot be trained so.
+    """
+    configs.check(config)
+    for name in methods:
+        find(name)
+        if methods.count(name) > 1:
+            raise UserError(f"method {name!r} is named twice: name each once")
+    several = [_with_learners(replace(config, method=name)) for name in methods]
+    if config.learners is not None and all(one.learners != config.learners for one in several):
+        resolve(replace(config, method=methods[0]))  # which says that it has one learner
+    total = _total(several, simulators_total)
+    several = [replace(one, simulators=total // one.resolved_learners) for one in several]
+    if settings == "equal":
+        several[1:] = [resolve(share(several[0], one)) for one in several[1:]]
+    return tuple(several)
+
+
+def _with_learners(config: TrainConfig) -> TrainConfig:
+    alone = resolve(replace(config, learners=None))
+    return alone if alone.learners == 1 or config.learners is None else resolve(config)
+
+
+def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:
+    divisor = math.lcm(*(config.resolved_learners for config in several))
+    if wanted is None:
+        return divisor * math.ceil(RULE_SIMULATORS / divisor)
+    if wanted < 1:
+        raise UserError(f"simulators_total {wanted} is too small: it must be at least 1")
+    for config in several:
+        if wanted % config.resolved_learners:
+            raise UserError(
+                f"simulators_total {wanted} cannot be shared by the {config.learners} learners of "
+                f"{config.method}: use a multiple of {divisor}, or other --learners"
+            )
+    return wanted
+
+
+def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
+    """The other method's config with the first's values of the settings that both have."""
+    mine, theirs = algorithm_group(first), algorithm_group(other)
+    source, target = getattr(first, mine), getattr(other, theirs)
+    both = {e.name for e in dataclasses.fields(source)} & {
+        e.name for e in dataclasses.fields(target)
+    }
+    values = {name: getattr(source, name) for name in both}
+    return replace(other, **{theirs: replace(target, **values)})
+
+
+def algorithm_group(config: TrainConfig) -> str:
+    """Name of the group of settings that the method's algorithm reads.
+
+    It is a part of the method's name; a method without a group of its own reads the first.
+    """
+    groups = [
+        entry.name
+        for entry in dataclasses.fields(config)
+        if dataclasses.is_dataclass(getattr(config, entry.name)) and entry.name not in _NO_ALGORITHM
+    ]
+    return next((name for name in groups if name in config.method.split("-")), groups[0])
+
+
+def with_many_rows(config: TrainConfig) -> TrainConfig:
+    """The config with rows of metrics often enough for a curve, where the budget is small."""
+    rollout: int = getattr(config, algorithm_group(config)).rollout_steps
+    updates = config.steps // (config.simulators * rollout * config.resolved_learners)
+    return replace(config, log_every=min(config.log_every, max(1, updates // _ROWS)))
+
+
+def check(plan: Plan) -> None:
+    """Raise a UserError if a run cannot be trained, or something else is in the plan's folder."""
+    if not 1 <= len(plan.seeds) <= MAX_SEEDS:
+        raise UserError(
+            f"seeds {len(plan.seeds):,} is impossible: it must be from 1 to {MAX_SEEDS:,}"
+        )
+    if plan.threshold is not None and not math.isfinite(plan.threshold):
+        raise UserError(f"threshold {plan.threshold} is not finite: give a score")
+    if plan.episodes < 0:
+        raise UserError(f"episodes {plan.episodes} is too small: it must be at least 0")
+    if plan.at_once < 1:
+        raise UserError(f"at_once {plan.at_once} is too small: it must be at least 1")
+    for config in plan.configs:
+        for seed in (plan.seeds[0], plan.seeds[-1]):
+            configs.check(replace(config, seed=seed))
+        check_config(config)
+        if config.steps < config.total_simulators:
+            raise UserError(
+                f"steps {config.steps} is too small: {config.total_simulators} simulators make "
+                f"as many in one step"
+            )
+    _check_folder(plan)
+
+
+def _check_folder(plan: Plan) -> None:
+    """A comparison that is there may grow by methods and seeds, and is no other one."""
+    folder, file = RunFolder(plan.folder), plan.folder / FILE
+    if not file.is_file():
+        folder.check_unused()
+        return
+    folder.check_free()
+    before = read_json(file)
+    methods, seeds = before.get("methods"), before.get("seeds")
+    if not isinstance(methods, dict) or not isinstance(seeds, list):
+        raise UserError(f"{file} is not that of a comparison: choose another --out")
+    new = {config.method: config for config in plan.configs}
+    for name, values in methods.items():
+        if name not in new:
+            raise UserError(
+                f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
+                f"choose another --out"
+            )
+        if (found := _difference(configs.from_dict(values), new[name])) is not None:
+            raise UserError(
+                f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
+                f"with ({found[1]}): give it as before, or choose another --out"
+            )
+    for seed in seeds:
+        if seed not in plan.seeds:
+            raise UserError(
+                f"seed {seed} is left out, which comparison {plan.folder} has: ask for more "
+                f"--seeds, or choose another --out"
+            )
+
+
+def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
+    """Name, old and new value of the first setting of a run that differs, seed and folder apart."""
+    for entry in dataclasses.fields(old):
+        left, right = getattr(old, entry.name), getattr(new, entry.name)
+        name = f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(left):
+            if (found := _difference(left, right, f"{name}.")) is not None:
+                return found
+        elif left != right and name not in ("seed", "out"):
+            return name, left, right
+    return None
+
+
+def record(plan: Plan) -> None:
+    """Write what is asked into the plan's folder, and that it is, here and now.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    file = plan.folder / FILE
+    calls = read_json(file).get("calls", []) if file.is_file() else []
+    write_json(
+        file,
+        {
+            "methods": {config.method: configs.to_dict(config) for config in plan.configs},
+            "seeds": list(plan.seeds),
+            "settings": plan.settings,
+            "threshold": plan.threshold,
+            "episodes": plan.episodes,
+            "calls": [*calls, {"at_once": plan.at_once, **provenance()}],
+        },
+    )
