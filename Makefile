@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow test-gpu check format bench clean
+.PHONY: train test test-slow test-gpu test-peers check format bench clean
 
 train: $(VENV)/.installed
 	$(BIN)/gala train gala-a2c --env $(ENV) --steps $(STEPS) \
@@ -24,6 +24,10 @@ test-slow: $(VENV)/.installed-dev
 
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu
+
+test-peers: $(VENV)/.installed-dev
+	$(INSTALL) -e '.[dev,peers]'
+	$(BIN)/python -m pytest -m peers
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -115,7 +115,10 @@ def reached(curve: Curve, threshold: float) -> dict[str, float] | None:
     if not len(there):
         return None
     first = there[0]
-    return {"agent_steps": curve.agent_steps[first], "seconds": curve.seconds[first]}
+    return {
+        "agent_steps": float(curve.agent_steps[first]),
+        "seconds": float(curve.seconds[first]),
+    }
 
 
 def on_grid(x: Array, y: Array, grid: Array) -> Array:

@@ -18,7 +18,7 @@ FILE = "compare.json"
 """In the folder of a comparison: what was asked, where and with what."""
 
 MAX_SEEDS = 1_000
-_ROWS = 500
+_ROWS = 200
 """Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
 _NO_ALGORITHM = ("atari", "gossip")
 """Groups of settings that belong to no algorithm."""
