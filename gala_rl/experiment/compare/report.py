@@ -9,6 +9,7 @@ import numpy as np
 
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
 from gala_rl.experiment.compare.curves import (
     Array,
     Curve,
@@ -53,6 +54,8 @@ def result_of(plan: Plan) -> Result:
             origins += _origins(read_json(folder.config_file))
             rows = rows_of(folder)
             curve = curve_of(rows)
+            if not len(curve.games):
+                raise UserError(f"run {run.out} has no metrics any more: remove it, call again")
             curves[config.method].append(curve)
             runs.append({"seed": seed, "complete": True, **_measured(plan, run, rows, curve)})
         methods[config.method] = _aggregated(plan, config, runs)

@@ -64,7 +64,7 @@ def test_methods_take_turns_within_each_seed(tmp_path: Path) -> None:
 def test_settings_hold_for_all_methods() -> None:
     given = dataclasses.replace(BASE, a2c=A2CSettings(discount=0.5))
     for settings in ("published", "equal"):
-        for config in configs_of(given, BOTH, 18, settings):  # type: ignore[arg-type]
+        for config in configs_of(given, BOTH, 18, settings):
             assert (config.a2c.discount, config.steps, config.env) == (0.5, 1000, "CartPole-v1")
             assert config.atari == BASE.atari
 

@@ -21,7 +21,7 @@ LONG = [
 ]  # fmt: skip
 
 
-def begin(folder: Path) -> subprocess.Popen[str]:
+def begin(folder: Path) -> subprocess.Popen[bytes]:
     """The comparison of one method with one seed, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "gala_rl.cli", *LONG, "--seeds", "1", "--out", str(folder)],
@@ -29,7 +29,6 @@ def begin(folder: Path) -> subprocess.Popen[str]:
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
 
 
@@ -63,7 +62,7 @@ def test_a_comparison_that_is_killed_and_stopped_goes_on_and_grows(
     wait_until(lambda: rows_in(run) > rows)
     # As a terminal does: to all processes of its group.
     os.killpg(stopped.pid, signal.SIGINT)
-    told, _ = stopped.communicate(timeout=60)
+    told = stopped.communicate(timeout=60)[0].decode()
     assert stopped.returncode == 130
     assert "a2c, seed 0: stopped" in told
     assert "go on with the same command" in told
