@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gala_rl import config as configs
-from gala_rl.config import RULE_SIMULATORS, TrainConfig
+from gala_rl.config import RULE_SIMULATORS, GossipSettings, TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import find, resolve
@@ -90,6 +90,9 @@ def configs_of(
     several = [_with_learners(replace(config, method=name)) for name in methods]
     if config.learners is not None and all(one.learners != config.learners for one in several):
         resolve(replace(config, method=methods[0]))  # which says that it has one learner
+    if any(one.learners != 1 for one in several):
+        # Edges that somebody drew for several learners are no graph of one.
+        several = [one if one.learners != 1 else _without_graph(one) for one in several]
     total = _total(several, simulators_total)
     several = [replace(one, simulators=total // one.resolved_learners) for one in several]
     if settings == "equal":
@@ -100,6 +103,10 @@ def configs_of(
 def _with_learners(config: TrainConfig) -> TrainConfig:
     alone = resolve(replace(config, learners=None))
     return alone if alone.learners == 1 or config.learners is None else resolve(config)
+
+
+def _without_graph(config: TrainConfig) -> TrainConfig:
+    return replace(config, gossip=replace(config.gossip, topology=GossipSettings().topology))
 
 
 def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:

@@ -158,7 +158,7 @@ class _Schedule:
             elif interrupted or self._full_disk or process.exitcode == _INTERRUPTED:
                 how = "stopped"
             else:
-                how = "failed"
+                how = f"failed (exit code {process.exitcode})"
                 self._failed.add(str(config.out))
             name = f"{config.method}, seed {config.seed}"
             self._console.print(

@@ -14,9 +14,10 @@ def table_of(result: Result) -> Table:
     methods = result["methods"]
     first = next(iter(methods))
     seeds = result["seeds"]
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     title = (
         f"{result['env']}, {result['steps']:,} agent steps, {result['simulators_total']} "
-        f"simulators in all, seeds {seeds[0]} to {seeds[-1]}, {result['settings']} settings"
+        f"simulators in all, {which}, {result['settings']} settings"
     )
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("learners x simulators", lambda m: f"{m['learners']} x {m['simulators']}"),

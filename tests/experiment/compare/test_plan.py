@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gala_rl.cli import main
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment.compare.plan import (
     Plan,
@@ -51,6 +51,16 @@ def test_the_default_is_sixteen_or_what_all_learners_divide() -> None:
     assert [c.total_simulators for c in configs_of(BASE, ["a2c"], None, "published")] == [16]
     many = dataclasses.replace(BASE, learners=20)
     assert [c.total_simulators for c in configs_of(many, BOTH, None, "published")] == [20, 20]
+
+
+def test_edges_of_ones_own_are_for_those_that_have_several_learners(tmp_path: Path) -> None:
+    edges = tmp_path / "edges.json"
+    edges.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
+    gossip = GossipSettings(topology=str(edges))
+    given = dataclasses.replace(THREE, gossip=gossip)
+    plan = plan_in(tmp_path / "there", configs=configs_of(given, BOTH, 18, "published"))
+    check(plan)
+    assert plan.configs[1].gossip == gossip
 
 
 def test_methods_take_turns_within_each_seed(tmp_path: Path) -> None:
