@@ -92,8 +92,12 @@ def _spans(rows: Sequence[Row]) -> list[tuple[float, Row]]:
 
 def _together(learners: Sequence[list[tuple[float, Row]]]) -> list[tuple[float, Row]]:
     """Spans of all learners by their ends; none begins while processes still start."""
-    ready = max((spans[0][0] for spans in learners), default=0.0)
-    spans = [(max(begin, min(ready, row["time"])), row) for own in learners for begin, row in own]
+    if not learners:
+        return []
+    # One that joins after others have written rows has been waited for by nobody.
+    first_row = min(spans[0][1]["time"] for spans in learners)
+    ready = min(first_row, max(spans[0][0] for spans in learners))
+    spans = [(max(begin, ready), row) for own in learners for begin, row in own]
     return sorted(spans, key=lambda span: span[1]["time"])
 
 

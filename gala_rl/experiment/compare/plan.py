@@ -157,10 +157,9 @@ def with_many_rows(config: TrainConfig) -> TrainConfig:
 
 def check(plan: Plan) -> None:
     """Raise a UserError if a run cannot be trained, or something else is in the plan's folder."""
-    if not 1 <= len(plan.seeds) <= MAX_SEEDS:
-        raise UserError(
-            f"seeds {len(plan.seeds):,} is impossible: it must be from 1 to {MAX_SEEDS:,}"
-        )
+    count = plan.seeds.stop - plan.seeds.start
+    if not 1 <= count <= MAX_SEEDS:
+        raise UserError(f"seeds {count:,} is impossible: it must be from 1 to {MAX_SEEDS:,}")
     if plan.threshold is not None and not math.isfinite(plan.threshold):
         raise UserError(f"threshold {plan.threshold} is not finite: give a score")
     if plan.episodes < 0:

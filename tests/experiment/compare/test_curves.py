@@ -58,6 +58,9 @@ def test_the_clock_begins_when_all_learners_are_there() -> None:
     early = rows([10.0], [100], begin=0.0)
     late = rows([10.0], [100], begin=4.0)
     assert curve_of([early, late]).seconds[-1] == 6.0
+    too_late = rows([30.0], [100], begin=25.0)
+    steady = rows([10.0, 20.0, 30.0], [100, 200, 300])
+    assert curve_of([steady, too_late]).seconds[-1] >= 20.0, "of that it costs a row at most"
 
 
 @given(st.lists(st.floats(2.0, 50.0), min_size=1, max_size=6), st.integers(1, 4))

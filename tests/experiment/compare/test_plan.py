@@ -117,6 +117,7 @@ def test_small_budgets_have_rows_more_often() -> None:
         (["a2c", "gala-a2c", "a2c"], ("'a2c' is named twice",)),
         (["a2c", "--seeds", "0"], ("seeds 0", "from 1 to")),
         (["a2c", "--seeds", "1M"], ("seeds 1,000,000", "1,000")),
+        (["a2c", "--seeds", "99e17"], ("seeds 9,900,000,000,000,000,000", "1,000")),
         (["a2c", "--first-seed", "-1"], ("seed -1 is too small",)),
         (["a2c", "--first-seed", "2147483647", "--seeds", "2"], ("seed 2147483648",)),
         (["a2c", "--steps", "15"], ("steps 15 is too small", "16 simulators")),
