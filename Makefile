@@ -25,8 +25,7 @@ test-slow: $(VENV)/.installed-dev
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu
 
-test-peers: $(VENV)/.installed-dev
-	$(INSTALL) -e '.[dev,peers]'
+test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -m pytest -m peers
 
 check: $(VENV)/.installed-dev
@@ -54,6 +53,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev,peers]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

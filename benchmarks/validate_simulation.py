@@ -2,10 +2,11 @@
 
     python -m benchmarks.validate_simulation [--learners 2 4 8] [--out RESULT.json]
 
-What the simulation is told is measured without any process beside another: how long an update takes
-one learner alone on one core, and how long the steps are that learners make which take turns. From
-that it predicts what as many real processes do on all cores. It is right if their rate is within
-15 % of it, and the distance of the learners in their checkpoints within a factor of 2.
+What the simulation is told is measured on one core: how long an update takes two learners that
+share it, gossip and the switching between them included, and how long the steps are that learners
+make which take turns. From that it predicts what as many real processes do on all cores. It is
+right if their rate is within 15 % of it, and the distance of the learners in their checkpoints
+within a factor of 2.
 """
 
 import argparse
@@ -57,7 +58,12 @@ def training(learners: int, seed: int) -> TrainConfig:
 
 def train(config: TrainConfig, updates: int, folder: Path) -> list[list[dict[str, Any]]]:
     """Train with real processes for so many updates a learner. Returns each learner's rows."""
-    steps = updates * config.resolved_learners * config.simulators * config.a2c.rollout_steps
+    steps = (
+        updates
+        * config.resolved_learners
+        * config.resolved_simulators
+        * config.resolved_algorithm.rollout_steps
+    )
     gala_rl.train(
         dataclasses.replace(config, steps=steps, out=str(folder)), Console(file=io.StringIO())
     )
@@ -79,16 +85,22 @@ def variation(rows: Sequence[dict[str, Any]]) -> float:
     return float(math.sqrt(UPDATES_A_ROW) * relative)
 
 
-def measure_alone(updates: int) -> dict[str, float]:
-    """Seconds of an update of a learner alone on one core: mean, and variation."""
+def measure_one_core(updates: int) -> dict[str, float]:
+    """Seconds that an update keeps a core busy: mean, and variation.
+
+    Of two learners, since one alone neither gossips nor has anybody to make room for.
+    """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            (rows,) = train(training(learners=1, seed=0), updates, Path(temporary) / "run")
+            rows = train(training(learners=2, seed=0), updates, Path(temporary) / "run")
     finally:
         os.sched_setaffinity(0, cores)
-    return {"compute_s": 1 / rate(rows), "compute_variation": variation(rows)}
+    return {
+        "compute_s": 1 / sum(map(rate, rows)),
+        "compute_variation": statistics.fmean(map(variation, rows)),
+    }
 
 
 def measure_real(config: TrainConfig, updates: int) -> dict[str, float]:
@@ -160,7 +172,7 @@ def _step(agent: Agent, config: TrainConfig) -> torch.Tensor:
 
 
 def predict(
-    learners: int, updates: int, alone: dict[str, float], steps: dict[str, float], seed: int
+    learners: int, updates: int, one_core: dict[str, float], steps: dict[str, float], seed: int
 ) -> dict[str, float]:
     """What the simulation says of so many learners on the cores of this machine."""
     own_square = steps["update_rms"] ** 2 * steps["own_share"] * steps["persistence"]
@@ -169,8 +181,8 @@ def predict(
         SimulationConfig(
             learners=learners,
             cores=usable_cores(),
-            compute_s=alone["compute_s"],
-            compute_variation=alone["compute_variation"],
+            compute_s=one_core["compute_s"],
+            compute_variation=one_core["compute_variation"],
             latency_s=0.0,
             # Shared memory: what gossip takes is a part of an update's seconds.
             bandwidth_bytes_per_s=1e30,
@@ -189,13 +201,13 @@ def predict(
     }
 
 
-def case_of(learners: int, updates: int, alone: dict[str, float], seeds: int) -> dict[str, Any]:
+def case_of(learners: int, updates: int, one_core: dict[str, float], seeds: int) -> dict[str, Any]:
     """One number of learners: every run of it, and how far the predictions are off."""
     runs = []
     for seed in range(seeds):
         config = training(learners, seed)
         measured, steps = measure_real(config, updates), measure_updates(config, updates)
-        predicted = predict(learners, updates, alone, steps, seed)
+        predicted = predict(learners, updates, one_core, steps, seed)
         runs.append({"seed": seed, "measured": measured, "steps": steps, "predicted": predicted})
         print(learners, runs[-1])
     return {"learners": learners, **verdict(runs), "runs": runs}
@@ -228,11 +240,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    alone = measure_alone(options.updates)
-    cases = [case_of(n, options.updates, alone, options.seeds) for n in options.learners]
+    one_core = measure_one_core(options.updates)
+    cases = [case_of(n, options.updates, one_core, options.seeds) for n in options.learners]
     result = {
         "settings": {"updates": options.updates, "seeds": options.seeds},
-        "alone": alone,
+        "one_core": one_core,
         "cases": cases,
         **provenance(),
     }

@@ -11,12 +11,13 @@ Names are imported when they are first used, so that `import gala_rl` costs noth
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gala_rl.config import A2CSettings, AtariProtocol, GossipSettings, TrainConfig
+    from gala_rl.config import TrainConfig
     from gala_rl.errors import LearnerFailure, StorageError, UserError
     from gala_rl.experiment.evaluate import evaluate
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
+    from gala_rl.settings import A2CSettings, AtariProtocol, GossipSettings
 
 __all__ = [
     "A2CSettings",
@@ -34,12 +35,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gala_rl.config": ("A2CSettings", "AtariProtocol", "GossipSettings", "TrainConfig"),
+    "gala_rl.config": ("TrainConfig",),
     "gala_rl.errors": ("LearnerFailure", "StorageError", "UserError"),
     "gala_rl.experiment.evaluate": ("evaluate",),
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
+    "gala_rl.settings": ("A2CSettings", "AtariProtocol", "GossipSettings"),
 }
 
 

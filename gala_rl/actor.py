@@ -26,6 +26,7 @@ class Actor:
         model: the policy; shared with the learner, so always the newest.
         rollout_steps: T.
         seed: of action sampling and, through it, of the simulators.
+        keep_choices: whether trajectories tell `log_probs` and `values`.
 
     Attributes:
         model: the policy that plays.
@@ -34,7 +35,13 @@ class Actor:
     """
 
     def __init__(
-        self, simulators: Simulators, model: ActorCritic, rollout_steps: int, seed: int
+        self,
+        simulators: Simulators,
+        model: ActorCritic,
+        rollout_steps: int,
+        seed: int,
+        *,
+        keep_choices: bool = False,
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
@@ -48,7 +55,7 @@ class Actor:
             action = model.sample(first, torch.Generator(self._device))
         activations = model.allocate_activations(rollout_steps, first)
         self.trajectory = Trajectory.allocate(
-            rollout_steps, first, action, self._device, activations
+            rollout_steps, first, action, self._device, activations, keep_choices=keep_choices
         )
         self.trajectory.observations[-1].copy_(first)
         self._host = _on_the_host(self.trajectory)
@@ -93,10 +100,13 @@ class Actor:
         """`act`, as a device can record it: all memory is the trajectory's."""
         storage = self.trajectory
         record = None if storage.activations is None else storage.activations.at(t, rows)
-        actions = storage.actions[t, rows]
-        return actions.copy_(
-            self.model.sample(storage.observations[t, rows], self.generator, record)
-        )
+        observations, actions = storage.observations[t, rows], storage.actions[t, rows]
+        if storage.log_probs is None or storage.values is None:
+            return actions.copy_(self.model.sample(observations, self.generator, record))
+        choice = self.model.choose(observations, self.generator, record)
+        storage.log_probs[t, rows] = choice.log_probs
+        storage.values[t, rows] = choice.values
+        return actions.copy_(choice.actions)
 
     def _store(self, t: int, group: int) -> None:
         """Wait for a group's simulators and keep their answer to the actions of step t."""

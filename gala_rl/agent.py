@@ -13,8 +13,9 @@ from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
-from gala_rl.learner import Learner, UpdateMetrics
+from gala_rl.learners import Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.optimizers import state_size
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -103,15 +104,17 @@ def build_model(
 
 
 def message_size(config: TrainConfig, parameters: int) -> int:
-    """Length of the vector that learners send each other: P, or 2P with the optimiser's state."""
-    return 2 * parameters if config.gossip.mix_optimizer else parameters
+    """Length of the vector that learners send each other: P, or P + S with the optimiser's."""
+    if not config.gossip.mix_optimizer:
+        return parameters
+    return parameters + state_size(config.resolved_algorithm, parameters)
 
 
 def simulator_groups(config: TrainConfig, device: torch.device) -> int:
     """Groups of a learner's simulators: by default two where that hides the network's time."""
     if config.simulator_groups is not None:
         return config.simulator_groups
-    both_work = device.type == "cuda" and is_atari(config.env) and config.simulators > 1
+    both_work = device.type == "cuda" and is_atari(config.env) and config.resolved_simulators > 1
     return 2 if both_work else 1
 
 
@@ -131,14 +134,17 @@ def build_agent(
     threads = config.simulator_threads or config.threads_per_learner()
     simulators = make_simulators(
         config.env,
-        config.simulators,
+        config.resolved_simulators,
         threads,
         config.atari,
         groups=simulator_groups(config, device),
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
-    learner = Learner(model, config.a2c)
-    actor = Actor(simulators, model, config.a2c.rollout_steps, seed)
+    algorithm = config.resolved_algorithm
+    learner = make_learner(model, algorithm)
+    actor = Actor(
+        simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
+    )
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,

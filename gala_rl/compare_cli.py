@@ -70,8 +70,16 @@ def add_compare(commands: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     from gala_rl.experiment.compare import plan as plans
 
+    # A setting of an algorithm is for all methods that have it, which only the plan knows.
+    prefix = "algorithm."
+    values = vars(options).items()
+    common = {name: value for name, value in values if not name.startswith(prefix)}
     configs = plans.configs_of(
-        config_from(options), options.methods, options.simulators_total, options.settings
+        config_from(argparse.Namespace(**common)),
+        options.methods,
+        simulators_total=options.simulators_total,
+        settings=options.settings,
+        algorithm={n.removeprefix(prefix): v for n, v in values if n.startswith(prefix)},
     )
     if "log_every" not in given(options):
         configs = tuple(map(plans.with_many_rows, configs))

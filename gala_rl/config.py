@@ -11,103 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gala_rl.errors import UserError
+from gala_rl.settings import (
+    ALGORITHMS,
+    AlgorithmSettings,
+    AtariProtocol,
+    GossipSettings,
+    setting,
+)
 
 RULE_SIMULATORS = 16
 """Number of simulators at which the learning rate is taken as given (papers: 16)."""
 
 _MAX_DIGITS = 18
 
-
-def setting(default: Any, text: str, **bounds: float) -> Any:
-    """A dataclass field with its help text and, optionally, `minimum`, `above`, `maximum`."""
-    return field(default=default, metadata={"help": text, **bounds})
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtariProtocol:
-    """How an Atari game is presented; ignored for every other environment."""
-
-    sticky_actions: float | None = setting(
-        None,
-        "probability that the last action repeats; default: what the id means "
-        "(0 for *NoFrameskip-v4, 0.25 for ALE/*-v5)",
-        minimum=0,
-        maximum=1,
-    )
-    frame_skip: int = setting(4, "emulator frames an action is held (DQN, 2015)", minimum=1)
-    max_pool: bool = setting(True, "pixel-wise maximum of the last two frames of a skip")
-    frame_stack: int = setting(4, "consecutive images in one observation", minimum=1)
-    image_size: int = setting(84, "height and width of an image, pixels", minimum=36)
-    grayscale: bool = setting(True, "grey images instead of colour")
-    noop_max: int = setting(30, "at most this many no-ops at the start of a game", minimum=0)
-    fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
-    life_loss_terminal: bool = setting(
-        True, "in training, a lost life ends the return; the game itself goes on"
-    )
-    clip_rewards: bool = setting(
-        True, "in training, only the sign of a reward counts; reported returns are always raw"
-    )
-    full_action_space: bool = setting(False, "all 18 actions instead of the game's own")
-    max_episode_frames: int = setting(
-        108_000, "a game is truncated after this many emulator frames (30 minutes)", minimum=1
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class A2CSettings:
-    """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
-
-    rollout_steps: int = setting(
-        5, "agent steps a simulator makes per update (n of n-step)", minimum=1
-    )
-    discount: float = setting(0.99, "γ, discount a step", minimum=0, maximum=1)
-    value_cost: float = setting(0.5, "weight of the mean squared value error", minimum=0)
-    entropy_cost: float = setting(0.01, "weight of the policy's entropy", minimum=0)
-    max_grad_norm: float = setting(0.5, "clip the gradient to this Euclidean norm", above=0)
-    learning_rate: float = setting(7e-4, "learning rate for 16 simulators in all", above=0)
-    learning_rate_rule: Literal["sqrt", "constant"] = setting(
-        "sqrt", "sqrt: times √(simulators of all learners / 16); constant: as given"
-    )
-    learning_rate_schedule: Literal["constant", "linear"] = setting(
-        "constant", "linear: falls to 0 at the last agent step"
-    )
-    optimizer: Literal["rmsprop", "rmsprop-tf"] = setting(
-        "rmsprop",
-        "rmsprop: PyTorch's form, ε outside the root (GALA); "
-        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines)",
-    )
-    rmsprop_decay: float = setting(
-        0.99, "decay of the squared-gradient average", minimum=0, maximum=1
-    )
-    rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GossipSettings:
-    """How learners average their parameters; without effect with one learner."""
-
-    topology: str = setting(
-        "directed-ring",
-        "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
-        "or a JSON file of [sender, receiver] edges",
-    )
-    when: Literal["all", "any"] = setting(
-        "all", "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has"
-    )
-    mix_optimizer: bool = setting(
-        False, "average RMSprop's statistics too; the paper averages parameters alone"
-    )
-    max_staleness: int | None = setting(
-        None,
-        "wait for live neighbours after this many updates without a mix; default: never",
-        minimum=0,
-    )
-    deadline: float = setting(
-        2.0, "seconds: longest wait for a silent neighbour before going on without it", above=0
-    )
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +45,9 @@ class TrainConfig:
         minimum=1,
         maximum=10_000,
     )
-    simulators: int = setting(16, "simulators a learner", minimum=1)
+    simulators: int | None = setting(
+        None, "simulators a learner; default: as many as the method's paper has", minimum=1
+    )
     simulator_threads: int | None = setting(
         None, "simulator threads a learner; default: cores / learners", minimum=1
     )
@@ -156,37 +78,52 @@ class TrainConfig:
         120.0, "seconds without an update after which a learner is killed and restarted", above=0
     )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
-    a2c: A2CSettings = field(default_factory=A2CSettings)
+    algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)
-
-    @property
-    def total_simulators(self) -> int:
-        """Simulators of all learners together; `learners` must be resolved."""
-        return self.simulators * self.resolved_learners
 
     @property
     def resolved_learners(self) -> int:
         """`learners`, once a method has filled it in."""
-        if self.learners is None:
-            raise ValueError("learners is not resolved yet: see gala_rl.methods.resolve")
-        return self.learners
+        return _resolved("learners", self.learners)
+
+    @property
+    def resolved_simulators(self) -> int:
+        """`simulators`, once a method has filled it in."""
+        return _resolved("simulators", self.simulators)
+
+    @property
+    def resolved_algorithm(self) -> AlgorithmSettings:
+        """`algorithm`, once a method has filled it in."""
+        return _resolved("algorithm", self.algorithm)
+
+    @property
+    def total_simulators(self) -> int:
+        """Simulators of all learners together."""
+        return self.resolved_simulators * self.resolved_learners
 
     @property
     def initial_learning_rate(self) -> float:
         """Learning rate at step 0 after `learning_rate_rule`."""
-        rule = self.a2c.learning_rate_rule
-        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if rule == "sqrt" else 1.0
-        return self.a2c.learning_rate * scale
+        algorithm = self.resolved_algorithm
+        scaled = algorithm.learning_rate_rule == "sqrt"
+        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if scaled else 1.0
+        return algorithm.learning_rate * scale
 
     def learning_rate_at(self, agent_steps: int) -> float:
         """Learning rate once all learners together have made `agent_steps`."""
-        if self.a2c.learning_rate_schedule == "constant":
+        if self.resolved_algorithm.learning_rate_schedule == "constant":
             return self.initial_learning_rate
         return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
 
     def threads_per_learner(self) -> int:
         """Threads each learner may keep busy: the machine's cores shared out, at least 1."""
         return max(1, usable_cores() // (1 if self.serial else self.resolved_learners))
+
+
+def _resolved(name: str, value: _Value | None) -> _Value:
+    if value is None:
+        raise ValueError(f"{name} is not resolved yet: see gala_rl.methods.resolve")
+    return value
 
 
 def usable_cores() -> int:
@@ -258,8 +195,11 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The config as plain JSON values."""
-    return dataclasses.asdict(config)
+    """The config as plain JSON values; the algorithm's settings say of which they are."""
+    values = dataclasses.asdict(config)
+    if config.algorithm is not None:
+        values["algorithm"] = {"name": config.algorithm.name, **values["algorithm"]}
+    return values
 
 
 def from_dict(values: Mapping[str, Any]) -> TrainConfig:
@@ -274,20 +214,35 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise UserError(f"config {prefix or 'file'} must be an object of settings, not {values!r}")
+    _check_object(values, prefix)
     known = {entry.name: entry for entry in dataclasses.fields(kind)}
-    hints = get_type_hints(kind)
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise UserError(f"config has an unknown setting {prefix}{unknown[0]!r}: remove it")
-    arguments = {
-        name: _build(hints[name], value, f"{name}.")
-        if dataclasses.is_dataclass(hints[name])
-        else value
-        for name, value in values.items()
-    }
+    hints = get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _build(hints[name], value, f"{name}.")
+        elif name == "algorithm" and value is not None:
+            arguments[name] = _build_algorithm(value)
+        else:
+            arguments[name] = value
     return kind(**arguments)
+
+
+def _build_algorithm(values: Mapping[str, Any]) -> Any:
+    _check_object(values, "algorithm.")
+    settings = dict(values)
+    name = settings.pop("name", None)
+    if name not in ALGORITHMS:
+        raise UserError(f"algorithm.name {name!r} is unknown: choose {', '.join(ALGORITHMS)}")
+    return _build(ALGORITHMS[name], settings, "algorithm.")
+
+
+def _check_object(values: Any, prefix: str) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(f"config {prefix or 'file'} must be an object of settings, not {values!r}")
 
 
 def default_run_folder(config: TrainConfig, stamp: str) -> Path:

@@ -1,9 +1,11 @@
-"""RMSprop on a flat vector, in the two forms that the papers' code bases use."""
+"""Optimisers on flat vectors, in the forms that the papers' code bases use."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from gala_rl.config import A2CSettings
+from gala_rl.settings import AlgorithmSettings
 
 _TINY = torch.finfo(torch.float32).tiny
 _BLOCK = 1 << 16
@@ -26,34 +28,14 @@ def clip_grad_norm_(grads: Tensor, max_norm: float) -> Tensor:
     return norm
 
 
-class RMSprop:
-    """x ← x - lr · g / denominator, with s ← decay · s + (1 - decay) · g².
-
-    PyTorch's form (`rmsprop`, GALA's release): s starts at 0, denominator √s + ε.
-    TensorFlow's form (`rmsprop-tf`, OpenAI Baselines): s starts at 1, denominator √(s + ε).
-    They differ most in the first few hundred updates, when PyTorch's steps are far larger.
-
-    Args:
-        parameters: [P] x, changed in place.
-        settings: form, decay and ε.
-        memory: [P] where to keep s; default: new memory.
+class Optimizer(Protocol):
+    """Steps a vector of parameters [P] along gradients [P].
 
     Attributes:
-        square_average: [P] s, the whole state of the optimiser.
+        state: [S] everything it remembers, in one vector.
     """
 
-    def __init__(
-        self, parameters: Tensor, settings: A2CSettings, memory: Tensor | None = None
-    ) -> None:
-        self._decay = settings.rmsprop_decay
-        self._epsilon = settings.rmsprop_epsilon
-        self._epsilon_inside = settings.optimizer == "rmsprop-tf"
-        self.square_average = torch.empty_like(parameters) if memory is None else memory
-        self.square_average.fill_(1.0 if self._epsilon_inside else 0.0)
-        self._parameters = parameters
-        block = _BLOCK * torch.get_num_threads()
-        self._block = parameters.numel() if parameters.is_cuda else block
-        self._denominator = torch.empty_like(parameters[: self._block])
+    state: Tensor
 
     def step(
         self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None
@@ -69,8 +51,59 @@ class RMSprop:
         Returns:
             Euclidean norm of the step from the old parameters to the new, a scalar tensor.
         """
+
+
+def state_size(settings: AlgorithmSettings, size: int) -> int:
+    """S, the length of the state of the optimiser of P parameters."""
+    return size
+
+
+def make_optimizer(parameters: Tensor, settings: AlgorithmSettings, memory: Tensor) -> Optimizer:
+    """The optimiser of these settings.
+
+    Args:
+        parameters: [P], changed by its steps.
+        settings: which, and of what kind.
+        memory: [S] where to keep its state.
+    """
+    return RMSprop(parameters, settings, memory)
+
+
+class RMSprop:
+    """x ← x - lr · g / denominator, with s ← decay · s + (1 - decay) · g².
+
+    PyTorch's form (`rmsprop`, GALA's release): s starts at 0, denominator √s + ε.
+    TensorFlow's form (`rmsprop-tf`, OpenAI Baselines): s starts at 1, denominator √(s + ε).
+    They differ most in the first few hundred updates, when PyTorch's steps are far larger.
+
+    Args:
+        parameters: [P] x, changed in place.
+        settings: form, decay and ε.
+        memory: [P] where to keep s; default: new memory.
+
+    Attributes:
+        state: [P] s.
+    """
+
+    def __init__(
+        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor | None = None
+    ) -> None:
+        self._decay = settings.rmsprop_decay
+        self._epsilon = settings.rmsprop_epsilon
+        self._epsilon_inside = settings.optimizer == "rmsprop-tf"
+        self.state = torch.empty_like(parameters) if memory is None else memory
+        self.state.fill_(1.0 if self._epsilon_inside else 0.0)
+        self._parameters = parameters
+        block = _BLOCK * torch.get_num_threads()
+        self._block = parameters.numel() if parameters.is_cuda else block
+        self._denominator = torch.empty_like(parameters[: self._block])
+
+    def step(
+        self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        """See `Optimizer`."""
         target = self._parameters if out is None else out
-        vectors = (self._parameters, self.square_average, grads, target)
+        vectors = (self._parameters, self.state, grads, target)
         count = -(-grads.numel() // self._block)
         blocks = [vector.chunk(count) for vector in vectors]
         squares = []

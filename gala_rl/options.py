@@ -6,14 +6,12 @@ import difflib
 from collections.abc import Callable, Collection
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from gala_rl import methods
 from gala_rl.config import TrainConfig, parse_count
 from gala_rl.errors import UserError
+from gala_rl.settings import ALGORITHMS
 
-_GROUPS = {
-    "atari": "Atari protocol",
-    "a2c": "advantage actor-critic",
-    "gossip": "gossip",
-}
+_GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,19 +66,39 @@ def add_settings(
         if entry.name in without:
             continue
         hint = get_type_hints(kind)[entry.name]
-        if dataclasses.is_dataclass(hint):
+        if entry.name == "algorithm":
+            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name]))
+        elif dataclasses.is_dataclass(hint):
             inner = parser.add_argument_group(_GROUPS[entry.name])
             for setting in dataclasses.fields(hint):
-                _add_setting(inner, setting, get_type_hints(hint)[setting.name], entry.name)
+                shown = _shown(setting.default)
+                _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
         else:
-            _add_setting(group, entry, hint, "")
+            _add_setting(group, entry, hint, _shown(entry.default))
 
 
-def _add_setting(group: Any, entry: Any, hint: Any, prefix: str) -> None:
+def _add_algorithms(group: Any) -> None:
+    """An option for each setting of any algorithm, with the default of each that has it."""
+    settings: dict[str, Any] = {}
+    defaults: dict[str, dict[str, str]] = {}
+    for algorithm, kind in ALGORITHMS.items():
+        for entry in dataclasses.fields(kind):
+            settings.setdefault(entry.name, (entry, get_type_hints(kind)[entry.name]))
+            defaults.setdefault(entry.name, {})[algorithm] = _shown(entry.default)
+    for name, (entry, hint) in settings.items():
+        by_algorithm = defaults[name]
+        if len(by_algorithm) == len(ALGORITHMS) and len(set(by_algorithm.values())) == 1:
+            shown = next(iter(by_algorithm.values()))
+        else:
+            shown = ", ".join(f"{algorithm} {value}" for algorithm, value in by_algorithm.items())
+        _add_setting(group, entry, hint, shown, "algorithm")
+
+
+def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
     text = entry.metadata["help"].replace("%", "%%")
-    if entry.default is not None:
-        text += f" (default: {_shown(entry.default)})"
+    if default:
+        text += f" (default: {default})"
     options: dict[str, Any] = {"help": text, "dest": destination, "default": argparse.SUPPRESS}
     flag = f"--{entry.name.replace('_', '-')}"
     if hint is bool:
@@ -97,6 +115,8 @@ def _add_setting(group: Any, entry: Any, hint: Any, prefix: str) -> None:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -118,8 +138,12 @@ def counts(text: str) -> list[int]:
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
-    """The config that the given options make; what was not given keeps its default."""
-    given: dict[str, Any] = {}
+    """The config that the given options make; what was not given keeps its default.
+
+    Raises:
+        UserError: when the method is unknown, or has no such setting.
+    """
+    values: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {name: {} for name in _GROUPS}
     known = {entry.name for entry in dataclasses.fields(TrainConfig)}
     for name, value in vars(options).items():
@@ -127,11 +151,13 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         if dot:
             inner[group][setting] = value
         elif name in known:
-            given[name] = value
+            values[name] = value
+    algorithm = inner.pop("algorithm")
     defaults = TrainConfig()
     for group, settings in inner.items():
-        given[group] = dataclasses.replace(getattr(defaults, group), **settings)
-    return TrainConfig(**given)
+        values[group] = dataclasses.replace(getattr(defaults, group), **settings)
+    config = TrainConfig(**values)
+    return methods.with_settings(config, algorithm) if algorithm else config
 
 
 def given(options: argparse.Namespace) -> set[str]:

@@ -56,6 +56,8 @@ class Trajectory:
         terminated: [T, B] the return ends here, nothing follows.
         truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
         truncation_values: [T, B] value of the final observation where truncated, else 0.
+        log_probs: [T, B] log π(actions) under the policy that acted; None where no loss asks.
+        values: [T, B] V(observations) at the time; None where no loss asks.
         activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
             the learner finds; None where the network keeps none.
     """
@@ -66,6 +68,8 @@ class Trajectory:
     terminated: Tensor
     truncated: Tensor
     truncation_values: Tensor
+    log_probs: Tensor | None = None
+    values: Tensor | None = None
     activations: Activations | None = None
 
     @staticmethod
@@ -75,6 +79,8 @@ class Trajectory:
         action: Tensor,
         device: torch.device,
         activations: Activations | None = None,
+        *,
+        keep_choices: bool = False,
     ) -> "Trajectory":
         """Empty storage for rollouts of observations and actions like the given ones.
 
@@ -84,6 +90,7 @@ class Trajectory:
             action: [B] or [B, A] an example.
             device: where the storage lives.
             activations: [T, B, ...] memory that the network has allocated for its own.
+            keep_choices: have room for `log_probs` and `values`.
         """
         steps, simulators = rollout_steps, observation.shape[0]
 
@@ -99,6 +106,8 @@ class Trajectory:
             terminated=flags,
             truncated=flags.clone(),
             truncation_values=floats.clone(),
+            log_probs=floats.clone() if keep_choices else None,
+            values=floats.clone() if keep_choices else None,
             activations=activations,
         )
 

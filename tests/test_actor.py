@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config import AtariProtocol
 from gala_rl.envs import Episode, Transition, make_simulators
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations, Trajectory
 

@@ -12,6 +12,7 @@ ROOT = Path(gala_rl.__file__).parent
 
 LAYERS = (
     ("errors",),
+    ("settings",),
     ("config",),
     ("spaces", "flat", "trajectory", "capture"),
     ("losses",),
@@ -21,7 +22,7 @@ LAYERS = (
     ("models",),
     ("envs",),
     ("optimizers",),
-    ("actor", "learner"),
+    ("actor", "learners"),
     ("agent",),
     ("methods",),
     ("records",),

@@ -13,7 +13,9 @@ import pytest
 from gala_rl.cli import main
 from gala_rl.config import TrainConfig, from_dict
 from gala_rl.errors import LearnerFailure
+from gala_rl.methods import METHODS, find, resolve
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import ALGORITHMS
 from tests.folders import tree
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,7 +32,7 @@ SUMMARY: dict[str, Any] = {
 
 def fake_run(folder: Path, checkpointed: bool) -> None:
     """A run of 400 agent steps by two learners; its checkpoint, if any, is an empty folder."""
-    config = TrainConfig(env="CartPole-v1", learners=2, steps=400, out=str(folder))
+    config = resolve(TrainConfig(env="CartPole-v1", learners=2, steps=400, out=str(folder)))
     RunFolder(folder).create(config)
     if checkpointed:
         (RunFolder(folder).checkpoints / "step_000000000400").mkdir()
@@ -123,9 +125,9 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--checkpoints-kept", "0"), ("checkpoints_kept 0",)),
     (train("--max-restarts", "-1"), ("max_restarts -1",)),
     (train("--learning-rate", "fast"), ("--learning-rate", "'fast'")),
-    (train("--learning-rate", "0"), ("a2c.learning_rate 0",)),
-    (train("--discount", "1.5"), ("a2c.discount 1.5",)),
-    (train("--discount", "nan"), ("a2c.discount nan",)),
+    (train("--learning-rate", "0"), ("algorithm.learning_rate 0",)),
+    (train("--discount", "1.5"), ("algorithm.discount 1.5",)),
+    (train("--discount", "nan"), ("algorithm.discount nan",)),
     (train("--optimizer", "adam"), ("--optimizer", "'adam'", "rmsprop-tf")),
     (train("--sticky-actions", "2"), ("atari.sticky_actions 2",)),
     (train("--deadline", "-1"), ("gossip.deadline -1",)),
@@ -139,7 +141,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["train", "a2c", "--resume"], ("--resume", "--out")),
     (continued("--seed", "7"), ("seed 7", "(0)")),
     (continued("--env", "Acrobot-v1"), ("env Acrobot-v1", "(CartPole-v1)")),
-    (continued("--discount", "0.5"), ("a2c.discount 0.5", "(0.99)")),
+    (continued("--discount", "0.5"), ("algorithm.discount 0.5", "(0.99)")),
     (["train", "a2c", "--out", "ended", "--resume"], ("method a2c", "(gala-a2c)")),
     (continued(), ("ended", "complete", "400")),
     (continued("--steps", "400"), ("ended", "complete", "400")),
@@ -276,7 +278,9 @@ def settings() -> Iterator[tuple[str, Any, Any]]:
         group, kind = groups.pop()
         for entry in dataclasses.fields(kind):
             hint = get_type_hints(kind)[entry.name]
-            if dataclasses.is_dataclass(hint):
+            if entry.name == "algorithm":
+                groups += [(f"algorithm.{name}", kind) for name, kind in ALGORITHMS.items()]
+            elif dataclasses.is_dataclass(hint):
                 groups.append((entry.name, hint))
             elif entry.name != "method":
                 yield group, entry, hint
@@ -327,13 +331,21 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
     return configs
 
 
-def test_every_option_sets_its_own_setting(trained: list[TrainConfig]) -> None:
-    arguments = ["train", "gala-a2c"]
-    expected: dict[str, Any] = {"method": "gala-a2c"}
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: str) -> None:
+    preset = find(method).settings("atari")
+    own = f"algorithm.{preset.name}"
+    arguments = ["train", method]
+    expected: dict[str, Any] = {"method": method, "algorithm": {"name": preset.name}}
     for group, entry, hint in settings():
+        if group.startswith("algorithm.") and group != own:
+            continue
+        if entry.name == "learners" and find(method).sharing == "nothing":
+            continue
         given, value = another(entry, hint)
         arguments += given
-        (expected.setdefault(group, {}) if group else expected)[entry.name] = value
+        inner = expected.setdefault(group.partition(".")[0], {}) if group else expected
+        inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [from_dict(expected)]
 

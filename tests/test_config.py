@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 from gala_rl import config as configs
 from gala_rl.config import (
-    A2CSettings,
-    AtariProtocol,
-    GossipSettings,
     TrainConfig,
     check,
     from_dict,
@@ -23,11 +20,12 @@ from gala_rl.config import (
     to_dict,
 )
 from gala_rl.errors import UserError
+from gala_rl.settings import A2CSettings, AtariProtocol, GossipSettings
 
 GROUPS: dict[str, Any] = {
     "": TrainConfig,
     "atari": AtariProtocol,
-    "a2c": A2CSettings,
+    "algorithm": A2CSettings,
     "gossip": GossipSettings,
 }
 
@@ -64,7 +62,7 @@ def with_setting(group: str, name: str, value: Any) -> TrainConfig:
     """A config with one setting changed, unchecked."""
     if not group:
         return dataclasses.replace(TrainConfig(), **{name: value})
-    inner = dataclasses.replace(getattr(TrainConfig(), group), **{name: value})
+    inner = dataclasses.replace(GROUPS[group](), **{name: value})
     outer: dict[str, Any] = {group: inner}
     return dataclasses.replace(TrainConfig(), **outer)
 
@@ -140,7 +138,7 @@ def test_the_defaults_are_those_of_the_papers() -> None:
     assert (a2c.max_grad_norm, a2c.learning_rate, a2c.rmsprop_decay) == (0.5, 7e-4, 0.99)
     assert (atari.frame_skip, atari.frame_stack, atari.image_size, atari.noop_max) == (4, 4, 84, 30)
     assert (gossip.topology, gossip.when) == ("directed-ring", "all")
-    assert TrainConfig().simulators == 16
+    assert TrainConfig().simulators is None
 
 
 @pytest.mark.parametrize(("group", "name", "bound"), bounded("minimum"))
@@ -232,7 +230,7 @@ def test_only_settings_that_default_to_none_may_be_none() -> None:
 
 
 def test_a_setting_of_a_group_is_named_with_its_group() -> None:
-    assert refusal("a2c", "discount", 1.5).startswith("a2c.discount 1.5")
+    assert refusal("algorithm", "discount", 1.5).startswith("algorithm.discount 1.5")
 
 
 positive = st.floats(1e-6, 1e6)
@@ -251,7 +249,7 @@ train_configs = st.builds(
         frame_skip=st.integers(1, 8),
         grayscale=st.booleans(),
     ),
-    a2c=st.builds(
+    algorithm=st.builds(
         A2CSettings,
         discount=st.floats(0, 1),
         learning_rate=positive,
@@ -271,8 +269,8 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
 
 def test_what_is_not_written_keeps_its_default() -> None:
     assert from_dict({}) == TrainConfig()
-    assert from_dict({"seed": 3, "a2c": {"discount": 0.5}}) == TrainConfig(
-        seed=3, a2c=A2CSettings(discount=0.5)
+    assert from_dict({"seed": 3, "algorithm": {"name": "a2c", "discount": 0.5}}) == TrainConfig(
+        seed=3, algorithm=A2CSettings(discount=0.5)
     )
 
 
@@ -285,7 +283,13 @@ def test_what_is_not_written_keeps_its_default() -> None:
         ({"atari": []}, "must be an object of settings, not []"),
         ({"steps": 0}, "steps 0 is too small"),
         ({"steps": 1.0}, "steps 1.0 has the wrong type"),
-        ({"a2c": {"entropy_cost": "0.01"}}, "a2c.entropy_cost '0.01' has the wrong type"),
+        (
+            {"algorithm": {"name": "a2c", "entropy_cost": "0.01"}},
+            "algorithm.entropy_cost '0.01' has the wrong type",
+        ),
+        ({"algorithm": {"discount": 0.9}}, "algorithm.name None is unknown: choose a2c"),
+        ({"algorithm": {"name": "a3d"}}, "algorithm.name 'a3d' is unknown: choose a2c"),
+        ({"algorithm": "a2c"}, "must be an object of settings, not 'a2c'"),
         ({"device": "tpu"}, "device 'tpu' is unknown: choose one of auto, cpu, cuda"),
     ],
 )
@@ -301,23 +305,25 @@ def test_a_config_from_elsewhere_is_checked(values: dict[str, Any], words: str) 
 def test_the_learning_rate_grows_with_the_root_of_all_simulators(
     learners: int, simulators: int, factor: float
 ) -> None:
-    config = TrainConfig(learners=learners, simulators=simulators)
+    config = TrainConfig(learners=learners, simulators=simulators, algorithm=A2CSettings())
     assert config.initial_learning_rate == pytest.approx(7e-4 * factor, rel=1e-12)
 
 
 def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
-    config = TrainConfig(learners=9, a2c=A2CSettings(learning_rate_rule="constant"))
+    config = TrainConfig(
+        learners=9, simulators=16, algorithm=A2CSettings(learning_rate_rule="constant")
+    )
     assert config.initial_learning_rate == 7e-4
 
 
 def test_the_constant_schedule_never_changes_the_learning_rate() -> None:
-    config = TrainConfig(learners=1, steps=1000)
+    config = TrainConfig(learners=1, simulators=16, steps=1000, algorithm=A2CSettings())
     assert [config.learning_rate_at(k) for k in (0, 999, 5000)] == [7e-4] * 3
 
 
 def test_the_linear_schedule_falls_to_zero_at_the_last_step_and_stays_there() -> None:
     linear = A2CSettings(learning_rate_schedule="linear")
-    config = TrainConfig(learners=4, steps=1000, a2c=linear)
+    config = TrainConfig(learners=4, simulators=16, steps=1000, algorithm=linear)
     rates = [config.learning_rate_at(k) for k in (0, 250, 500, 1000, 1080)]
     assert rates == pytest.approx([14e-4, 10.5e-4, 7e-4, 0.0, 0.0], rel=1e-12)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gala_rl.config import A2CSettings
 from gala_rl.optimizers import RMSprop, clip_grad_norm_
+from gala_rl.settings import A2CSettings
 
 SIZE = 37
 
@@ -41,7 +41,7 @@ def test_rmsprop_equals_torch_step_by_step(decay: float, epsilon: float) -> None
         optimizer.step(grad, learning_rate)
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(
-            optimizer.square_average, reference.state[theirs]["square_avg"], rtol=1e-6, atol=0.0
+            optimizer.state, reference.state[theirs]["square_avg"], rtol=1e-6, atol=0.0
         )
 
 
@@ -71,7 +71,7 @@ def test_rmsprop_tf_equals_the_literal_formula(decay: float, epsilon: float) -> 
         parameters = parameters - learning_rate * g / np.sqrt(square_average + epsilon)
         optimizer.step(grad, learning_rate)
         np.testing.assert_allclose(mine.numpy(), parameters, rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(optimizer.square_average.numpy(), square_average, rtol=1e-5)
+        np.testing.assert_allclose(optimizer.state.numpy(), square_average, rtol=1e-5)
 
 
 def test_the_first_steps_of_the_two_forms_are_as_far_apart_as_their_formulas() -> None:
@@ -97,7 +97,7 @@ def test_the_square_average_is_all_that_must_be_saved(form: str) -> None:
         optimizer.step(grad, 1e-3)
     resumed = whole.clone()
     continued = RMSprop(resumed, settings)
-    continued.square_average.copy_(optimizer.square_average)
+    continued.state.copy_(optimizer.state)
     for grad in grads[5:]:
         optimizer.step(grad, 1e-3)
         continued.step(grad, 1e-3)
@@ -172,7 +172,7 @@ def test_vectors_of_many_blocks_are_updated_as_one(
         other = RMSprop(single, A2CSettings(optimizer=optimizer))
         other.step(grads[places], 1e-3)
         torch.testing.assert_close(whole[places], single)
-        torch.testing.assert_close(one.square_average[places], other.square_average)
+        torch.testing.assert_close(one.state[places], other.state)
 
 
 def test_new_parameters_can_be_written_elsewhere() -> None:
@@ -185,7 +185,7 @@ def test_new_parameters_can_be_written_elsewhere() -> None:
         assert torch.equal(out, inside)
         assert not torch.equal(out, outside), "what the step started from is left alone"
         outside.copy_(out)
-    assert torch.equal(elsewhere.square_average, in_place.square_average)
+    assert torch.equal(elsewhere.state, in_place.state)
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop-tf"])

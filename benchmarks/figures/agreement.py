@@ -26,7 +26,8 @@ from benchmarks.figures.summary import bootstrap
 from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.learner import Learner
+from gala_rl.learners import Learner, make_learner
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import provenance
 from gala_rl.trajectory import Trajectory
 
@@ -58,13 +59,15 @@ def gradients(config: TrainConfig, group: int = GROUP) -> Iterator[Tensor]:
     network = MemoryNetwork(config.resolved_learners)
     agents = [_agent(config, rank, network) for rank in range(config.resolved_learners)]
     simulators = agents[0].actor.simulators
-    probe = Learner(build_model(config, simulators.observation, simulators.action), config.a2c)
+    probe = make_learner(
+        build_model(config, simulators.observation, simulators.action), config.resolved_algorithm
+    )
     while True:
         found = []
         for agent in agents:
             probe.flat.load(agent.learner.flat.values)
             agent.step(config.initial_learning_rate)
-            parts = split(agent.actor.trajectory, config.simulators // group)
+            parts = split(agent.actor.trajectory, config.resolved_simulators // group)
             found.append(torch.stack([_gradient(probe, part) for part in parts]))
         yield torch.stack(found)
 
@@ -92,16 +95,18 @@ def _gradient(probe: Learner, trajectory: Trajectory) -> Tensor:
 def measure(method: str, options: argparse.Namespace, seed: int) -> dict[str, list[float]]:
     """Mean cosines of a run, one for each window of its training."""
     learners = 1 if method == "a2c" else options.simulators // SIMULATORS_A_LEARNER
-    config = TrainConfig(
-        method=method,
-        env=options.env,
-        learners=learners,
-        simulators=options.simulators // learners,
-        seed=seed,
-        device="cpu",
-        serial=True,
+    config = resolve(
+        TrainConfig(
+            method=method,
+            env=options.env,
+            learners=learners,
+            simulators=options.simulators // learners,
+            seed=seed,
+            device="cpu",
+            serial=True,
+        )
     )
-    updates = options.steps // (config.a2c.rollout_steps * options.simulators)
+    updates = options.steps // (config.resolved_algorithm.rollout_steps * options.simulators)
     rounds = [cosines(found) for found in itertools.islice(gradients(config), updates)]
     return {
         f"{method}, {kind}": [

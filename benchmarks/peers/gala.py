@@ -81,7 +81,7 @@ def run(method: str, options: Options) -> Result:
         work=work,
         settings={
             "algorithm": "A2C",
-            "rollout_steps": config.a2c.rollout_steps,
+            "rollout_steps": config.resolved_algorithm.rollout_steps,
             "learners": config.resolved_learners,
             "torch_threads": config.threads_per_learner(),
         },

@@ -1,12 +1,26 @@
 """Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
 
-from gala_rl.config import AtariProtocol
 from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
 from gala_rl.envs.gymnasium import GymnasiumSimulators, make_environment, specs_of
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
+from gala_rl.settings import AtariProtocol, EnvKind
 from gala_rl.spaces import ObservationSpec
+
+
+def kind_of(env_id: str) -> EnvKind:
+    """The kind of an environment.
+
+    Raises:
+        UserError: if `make_simulators` would.
+    """
+    if is_atari(env_id):
+        return "atari"
+    env = make_environment(env_id)
+    _, action = specs_of(env, env_id)
+    env.close()
+    return "discrete" if action.is_discrete else "continuous"
 
 
 def is_atari(env_id: str) -> bool:

@@ -75,7 +75,7 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     Args:
         run: its folder.
         config: new settings.
-        given: names of those that the user gave, such as "seed" or "a2c.discount".
+        given: names of those that the user gave, such as "seed" or "algorithm.discount".
 
     Raises:
         UserError: when one differs; only `steps` may.
@@ -98,7 +98,8 @@ def _graph(config: TrainConfig, learners: int) -> object:
 
 def _lookup(config: Any, name: str) -> Any:
     for part in name.split("."):
-        config = getattr(config, part)
+        # Another algorithm has other settings.
+        config = getattr(config, part, None)
     return config
 
 
@@ -145,9 +146,9 @@ def check_config(config: TrainConfig) -> TrainConfig:
 
 def _check_groups(config: TrainConfig) -> None:
     groups = config.simulator_groups or 1
-    if groups > config.simulators:
+    if groups > config.resolved_simulators:
         raise UserError(
-            f"simulator_groups {groups} is too many for {config.simulators} simulators: "
+            f"simulator_groups {groups} is too many for {config.resolved_simulators} simulators: "
             f"use at most as many"
         )
     if groups > 1 and not is_atari(config.env):
@@ -159,8 +160,9 @@ def _check_groups(config: TrainConfig) -> None:
 
 def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
     """Refuse what cannot fit: a rollout is kept as it was seen and learned from as floats."""
-    learners, simulators = config.resolved_learners, config.simulators
-    seen = simulators * (config.a2c.rollout_steps + 1) * observation.size
+    learners, simulators = config.resolved_learners, config.resolved_simulators
+    rollout_steps = config.resolved_algorithm.rollout_steps
+    seen = simulators * (rollout_steps + 1) * observation.size
     rollout = seen * (1 if observation.is_image else _FLOAT_BYTES) + seen * _FLOAT_BYTES
     processes = 1 if config.serial else learners
     needed = learners * rollout + processes * _PROCESS_BYTES
@@ -168,7 +170,7 @@ def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
     if needed > there:
         raise UserError(
             f"learners {learners:,} x simulators {simulators:,} x rollout_steps "
-            f"{config.a2c.rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, this "
+            f"{rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, this "
             f"machine has {there / 2**30:,.0f}: use fewer"
         )
 

@@ -90,7 +90,7 @@ def _run(
     size = flat_size(model)
     simulators.close()
     console.print(
-        f"{config.method} on {config.env}: {config.resolved_learners} learners x "
+        f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {device}, {size:,} parameters, run in {folder.path}",
         highlight=False,
         markup=False,

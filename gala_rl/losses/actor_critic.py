@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gala_rl.losses.shapes import check_equal_shapes
+
 
 class ActorCriticLoss(NamedTuple):
     """The loss and its three terms, each a scalar mean over steps and simulators."""
@@ -41,12 +43,7 @@ def actor_critic_loss(
         value_cost: weight of the value error.
         entropy_cost: weight of the entropy.
     """
-    shape = returns.shape
-    for name, x in (("log_probs", log_probs), ("entropies", entropies), ("values", values)):
-        if x.shape != shape:
-            raise ValueError(
-                f"{name} must have the shape of returns {tuple(shape)}, got {tuple(x.shape)}"
-            )
+    check_equal_shapes(returns=returns, log_probs=log_probs, entropies=entropies, values=values)
     advantages = returns.detach() - values
     policy = -(log_probs * advantages.detach()).mean()
     value = advantages.square().mean()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from gala_rl.losses.shapes import check_rollout_shapes
+
 
 def n_step_returns(
     rewards: Tensor,
@@ -32,18 +34,13 @@ def n_step_returns(
     Returns:
         [T, B] G_t, without gradient.
     """
-    if rewards.ndim != 2 or bootstrap_values.shape != rewards.shape[1:]:
-        raise ValueError(
-            f"rewards must be [T, B] and bootstrap_values [B], "
-            f"got {tuple(rewards.shape)} and {tuple(bootstrap_values.shape)}"
-        )
-    for name, x in (
-        ("terminated", terminated),
-        ("truncated", truncated),
-        ("truncation_values", truncation_values),
-    ):
-        if x.shape != rewards.shape:
-            raise ValueError(f"{name} must be [T, B] like rewards, got {tuple(x.shape)}")
+    check_rollout_shapes(
+        rewards,
+        bootstrap_values,
+        terminated=terminated,
+        truncated=truncated,
+        truncation_values=truncation_values,
+    )
     with torch.no_grad():
         returns = torch.empty_like(rewards)
         following = bootstrap_values
@@ -52,3 +49,43 @@ def n_step_returns(
             following = rewards[t] + discount * following.masked_fill(terminated[t], 0.0)
             returns[t] = following
     return returns
+
+
+def following_values(
+    values: Tensor,
+    bootstrap_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    truncation_values: Tensor,
+) -> Tensor:
+    """What each step goes on into: the next value of the same episode, never of the next one.
+
+    Args:
+        values: [T, B] of x_0 … x_{T-1}: V(x_t), or another estimate of the return from there.
+        bootstrap_values: [B] of x_T.
+        terminated: [T, B] bool; 0 follows, whatever `truncated` says.
+        truncated: [T, B] bool; the truncation value follows.
+        truncation_values: [T, B] V(final observation) where truncated; else ignored.
+
+    Returns:
+        [T, B].
+    """
+    following = torch.cat([values[1:], bootstrap_values[None]])
+    return torch.where(truncated, truncation_values, following).masked_fill(terminated, 0.0)
+
+
+def sums_within_episodes(terms: Tensor, factors: Tensor, ends: Tensor) -> Tensor:
+    """x_t + f_t x_{t+1} + f_t f_{t+1} x_{t+2} + …, up to the last step of t's episode.
+
+    Args:
+        terms: [T, B] x_t.
+        factors: [T, B] f_t.
+        ends: [T, B] bool, last step of an episode, whatever ended it.
+
+    Returns:
+        [T, B].
+    """
+    sums = terms.clone()
+    for t in reversed(range(terms.shape[0] - 1)):
+        sums[t] += factors[t] * sums[t + 1].masked_fill(ends[t], 0.0)
+    return sums

@@ -1,10 +1,12 @@
 """Methods: named combinations of algorithm, system and gossip, each with its paper's settings.
 
-Imports no torch: the command line lists and resolves methods before any work starts.
+Imports no torch, and Gymnasium only to resolve: the command line lists methods at once.
 """
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
@@ -28,17 +30,49 @@ def find(name: str) -> Method:
     raise UserError(f"method {name!r} is unknown: {guess}")
 
 
+def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """The config with some settings of its method's algorithm; the rest are its paper's.
+
+    Raises:
+        UserError: when the method is unknown, or its algorithm has no such setting.
+    """
+    from gala_rl.envs import kind_of
+
+    method = find(config.method)
+    settings = config.algorithm or method.settings(kind_of(config.env))
+    known = {entry.name for entry in dataclasses.fields(settings)}
+    for name in given:
+        if name not in known:
+            able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
+            raise UserError(f"{name} is no setting of {method.name}: {', '.join(able)} have it")
+    return dataclasses.replace(config, algorithm=dataclasses.replace(settings, **given))
+
+
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Fill in what depends on the method and on this machine.
+    """Fill in what depends on the method, its environment and this machine.
 
     Raises:
         UserError: when the method is unknown or cannot run with these settings.
     """
+    from gala_rl.envs import kind_of
+
     method = find(config.method)
     learners = config.learners or method.default_learners(usable_cores())
-    if learners > 1 and not method.gossips:
+    if learners > 1 and method.sharing == "nothing":
         raise UserError(
             f"learners {learners} is too many: {method.name} has one learner; "
             f"gala-{method.name} trains several"
         )
-    return dataclasses.replace(config, learners=learners)
+    kind = kind_of(config.env)
+    settings = method.settings(kind)
+    if config.algorithm is not None and type(config.algorithm) is not type(settings):
+        raise UserError(
+            f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
+            f"give {type(settings).__name__}"
+        )
+    return dataclasses.replace(
+        config,
+        learners=learners,
+        simulators=config.simulators or method.default_simulators(kind),
+        algorithm=config.algorithm or settings,
+    )

@@ -1,6 +1,8 @@
 """GALA-A2C: several A2C learners that average their parameters with their neighbours."""
 
-from gala_rl.methods.method import Method
+from dataclasses import replace
+
+from gala_rl.methods import a2c
 
 MAX_DEFAULT_LEARNERS = 8
 """More would be faster on a large machine, but 16 simulators each make very large batches."""
@@ -11,10 +13,11 @@ def default_learners(cores: int) -> int:
     return min(max(2, cores), MAX_DEFAULT_LEARNERS)
 
 
-METHOD = Method(
+METHOD = replace(
+    a2c.METHOD,
     name="gala-a2c",
     title="gossiping advantage actor-critic learners",
     paper="Assran et al. 2019, arXiv 1906.04585",
-    gossips=True,
+    sharing="gossip",
     default_learners=default_learners,
 )

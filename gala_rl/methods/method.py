@@ -2,6 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+from gala_rl.settings import AlgorithmSettings, EnvKind
+
+Sharing = Literal["nothing", "gossip"]
+"""What learners share: nothing, since there is one; or parameters with their neighbours."""
 
 
 @dataclass(frozen=True)
@@ -12,12 +18,21 @@ class Method:
         name: on the command line.
         title: in words.
         paper: where it comes from.
-        gossips: whether several learners average their parameters.
+        sharing: how several learners learn together.
         default_learners: from the number of cores to the number of learners.
+        default_simulators: of a learner, for an environment of that kind.
+        settings: of the algorithm, for an environment of that kind.
     """
 
     name: str
     title: str
     paper: str
-    gossips: bool
+    sharing: Sharing
     default_learners: Callable[[int], int]
+    default_simulators: Callable[[EnvKind], int]
+    settings: Callable[[EnvKind], AlgorithmSettings]
+
+    @property
+    def gossips(self) -> bool:
+        """Whether several learners average their parameters with their neighbours."""
+        return self.sharing == "gossip"

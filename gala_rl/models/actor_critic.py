@@ -19,6 +19,14 @@ class Evaluation(NamedTuple):
     values: Tensor
 
 
+class Choice(NamedTuple):
+    """Random actions [N] or [N, A], log π(a|x) [N] and V(x) [N], all from one pass."""
+
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+
+
 class ActorCritic(nn.Module):
     """Policy π(a|x) and value V(x) of observations [N, ...].
 
@@ -75,10 +83,22 @@ class ActorCritic(nn.Module):
             generator: source of randomness.
             record: [N, ...] where to keep the activations for `evaluate`; then without gradient.
         """
-        if record is None:
-            return self._policy.sample(self._features(self.torso, observations), generator)
-        assert isinstance(self.torso, ConvTorso)
-        return self._policy.sample(self.torso.record(observations, record), generator)
+        return self._policy.sample(self._acting_features(observations, record), generator)
+
+    @torch.no_grad()
+    def choose(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: Activations | None = None,
+    ) -> Choice:
+        """As `sample`, with what an off-policy or repeated update needs to know of the choice."""
+        features = self._acting_features(observations, record)
+        actions = self._policy.sample(features, generator)
+        log_probs, _ = self._policy.log_prob_and_entropy(features, actions)
+        if self.value_torso is not None:
+            features = self._features(self.value_torso, observations)
+        return Choice(actions, log_probs, self._value(features).squeeze(-1))
 
     def greedy(self, observations: Tensor) -> Tensor:
         """Most probable actions [N] or [N, A] for observations [N, ...]."""
@@ -110,6 +130,12 @@ class ActorCritic(nn.Module):
         if self.value_torso is not None:
             features = self._features(self.value_torso, observations)
         return Evaluation(log_probs, entropies, self._value(features).squeeze(-1))
+
+    def _acting_features(self, observations: Tensor, record: Activations | None) -> Tensor:
+        if record is None:
+            return self._features(self.torso, observations)
+        assert isinstance(self.torso, ConvTorso)
+        return self.torso.record(observations, record)
 
     def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
         device = observations.device.type

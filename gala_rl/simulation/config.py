@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gala_rl.config import setting
+from gala_rl.settings import setting
 
 SCHEMES = ("gossip", "all-reduce", "parameter-server", "local-sgd")
 

@@ -31,13 +31,14 @@ class Board:
     Args:
         learners: number of learners.
         size: P, length of a parameter vector.
+        state_size: S, length of an optimiser's state.
     """
 
-    def __init__(self, learners: int, size: int) -> None:
+    def __init__(self, learners: int, size: int, state_size: int) -> None:
         self._cells = shared_zeros((learners, len(Cell)), torch.int64)
         self._stop = shared_zeros((1,), torch.int64)
         self._checkpoint = shared_zeros((1,), torch.int64)
-        self.square_averages = shared_zeros((learners, size), torch.float32)
+        self.optimizer_states = shared_zeros((learners, state_size), torch.float32)
         self.gradients = shared_zeros((learners, size), torch.float32)
 
     def set(self, learner: int, cell: Cell, value: int) -> None:

@@ -13,7 +13,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
-from gala_rl.learner import UpdateMetrics
+from gala_rl.learners import UpdateMetrics
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
@@ -106,7 +106,7 @@ class LearnerRun:
                 "episodes": self._episodes,
                 "episode_returns": [episode.score for episode in episodes],
                 "episode_agent_steps": [episode.agent_steps for episode in episodes],
-                **{name: float(value) for name, value in metrics._asdict().items()},
+                **_numbers(metrics),
                 "learning_rate": learning_rate,
                 "mixes": node.mixes,
                 "staleness_updates": node.staleness_updates,
@@ -131,7 +131,7 @@ class LearnerRun:
         agent, node = self.agent, self.agent.gossip.node
         tensors = {
             "parameters": agent.learner.flat.values,
-            "square_average": agent.learner.optimizer.square_average,
+            "optimizer": agent.learner.optimizer.state,
             "generator": agent.actor.generator.get_state(),
         }
         if sent is not None:
@@ -159,7 +159,7 @@ class LearnerRun:
         """Continue from a state; simulators start new games where their state was not saved."""
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
-        self.adopt(tensors["parameters"], tensors["square_average"])
+        self.adopt(tensors["parameters"], tensors["optimizer"])
         self._recent.extend(counters["recent_returns"])
         self._episodes = counters["episodes"]
         node.mixes = counters["mixes"]
@@ -173,10 +173,10 @@ class LearnerRun:
             agent.actor.generator.set_state(tensors["generator"])
             agent.actor.simulators.set_state(_simulator_state(tensors))
 
-    def adopt(self, parameters: torch.Tensor, square_average: torch.Tensor) -> None:
+    def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Take over another learner's (or one's own former) parameters and optimiser state."""
         self.agent.learner.flat.load(parameters)
-        self.agent.learner.optimizer.square_average.copy_(square_average)
+        self.agent.learner.optimizer.state.copy_(optimizer_state)
 
     def recall(self, rows: list[dict[str, Any]]) -> None:
         """Count on from the rows of metrics that this learner wrote before it died."""
@@ -203,6 +203,12 @@ class LearnerRun:
         """Release simulators and files."""
         self._writer.close()
         self.agent.actor.simulators.close()
+
+
+def _numbers(metrics: UpdateMetrics) -> dict[str, float]:
+    values = metrics._asdict()
+    values |= values.pop("details")
+    return {name: float(value) for name, value in values.items()}
 
 
 def _simulator_state(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:

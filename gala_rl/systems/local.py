@@ -18,6 +18,7 @@ from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
+from gala_rl.optimizers import state_size
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -83,7 +84,7 @@ class LocalSystem:
         self._folder = folder
         self._topology = make_topology(config.gossip.topology, count)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
-        self._board = Board(count, size)
+        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
         self._journal = Journal(count, self._topology.largest_in_degree) if count > 1 else None
         self._watch = self._make_watch(size, start)
         self._saving = _Saving(last=time.monotonic())
@@ -185,8 +186,9 @@ class LocalSystem:
             self._watch.close()
 
     def _set_counters(self, start: Checkpoint) -> None:
+        config = self._config
+        per_update = config.resolved_simulators * config.resolved_algorithm.rollout_steps
         for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
-            per_update = self._config.simulators * self._config.a2c.rollout_steps
             self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
             self._board.set(rank, Cell.UPDATES, agent_steps // per_update)
 

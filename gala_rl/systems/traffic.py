@@ -79,7 +79,8 @@ class Traffic:
         ]
         return {
             "updates": sums.updates,
-            "mixed_share": sums.mixes / made,
+            # The first mix may be of an update that the row before has counted.
+            "mixed_share": min(1.0, sums.mixes / made),
             "update_norm_mean": sums.norms / made,
             "update_norm_max": sums.largest_norm,
             "edges": edges if len(edges) <= _MOST_EDGES else [],

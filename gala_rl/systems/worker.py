@@ -127,7 +127,7 @@ def _publish_state(assignment: Assignment, run: LearnerRun) -> None:
     """Leave in shared memory what a learner that starts over, and whoever watches, need."""
     learner, rank = run.agent.learner, assignment.rank
     assignment.board.gradients[rank].copy_(learner.flat.grads)
-    assignment.board.square_averages[rank].copy_(learner.optimizer.square_average)
+    assignment.board.optimizer_states[rank].copy_(learner.optimizer.state)
     if assignment.config.resolved_learners == 1:
         # Nobody is sent anything, so this learner's own parameters are nowhere else.
         assignment.mailboxes.write(Message(rank, run.agent.updates, run.agent.gossip.parameters))
@@ -165,7 +165,7 @@ def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoi
         run.restore(saved.load(rank))
         return
     donor = saved.load(saved.learners()[0])
-    run.adopt(donor.tensors["parameters"], donor.tensors["square_average"])
+    run.adopt(donor.tensors["parameters"], donor.tensors["optimizer"])
     run.continue_at(
         assignment.board.get(rank, Cell.UPDATES), assignment.board.get(rank, Cell.AGENT_STEPS)
     )
@@ -176,7 +176,7 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
     for donor in (*assignment.donors, assignment.rank):
         if (message := assignment.mailboxes.latest(donor)) is not None:
             parameters = message.parameters[: run.agent.learner.flat.values.numel()]
-            run.adopt(parameters, assignment.board.square_averages[donor])
+            run.adopt(parameters, assignment.board.optimizer_states[donor])
             origin = donor, message.version
             break
     if run.agent.journal is not None:

@@ -15,6 +15,7 @@ from benchmarks.figures import agreement, consensus, converging, draw, runs, sum
 from benchmarks.figures.runs import Run
 from gala_rl.config import TrainConfig
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings
 
 COMMON = {"env": "CartPole-v1", "steps": 4000, "threshold": 10.0}
 RUN = Run("a2c", 16, 0, "CartPole-v1", 4000, 10.0)
@@ -186,9 +187,14 @@ def test_cosines_within_and_between_learners_are_those_of_all_their_pairs() -> N
 
 def test_the_gradient_of_a_batch_is_the_mean_of_its_groups() -> None:
     config = TrainConfig(
-        method="gala-a2c", env="CartPole-v1", learners=2, simulators=8, device="cpu", serial=True
+        method="gala-a2c",
+        env="CartPole-v1",
+        learners=2,
+        simulators=8,
+        device="cpu",
+        serial=True,
+        algorithm=A2CSettings(max_grad_norm=1e6),
     )
-    config = replace(config, a2c=replace(config.a2c, max_grad_norm=1e6))
     halves, whole = (
         list(itertools.islice(agreement.gradients(config, group), 3))[-1] for group in (4, 8)
     )

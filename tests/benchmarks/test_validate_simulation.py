@@ -44,9 +44,9 @@ def test_steps_of_learners_that_take_turns_are_measured() -> None:
 
 def test_the_prediction_is_that_of_the_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "usable_cores", lambda: 2)
-    alone = {"compute_s": 0.01, "compute_variation": 0.0}
+    one_core = {"compute_s": 0.01, "compute_variation": 0.0}
     steps = {"update_rms": 0.1, "own_share": 0.5, "persistence": 2.0}
-    predicted = validation.predict(4, 1000, alone, steps, seed=0)
+    predicted = validation.predict(4, 1000, one_core, steps, seed=0)
     assert predicted["updates_per_s"] == pytest.approx(200.0)
     assert predicted["mixed_share"] == 1.0
     # s² (n - 1) (n - 2) / 3 / n of a synchronous ring.

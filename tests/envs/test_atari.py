@@ -9,10 +9,10 @@ import pytest
 from ale_py import ALEInterface, LoggerMode, roms
 from numpy.typing import NDArray
 
-from gala_rl.config import AtariProtocol
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators, parse_id
 from gala_rl.errors import UserError
+from gala_rl.settings import AtariProtocol
 
 BREAKOUT = "BreakoutNoFrameskip-v4"
 FREEWAY = "FreewayNoFrameskip-v4"  # cars drive from the first frame on

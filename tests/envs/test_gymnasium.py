@@ -9,7 +9,6 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gala_rl.config import AtariProtocol
 from gala_rl.envs import (
     Episode,
     Transition,
@@ -19,6 +18,7 @@ from gala_rl.envs import (
 from gala_rl.envs.atari import AtariSimulators
 from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, GymnasiumSimulators
 from gala_rl.errors import UserError
+from gala_rl.settings import AtariProtocol
 
 COUNTING = "tests.environments:Counting-v0"
 TRUNCATED = "tests.environments:CountingTruncated-v0"

@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings
 from gala_rl.systems.serial import run_serial
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -101,7 +102,7 @@ def library_parameters(
         steps=updates * learners * SIMULATORS * 5,
         seed=SEED,
         serial=True,
-        a2c=A2CSettings(max_grad_norm=max_grad_norm),
+        algorithm=A2CSettings(max_grad_norm=max_grad_norm),
     )
     folder = RunFolder(tmp_path / "run")
     folder.create(config)

@@ -16,7 +16,7 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "usable_cores", lambda: 3)
 
 
-def cases(config: TrainConfig, share: str) -> list[tuple[int | None, int, bool]]:
+def cases(config: TrainConfig, share: str) -> list[tuple[int | None, int | None, bool]]:
     return [
         (case.config.learners, case.config.simulators, case.skipped is None)
         for case in plans.scaling(config)

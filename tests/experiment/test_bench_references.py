@@ -4,25 +4,29 @@ import numpy as np
 import torch
 
 from gala_rl.agent import build_model
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.experiment.bench import bare, parts, plain
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
+from gala_rl.methods import resolve
+from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
-PONG = TrainConfig(method="a2c", learners=1, simulators=2, simulator_threads=1)
+PONG = resolve(TrainConfig(method="a2c", simulators=2, simulator_threads=1))
 T, B, ACTIONS = 3, 2, 6
 SHAPE = (4, 84, 84)
 IMAGES = ObservationSpec(SHAPE, True)
 
 
 def test_bare_simulators_show_what_those_of_training_show() -> None:
-    layer = make_simulators(PONG.env, PONG.simulators, 1, PONG.atari)
+    layer = make_simulators(PONG.env, PONG.resolved_simulators, 1, PONG.atari)
     layer.reset(7)
     simulators = bare.make_bare(PONG)
     bare.reset(simulators, 7)
-    actions = np.random.default_rng(0).integers(layer.action.size, size=(40, PONG.simulators))
+    actions = np.random.default_rng(0).integers(
+        layer.action.size, size=(40, PONG.resolved_simulators)
+    )
     for action in actions:
         observations, _, terminated, _, _ = simulators.step(action)
         transition = layer.step(action)

@@ -16,9 +16,12 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import parts, plans, scaling, stragglers
 from gala_rl.experiment.bench.throttle import Throttle
 from gala_rl.experiment.bench.training import Measurement, measure_training
+from gala_rl.methods import resolve
 
 GIVE_UP_S = 60.0
-CONFIG = TrainConfig(env="tests.environments:Drifting-v0", learners=2, simulators=2, device="cpu")
+CONFIG = resolve(
+    TrainConfig(env="tests.environments:Drifting-v0", learners=2, simulators=2, device="cpu")
+)
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         config: TrainConfig, seconds: float, slowed: int = 0, factor: float = 1.0
     ) -> Measurement:
         learners = config.resolved_learners
-        calls.append((learners, config.simulators, slowed, factor))
+        calls.append((learners, config.resolved_simulators, slowed, factor))
         return Measurement({"sps": 100.0 * (learners - slowed + slowed / factor)}, ["no meter"])
 
     monkeypatch.setattr(scaling, "measure_training", note)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gala_rl import evaluate
 from gala_rl.agent import build_model
-from gala_rl.config import AtariProtocol, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.evaluate import MAX_SIMULATORS
@@ -20,6 +20,7 @@ from gala_rl.flat import FlatParameters
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import AtariProtocol
 
 LENGTH = 7
 

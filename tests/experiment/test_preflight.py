@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment import preflight
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings, GossipSettings
 
-CONFIG = TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000)
+CONFIG = resolve(TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000))
 
 
 def make_run(folder: Path, *checkpoints: int, config: TrainConfig = CONFIG) -> Path:
@@ -38,7 +40,7 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ({"steps": 0}, "steps 0"),
         ({"steps": 1.5}, "steps 1.5"),
-        ({"a2c": A2CSettings(discount=2.0)}, "a2c.discount 2.0"),
+        ({"algorithm": A2CSettings(discount=2.0)}, "algorithm.discount 2.0"),
         ({"method": "sarsa"}, "method 'sarsa'"),
         ({"method": "a2c"}, "learners 2 is too many"),
         ({"env": "Countng-v0"}, "env 'Countng-v0'"),
@@ -136,9 +138,9 @@ def test_whether_a_run_is_started_needs_its_folder(tmp_path: Path) -> None:
 
 def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 400)
-    new = dataclasses.replace(CONFIG, steps=9, out="x", seed=7, a2c=A2CSettings(discount=0.5))
-    preflight.check_unchanged(run, new, {"steps", "out", "env", "a2c.entropy_cost"})
-    for name in ("seed", "a2c.discount"):
+    new = dataclasses.replace(CONFIG, steps=9, out="x", seed=7, algorithm=A2CSettings(discount=0.5))
+    preflight.check_unchanged(run, new, {"steps", "out", "env", "algorithm.entropy_cost"})
+    for name in ("seed", "algorithm.discount"):
         with pytest.raises(UserError, match=f"{name} .* is not what run"):
             preflight.check_unchanged(run, new, {"steps", name})
 

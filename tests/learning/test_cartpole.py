@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.experiment.train import train
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings
 
 LEARNERS = 4
 SOLVED = 475
@@ -35,7 +36,7 @@ def learn(path: Path, *, steps: int, seed: int, serial: bool) -> dict[str, Any]:
         serial=serial,
         out=str(path),
         log_every=10,
-        a2c=A2CSettings(
+        algorithm=A2CSettings(
             rollout_steps=16,
             learning_rate=8e-3,
             learning_rate_rule="constant",

@@ -1,6 +1,8 @@
-"""Returns straight from their definition: every sum written out, slow and hard to get wrong."""
+"""Returns and advantages straight from their definition: every sum and product written out."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 Floats = Sequence[Sequence[float]]
 Flags = Sequence[Sequence[bool]]
@@ -54,3 +56,53 @@ def literal_returns(
         ]
         for t in range(len(rewards))
     ]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What one simulator went through: a list per field, one entry a step."""
+
+    rewards: list[float]
+    terminated: list[bool]
+    truncated: list[bool]
+    truncation_values: list[float]
+    values: list[float]
+    bootstrap_value: float
+    discount: float
+
+    def last(self, t: int) -> int:
+        """Last step of the episode that step t belongs to, or of the rollout."""
+        for k in range(t, len(self.rewards)):
+            if self.terminated[k] or self.truncated[k]:
+                return k
+        return len(self.rewards) - 1
+
+    def following(self, t: int, values: Sequence[float]) -> float:
+        """What comes after step t, where `values` are those of the steps of the rollout."""
+        if self.terminated[t]:
+            return 0.0
+        if self.truncated[t]:
+            return self.truncation_values[t]
+        return self.bootstrap_value if t == len(values) - 1 else values[t + 1]
+
+    def td_error(self, t: int) -> float:
+        """r_t + γ V'_t - V(x_t)."""
+        following = self.following(t, self.values)
+        return self.rewards[t] + self.discount * following - self.values[t]
+
+    def generalized_advantage(self, t: int, gae_lambda: float) -> float:
+        """Σ_l (γλ)^l δ_{t+l}."""
+        return sum(
+            (self.discount * gae_lambda) ** (k - t) * self.td_error(k)
+            for k in range(t, self.last(t) + 1)
+        )
+
+    def vtrace_target(self, s: int, ratios: Sequence[float], rho: float, c: float) -> float:
+        """V(x_s) + Σ_t γ^{t-s} (Π_{s≤i<t} min(c̄, ratio_i)) min(ρ̄, ratio_t) δ_t."""
+        return self.values[s] + sum(
+            self.discount ** (t - s)
+            * math.prod(min(c, ratios[i]) for i in range(s, t))
+            * min(rho, ratios[t])
+            * self.td_error(t)
+            for t in range(s, self.last(s) + 1)
+        )

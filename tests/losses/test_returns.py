@@ -1,98 +1,34 @@
 """n-step returns equal the literal sums of their definition, at every end, cut and bootstrap."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from gala_rl.losses.returns import n_step_returns
+from gala_rl.losses.returns import following_values, n_step_returns, sums_within_episodes
 from tests.losses.oracles import literal_returns
+from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
 
-@dataclass(frozen=True)
-class Rollout:
-    rewards: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    truncation_values: Tensor
-    bootstrap_values: Tensor
-    discount: float
-
-    def returns(self) -> Tensor:
-        return n_step_returns(
-            self.rewards,
-            self.terminated,
-            self.truncated,
-            self.truncation_values,
-            self.bootstrap_values,
-            self.discount,
-        )
-
-    def literal(self) -> Tensor:
-        rows = literal_returns(
-            self.rewards.tolist(),
-            self.terminated.tolist(),
-            self.truncated.tolist(),
-            self.truncation_values.tolist(),
-            self.bootstrap_values.tolist(),
-            self.discount,
-        )
-        return torch.tensor(rows, dtype=torch.float64)
-
-
-def one_episode(rewards: list[float], *, bootstrap: float = 0.0, discount: float = 0.9) -> Rollout:
-    """One simulator without any end."""
-    steps = len(rewards)
-    return Rollout(
-        rewards=torch.tensor(rewards, dtype=torch.float64)[:, None],
-        terminated=torch.zeros(steps, 1, dtype=torch.bool),
-        truncated=torch.zeros(steps, 1, dtype=torch.bool),
-        truncation_values=torch.zeros(steps, 1, dtype=torch.float64),
-        bootstrap_values=torch.tensor([bootstrap], dtype=torch.float64),
-        discount=discount,
+def literal(rollout: Rollout) -> Tensor:
+    rows = literal_returns(
+        rollout.rewards.tolist(),
+        rollout.terminated.tolist(),
+        rollout.truncated.tolist(),
+        rollout.truncation_values.tolist(),
+        rollout.bootstrap_values.tolist(),
+        rollout.discount,
     )
-
-
-def flag(steps: int, *at: int) -> Tensor:
-    """[steps, 1] false but at some steps."""
-    flags = torch.zeros(steps, 1, dtype=torch.bool)
-    flags[list(at)] = True
-    return flags
-
-
-@st.composite
-def rollouts(draw: st.DrawFn) -> Rollout:
-    steps, simulators = draw(st.integers(1, 7)), draw(st.integers(1, 4))
-
-    def floats(*shape: int) -> Tensor:
-        size = math.prod(shape)
-        values = draw(st.lists(st.floats(-10, 10), min_size=size, max_size=size))
-        return torch.tensor(values, dtype=torch.float64).view(*shape)
-
-    def flags() -> Tensor:
-        size = steps * simulators
-        values = draw(st.lists(st.booleans(), min_size=size, max_size=size))
-        return torch.tensor(values).view(steps, simulators)
-
-    return Rollout(
-        rewards=floats(steps, simulators),
-        terminated=flags(),
-        truncated=flags(),
-        truncation_values=floats(steps, simulators),
-        bootstrap_values=floats(simulators),
-        discount=draw(st.floats(0, 1)),
-    )
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 @settings(deadline=None, max_examples=150)
 @given(rollouts())
 def test_returns_equal_the_literal_sums(rollout: Rollout) -> None:
-    torch.testing.assert_close(rollout.returns(), rollout.literal(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(rollout.returns(), literal(rollout), rtol=1e-10, atol=1e-10)
 
 
 @settings(deadline=None, max_examples=30)
@@ -106,14 +42,7 @@ def test_without_discount_factor_returns_are_the_rewards(rollout: Rollout) -> No
 def test_simulators_do_not_influence_each_other(rollout: Rollout) -> None:
     together = rollout.returns()
     for b in range(together.shape[1]):
-        alone = replace(
-            rollout,
-            rewards=rollout.rewards[:, b : b + 1],
-            terminated=rollout.terminated[:, b : b + 1],
-            truncated=rollout.truncated[:, b : b + 1],
-            truncation_values=rollout.truncation_values[:, b : b + 1],
-            bootstrap_values=rollout.bootstrap_values[b : b + 1],
-        )
+        alone = rollout.simulator(b)
         assert torch.equal(alone.returns(), together[:, b : b + 1])
 
 
@@ -218,6 +147,25 @@ def test_single_precision_stays_single_precision() -> None:
     assert single.returns().dtype == torch.float32
 
 
+def test_what_follows_is_of_the_same_episode() -> None:
+    following = following_values(
+        values=torch.tensor([[1.0], [2.0], [3.0], [4.0]]),
+        bootstrap_values=torch.tensor([5.0]),
+        terminated=flag(4, 1, 2),
+        truncated=flag(4, 0, 2),
+        truncation_values=torch.full((4, 1), 9.0),
+    )
+    assert following.tolist() == [[9.0], [0.0], [0.0], [5.0]]
+
+
+def test_sums_stop_at_the_end_of_an_episode_and_leave_their_terms_alone() -> None:
+    terms = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
+    factors = torch.tensor([[0.5], [3.0], [0.25], [7.0]])
+    # 1 + 2/2;  2, the last;  4 + 8/4;  8, the last
+    assert sums_within_episodes(terms, factors, flag(4, 1)).tolist() == [[2.0], [2.0], [6.0], [8.0]]
+    assert terms.tolist() == [[1.0], [2.0], [4.0], [8.0]]
+
+
 @pytest.mark.parametrize(
     ("field", "shape"),
     [
@@ -234,14 +182,7 @@ def test_single_precision_stays_single_precision() -> None:
     ],
 )
 def test_a_wrong_shape_is_refused_by_name(field: str, shape: tuple[int, ...]) -> None:
-    rollout = Rollout(
-        rewards=torch.zeros(3, 2),
-        terminated=torch.zeros(3, 2, dtype=torch.bool),
-        truncated=torch.zeros(3, 2, dtype=torch.bool),
-        truncation_values=torch.zeros(3, 2),
-        bootstrap_values=torch.zeros(2),
-        discount=0.9,
-    )
+    rollout = zeros(3, 2)
     wrong: Any = {field: torch.zeros(shape, dtype=getattr(rollout, field).dtype)}
     with pytest.raises(ValueError, match=field):
         replace(rollout, **wrong).returns()

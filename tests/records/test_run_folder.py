@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from gala_rl import config as configs
-from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.records import run_folder
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from gala_rl.settings import A2CSettings, GossipSettings
 
-CONFIG = TrainConfig(env="CartPole-v1", learners=2, seed=5, a2c=A2CSettings(discount=0.9))
+CONFIG = TrainConfig(env="CartPole-v1", learners=2, seed=5, algorithm=A2CSettings(discount=0.9))
 
 
 @pytest.fixture
@@ -127,11 +128,11 @@ def test_a_folder_without_a_run_is_no_run(folder: RunFolder) -> None:
         ("[" * 100_000, "cannot be read"),
         ('{"config": 5}', "must be an object of settings, not 5"),
         ('{"config": {"sneed": 1}}', "unknown setting 'sneed'"),
-        ('{"config": {"a2c": {"sneed": 1}}}', "unknown setting a2c.'sneed'"),
-        ('{"config": {"a2c": null}}', "a2c"),
+        ('{"config": {"gossip": {"sneed": 1}}}', "unknown setting gossip.'sneed'"),
+        ('{"config": {"gossip": null}}', "gossip"),
         ('{"config": {"seed": "one"}}', "seed 'one' has the wrong type"),
         ('{"config": {"seed": true}}', "seed True has the wrong type"),
-        ('{"config": {"a2c": {"discount": NaN}}}', "a2c.discount nan is not finite"),
+        ('{"config": {"gossip": {"deadline": NaN}}}', "gossip.deadline nan is not finite"),
         ('{"config": {"simulators": 0}}', "simulators 0 is too small"),
         ('{"config": {"device": "tpu"}}', "device 'tpu' is unknown"),
     ],

@@ -15,19 +15,22 @@ from gala_rl.agent import build_model
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.flat import flat_size
+from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 
 ROOT = Path(__file__).parents[2]
 GIVE_UP_S = 120.0
-CONFIG = TrainConfig(
-    method="gala-a2c",
-    env="tests.environments:Drifting-v0",
-    learners=3,
-    simulators=2,
-    steps=10**12,
-    log_every=20,
+CONFIG = resolve(
+    TrainConfig(
+        method="gala-a2c",
+        env="tests.environments:Drifting-v0",
+        learners=3,
+        simulators=2,
+        steps=10**12,
+        log_every=20,
+    )
 )
 """A run that goes on until something stops it."""
 

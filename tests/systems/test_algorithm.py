@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.agent import build_model
-from gala_rl.config import A2CSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.systems.serial import run_serial
 
@@ -31,7 +32,7 @@ CONFIG = TrainConfig(
     steps=ROUNDS * LEARNERS * SIMULATORS * STEPS,
     serial=True,
     seed=5,
-    a2c=A2CSettings(
+    algorithm=A2CSettings(
         rollout_steps=STEPS,
         discount=DISCOUNT,
         value_cost=VALUE_COST,

@@ -11,6 +11,7 @@ import torch
 from gala_rl.agent import build_agent
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
+from gala_rl.methods import resolve
 from gala_rl.systems.allocator import keep_freed_memory
 
 JOIN_S = 60.0
@@ -27,7 +28,7 @@ def faults_of_updates(keep: bool, answer: Connection) -> None:
     if keep and not keep_freed_memory():
         answer.send(None)
         return
-    config = TrainConfig(method="a2c", env="PongNoFrameskip-v4", learners=1)
+    config = resolve(TrainConfig(method="a2c", env="PongNoFrameskip-v4"))
     transport = MemoryNetwork(1).transport(0)
     agent = build_agent(config, 0, transport, torch.device("cpu"), seed=0)
     for _ in range(WARM_UP):

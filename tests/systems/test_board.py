@@ -10,7 +10,7 @@ JOIN_S = 120.0
 
 
 def test_every_cell_holds_what_was_written_to_it_and_nothing_else() -> None:
-    board = Board(learners=3, size=2)
+    board = Board(learners=3, size=2, state_size=2)
     expected = {(rank, cell): 100 * rank + cell + 1 for rank in range(3) for cell in Cell}
     for (rank, cell), value in expected.items():
         board.set(rank, cell, value)
@@ -18,7 +18,7 @@ def test_every_cell_holds_what_was_written_to_it_and_nothing_else() -> None:
 
 
 def test_a_column_lists_the_learners_by_rank() -> None:
-    board = Board(learners=3, size=2)
+    board = Board(learners=3, size=2, state_size=2)
     board.set(2, Cell.UPDATES, 7)
     board.set(0, Cell.UPDATES, 5)
     assert board.column(Cell.UPDATES) == [5, 0, 7]
@@ -26,7 +26,7 @@ def test_a_column_lists_the_learners_by_rank() -> None:
 
 
 def test_the_total_counts_the_agent_steps_of_all_and_nothing_else() -> None:
-    board = Board(learners=3, size=2)
+    board = Board(learners=3, size=2, state_size=2)
     for rank in range(3):
         board.set(rank, Cell.AGENT_STEPS, 10**rank)
         board.set(rank, Cell.UPDATES, 5_000)
@@ -34,14 +34,14 @@ def test_the_total_counts_the_agent_steps_of_all_and_nothing_else() -> None:
 
 
 def test_counters_beyond_32_bits_are_kept() -> None:
-    board = Board(learners=2, size=1)
+    board = Board(learners=2, size=1, state_size=1)
     board.set(1, Cell.HEARTBEAT_NS, 2**62 + 1)
     assert board.get(1, Cell.HEARTBEAT_NS) == 2**62 + 1
     assert board.get(0, Cell.HEARTBEAT_NS) == 0
 
 
 def test_a_stop_is_wanted_only_once_it_was_asked_for() -> None:
-    board = Board(learners=1, size=1)
+    board = Board(learners=1, size=1, state_size=1)
     wanted = [board.stop]
     board.ask_to_stop()
     wanted.append(board.stop)
@@ -50,7 +50,7 @@ def test_a_stop_is_wanted_only_once_it_was_asked_for() -> None:
 
 
 def test_a_checkpoint_is_wanted_by_its_number() -> None:
-    board = Board(learners=1, size=1)
+    board = Board(learners=1, size=1, state_size=1)
     assert board.checkpoint_wanted == 0
     board.ask_for_checkpoint(4)
     assert board.checkpoint_wanted == 4
@@ -62,11 +62,11 @@ def answer(board: Board) -> None:
     torch.set_num_threads(1)
     board.set(1, Cell.CHECKPOINT_WRITTEN, board.checkpoint_wanted)
     board.set(1, Cell.UPDATES, 1 if board.stop else 2)
-    board.square_averages[1].copy_(torch.tensor([3.0, 4.0]))
+    board.optimizer_states[1].copy_(torch.tensor([3.0, 4.0]))
 
 
 def test_another_process_sees_the_wishes_and_is_seen_to_answer() -> None:
-    board = Board(learners=2, size=2)
+    board = Board(learners=2, size=2, state_size=2)
     board.ask_for_checkpoint(6)
     board.ask_to_stop()
     process = multiprocessing.get_context("spawn").Process(target=answer, args=(board,))
@@ -75,4 +75,4 @@ def test_another_process_sees_the_wishes_and_is_seen_to_answer() -> None:
     assert process.exitcode == 0
     assert board.column(Cell.CHECKPOINT_WRITTEN) == [0, 6]
     assert board.get(1, Cell.UPDATES) == 1
-    assert board.square_averages.tolist() == [[0.0, 0.0], [3.0, 4.0]]
+    assert board.optimizer_states.tolist() == [[0.0, 0.0], [3.0, 4.0]]

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala_rl.config import GossipSettings
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.train import resume
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import GossipSettings
 from gala_rl.systems.board import Cell
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
@@ -204,7 +204,7 @@ def test_a_nan_never_leaves_the_learner_it_arose_in(
     for rank in range(3):
         state = newest(folder).load(rank)
         assert torch.isfinite(state.tensors["parameters"]).all()
-        assert torch.isfinite(state.tensors["square_average"]).all()
+        assert torch.isfinite(state.tensors["optimizer"]).all()
         assert state.counters["rejected"].get("not finite", 0) == 0
 
 
@@ -247,8 +247,8 @@ def test_a_resumed_learner_goes_on_where_it_was_and_is_heard(tmp_path: Path) -> 
     saved = torch.stack([start.load(rank).tensors["parameters"] for rank in range(3)])
     rows_before = [len(MetricsReader(folder.metrics_file(r)).new_rows()) for r in range(3)]
 
-    still = replace(CONFIG.a2c, learning_rate=1e-12, learning_rate_rule="constant")
-    second = make_system(replace(CONFIG, a2c=still), folder, start)
+    still = replace(CONFIG.resolved_algorithm, learning_rate=1e-12, learning_rate_rule="constant")
+    second = make_system(replace(CONFIG, algorithm=still), folder, start)
     goal = [counters["updates"] + 60 for counters in before]
     statuses: list[Status] = []
 

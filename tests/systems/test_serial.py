@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala_rl.config import GossipSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import A2CSettings, GossipSettings
 from gala_rl.systems.serial import run_serial
 
 SIMULATORS, ROLLOUT = 3, 5
@@ -21,6 +22,7 @@ CONFIG = TrainConfig(
     simulators=SIMULATORS,
     serial=True,
     seed=3,
+    algorithm=A2CSettings(),
 )
 
 

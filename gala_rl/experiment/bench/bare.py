@@ -23,7 +23,7 @@ def make_bare(config: TrainConfig) -> AtariVectorEnv:
     ALEInterface.setLoggerMode(LoggerMode.Error)
     return AtariVectorEnv(
         rom,
-        config.simulators,
+        config.resolved_simulators,
         num_threads=config.simulator_threads or config.threads_per_learner(),
         autoreset_mode=AutoresetMode.SAME_STEP,
         repeat_action_probability=(

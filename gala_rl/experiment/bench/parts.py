@@ -130,10 +130,10 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
     threads = config.simulator_threads or config.threads_per_learner()
     groups = simulator_groups(config, device)
     simulators = make_simulators(
-        config.env, config.simulators, threads, config.atari, groups=groups
+        config.env, config.resolved_simulators, threads, config.atari, groups=groups
     )
     simulators.reset(rank)
-    actions = _random_actions(simulators.action, config.simulators)
+    actions = _random_actions(simulators.action, config.resolved_simulators)
     for group, rows in enumerate(simulators.groups):
         simulators.send(actions[-1, rows], group)
 
@@ -143,7 +143,7 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
             simulators.recv(group)
             simulators.send(actions[k % _ACTIONS, rows], group)
 
-    return Work(step, config.simulators)
+    return Work(step, config.resolved_simulators)
 
 
 def simulators_bare(config: TrainConfig, rank: int, device: torch.device) -> Work:
@@ -151,8 +151,8 @@ def simulators_bare(config: TrainConfig, rank: int, device: torch.device) -> Wor
     simulators = bare.make_bare(config)
     bare.reset(simulators, rank)
     action = ActionSpec(int(simulators.single_action_space.n), True)  # type: ignore[attr-defined]
-    actions = _random_actions(action, config.simulators)
-    return Work(lambda k: simulators.step(actions[k % _ACTIONS]), config.simulators)
+    actions = _random_actions(action, config.resolved_simulators)
+    return Work(lambda k: simulators.step(actions[k % _ACTIONS]), config.resolved_simulators)
 
 
 def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
@@ -187,12 +187,13 @@ def network_plain(config: TrainConfig, rank: int, device: torch.device) -> Work:
     simulators = agent.actor.simulators
     network = plain.PlainNetwork(simulators.observation.shape, simulators.action.size).to(device)
     ends = trajectory.terminated | trajectory.truncated
+    algorithm = config.resolved_algorithm
     update = plain.PlainUpdate(
         network,
-        config.a2c,
+        algorithm,
         trajectory.observations.clone(),
         trajectory.rewards.clone(),
-        config.a2c.discount * (~ends).float(),
+        algorithm.discount * (~ends).float(),
         learning_rate=0.0,
     )
     return Work(lambda k: update.step(), trajectory.agent_steps)

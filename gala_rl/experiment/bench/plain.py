@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gala_rl.config import A2CSettings
+from gala_rl.settings import AlgorithmSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -63,7 +63,7 @@ class PlainUpdate:
     def __init__(
         self,
         network: PlainNetwork,
-        settings: A2CSettings,
+        settings: AlgorithmSettings,
         observations: Tensor,
         rewards: Tensor,
         discounts: Tensor,

@@ -51,7 +51,7 @@ def scaling(config: TrainConfig) -> list[Planned]:
             that of a learner, and times the cores the total.
     """
     largest = config.learners or 2 * usable_cores()
-    total = config.simulators * usable_cores()
+    total = config.resolved_simulators * usable_cores()
     cases = []
     for learners in powers_of_two(largest):
         shared = dataclasses.replace(

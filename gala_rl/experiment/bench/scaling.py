@@ -53,7 +53,7 @@ def bench_scaling(config: TrainConfig, seconds: float, repeats: int) -> dict[str
 
 
 def _key(planned: Planned) -> tuple[int, int]:
-    return planned.config.resolved_learners, planned.config.simulators
+    return planned.config.resolved_learners, planned.config.resolved_simulators
 
 
 def _labels(planned: Planned) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from gala_rl import config as configs
-from gala_rl.config import RULE_SIMULATORS, GossipSettings, TrainConfig
+from gala_rl.config import RULE_SIMULATORS, TrainConfig
+from gala_rl.envs import kind_of
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
-from gala_rl.methods import find, resolve
+from gala_rl.methods import find, resolve, with_settings
 from gala_rl.records.run_folder import RunFolder, provenance, read_json, write_json
+from gala_rl.settings import AlgorithmSettings, GossipSettings
 
 FILE = "compare.json"
 """In the folder of a comparison: what was asked, where and with what."""
@@ -20,8 +23,6 @@ FILE = "compare.json"
 MAX_SEEDS = 1_000
 _ROWS = 200
 """Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
-_NO_ALGORITHM = ("atari", "gossip")
-"""Groups of settings that belong to no algorithm."""
 
 Settings = Literal["published", "equal"]
 
@@ -67,8 +68,10 @@ class Plan:
 def configs_of(
     config: TrainConfig,
     methods: Sequence[str],
-    simulators_total: int | None,
-    settings: Settings,
+    *,
+    simulators_total: int | None = None,
+    settings: Settings = "published",
+    algorithm: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[TrainConfig, ...]:
     """The config of each method: equal budgets, equal protocol, equal simulators in all.
 
@@ -78,6 +81,7 @@ def configs_of(
         simulators_total: of all learners of a method; None: 16, or the next larger number that
             every method's learners divide.
         settings: "equal" gives the others the first method's values where they have the setting.
+        algorithm: settings of algorithms, for all methods that have them.
 
     Raises:
         UserError: when a method is unknown or cannot be trained so.
@@ -87,25 +91,37 @@ def configs_of(
         find(name)
         if methods.count(name) > 1:
             raise UserError(f"method {name!r} is named twice: name each once")
-    several = [_with_learners(replace(config, method=name)) for name in methods]
-    if config.learners is not None and all(one.learners != config.learners for one in several):
-        resolve(replace(config, method=methods[0]))  # which says that it has one learner
-    if any(one.learners != 1 for one in several):
-        # Edges that somebody drew for several learners are no graph of one.
-        several = [one if one.learners != 1 else _without_graph(one) for one in several]
+    alone = [find(name).sharing == "nothing" for name in methods]
+    several = [
+        # With nobody who trains several, `learners` is a mistake that is told.
+        replace(config, method=name, learners=None if one and not all(alone) else config.learners)
+        for name, one in zip(methods, alone, strict=True)
+    ]
+    several = [resolve(_with_settings(one, algorithm, methods)) for one in several]
+    several = [one if find(one.method).gossips else _without_graph(one) for one in several]
     total = _total(several, simulators_total)
     several = [replace(one, simulators=total // one.resolved_learners) for one in several]
     if settings == "equal":
-        several[1:] = [resolve(share(several[0], one)) for one in several[1:]]
+        several[1:] = [share(several[0], one) for one in several[1:]]
     return tuple(several)
 
 
-def _with_learners(config: TrainConfig) -> TrainConfig:
-    alone = resolve(replace(config, learners=None))
-    return alone if alone.learners == 1 or config.learners is None else resolve(config)
+def _with_settings(
+    config: TrainConfig, algorithm: Mapping[str, Any], methods: Sequence[str]
+) -> TrainConfig:
+    """The config with those settings that its algorithm has; one that no method has is refused."""
+    kind = kind_of(config.env)
+    known = {name: _names(find(name).settings(kind)) for name in methods}
+    others = set().union(*known.values()) - known[config.method]
+    return with_settings(config, {n: v for n, v in algorithm.items() if n not in others})
+
+
+def _names(settings: AlgorithmSettings) -> set[str]:
+    return {entry.name for entry in dataclasses.fields(settings)}
 
 
 def _without_graph(config: TrainConfig) -> TrainConfig:
+    """Edges that somebody drew for gossip are no graph of who does not gossip."""
     return replace(config, gossip=replace(config.gossip, topology=GossipSettings().topology))
 
 
@@ -125,33 +141,15 @@ def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:
 
 
 def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
-    """The other method's config with the first's values of the settings that both have."""
-    mine, theirs = algorithm_group(first), algorithm_group(other)
-    source, target = getattr(first, mine), getattr(other, theirs)
-    both = {e.name for e in dataclasses.fields(source)} & {
-        e.name for e in dataclasses.fields(target)
-    }
-    values = {name: getattr(source, name) for name in both}
-    return replace(other, **{theirs: replace(target, **values)})
-
-
-def algorithm_group(config: TrainConfig) -> str:
-    """Name of the group of settings that the method's algorithm reads.
-
-    It is a part of the method's name; a method without a group of its own reads the first.
-    """
-    groups = [
-        entry.name
-        for entry in dataclasses.fields(config)
-        if dataclasses.is_dataclass(getattr(config, entry.name)) and entry.name not in _NO_ALGORITHM
-    ]
-    return next((name for name in groups if name in config.method.split("-")), groups[0])
+    """The other's config with the first's values of the algorithm's settings that both have."""
+    source, target = first.resolved_algorithm, other.resolved_algorithm
+    values = {name: getattr(source, name) for name in _names(source) & _names(target)}
+    return replace(other, algorithm=replace(target, **values))
 
 
 def with_many_rows(config: TrainConfig) -> TrainConfig:
     """The config with rows of metrics often enough for a curve, where the budget is small."""
-    rollout: int = getattr(config, algorithm_group(config)).rollout_steps
-    updates = config.steps // (config.simulators * rollout * config.resolved_learners)
+    updates = config.steps // (config.total_simulators * config.resolved_algorithm.rollout_steps)
     return replace(config, log_every=min(config.log_every, max(1, updates // _ROWS)))
 
 
@@ -214,7 +212,7 @@ def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | 
     for entry in dataclasses.fields(old):
         left, right = getattr(old, entry.name), getattr(new, entry.name)
         name = f"{prefix}{entry.name}"
-        if dataclasses.is_dataclass(left):
+        if dataclasses.is_dataclass(left) and type(left) is type(right):
             if (found := _difference(left, right, f"{name}.")) is not None:
                 return found
         elif left != right and name not in ("seed", "out"):

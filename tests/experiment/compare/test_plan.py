@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from gala_rl.cli import main
-from gala_rl.config import A2CSettings, GossipSettings, TrainConfig
+from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment.compare.plan import (
     Plan,
-    algorithm_group,
+    Settings,
     check,
     configs_of,
     record,
-    share,
     with_many_rows,
 )
+from gala_rl.methods import METHODS, find
 from gala_rl.records.run_folder import read_json
+from gala_rl.settings import A2CSettings, AlgorithmSettings, GossipSettings
 from tests.folders import tree
 
 BASE = TrainConfig(env="CartPole-v1", steps=1000)
@@ -33,24 +34,24 @@ def _three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_in(folder: Path, **changes: Any) -> Plan:
-    values: dict[str, Any] = {"configs": configs_of(THREE, BOTH, 18, "published")}
+    values: dict[str, Any] = {"configs": configs_of(THREE, BOTH, simulators_total=18)}
     return Plan(folder=folder, **{**values, "seeds": range(2), **changes})
 
 
 def test_all_methods_have_as_many_simulators_in_all() -> None:
-    alone, several = configs_of(BASE, BOTH, 48, "published")
+    alone, several = configs_of(BASE, BOTH, simulators_total=48)
     assert (alone.learners, alone.simulators) == (1, 48)
     assert (several.learners, several.simulators) == (3, 16)
     four = dataclasses.replace(BASE, learners=4)
-    assert [c.learners for c in configs_of(four, BOTH, 16, "published")] == [1, 4]
-    assert [c.simulators for c in configs_of(four, BOTH, 16, "published")] == [16, 4]
+    assert [c.learners for c in configs_of(four, BOTH, simulators_total=16)] == [1, 4]
+    assert [c.simulators for c in configs_of(four, BOTH, simulators_total=16)] == [16, 4]
 
 
 def test_the_default_is_sixteen_or_what_all_learners_divide() -> None:
-    assert [c.total_simulators for c in configs_of(BASE, BOTH, None, "published")] == [18, 18]
-    assert [c.total_simulators for c in configs_of(BASE, ["a2c"], None, "published")] == [16]
+    assert [c.total_simulators for c in configs_of(BASE, BOTH, simulators_total=None)] == [18, 18]
+    assert [c.total_simulators for c in configs_of(BASE, ["a2c"], simulators_total=None)] == [16]
     many = dataclasses.replace(BASE, learners=20)
-    assert [c.total_simulators for c in configs_of(many, BOTH, None, "published")] == [20, 20]
+    assert [c.total_simulators for c in configs_of(many, BOTH, simulators_total=None)] == [20, 20]
 
 
 def test_edges_of_ones_own_are_for_those_that_have_several_learners(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_edges_of_ones_own_are_for_those_that_have_several_learners(tmp_path: Pa
     edges.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
     gossip = GossipSettings(topology=str(edges))
     given = dataclasses.replace(THREE, gossip=gossip)
-    plan = plan_in(tmp_path / "there", configs=configs_of(given, BOTH, 18, "published"))
+    plan = plan_in(tmp_path / "there", configs=configs_of(given, BOTH, simulators_total=18))
     check(plan)
     assert plan.configs[1].gossip == gossip
 
@@ -72,38 +73,52 @@ def test_methods_take_turns_within_each_seed(tmp_path: Path) -> None:
 
 
 def test_settings_hold_for_all_methods() -> None:
-    given = dataclasses.replace(BASE, a2c=A2CSettings(discount=0.5))
     for settings in ("published", "equal"):
-        for config in configs_of(given, BOTH, 18, settings):
-            assert (config.a2c.discount, config.steps, config.env) == (0.5, 1000, "CartPole-v1")
-            assert config.atari == BASE.atari
+        for config in configs_of(BASE, BOTH, settings=settings, algorithm={"discount": 0.5}):
+            assert config.resolved_algorithm.discount == 0.5
+            assert (config.steps, config.env, config.atari) == (1000, "CartPole-v1", BASE.atari)
 
 
-@dataclasses.dataclass(frozen=True)
-class Other:
-    """An algorithm that has some of A2C's settings, and one of its own."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OtherSettings(AlgorithmSettings):
+    """An algorithm with values of its own, and a setting that A2C has not."""
 
-    discount: float = 0.9
+    name = "other"
     learning_rate: float = 1.0
     clip: float = 0.2
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoAlgorithms(TrainConfig):
-    other: Other = dataclasses.field(default_factory=Other)
+@pytest.fixture
+def _other_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dataclasses.replace(find("a2c"), name="other", settings=lambda kind: OtherSettings())
+    monkeypatch.setattr("gala_rl.methods.METHODS", (*METHODS, other))
 
 
+def algorithms(settings: Settings, methods: list[str], **given: Any) -> list[Any]:
+    found = configs_of(BASE, methods, settings=settings, algorithm=given)
+    return [config.algorithm for config in found]
+
+
+@pytest.mark.usefixtures("_other_method")
+def test_published_settings_are_each_method_s_own_but_for_what_is_given() -> None:
+    a2c, other = algorithms("published", ["a2c", "other"], discount=0.5, clip=0.3)
+    assert a2c == A2CSettings(discount=0.5)
+    assert other == OtherSettings(discount=0.5, clip=0.3)
+    with pytest.raises(UserError, match="clip is no setting of a2c"):
+        algorithms("published", BOTH, clip=0.3)
+
+
+@pytest.mark.usefixtures("_other_method")
 def test_equal_settings_are_those_of_the_first_method_where_both_have_them() -> None:
-    first = TwoAlgorithms(method="gala-a2c", a2c=A2CSettings(discount=0.5))
-    second = TwoAlgorithms(method="gala-other")
-    assert [algorithm_group(c) for c in (first, second)] == ["a2c", "other"]
-    shared = share(first, second)
-    assert shared.other == Other(discount=0.5, learning_rate=7e-4, clip=0.2)  # type: ignore[attr-defined]
-    assert shared.a2c == second.a2c
+    a2c, other = algorithms("equal", ["a2c", "other"], discount=0.5, clip=0.3)
+    assert a2c == A2CSettings(discount=0.5)
+    assert other == OtherSettings(discount=0.5, learning_rate=7e-4, clip=0.3)
+    other, a2c = algorithms("equal", ["other", "a2c"])
+    assert (other, a2c) == (OtherSettings(), A2CSettings(learning_rate=1.0))
 
 
 def test_small_budgets_have_rows_more_often() -> None:
-    (config,) = configs_of(dataclasses.replace(BASE, steps=160_000), ["a2c"], 16, "published")
+    (config,) = configs_of(dataclasses.replace(BASE, steps=160_000), ["a2c"], simulators_total=16)
     assert with_many_rows(config).log_every == 10
     assert with_many_rows(dataclasses.replace(config, steps=100)).log_every == 1
     assert with_many_rows(dataclasses.replace(config, steps=10**9)).log_every == 100
@@ -198,25 +213,25 @@ def test_the_same_question_more_seeds_and_more_methods_are_welcome(tmp_path: Pat
     [
         ({"seeds": range(1)}, "seed 1 is left out"),
         ({"seeds": range(1, 4)}, "seed 0 is left out"),
-        ({"configs": configs_of(BASE, ["a2c"], 18, "published")}, "method gala-a2c is left out"),
         (
-            {"configs": configs_of(dataclasses.replace(THREE, steps=2000), BOTH, 18, "published")},
-            "steps 2000 of a2c is not what comparison",
-        ),
-        (
-            {"configs": configs_of(THREE, BOTH, 36, "published")},
-            "simulators 36 of a2c is not what",
+            {"configs": configs_of(BASE, ["a2c"], simulators_total=18)},
+            "method gala-a2c is left out",
         ),
         (
             {
                 "configs": configs_of(
-                    dataclasses.replace(THREE, a2c=A2CSettings(entropy_cost=0.5)),
-                    BOTH,
-                    18,
-                    "published",
+                    dataclasses.replace(THREE, steps=2000), BOTH, simulators_total=18
                 )
             },
-            "a2c.entropy_cost 0.5 of a2c is not what",
+            "steps 2000 of a2c is not what comparison",
+        ),
+        (
+            {"configs": configs_of(THREE, BOTH, simulators_total=36)},
+            "simulators 36 of a2c is not what",
+        ),
+        (
+            {"configs": configs_of(THREE, BOTH, algorithm={"entropy_cost": 0.5})},
+            "algorithm.entropy_cost 0.5 of a2c is not what",
         ),
     ],
 )

@@ -18,7 +18,7 @@ def plan_in(folder: Path, threshold: float | None = 60.0, seeds: int = 4, at_onc
     base = TrainConfig(env="CartPole-v1", steps=STEPS, learners=2, serial=False)
     return Plan(
         folder=folder,
-        configs=configs_of(base, ["a2c", "gala-a2c"], 16, "published"),
+        configs=configs_of(base, ["a2c", "gala-a2c"], simulators_total=16),
         seeds=range(seeds),
         threshold=threshold,
         at_once=at_once,

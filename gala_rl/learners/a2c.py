@@ -1,52 +1,35 @@
-"""The learner: one gradient step on one trajectory."""
+"""Advantage actor-critic: one gradient step on one rollout of the present policy."""
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gala_rl.capture import Captured
-from gala_rl.config import A2CSettings
-from gala_rl.flat import FlatParameters, flat_size
+from gala_rl.learners.learner import UpdateMetrics
+from gala_rl.learners.step import GradientStep
 from gala_rl.losses.actor_critic import ActorCriticLoss, actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.optimizers import RMSprop, clip_grad_norm_
+from gala_rl.settings import A2CSettings
 from gala_rl.trajectory import Trajectory
 
 
-class UpdateMetrics(NamedTuple):
-    """What an update saw; scalar tensors, not yet read back to the host."""
-
-    policy_loss: Tensor
-    value_loss: Tensor
-    entropy: Tensor
-    grad_norm: Tensor
-    update_norm: Tensor
-
-
-class Learner:
-    """Advantage actor-critic on whole rollouts.
+class A2CLearner:
+    """Advantage actor-critic on whole rollouts; see `Learner`.
 
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: of the algorithm.
-
-    Attributes:
-        state: [2P] the parameters and, behind them, the optimiser's statistics.
-        flat: all parameters, in the first half of `state`.
-        optimizer: its statistics are the second half of `state`.
     """
 
     def __init__(self, model: ActorCritic, settings: A2CSettings) -> None:
-        size = flat_size(model)
-        self._device = next(model.parameters()).device
-        self.state = torch.zeros(2 * size, device=self._device)
-        self.flat = FlatParameters(model, self.state[:size])
-        self.optimizer = RMSprop(self.flat.values, settings, self.state[size:])
+        self._step = GradientStep(model, settings)
+        self.state, self.flat = self._step.state, self._step.flat
+        self.optimizer = self._step.optimizer
         self._model = model
         self._settings = settings
+        self._device = self.state.device
         self._learning_rate = torch.zeros((), device=self._device)
         self._captured: Captured[UpdateMetrics] | None = None
         self._captured_from: Trajectory | None = None
@@ -54,13 +37,7 @@ class Learner:
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
     ) -> UpdateMetrics:
-        """One optimiser step on a rollout that was made with the present parameters.
-
-        Args:
-            trajectory: the rollout.
-            learning_rate: of this update.
-            out: [P] where the new parameters go; default: in place. Not on a GPU.
-        """
+        """One optimiser step on a rollout that was made with the present parameters."""
         if not self.flat.values.is_cuda:
             return self._update(trajectory, learning_rate, out)
         if out is not None:
@@ -75,12 +52,9 @@ class Learner:
         self, trajectory: Trajectory, learning_rate: float | Tensor, out: Tensor | None
     ) -> UpdateMetrics:
         loss = self._loss(trajectory)
-        self.flat.set_grads(torch.autograd.grad(loss.total, self.flat.parameters))
-        grad_norm = clip_grad_norm_(self.flat.grads, self._settings.max_grad_norm)
-        update_norm = self.optimizer.step(self.flat.grads, learning_rate, out)
-        return UpdateMetrics(
-            loss.policy.detach(), loss.value.detach(), loss.entropy.detach(), grad_norm, update_norm
-        )
+        norms = self._step(loss.total, learning_rate, out)
+        policy, value, entropy = loss.policy.detach(), loss.value.detach(), loss.entropy.detach()
+        return UpdateMetrics(policy, value, entropy, norms.grad, norms.update, {})
 
     def _loss(self, trajectory: Trajectory) -> ActorCriticLoss:
         settings = self._settings

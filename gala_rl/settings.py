@@ -1,0 +1,111 @@
+"""What can be chosen about each part of a run, as frozen dataclasses with help, unit and source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+EnvKind = Literal["atari", "discrete", "continuous"]
+"""What the settings of papers depend on: an ALE game, or else the kind of its actions."""
+
+
+def setting(default: Any, text: str, **bounds: float) -> Any:
+    """A dataclass field with its help text and, optionally, `minimum`, `above`, `maximum`."""
+    return field(default=default, metadata={"help": text, **bounds})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariProtocol:
+    """How an Atari game is presented; ignored for every other environment."""
+
+    sticky_actions: float | None = setting(
+        None,
+        "probability that the last action repeats; default: what the id means "
+        "(0 for *NoFrameskip-v4, 0.25 for ALE/*-v5)",
+        minimum=0,
+        maximum=1,
+    )
+    frame_skip: int = setting(4, "emulator frames an action is held (DQN, 2015)", minimum=1)
+    max_pool: bool = setting(True, "pixel-wise maximum of the last two frames of a skip")
+    frame_stack: int = setting(4, "consecutive images in one observation", minimum=1)
+    image_size: int = setting(84, "height and width of an image, pixels", minimum=36)
+    grayscale: bool = setting(True, "grey images instead of colour")
+    noop_max: int = setting(30, "at most this many no-ops at the start of a game", minimum=0)
+    fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
+    life_loss_terminal: bool = setting(
+        True, "in training, a lost life ends the return; the game itself goes on"
+    )
+    clip_rewards: bool = setting(
+        True, "in training, only the sign of a reward counts; reported returns are always raw"
+    )
+    full_action_space: bool = setting(False, "all 18 actions instead of the game's own")
+    max_episode_frames: int = setting(
+        108_000, "a game is truncated after this many emulator frames (30 minutes)", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmSettings:
+    """What every actor-critic algorithm has; each sets its own values, from its own paper."""
+
+    name: ClassVar[str]
+    keeps_choices: ClassVar[bool] = False
+    """Whether updates need log π and V as they were when the actor acted."""
+    rollout_steps: int = setting(5, "agent steps a simulator makes per update", minimum=1)
+    discount: float = setting(0.99, "γ, discount a step", minimum=0, maximum=1)
+    value_cost: float = setting(0.5, "weight of the mean squared value error", minimum=0)
+    entropy_cost: float = setting(0.01, "weight of the policy's entropy", minimum=0)
+    max_grad_norm: float = setting(0.5, "clip the gradient to this Euclidean norm", above=0)
+    learning_rate: float = setting(7e-4, "learning rate, before learning_rate_rule", above=0)
+    learning_rate_rule: Literal["sqrt", "constant"] = setting(
+        "sqrt", "sqrt: times √(simulators of all learners / 16); constant: as given"
+    )
+    learning_rate_schedule: Literal["constant", "linear"] = setting(
+        "constant", "linear: falls to 0 at the last agent step"
+    )
+    optimizer: Literal["rmsprop", "rmsprop-tf"] = setting(
+        "rmsprop",
+        "rmsprop: PyTorch's form, ε outside the root (GALA); "
+        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines)",
+    )
+    rmsprop_decay: float = setting(
+        0.99, "decay of the squared-gradient average", minimum=0, maximum=1
+    )
+    rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class A2CSettings(AlgorithmSettings):
+    """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
+
+    name = "a2c"
+
+
+ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
+    settings.name: settings for settings in (A2CSettings,)
+}
+"""By name, as in `config.json`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GossipSettings:
+    """How learners average their parameters; without effect with one learner."""
+
+    topology: str = setting(
+        "directed-ring",
+        "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
+        "or a JSON file of [sender, receiver] edges",
+    )
+    when: Literal["all", "any"] = setting(
+        "all", "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has"
+    )
+    mix_optimizer: bool = setting(
+        False, "average RMSprop's statistics too; the paper averages parameters alone"
+    )
+    max_staleness: int | None = setting(
+        None,
+        "wait for live neighbours after this many updates without a mix; default: never",
+        minimum=0,
+    )
+    deadline: float = setting(
+        2.0, "seconds: longest wait for a silent neighbour before going on without it", above=0
+    )
