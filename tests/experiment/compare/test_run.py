@@ -17,8 +17,9 @@ from tests.systems.processes import ROOT, learners_of, survivors, wait_until
 STEPS = 8_000
 LONG = [
     "compare", "a2c", "--env", "tests.environments:Slow-v0", "--steps", str(STEPS),
-    "--threshold", "-100",
+    "--threshold", "-100", "--serial", "--at-once", "2",
 ]  # fmt: skip
+"""With room for two a run has one core: a second thread only gets in the way on a busy machine."""
 
 
 def begin(folder: Path) -> subprocess.Popen[bytes]:
