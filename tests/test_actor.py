@@ -32,12 +32,16 @@ class Recorder(ActorCritic):
         self.valued: list[Tensor] = []
 
     def sample(
-        self, observations: Tensor, generator: torch.Generator, record: Activations | None = None
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: Activations | None = None,
+        state: Tensor | None = None,
     ) -> Tensor:
         self.acted_on.append(observations.clone())
         return torch.randint(0, 2, (len(observations),), generator=generator)
 
-    def values(self, observations: Tensor) -> Tensor:
+    def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         self.valued.append(observations.clone())
         return observations @ torch.tensor([100.0, 10.0, 1.0])[: observations.shape[1]]
 
@@ -301,7 +305,11 @@ def test_the_newest_parameters_act() -> None:
 def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
     class Wild(ActorCritic):
         def sample(
-            self, observations: Tensor, generator: torch.Generator, record: object = None
+            self,
+            observations: Tensor,
+            generator: torch.Generator,
+            record: object = None,
+            state: object = None,
         ) -> Tensor:
             return torch.full((len(observations), 1), 30.0)
 
