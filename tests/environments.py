@@ -239,7 +239,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
 
 
 class Recall(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """Shows a cue, -1 or 1, at the start alone, and pays 1 for the action that matches it at the end.
+    """Shows a cue, -1 or 1, at the start alone, and pays 1 if the last action matches it.
 
     Without memory, one half is all that can be had.
     """
@@ -311,6 +311,17 @@ class Parts(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
         return self._observation(), float(reward), True, False, {}
 
 
+class Letters(Counting):
+    """Says something, which no network here can take."""
+
+    observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
+        {
+            "number": Counting.observation_space,
+            "said": gymnasium.spaces.Tuple([gymnasium.spaces.Text(9)]),
+        }
+    )
+
+
 _PREFIX = "tests.environments:"
 
 gymnasium.register("Counting-v0", f"{_PREFIX}Counting", disable_env_checker=True)
@@ -349,3 +360,4 @@ gymnasium.register(
 )
 gymnasium.register("Recall-v0", f"{_PREFIX}Recall", disable_env_checker=True)
 gymnasium.register("Parts-v0", f"{_PREFIX}Parts", disable_env_checker=True)
+gymnasium.register("Letters-v0", f"{_PREFIX}Letters", disable_env_checker=True)

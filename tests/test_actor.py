@@ -1,5 +1,6 @@
 """The actor lines up observation, action, reward and end, across rollouts and across episodes."""
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -56,19 +57,8 @@ def recorder_of(actor: Actor) -> Recorder:
     return actor.model
 
 
-def copy_of(trajectory: Trajectory) -> Trajectory:
-    return Trajectory(
-        observations=trajectory.observations.clone(),
-        actions=trajectory.actions.clone(),
-        rewards=trajectory.rewards.clone(),
-        terminated=trajectory.terminated.clone(),
-        truncated=trajectory.truncated.clone(),
-        truncation_values=trajectory.truncation_values.clone(),
-    )
-
-
 def collect(actor: Actor, rollouts: int) -> list[Trajectory]:
-    return [copy_of(actor.collect()) for _ in range(rollouts)]
+    return [copy.deepcopy(actor.collect()) for _ in range(rollouts)]
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
