@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gala_rl.models.normalization import RunningMoments
 from gala_rl.models.policies import CategoricalPolicy, GaussianPolicy, Policy
 from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -37,12 +38,26 @@ class ActorCritic(nn.Module):
         observation: shape and kind of one observation.
         action: kind and number of actions.
         bfloat16: compute torsos in bfloat16. Parameters, heads and losses stay float32.
+        normalize_observations: let torsos see vectors by their running moments.
+        normalize_rewards: have room for the moments by which rewards are scaled.
+
+    Attributes:
+        observation_moments: of the observations; None where they are seen as they are.
+        sum_moments: of discounted sums of rewards; None where rewards are taken as they are.
     """
 
     def __init__(
-        self, observation: ObservationSpec, action: ActionSpec, *, bfloat16: bool = False
+        self,
+        observation: ObservationSpec,
+        action: ActionSpec,
+        *,
+        bfloat16: bool = False,
+        normalize_observations: bool = False,
+        normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
+        if normalize_observations and observation.is_image:
+            raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
         self.torso: nn.Module
         self.value_torso: nn.Module | None
@@ -59,6 +74,9 @@ class ActorCritic(nn.Module):
         else:
             self._policy = GaussianPolicy(features, action.size)
         self._value = orthogonal(nn.Linear(features, 1), 1.0)
+        moments = RunningMoments(observation.size) if normalize_observations else None
+        self.observation_moments: RunningMoments | None = moments
+        self.sum_moments: RunningMoments | None = RunningMoments(1) if normalize_rewards else None
 
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
         """Memory for what `sample` can record over T steps on observations [B, ...].
@@ -138,6 +156,8 @@ class ActorCritic(nn.Module):
         return self.torso.record(observations, record)
 
     def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
+        if self.observation_moments is not None:
+            observations = self.observation_moments.normalize(observations)
         device = observations.device.type
         # No cache of casted weights: a CUDA graph would go on using what it recorded.
         with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):

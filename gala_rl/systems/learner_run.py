@@ -138,6 +138,7 @@ class LearnerRun:
             tensors["sent"] = sent.parameters
         if (simulators := agent.actor.simulators.get_state()) is not None:
             tensors["observations"] = agent.actor.trajectory.observations[-1]
+            tensors["discounted_sums"] = agent.normalizer.discounted_sums
             for name, array in simulators.items():
                 tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
         counters = {
@@ -170,6 +171,7 @@ class LearnerRun:
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         if "observations" in tensors:
             agent.actor.trajectory.observations[-1].copy_(tensors["observations"])
+            agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
             agent.actor.generator.set_state(tensors["generator"])
             agent.actor.simulators.set_state(_simulator_state(tensors))
 
