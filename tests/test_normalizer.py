@@ -132,6 +132,17 @@ def test_what_is_sent_is_what_the_update_used_and_its_rollout_counts_for_the_nex
         assert now[offset] == sent_rollouts + 1
 
 
+def test_who_takes_over_a_learner_s_vector_sees_as_it_does() -> None:
+    donor, heir = agents("Unscaled-v0", count=2)
+    for _ in range(20):
+        donor.step(LEARNING_RATE)
+    x = torch.tensor([[1e5 + 1e2, 7e5], [1e5 - 1e2, 7e5]])
+    assert not torch.equal(heir.actor.model.values(x), donor.actor.model.values(x))
+    heir.learner.flat.load(donor.learner.flat.values)
+    assert torch.equal(heir.actor.model.values(x), donor.actor.model.values(x))
+    assert heir.actor.model.values(x)[0] != heir.actor.model.values(x)[1], "it tells them apart"
+
+
 def test_without_the_settings_there_are_no_moments_and_rewards_stay_raw() -> None:
     (agent,) = agents("Counting-v0", settings=Remembering(rollout_steps=STEPS))
     spy = Spy(agent)
