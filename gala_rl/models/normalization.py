@@ -49,12 +49,12 @@ class RunningMoments(nn.Module):
         self.rollouts = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def normalize(self, x: Tensor) -> Tensor:
-        """(x - mean) / deviation, within ±`LIMIT`: [N, ...] of any number type → [N, D]."""
+        """Less the mean, over the deviation, within ±`LIMIT`: [N, ...] of any number type → [N, D]."""
         flat = x.to(torch.float32).reshape(-1, self.mean.numel())
         return self.scale(flat - self.mean)
 
     def scale(self, x: Tensor) -> Tensor:
-        """X / deviation, within ±`LIMIT`: [..., D] → [..., D]."""
+        """Over the deviation, within ±`LIMIT`: [..., D] → [..., D]."""
         varies = self.variance > _CONSTANT
         deviation = torch.where(varies, self.variance, 1.0).sqrt()
         return (x / deviation).clamp(-LIMIT, LIMIT)

@@ -143,7 +143,7 @@ def test_gossip_pools_them_but_for_the_distance_of_the_means() -> None:
 
 
 def test_learners_that_gossip_after_each_rollout_have_the_moments_of_all() -> None:
-    # Learners whose observations differ systematically: half the variance is between them.
+    # Learners whose observations differ systematically: nearly half the variance is between.
     learners, count = 4, 200
     centres = np.array([-1.2, -0.4, 0.4, 1.2], dtype=np.float32)[:, None, None, None]
     x = normals(learners, count, 16, 1) + centres
