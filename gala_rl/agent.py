@@ -15,6 +15,7 @@ from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
 from gala_rl.learners import Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.normalizer import Normalizer
 from gala_rl.optimizers import state_size
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -35,6 +36,7 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
+        normalizer: keeps the network's running moments, where it has any.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
         agent_steps: steps made in its own simulators.
@@ -46,11 +48,13 @@ class Agent:
         actor: Actor,
         learner: Learner,
         gossip: Gossip,
+        normalizer: Normalizer,
         journal: JournalWriter | None = None,
     ) -> None:
         self.actor = actor
         self.learner = learner
         self.gossip = gossip
+        self.normalizer = normalizer
         self.journal = journal
         self.updates = 0
         self.agent_steps = 0
@@ -64,6 +68,7 @@ class Agent:
         """
         start = time.perf_counter()
         trajectory = self.actor.collect()
+        self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
@@ -74,6 +79,7 @@ class Agent:
             )
         learned = time.perf_counter()
         self._exchange(float(metrics.update_norm))
+        self.normalizer.absorb(trajectory)
         self.timings.rollout_s += acted - start
         self.timings.update_s += learned - acted
         self.timings.gossip_s += time.perf_counter() - learned
@@ -105,6 +111,8 @@ def build_model(
             action,
             lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
+            normalize_observations=config.resolved_algorithm.normalize_observations,
+            normalize_rewards=config.resolved_algorithm.normalize_rewards,
         )
 
 
@@ -159,4 +167,5 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    return Agent(actor, learner, gossip, journal)
+    normalizer = Normalizer(model, algorithm.discount, actor.trajectory)
+    return Agent(actor, learner, gossip, normalizer, journal)

@@ -102,7 +102,9 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     options: dict[str, Any] = {"help": text, "dest": destination, "default": argparse.SUPPRESS}
     flag = f"--{entry.name.replace('_', '-')}"
     if hint is bool:
-        action: Any = argparse.BooleanOptionalAction if entry.default else "store_true"
+        # A method may set what the algorithm leaves out by default.
+        may_be_on = entry.default or prefix == "algorithm"
+        action: Any = argparse.BooleanOptionalAction if may_be_on else "store_true"
         group.add_argument(flag, action=action, **options)
         return
     if get_origin(hint) is Literal:

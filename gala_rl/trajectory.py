@@ -68,7 +68,7 @@ class Trajectory:
         observations: [T + 1, B, ...] the last one is where the rollout stopped.
         actions: [T, B] integers, or [T, B, A]: floats for continuous actions, integers for several
             discrete ones.
-        rewards: [T, B] as the loss sees them (clipped where the protocol clips).
+        rewards: [T, B] as the loss sees them (clipped or scaled where that is set).
         terminated: [T, B] the return ends here, nothing follows.
         truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
         truncation_values: [T, B] value of the final observation where truncated, else 0.

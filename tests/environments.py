@@ -248,6 +248,27 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self._observation(), reward, *ends, {}
 
 
+class Unscaled(Bandit):
+    """Bandit-match in unfit units: the side is a thousandth of the observation, rewards thousands.
+
+    The second number of the observation never changes.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1e6, 1e6, (2,), np.float32)
+
+    def __init__(self) -> None:
+        super().__init__("match")
+
+    def _draw(self) -> NDArray[np.float32]:
+        return np.array([1e5 + 1e2 * super()._draw()[0], 7e5], dtype=np.float32)
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, 5e3 * reward, terminated, truncated, info
+
+
 class Recall(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Shows a cue, -1 or 1, at the start alone, and pays 1 if the last action matches it.
 
@@ -357,6 +378,7 @@ for _pays in ("always", "observation", "action", "match"):
         disable_env_checker=True,
         kwargs={"pays": _pays},
     )
+gymnasium.register("Unscaled-v0", f"{_PREFIX}Unscaled", disable_env_checker=True)
 gymnasium.register(
     "CorridorEnds-v0",
     f"{_PREFIX}Corridor",

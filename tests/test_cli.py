@@ -340,6 +340,8 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
     for group, entry, hint in settings():
         if group.startswith("algorithm.") and group != own:
             continue
+        if entry.name == "normalize_observations":
+            continue  # the game shows images; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
         given, value = another(entry, hint)
@@ -348,6 +350,16 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
         inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [from_dict(expected)]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])
+def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
+    trained: list[TrainConfig], flag: str, value: bool
+) -> None:
+    arguments = ["train", "a2c", "--env", "CartPole-v1", f"{flag}normalize-observations"]
+    assert main(arguments) == 0
+    (config,) = trained
+    assert config.resolved_algorithm.normalize_observations == value
 
 
 def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:

@@ -1,6 +1,6 @@
 """The same learning on a CUDA device: run with `make test-gpu` on a machine that has one."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,21 @@ from gala_rl.experiment.train import resume, train
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners import A2CLearner
 from gala_rl.methods import resolve
+from gala_rl.settings import A2CSettings
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembering(A2CSettings):
+    """A2C that keeps what actors thought when they chose."""
+
+    keeps_choices = True
+
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -136,6 +145,23 @@ def test_what_simulators_say_reaches_the_device(groups: int) -> None:
         assert torch.equal(trajectory.observations[1:].cpu(), host.observations[1:])
         for name in ("rewards", "terminated", "truncated"):
             assert torch.equal(getattr(trajectory, name).cpu(), getattr(host, name))
+
+
+def test_captured_policies_see_by_the_newest_moments() -> None:
+    algorithm = Remembering(normalize_observations=True, normalize_rewards=True)
+    config = replace(CONFIG, learners=1, env="CartPole-v1", algorithm=algorithm)
+    agent = build_agent(config, 0, SharedMailboxes(1, 1).transport(0), CUDA, seed=0)
+    model, seen = agent.actor.model, []
+    assert model.observation_moments is not None
+    for _ in range(8):
+        assert torch.isfinite(agent.step(1e-3).grad_norm)
+        seen.append(agent.actor.trajectory.observations[:-1].flatten(0, 1).clone())
+        mean = torch.cat(seen).mean(dim=0)
+        torch.testing.assert_close(model.observation_moments.mean, mean, rtol=1e-4, atol=1e-5)
+    trajectory = agent.actor.collect()
+    assert trajectory.values is not None
+    values = model.values(trajectory.observations[:-1].flatten(0, 1))
+    torch.testing.assert_close(trajectory.values.flatten(), values, rtol=1e-3, atol=1e-5)
 
 
 def test_bfloat16_trains_on_the_gpu() -> None:

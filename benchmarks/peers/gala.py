@@ -40,7 +40,7 @@ def config_of(method: str, simulators: int) -> TrainConfig:
 
 
 def work_of(config: TrainConfig) -> tuple[Work, int]:
-    """What is trained on what, and the length of the parameter vector."""
+    """What is trained on what, and the length of the parameter vector, all of it learned."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     parsed = parse_id(config.env)
     assert parsed is not None
@@ -68,7 +68,7 @@ def run(method: str, options: Options) -> Result:
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, torch.device("cpu"), size, None)
+        system = LocalSystem(config, folder, torch.device("cpu"), size, size, None)
 
         def observe(status: Status) -> None:
             if min(status.updates) >= WARM_UPDATES and meter.look(status.total_agent_steps):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.core import LSTMCore
+from gala_rl.models.normalization import RunningMoments
 from gala_rl.models.policies import (
     CategoricalPolicy,
     GaussianPolicy,
@@ -52,9 +53,13 @@ class ActorCritic(nn.Module):
         action: kind and number of actions.
         lstm_size: units of an LSTM between torso and heads; default: none.
         bfloat16: compute torsos in bfloat16. Parameters, core, heads and losses stay float32.
+        normalize_observations: let torsos see vectors by their running moments.
+        normalize_rewards: have room for the moments by which rewards are scaled.
 
     Attributes:
         core: the LSTM; None in a network without state.
+        observation_moments: of the observations; None where they are seen as they are.
+        sum_moments: of discounted sums of rewards; None where rewards are taken as they are.
     """
 
     def __init__(
@@ -64,8 +69,12 @@ class ActorCritic(nn.Module):
         *,
         lstm_size: int | None = None,
         bfloat16: bool = False,
+        normalize_observations: bool = False,
+        normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
+        if normalize_observations and observation.is_image:
+            raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
         self.torso = _torso(observation)
         shares = lstm_size is not None or not isinstance(self.torso, MLPTorso)
@@ -80,6 +89,9 @@ class ActorCritic(nn.Module):
         else:
             self._policy = GaussianPolicy(features, action.size)
         self._value = orthogonal(nn.Linear(features, 1), 1.0)
+        moments = RunningMoments(observation.size) if normalize_observations else None
+        self.observation_moments: RunningMoments | None = moments
+        self.sum_moments: RunningMoments | None = RunningMoments(1) if normalize_rewards else None
 
     def initial_state(self, count: int) -> Tensor | None:
         """The state [N, S] at the start of `count` episodes, zero; None in a network without."""
@@ -193,6 +205,8 @@ class ActorCritic(nn.Module):
         return features
 
     def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
+        if self.observation_moments is not None:
+            observations = self.observation_moments.normalize(observations)
         device = observations.device.type
         # No cache of casted weights: a CUDA graph would go on using what it recorded.
         with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):

@@ -138,6 +138,7 @@ class LearnerRun:
             tensors["sent"] = sent.parameters
         if (simulators := agent.actor.simulators.get_state()) is not None:
             tensors |= agent.actor.moment()
+            tensors["discounted_sums"] = agent.normalizer.discounted_sums
             for name, array in simulators.items():
                 tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
         counters = {
@@ -171,6 +172,7 @@ class LearnerRun:
         if "observations" in tensors:
             for name, tensor in agent.actor.moment().items():
                 tensor.copy_(tensors[name])
+            agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
             agent.actor.generator.set_state(tensors["generator"])
             agent.actor.simulators.set_state(_simulator_state(tensors))
 

@@ -68,6 +68,7 @@ class LocalSystem:
         folder: of the run, created.
         device: where learners learn.
         size: length of their parameter vectors.
+        learned: length of the first part of them, which gradients change.
         start: what to continue from.
     """
 
@@ -77,6 +78,7 @@ class LocalSystem:
         folder: RunFolder,
         device: torch.device,
         size: int,
+        learned: int,
         start: Checkpoint | None,
     ) -> None:
         count = config.resolved_learners
@@ -86,7 +88,7 @@ class LocalSystem:
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
         self._journal = Journal(count, self._topology.largest_in_degree) if count > 1 else None
-        self._watch = self._make_watch(size, start)
+        self._watch = self._make_watch(learned, start)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
         self._failure: LearnerFailure | StorageError | UserError | None = None
@@ -161,13 +163,13 @@ class LocalSystem:
         except StorageError as error:
             self._failure = self._failure or error
 
-    def _make_watch(self, size: int, start: Checkpoint | None) -> ConsensusWatch | None:
+    def _make_watch(self, learned: int, start: Checkpoint | None) -> ConsensusWatch | None:
         if self._journal is None:
             return None
         watch = make_watch(
             self._config,
             self._folder,
-            size,
+            learned,
             self._journal.reader(),
             self._mailboxes.lend,
             list(self._board.gradients),

@@ -1,6 +1,8 @@
 """Evaluation plays the games it was asked for, with the parameters it was asked for."""
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from gala_rl import evaluate
@@ -17,12 +20,14 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.evaluate import MAX_SIMULATORS
+from gala_rl.experiment.train import train
 from gala_rl.flat import FlatParameters
+from gala_rl.methods import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import AtariProtocol
+from gala_rl.settings import A2CSettings, AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 LENGTH = 7
@@ -126,7 +131,7 @@ def parameters(config: TrainConfig, biases: tuple[float, float]) -> torch.Tensor
 
 
 def save(folder: Path, agent_steps: int, *learners: tuple[float, float], env: str) -> None:
-    config = TrainConfig(env=env, learners=len(learners))
+    config = resolve(TrainConfig(env=env, learners=len(learners)))
     run = RunFolder(folder)
     if not run.exists:
         run.create(config)
@@ -258,7 +263,7 @@ def test_what_cannot_be_played_is_refused(
 
 def test_a_learner_that_is_not_in_the_checkpoint_cannot_be_played(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    config = TrainConfig(env="Obedient-v0", learners=2)
+    config = resolve(TrainConfig(env="Obedient-v0", learners=2))
     run.create(config)
     partial = checkpoint.partial_folder(run.checkpoints, "test")
     tensors = {"parameters": parameters(config, YES)}
@@ -282,3 +287,27 @@ def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
     monkeypatch.setattr("gala_rl.experiment.evaluate.build_model", lambda *_: Metronome())
     monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
     assert scores(run, episodes=40, policy=policy)["mean"] == [float(LENGTH)] * 40
+
+
+def test_a_policy_sees_by_the_moments_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
+    settings = A2CSettings(
+        rollout_steps=10, entropy_cost=0.0, normalize_observations=True, normalize_rewards=True
+    )
+    config = TrainConfig(
+        method="gala-a2c",
+        env="tests.environments:Unscaled-v0",
+        learners=2,
+        simulators=4,
+        steps=16_000,
+        serial=True,
+        out=str(tmp_path / "run"),
+        algorithm=replace(settings, learning_rate=5e-3, learning_rate_schedule="linear"),
+    )
+    train(config, Console(file=io.StringIO()))
+    # Without them it would see the same in every game: one side of it would pay nothing.
+    for returns in scores(tmp_path / "run", learner="all", episodes=40).values():
+        assert np.mean(returns) > 4500
+    assert np.mean(scores(tmp_path / "run", episodes=40)["mean"]) > 4500

@@ -55,6 +55,13 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
             "simulator_groups 99 is too many for",
         ),
         ({"precision": "float16"}, "precision 'float16'"),
+        (
+            {
+                "env": "PongNoFrameskip-v4",
+                "algorithm": A2CSettings(normalize_observations=True),
+            },
+            "normalize_observations is for vectors, and env 'PongNoFrameskip-v4' shows images",
+        ),
     ],
 )
 def test_what_cannot_start_is_refused(

@@ -80,10 +80,12 @@ def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(
     ],
     ids=str,
 )
+@pytest.mark.parametrize("normalize", [False, True])
 def test_stopping_and_resuming_changes_nothing_bit_for_bit(
-    tmp_path: Path, changes: dict[str, Any]
+    tmp_path: Path, changes: dict[str, Any], normalize: bool
 ) -> None:
-    config = replace(CONFIG, **changes)
+    algorithm = A2CSettings(normalize_observations=normalize, normalize_rewards=normalize)
+    config = replace(CONFIG, algorithm=algorithm, **changes)
     straight = train(tmp_path / "straight", config, 24)
     broken = train(tmp_path / "broken", config, 12)
     train(tmp_path / "broken", config, 24, resume=True)
