@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, make_simulators
-from gala_rl.flat import FlatParameters
+from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.topology import isolated
@@ -17,6 +18,7 @@ from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
 from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.normalizer import Normalizer
 from gala_rl.optimizers import state_size
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -37,6 +39,7 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
+        normalizer: keeps the network's running moments, where it has any.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
         agent_steps: steps made in its own simulators.
@@ -48,11 +51,13 @@ class Agent:
         actor: Actor,
         learner: Learner,
         gossip: Gossip,
+        normalizer: Normalizer,
         journal: JournalWriter | None = None,
     ) -> None:
         self.actor = actor
         self.learner = learner
         self.gossip = gossip
+        self.normalizer = normalizer
         self.journal = journal
         self.updates = 0
         self.agent_steps = 0
@@ -66,6 +71,7 @@ class Agent:
         """
         start = time.perf_counter()
         trajectory = self.actor.collect()
+        self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
@@ -76,6 +82,7 @@ class Agent:
             )
         learned = time.perf_counter()
         self._exchange(float(metrics.update_norm))
+        self.normalizer.absorb(trajectory)
         self.timings.rollout_s += acted - start
         self.timings.update_s += learned - acted
         self.timings.gossip_s += time.perf_counter() - learned
@@ -102,15 +109,37 @@ def build_model(
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ActorCritic(observation, action, bfloat16=config.precision == "bfloat16")
+        return ActorCritic(
+            observation,
+            action,
+            lstm_size=config.lstm_size,
+            bfloat16=config.precision == "bfloat16",
+            normalize_observations=config.resolved_algorithm.normalize_observations,
+            normalize_rewards=config.resolved_algorithm.normalize_rewards,
+        )
 
 
-def initial_parameters(config: TrainConfig) -> tuple[Tensor, int]:
-    """[P] parameters that all learners of a run begin with, and frames of an agent step."""
+class Beginning(NamedTuple):
+    """What all learners of a run begin with.
+
+    Attributes:
+        parameters: [P].
+        learned: length of their first part, which gradients change.
+        frames_per_step: environment frames of an agent step.
+    """
+
+    parameters: Tensor
+    learned: int
+    frames_per_step: int
+
+
+def beginning_of(config: TrainConfig) -> Beginning:
+    """What all learners of a run begin with; it takes one simulator to know."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     try:
         model = build_model(config, simulators.observation, simulators.action)
-        return FlatParameters(model).values, simulators.frames_per_step
+        values = FlatParameters(model).values
+        return Beginning(values, learned_size(model), simulators.frames_per_step)
     finally:
         simulators.close()
 
@@ -168,4 +197,5 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    return Agent(actor, learner, gossip, journal)
+    normalizer = Normalizer(model, algorithm.discount, actor.trajectory)
+    return Agent(actor, learner, gossip, normalizer, journal)

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
@@ -57,11 +57,13 @@ def add_command(commands: Any, name: str, text: str, call: Callable[..., int] | 
     return parser
 
 
-def add_settings(parser: argparse.ArgumentParser, kind: Any) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, kind: Any, without: Collection[str] = ("method",)
+) -> None:
     """An option for each field of a settings dataclass, grouped as the dataclasses are."""
     group = parser.add_argument_group("run")
     for entry in dataclasses.fields(kind):
-        if entry.name == "method":
+        if entry.name in without:
             continue
         hint = get_type_hints(kind)[entry.name]
         if entry.name == "algorithm":
@@ -100,7 +102,9 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     options: dict[str, Any] = {"help": text, "dest": destination, "default": argparse.SUPPRESS}
     flag = f"--{entry.name.replace('_', '-')}"
     if hint is bool:
-        action: Any = argparse.BooleanOptionalAction if entry.default else "store_true"
+        # A method may set what the algorithm leaves out by default.
+        may_be_on = entry.default or prefix == "algorithm"
+        action: Any = argparse.BooleanOptionalAction if may_be_on else "store_true"
         group.add_argument(flag, action=action, **options)
         return
     if get_origin(hint) is Literal:

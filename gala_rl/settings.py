@@ -71,6 +71,14 @@ class AlgorithmSettings:
         0.99, "decay of the squared-gradient average", minimum=0, maximum=1
     )
     rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
+    normalize_observations: bool = setting(
+        False, "the network sees vectors less their running mean, over their running deviation"
+    )
+    normalize_rewards: bool = setting(
+        False,
+        "the loss sees rewards over the running deviation of their discounted sum; "
+        "reported returns are always raw",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -341,9 +341,12 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
     for group, entry, hint in settings():
         if group.startswith("algorithm.") and group != own:
             continue
+        if entry.name == "normalize_observations":
+            continue  # the game shows images; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
-        if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
+        of_neighbours = group == "gossip" or entry.name.startswith("normalize_")
+        if of_neighbours and find(method).sharing not in ("nothing", "gossip"):
             continue
         if entry.name == "serial" and find(method).sharing == "gradients":
             continue
@@ -353,6 +356,16 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
         inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [from_dict(expected)]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])
+def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
+    trained: list[TrainConfig], flag: str, value: bool
+) -> None:
+    arguments = ["train", "a2c", "--env", "CartPole-v1", f"{flag}normalize-observations"]
+    assert main(arguments) == 0
+    (config,) = trained
+    assert config.resolved_algorithm.normalize_observations == value
 
 
 def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.peers.meter import Meter, Options, options_of, parser_with_options
 from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
-from gala_rl.agent import build_model, initial_parameters
+from gala_rl.agent import beginning_of, build_model
 from gala_rl.envs import make_simulators
 from gala_rl.envs.atari import parse_id
 from gala_rl.experiment.preflight import check_config
@@ -62,12 +62,12 @@ def work_of(config: TrainConfig) -> Work:
 def run(method: str, options: Options) -> Result:
     """Train until the meter has seen enough."""
     config = config_of(method, options.simulators)
-    work, (initial, _frames) = work_of(config), initial_parameters(config)
+    work = work_of(config)
     meter = Meter(options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, torch.device("cpu"), initial, None)
+        system = LocalSystem(config, folder, torch.device("cpu"), beginning_of(config), None)
 
         def observe(status: Status) -> None:
             if min(status.updates) >= WARM_UPDATES and meter.look(status.total_agent_steps):

@@ -139,7 +139,13 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if config.device == "cuda" and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
     _check_groups(config)
-    _check_memory(config, check_environment(config.env, config.atari))
+    observation = check_environment(config.env, config.atari)
+    if config.resolved_algorithm.normalize_observations and observation.is_image:
+        raise UserError(
+            f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
+            f"pixels have one scale already: use --no-normalize-observations"
+        )
+    _check_memory(config, observation)
     topology.make(config.gossip.topology, config.resolved_learners)
     return config
 

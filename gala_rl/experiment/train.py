@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from gala_rl import config as configs
-from gala_rl.agent import initial_parameters
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
@@ -81,10 +81,11 @@ def _run(
 ) -> dict[str, Any]:
     device = resolve_device(config)
     done_before = 0 if start is None else start.agent_steps
-    initial, frames_per_step = initial_parameters(config)
+    beginning = beginning_of(config)
+    frames_per_step = beginning.frames_per_step
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {device}, {initial.numel():,} parameters, "
+        f"{config.simulators} simulators on {device}, {beginning.parameters.numel():,} parameters, "
         f"run in {folder.path}",
         highlight=False,
         markup=False,
@@ -98,7 +99,7 @@ def _run(
             if config.serial:
                 outcome = run_serial(config, folder, device, start, monitor)
             else:
-                outcome = LocalSystem(config, folder, device, initial, start).run(monitor)
+                outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
             monitor.close(outcome.status)
         elapsed = time.monotonic() - began
         summary = _summary(config, folder, outcome, monitor, frames_per_step)

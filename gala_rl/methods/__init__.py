@@ -70,7 +70,6 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"learners {learners} is too many: {method.name} has one learner; "
             f"gala-{method.name} trains several"
         )
-    _check_sharing(config, method, learners)
     kind = kind_of(config.env)
     settings = method.settings(kind)
     if config.algorithm is not None and type(config.algorithm) is not type(settings):
@@ -78,27 +77,35 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
             f"give {type(settings).__name__}"
         )
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         learners=learners,
         simulators=config.simulators or method.default_simulators(kind),
         algorithm=config.algorithm or settings,
     )
+    if method.sharing not in ("nothing", "gossip"):
+        _check_without_gossip(config, method)
+    return config
 
 
-def _check_sharing(config: TrainConfig, method: Method, learners: int) -> None:
-    if config.serial and learners > 1 and method.sharing == "gradients":
+def _check_without_gossip(config: TrainConfig, method: Method) -> None:
+    """Refuse what needs neighbours, or learners that take turns."""
+    able = ", ".join(m.name for m in METHODS if m.gossips)
+    if config.serial and config.resolved_learners > 1 and method.sharing == "gradients":
         raise UserError(
             f"serial is impossible with {method.name}: its learners make each step together, not "
-            f"in turn; leave it out, or choose a method whose learners gossip"
+            f"in turn; leave it out, or choose one whose learners gossip: {able}"
         )
-    if method.gossips or method.sharing == "nothing":
-        return
     for entry in dataclasses.fields(GossipSettings):
         value = getattr(config.gossip, entry.name)
         if value != entry.default:
-            able = ", ".join(m.name for m in METHODS if m.gossips)
             raise UserError(
                 f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
                 f"leave it out, or choose one whose learners do: {able}"
+            )
+    for name in ("normalize_observations", "normalize_rewards"):
+        if getattr(config.resolved_algorithm, name):
+            raise UserError(
+                f"{name} is impossible with {method.name}: each learner would go by moments of "
+                f"its own; leave it out, or choose one whose learners gossip: {able}"
             )

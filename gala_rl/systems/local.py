@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing
-from torch import Tensor
 
-from gala_rl.agent import message_size
+from gala_rl.agent import Beginning, message_size
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.gossip import SharedMailboxes
@@ -71,7 +70,7 @@ class LocalSystem:
         config: of the run, resolved.
         folder: of the run, created.
         device: where learners learn.
-        initial: [P] parameters that all of them begin with.
+        beginning: what all of them begin with.
         start: what to continue from.
     """
 
@@ -80,19 +79,19 @@ class LocalSystem:
         config: TrainConfig,
         folder: RunFolder,
         device: torch.device,
-        initial: Tensor,
+        beginning: Beginning,
         start: Checkpoint | None,
     ) -> None:
-        count, size = config.resolved_learners, initial.numel()
+        count, size = config.resolved_learners, beginning.parameters.numel()
         self._config = config
         self._folder = folder
         self._topology = make_topology(config.gossip.topology, count)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
-        self._common = make_common(config, folder, initial, start)
+        self._common = make_common(config, folder, beginning.parameters, start)
         gossips = count > 1 and self._common is None
         self._journal = Journal(count, self._topology.largest_in_degree) if gossips else None
-        self._watch = self._make_watch(size, start)
+        self._watch = self._make_watch(beginning.learned, start)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
         self._failure: LearnerFailure | StorageError | UserError | None = None
@@ -170,13 +169,13 @@ class LocalSystem:
         except StorageError as error:
             self._failure = self._failure or error
 
-    def _make_watch(self, size: int, start: Checkpoint | None) -> ConsensusWatch | None:
+    def _make_watch(self, learned: int, start: Checkpoint | None) -> ConsensusWatch | None:
         if self._journal is None:
             return None
         watch = make_watch(
             self._config,
             self._folder,
-            size,
+            learned,
             self._journal.reader(),
             self._mailboxes.lend,
             list(self._board.gradients),

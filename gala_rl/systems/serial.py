@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from gala_rl.agent import initial_parameters
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
+from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
@@ -43,7 +44,7 @@ def run_serial(
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
-    common = make_common(config, folder, initial_parameters(config)[0], start)
+    common = make_common(config, folder, beginning_of(config).parameters, start)
     journal = _make_journal(config) if common is None else None
     learners = [
         _make_learner(config, rank, network, device, folder, start, journal, common)
@@ -89,7 +90,7 @@ def _make_watch(
     watch = make_watch(
         config,
         folder,
-        flats[0].values.numel(),
+        learned_size(learners[0].agent.actor.model),
         journal.reader(),
         network.latest,
         [flat.grads for flat in flats],

@@ -92,6 +92,14 @@ def test_settings_of_gossip_are_refused_where_nobody_gossips(
         methods.resolve(TrainConfig(method=method, gossip=gossip))
 
 
+@pytest.mark.parametrize("method", ["a2c-allreduce", "a2c-async", "a3c"])
+def test_moments_are_refused_where_they_would_not_be_shared(method: str) -> None:
+    for given in ({"normalize_observations": True}, {"normalize_rewards": True}):
+        config = methods.with_settings(TrainConfig(method=method, env="CartPole-v1"), given)
+        with pytest.raises(UserError, match=f"{next(iter(given))} is impossible with {method}"):
+            methods.resolve(config)
+
+
 def test_learners_that_step_together_cannot_take_turns() -> None:
     config = TrainConfig(method="a2c-allreduce", learners=2, serial=True)
     with pytest.raises(UserError, match="serial is impossible with a2c-allreduce"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from gala_rl.agent import initial_parameters
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
@@ -39,8 +39,7 @@ def make_system(
     """Learners of a run, started; its folder is made if there is none."""
     if not folder.exists:
         folder.create(config)
-    initial, _frames = initial_parameters(config)
-    return LocalSystem(config, folder, torch.device("cpu"), initial, start)
+    return LocalSystem(config, folder, torch.device("cpu"), beginning_of(config), start)
 
 
 def pid_of(system: LocalSystem, rank: int) -> int:

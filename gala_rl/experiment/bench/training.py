@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gala_rl.agent import initial_parameters
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench.throttle import Throttle
@@ -66,11 +66,11 @@ def measure_training(
         max_restarts=0,
     )
     device = resolve_device(config)
-    initial, frames_per_step = initial_parameters(config)
+    beginning = beginning_of(config)
     with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, device, initial, None)
+        system = LocalSystem(config, folder, device, beginning, None)
         throttle = Throttle(system.process_ids[:slowed], factor)
         watch = _Watch(system, seconds, _gpu_uuid(device), throttle)
         try:
@@ -86,7 +86,7 @@ def measure_training(
             for rank in range(config.resolved_learners)
             for row in MetricsReader(folder.metrics_file(rank)).new_rows()[1:]
         ]
-    return watch.measurement(rows, frames_per_step)
+    return watch.measurement(rows, beginning.frames_per_step)
 
 
 class _Watch:
