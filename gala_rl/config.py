@@ -68,7 +68,12 @@ class TrainConfig:
         False, "all learners take turns in one process: slower, deterministic, easy to debug"
     )
     out: str | None = setting(None, "folder of the run; default: runs/METHOD-ENV-DATE")
-    log_every: int = setting(100, "updates of a learner between two rows of metrics", minimum=1)
+    log_every: int | None = setting(
+        None,
+        "updates of a learner between two rows of metrics; default: those of 8,000 agent steps, "
+        "at most 100",
+        minimum=1,
+    )
     checkpoint_every: float = setting(300.0, "seconds between checkpoints", above=0)
     checkpoints_kept: int = setting(3, "number of newest checkpoints that stay on disk", minimum=1)
     max_restarts: int = setting(
@@ -95,6 +100,11 @@ class TrainConfig:
     def resolved_algorithm(self) -> AlgorithmSettings:
         """`algorithm`, once a method has filled it in."""
         return _resolved("algorithm", self.algorithm)
+
+    @property
+    def resolved_log_every(self) -> int:
+        """`log_every`, once a method has filled it in."""
+        return _resolved("log_every", self.log_every)
 
     @property
     def total_simulators(self) -> int:
