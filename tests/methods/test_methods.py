@@ -1,13 +1,13 @@
 """Methods fill in what a config leaves open and refuse what they cannot do."""
 
 import dataclasses
-from typing import Any
 
 import pytest
 
 from gala_rl import methods
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.settings import PPOSettings
 
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
@@ -31,8 +31,8 @@ def test_a_given_number_of_learners_stays(learners: int) -> None:
 def test_nothing_else_is_changed_and_the_given_config_stays_as_it_was() -> None:
     config = TrainConfig(method="a2c", seed=9, env="CartPole-v1")
     resolved = methods.resolve(config)
-    left_open: dict[str, Any] = {"learners": None, "simulators": None, "algorithm": None}
-    assert dataclasses.replace(resolved, **left_open) == config
+    left_open = ("learners", "simulators", "algorithm", "log_every")
+    assert dataclasses.replace(resolved, **dict.fromkeys(left_open)) == config
     assert config.learners is None
 
 
@@ -61,3 +61,43 @@ def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:
         assert methods.find(method.name) is method
         assert "arXiv" in method.paper
         assert method.title
+
+
+@pytest.mark.parametrize(
+    ("method", "env", "simulators", "agent_steps", "optimizer_steps"),
+    [
+        ("a2c", "PongNoFrameskip-v4", 16, 80, 1),
+        ("ppo", "PongNoFrameskip-v4", 8, 1024, 16),
+        ("gala-ppo", "CartPole-v1", 8, 1024, 40),
+        ("ppo", "Pendulum-v1", 1, 2048, 320),
+    ],
+)
+def test_the_size_of_an_update_is_that_of_the_papers(
+    method: str, env: str, simulators: int, agent_steps: int, optimizer_steps: int
+) -> None:
+    config = methods.resolve(TrainConfig(method=method, env=env))
+    algorithm = config.resolved_algorithm
+    assert config.simulators == simulators
+    assert algorithm.rollout_steps * simulators == agent_steps
+    if isinstance(algorithm, PPOSettings):
+        assert algorithm.epochs * algorithm.minibatches == optimizer_steps
+
+
+@pytest.mark.parametrize(
+    ("method", "simulators", "log_every"), [("a2c", 16, 100), ("a2c", 2, 100), ("ppo", 8, 8)]
+)
+def test_a_row_of_metrics_is_due_after_some_thousand_agent_steps(
+    method: str, simulators: int, log_every: int
+) -> None:
+    config = TrainConfig(method=method, env="CartPole-v1", simulators=simulators)
+    assert methods.resolve(config).resolved_log_every == log_every
+    assert methods.resolve(dataclasses.replace(config, log_every=7)).resolved_log_every == 7
+
+
+def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to_nothing() -> None:
+    algorithm = PPOSettings(rollout_steps=4, minibatches=8)
+    config = TrainConfig(method="ppo", env="CartPole-v1", simulators=2, algorithm=algorithm)
+    with pytest.raises(UserError, match="minibatches 8 is too many for 8 agent steps"):
+        methods.resolve(config)
+    raw = dataclasses.replace(algorithm, normalize_advantages=False)
+    assert methods.resolve(dataclasses.replace(config, algorithm=raw)).algorithm == raw
