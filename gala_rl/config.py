@@ -25,6 +25,9 @@ from gala_rl.settings import (
 RULE_SIMULATORS = 16
 """Number of simulators at which the learning rate is taken as given (papers: 16)."""
 
+_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
+"""Of a learner: a row of metrics is due after so many of one or of the other."""
+
 _MAX_DIGITS = 18
 
 _Value = TypeVar("_Value")
@@ -103,8 +106,9 @@ class TrainConfig:
 
     @property
     def resolved_log_every(self) -> int:
-        """`log_every`, once a method has filled it in."""
-        return _resolved("log_every", self.log_every)
+        """`log_every`, or its default."""
+        agent_steps = self.resolved_simulators * self.resolved_algorithm.rollout_steps
+        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // agent_steps))
 
     @property
     def total_simulators(self) -> int:

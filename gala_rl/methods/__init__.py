@@ -15,9 +15,6 @@ from gala_rl.methods.method import Method as Method
 
 METHODS = (gala_a2c.METHOD, a2c.METHOD, gala_ppo.METHOD, ppo.METHOD)
 
-_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
-"""A row of metrics is due after so many of one or of the other."""
-
 
 def find(name: str) -> Method:
     """The method of that name.
@@ -76,11 +73,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     settings = config.algorithm or settings
     simulators = config.simulators or method.default_simulators(kind)
     settings.check(simulators)
-    updates = -(-_ROW_AGENT_STEPS // (simulators * settings.rollout_steps))
     return dataclasses.replace(
         config,
         learners=learners,
         simulators=simulators,
         algorithm=settings,
-        log_every=config.log_every or min(_ROW_UPDATES, updates),
     )
