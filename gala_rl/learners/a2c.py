@@ -27,6 +27,7 @@ class A2CLearner:
         self._step = GradientStep(model, settings)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer
+        self.generator: torch.Generator | None = None
         self._model = model
         self._settings = settings
         self._device = self.state.device
