@@ -54,7 +54,8 @@ class Actor:
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.
             action = model.sample(first, torch.Generator(self._device), state=state)
-        activations = model.allocate_activations(rollout_steps, first)
+        # Who asks for choices evaluates them under other parameters than those that acted.
+        activations = None if keep_choices else model.allocate_activations(rollout_steps, first)
         self.trajectory = Trajectory.allocate(
             rollout_steps,
             first,

@@ -183,7 +183,13 @@ def build_agent(
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm
-    learner = make_learner(model, algorithm, coupling)
+    learner = make_learner(
+        model,
+        algorithm,
+        initial_learning_rate=config.initial_learning_rate,
+        seed=seed,
+        coupling=coupling,
+    )
     actor = Actor(
         simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
     )

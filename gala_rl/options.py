@@ -67,7 +67,8 @@ def add_settings(
             continue
         hint = get_type_hints(kind)[entry.name]
         if entry.name == "algorithm":
-            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name]))
+            text = "defaults are those for Atari games; others may apply elsewhere: docs/methods.md"
+            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name], text))
         elif dataclasses.is_dataclass(hint):
             inner = parser.add_argument_group(_GROUPS[entry.name])
             for setting in dataclasses.fields(hint):

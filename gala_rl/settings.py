@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from gala_rl.errors import UserError
+
 EnvKind = Literal["atari", "discrete", "continuous"]
 """What the settings of papers depend on: an ALE game, or else the kind of its actions."""
 
@@ -62,10 +64,10 @@ class AlgorithmSettings:
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "constant", "linear: falls to 0 at the last agent step"
     )
-    optimizer: Literal["rmsprop", "rmsprop-tf"] = setting(
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = setting(
         "rmsprop",
         "rmsprop: PyTorch's form, ε outside the root (GALA); "
-        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines)",
+        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines); adam: β 0.9 and 0.999",
     )
     rmsprop_decay: float = setting(
         0.99, "decay of the squared-gradient average", minimum=0, maximum=1
@@ -79,6 +81,15 @@ class AlgorithmSettings:
         "the loss sees rewards over the running deviation of their discounted sum; "
         "reported returns are always raw",
     )
+    adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
+
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """Raises UserError if settings don't fit together, the simulators or the network."""
+
+
+def _with_default(default: Any, name: str) -> Any:
+    """The field of that name of all algorithms, with a default of one algorithm alone."""
+    return field(default=default, metadata=AlgorithmSettings.__dataclass_fields__[name].metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +99,61 @@ class A2CSettings(AlgorithmSettings):
     name = "a2c"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings(AlgorithmSettings):
+    """Proximal policy optimisation (Schulman et al. 2017; values of Baselines' ppo2 on Atari)."""
+
+    name = "ppo"
+    keeps_choices = True
+    rollout_steps: int = _with_default(128, "rollout_steps")
+    value_cost: float = _with_default(0.25, "value_cost")
+    learning_rate: float = _with_default(2.5e-4, "learning_rate")
+    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
+        "constant", "learning_rate_rule"
+    )
+    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
+        "linear", "learning_rate_schedule"
+    )
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("adam", "optimizer")
+    epochs: int = setting(4, "times an update goes over its rollout", minimum=1)
+    minibatches: int = setting(4, "optimiser steps an epoch, each on its share", minimum=1)
+    gae_lambda: float = setting(
+        0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
+    )
+    normalize_advantages: bool = setting(True, "to mean 0 and deviation 1 in each minibatch")
+    clip_range: float = setting(0.1, "ε, how far from 1 the policy's ratio counts", above=0)
+    anneal_clip_range: bool = setting(True, "ε falls in step with the learning rate")
+    value_clip_range: float | None = setting(
+        None,
+        "how far an update moves a value for free (Baselines' ppo2); default: unlimited",
+        above=0,
+    )
+    target_kl: float | None = setting(
+        None,
+        "no further epoch after one in which the policy was farther than this (mean KL) from the "
+        "one that acted; default: all epochs",
+        above=0,
+    )
+
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """See `AlgorithmSettings.check`."""
+        if is_recurrent and self.minibatches > simulators:
+            raise UserError(
+                f"minibatches {self.minibatches} is too many for {simulators} simulators: a "
+                f"recurrent network's are whole simulators; use at most as many"
+            )
+        samples = self.rollout_steps * simulators
+        least = 2 if self.normalize_advantages else 1
+        if self.minibatches * least > samples:
+            raise UserError(
+                f"minibatches {self.minibatches} is too many for {samples} agent steps an update "
+                f"(rollout_steps {self.rollout_steps} x simulators {simulators}): each needs "
+                f"{least} or more"
+            )
+
+
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
-    settings.name: settings for settings in (A2CSettings,)
+    settings.name: settings for settings in (A2CSettings, PPOSettings)
 }
 """By name, as in `config.json`."""
 

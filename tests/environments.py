@@ -217,7 +217,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Tells how many steps are behind; pays 1 at its last step, or at each step and is cut there.
 
     The true values are known: γ^(steps left - 1) where the episode ends; 1 / (1 - γ) everywhere
-    where it is only cut.
+    where it is only cut. The final observation is that of the start, not one that is never learned.
     """
 
     observation_space = gymnasium.spaces.Box(0.0, 10.0, (1,), np.float32)
@@ -229,7 +229,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.step_number = 0
 
     def _observation(self) -> NDArray[np.float32]:
-        return np.array([self.step_number], dtype=np.float32)
+        return np.array([self.step_number % self.length], dtype=np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -65,6 +65,10 @@ def train(*arguments: str) -> list[str]:
     return ["train", "gala-a2c", "--env", "CartPole-v1", "--out", "new", *arguments]
 
 
+def gala_ppo(*arguments: str) -> list[str]:
+    return ["train", "gala-ppo", "--env", "CartPole-v1", "--out", "new", *arguments]
+
+
 def topology(name: str) -> list[str]:
     return train("--learners", "2", "--topology", name)
 
@@ -86,7 +90,17 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--learn", "2"), ("--learn", "--learners")),
     (train("--steps"), ("--steps",)),
     (["train", "gala-a2"], ("'gala-a2'", "gala-a2c")),
-    (["train", "ppo"], ("'ppo'", "gala-a2c, a2c")),
+    (["train", "dqn"], ("'dqn'", "gala-a2c, a2c")),
+    (["train", "ppo", "--learners", "2"], ("learners 2", "gala-ppo")),
+    (train("--clip-range", "0.2"), ("clip_range", "gala-a2c", "gala-ppo, ppo have it")),
+    (gala_ppo("--clip-range", "0"), ("clip_range 0.0 is too small",)),
+    (gala_ppo("--gae-lambda", "1.1"), ("gae_lambda 1.1", "at most 1")),
+    (gala_ppo("--target-kl", "0"), ("target_kl 0.0", "above 0")),
+    (gala_ppo("--epochs", "0"), ("epochs 0", "at least 1")),
+    (
+        gala_ppo("--rollout-steps", "4", "--simulators", "2", "--minibatches", "5"),
+        ("minibatches 5", "8 agent steps", "rollout_steps 4 x simulators 2", "2 or more"),
+    ),
     (["train", "a2c", "--learners", "2"], ("learners 2", "gala-a2c")),
     (train("--env", "CartPol-v1"), ("'CartPol-v1'", "CartPole-v1")),
     (train("--env", "PonggNoFrameskip-v4"), ("'PonggNoFrameskip-v4'", "Pong")),
@@ -128,7 +142,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--learning-rate", "0"), ("algorithm.learning_rate 0",)),
     (train("--discount", "1.5"), ("algorithm.discount 1.5",)),
     (train("--discount", "nan"), ("algorithm.discount nan",)),
-    (train("--optimizer", "adam"), ("--optimizer", "'adam'", "rmsprop-tf")),
+    (train("--optimizer", "sgd"), ("--optimizer", "'sgd'", "rmsprop-tf")),
     (train("--sticky-actions", "2"), ("atari.sticky_actions 2",)),
     (train("--deadline", "-1"), ("gossip.deadline -1",)),
     (train("--max-staleness", "-1"), ("gossip.max_staleness -1",)),

@@ -30,6 +30,7 @@ class A2CLearner:
         self._step = GradientStep(model, settings, coupling)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer
+        self.generator: torch.Generator | None = None
         self._model = model
         self._settings = settings
         # What is shared goes through the host's memory: no graph can record that.

@@ -10,7 +10,7 @@ from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import a2c, a2c_allreduce, a2c_async, a3c, gala_a2c
+from gala_rl.methods import a2c, a2c_allreduce, a2c_async, a3c, gala_a2c, gala_ppo, ppo
 from gala_rl.methods.method import Method as Method
 from gala_rl.settings import GossipSettings
 
@@ -20,6 +20,8 @@ METHODS = (
     a2c_allreduce.METHOD,
     a2c_async.METHOD,
     a3c.METHOD,
+    gala_ppo.METHOD,
+    ppo.METHOD,
 )
 
 
@@ -77,11 +79,14 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
             f"give {type(settings).__name__}"
         )
+    settings = config.algorithm or settings
+    simulators = config.simulators or method.default_simulators(kind)
+    settings.check(simulators, is_recurrent=config.lstm_size is not None)
     config = dataclasses.replace(
         config,
         learners=learners,
-        simulators=config.simulators or method.default_simulators(kind),
-        algorithm=config.algorithm or settings,
+        simulators=simulators,
+        algorithm=settings,
     )
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
@@ -103,6 +108,11 @@ def _check_without_gossip(config: TrainConfig, method: Method) -> None:
                 f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
                 f"leave it out, or choose one whose learners do: {able}"
             )
+    if method.sharing == "gradients" and getattr(config.resolved_algorithm, "target_kl", None):
+        raise UserError(
+            f"target_kl is impossible with {method.name}: its learners make each step together "
+            f"and would stop after different ones; leave it out"
+        )
     for name in ("normalize_observations", "normalize_rewards"):
         if getattr(config.resolved_algorithm, name):
             raise UserError(

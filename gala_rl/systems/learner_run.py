@@ -74,7 +74,7 @@ class LearnerRun:
         learning_rate = self._config.learning_rate_at(total_agent_steps)
         metrics = self.agent.step(learning_rate)
         self._unwritten = (metrics, learning_rate, total_agent_steps)
-        if self.agent.updates % self._config.log_every:
+        if self.agent.updates % self._config.resolved_log_every:
             return False
         self.write_row()
         return True
@@ -141,6 +141,8 @@ class LearnerRun:
             tensors["optimizer"] = agent.learner.optimizer.state
         else:
             tensors["copy"] = agent.learner.flat.values
+        if agent.learner.generator is not None:
+            tensors["learner_generator"] = agent.learner.generator.get_state()
         if sent is not None:
             tensors["sent"] = sent.parameters
         if (simulators := agent.actor.simulators.get_state()) is not None:
@@ -185,6 +187,8 @@ class LearnerRun:
             agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
             agent.actor.generator.set_state(tensors["generator"])
             agent.actor.simulators.set_state(_simulator_state(tensors))
+        if agent.learner.generator is not None:
+            agent.learner.generator.set_state(tensors["learner_generator"])
 
     def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Take over another learner's (or one's own former) parameters and optimiser state."""
