@@ -14,7 +14,7 @@ from gala_rl.sharing.locks import FileLocks
 GIVE_UP_S = 60.0
 # New processes begin with PyTorch in them, and at once.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["torch", "gala_rl.sharing"])
+PROCESSES.set_forkserver_preload(["tests.sharing.test_parameters"])
 
 
 def hold_for_ever(path: Path, number: int, holds: Event) -> None:

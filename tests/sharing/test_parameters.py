@@ -19,7 +19,7 @@ from tests.sharing.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
 from tests.test_learner import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 
 SIZE = 1000
-KILLS = 40
+KILLS = 20
 TENSORFLOW = A2CSettings(optimizer="rmsprop-tf")
 ADAM = A2CSettings(optimizer="adam")
 
