@@ -109,6 +109,7 @@ def build_model(
         return ActorCritic(
             observation,
             action,
+            lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
             normalize_observations=config.resolved_algorithm.normalize_observations,
             normalize_rewards=config.resolved_algorithm.normalize_rewards,

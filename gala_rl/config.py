@@ -57,6 +57,9 @@ class TrainConfig:
         "(Atari); default: 2 with a GPU, else 1",
         minimum=1,
     )
+    lstm_size: int | None = setting(
+        None, "units of an LSTM between torso and heads; default: no LSTM", minimum=1
+    )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
         "of the torso's arithmetic; bfloat16 is faster where the processor has units for it. "

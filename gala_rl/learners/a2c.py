@@ -61,9 +61,11 @@ class A2CLearner:
         steps, simulators = trajectory.rewards.shape
         observations = trajectory.observations[:-1].flatten(0, 1)
         recorded = None if trajectory.activations is None else trajectory.activations.flatten()
-        evaluation = self._model.evaluate(observations, trajectory.actions.flatten(0, 1), recorded)
+        evaluation = self._model.evaluate(
+            observations, trajectory.actions.flatten(0, 1), recorded, trajectory.past()
+        )
         with torch.no_grad():
-            bootstrap = self._model.values(trajectory.observations[-1])
+            bootstrap = self._model.values(trajectory.observations[-1], trajectory.final_state)
         returns = n_step_returns(
             trajectory.rewards,
             trajectory.terminated,

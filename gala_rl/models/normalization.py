@@ -49,7 +49,7 @@ class RunningMoments(nn.Module):
         self.rollouts = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Less mean, over deviation, within ±`LIMIT`: [N, ...] of any number type → [N, D]."""
+        """Less the mean, over the deviation, within ±`LIMIT`: [N, ...] of any type → [N, D]."""
         flat = x.to(torch.float32).reshape(-1, self.mean.numel())
         return self.scale(flat - self.mean)
 

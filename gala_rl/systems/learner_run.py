@@ -137,7 +137,7 @@ class LearnerRun:
         if sent is not None:
             tensors["sent"] = sent.parameters
         if (simulators := agent.actor.simulators.get_state()) is not None:
-            tensors["observations"] = agent.actor.trajectory.observations[-1]
+            tensors |= agent.actor.moment()
             tensors["discounted_sums"] = agent.normalizer.discounted_sums
             for name, array in simulators.items():
                 tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
@@ -170,7 +170,8 @@ class LearnerRun:
         self.continue_at(counters["updates"], counters["agent_steps"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         if "observations" in tensors:
-            agent.actor.trajectory.observations[-1].copy_(tensors["observations"])
+            for name, tensor in agent.actor.moment().items():
+                tensor.copy_(tensors[name])
             agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
             agent.actor.generator.set_state(tensors["generator"])
             agent.actor.simulators.set_state(_simulator_state(tensors))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
 from gala_rl import evaluate
 from gala_rl.agent import build_model
@@ -22,10 +23,12 @@ from gala_rl.experiment.evaluate import MAX_SIMULATORS
 from gala_rl.experiment.train import train
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
+from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings, AtariProtocol
+from gala_rl.spaces import ActionSpec, ObservationSpec
 
 LENGTH = 7
 
@@ -58,7 +61,46 @@ class ShortOrLong(Obedient):
         return int(self.np_random.choice([1, 60]))
 
 
-KINDS = {"Obedient-v0": Obedient, "ShortOrLong-v0": ShortOrLong}
+class Alternating(Obedient):
+    """Reward 1 for a 0 at the first step of a game, a 1 at the second, and so on in turn.
+
+    Games end, or are cut, after an odd number of steps: whoever goes on counting is wrong.
+    """
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        right = action == (LENGTH - self.left) % 2
+        self.left -= 1
+        ends, cut = self.np_random.permutation([self.left == 0, False])
+        return np.zeros(2, dtype=np.float32), float(right), bool(ends), bool(cut), {}
+
+
+class Metronome(ActorCritic):
+    """Chooses 0 and 1 in turn, as it remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(ObservationSpec((2,), False), ActionSpec(2, True), lstm_size=1)
+
+    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
+        assert state is not None
+        actions = state[:, 0].long() % 2
+        state[:, 0] += 1.0
+        return actions
+
+    def sample(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: object = None,
+        state: Tensor | None = None,
+    ) -> Tensor:
+        return self.greedy(observations, state)
+
+
+KINDS = {
+    "Obedient-v0": Obedient,
+    "ShortOrLong-v0": ShortOrLong,
+    "Alternating-v0": Alternating,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,6 +277,16 @@ def test_without_a_checkpoint_there_is_nothing_to_play(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").create(TrainConfig(env="Obedient-v0", learners=1))
     with pytest.raises(UserError, match="no checkpoint yet"):
         evaluate(tmp_path / "run")
+
+
+@pytest.mark.parametrize("policy", ["greedy", "sample"])
+def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    run = make_run(tmp_path / "run", YES, env="Alternating-v0")
+    monkeypatch.setattr("gala_rl.experiment.evaluate.build_model", lambda *_: Metronome())
+    monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
+    assert scores(run, episodes=40, policy=policy)["mean"] == [float(LENGTH)] * 40
 
 
 def test_a_policy_sees_by_the_moments_it_was_trained_with(

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,8 +58,11 @@ def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None
     assert parameter_hash(first) != parameter_hash(other)
 
 
-def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(tmp_path: Path) -> None:
-    gossiping = replace(CONFIG, learners=1)
+@pytest.mark.parametrize("lstm_size", [None, 8])
+def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(
+    tmp_path: Path, lstm_size: int | None
+) -> None:
+    gossiping = replace(CONFIG, learners=1, lstm_size=lstm_size)
     plain = replace(gossiping, method="a2c")
     first = train(tmp_path / "gossiping", gossiping, 30)
     second = train(tmp_path / "plain", plain, 30)
@@ -66,20 +70,22 @@ def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "gossip",
+    "changes",
     [
-        GossipSettings(topology="directed-ring"),
-        GossipSettings(topology="undirected-ring"),
-        GossipSettings(topology="rotating-exponential"),
-        GossipSettings(mix_optimizer=True),
+        {"gossip": GossipSettings(topology="directed-ring")},
+        {"gossip": GossipSettings(topology="undirected-ring")},
+        {"gossip": GossipSettings(topology="rotating-exponential")},
+        {"gossip": GossipSettings(mix_optimizer=True)},
+        {"lstm_size": 8},
     ],
+    ids=str,
 )
 @pytest.mark.parametrize("normalize", [False, True])
 def test_stopping_and_resuming_changes_nothing_bit_for_bit(
-    tmp_path: Path, gossip: GossipSettings, normalize: bool
+    tmp_path: Path, changes: dict[str, Any], normalize: bool
 ) -> None:
     algorithm = A2CSettings(normalize_observations=normalize, normalize_rewards=normalize)
-    config = replace(CONFIG, gossip=gossip, algorithm=algorithm)
+    config = replace(CONFIG, algorithm=algorithm, **changes)
     straight = train(tmp_path / "straight", config, 24)
     broken = train(tmp_path / "broken", config, 12)
     train(tmp_path / "broken", config, 24, resume=True)
@@ -95,3 +101,11 @@ def test_learners_gossip_and_still_differ(tmp_path: Path) -> None:
     assert all(state.counters["mixes"] > 0 for state in learners)
     vectors = [state.tensors["parameters"] for state in learners]
     assert not torch.equal(vectors[0], vectors[1])
+
+
+def test_what_a_recurrent_learner_remembers_is_in_its_checkpoint(tmp_path: Path) -> None:
+    for state in states(train(tmp_path / "run", replace(CONFIG, lstm_size=8), 3)):
+        assert state.tensors["state"].shape == (SIMULATORS, 16)
+        remembers = state.tensors["state"].any(dim=-1)
+        assert torch.equal(remembers, ~state.tensors["begins"])
+        assert remembers.any()
