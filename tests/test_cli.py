@@ -105,7 +105,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--env", "CartPol-v1"), ("'CartPol-v1'", "CartPole-v1")),
     (train("--env", "PonggNoFrameskip-v4"), ("'PonggNoFrameskip-v4'", "Pong")),
     (train("--env", "Pong-v4"), ("'Pong-v4'", "PongNoFrameskip-v4")),
-    (train("--env", "FrozenLake-v1"), ("'FrozenLake-v1'", "Discrete observations")),
+    (train("--env", "tests.environments:Letters-v0"), ("Letters-v0'", "Text")),
     (train("--env", "two\nlines"), ("two", "lines")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),
@@ -326,7 +326,7 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
         text = {"env": "ALE/Breakout-v5", "topology": "complete", "out": "elsewhere"}[entry.name]
         return [flag, text], text
     if int in kinds:
-        number = (entry.default or 1) + 1
+        number = (entry.default or 8) + 1
         return [flag, str(number)], number
     fraction = (entry.default or 0.5) / 2
     return [flag, str(fraction)], fraction

@@ -140,7 +140,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
     _check_groups(config)
     observation = check_environment(config.env, config.atari)
-    if config.resolved_algorithm.normalize_observations and observation.is_image:
+    if config.resolved_algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
             f"pixels have one scale already: use --no-normalize-observations"

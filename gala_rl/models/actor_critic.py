@@ -73,7 +73,7 @@ class ActorCritic(nn.Module):
         normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
-        if normalize_observations and observation.is_image:
+        if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
         self.torso = _torso(observation)
@@ -217,7 +217,7 @@ class ActorCritic(nn.Module):
 def _torso(observation: ObservationSpec) -> ConvTorso | PartsTorso | MLPTorso:
     if observation.is_image:
         return ConvTorso(observation.shape)
-    if any(part.is_image for part in observation.parts):
+    if observation.has_pixels:
         return PartsTorso(observation.parts)
     return MLPTorso(observation.size)
 
