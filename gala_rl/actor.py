@@ -1,8 +1,10 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +15,41 @@ from gala_rl.capture import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
+
+_SIMULATORS = "simulators."
+
+
+class TrajectorySource(Protocol):
+    """Where a learner's trajectories come from: an actor in its own process, or several in theirs.
+
+    Attributes:
+        episodes: finished full games that nobody has taken yet, oldest first.
+    """
+
+    episodes: deque[Episode]
+
+    @property
+    def frames_per_step(self) -> int:
+        """Emulator frames in an agent step; 1 where there is no emulator."""
+
+    @property
+    def failures(self) -> int:
+        """Simulators that raised and were built anew, so far."""
+
+    def collect(self) -> Trajectory:
+        """The next trajectory to learn from; always the same object."""
+
+    def take_metrics(self) -> dict[str, float]:
+        """What only this source has to tell of the time since the last call, by column."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All it takes to continue, by name; less, where simulators cannot be saved."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a `state`; what is not in it starts anew."""
+
+    def close(self) -> None:
+        """Release simulators and processes."""
 
 
 class Actor:
@@ -27,6 +64,7 @@ class Actor:
         rollout_steps: T.
         seed: of action sampling and, through it, of the simulators.
         keep_choices: whether trajectories tell `log_probs` and `values`.
+        keep_activations: whether the learner finds the network's activations, where it has any.
 
     Attributes:
         model: the policy that plays.
@@ -42,6 +80,7 @@ class Actor:
         seed: int,
         *,
         keep_choices: bool = False,
+        keep_activations: bool = True,
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
@@ -53,7 +92,7 @@ class Actor:
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.
             action = model.sample(first, torch.Generator(self._device))
-        activations = model.allocate_activations(rollout_steps, first)
+        activations = model.allocate_activations(rollout_steps, first) if keep_activations else None
         self.trajectory = Trajectory.allocate(
             rollout_steps, first, action, self._device, activations, keep_choices=keep_choices
         )
@@ -130,6 +169,47 @@ class Actor:
         cut = torch.from_numpy(np.flatnonzero(truncated) + rows.start).to(self._device)
         values = self.model.values(torch.from_numpy(finals[truncated]).to(self._device))
         self.trajectory.truncation_values[t, cut] = values
+
+    @property
+    def frames_per_step(self) -> int:
+        """See `TrajectorySource`."""
+        return self.simulators.frames_per_step
+
+    @property
+    def failures(self) -> int:
+        """See `TrajectorySource`."""
+        return self.simulators.failures
+
+    def take_metrics(self) -> dict[str, float]:
+        """See `TrajectorySource`."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """See `TrajectorySource`."""
+        tensors = {"generator": self.generator.get_state()}
+        if (simulators := self.simulators.get_state()) is not None:
+            tensors["observations"] = self.trajectory.observations[-1]
+            for name, array in simulators.items():
+                tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `TrajectorySource`."""
+        if "observations" not in tensors:
+            return
+        self.trajectory.observations[-1].copy_(tensors["observations"])
+        self.generator.set_state(tensors["generator"])
+        self.simulators.set_state(
+            {
+                name.removeprefix(_SIMULATORS): tensor.numpy()
+                for name, tensor in tensors.items()
+                if name.startswith(_SIMULATORS)
+            }
+        )
+
+    def close(self) -> None:
+        """See `TrajectorySource`."""
+        self.simulators.close()
 
 
 def _on_the_host(storage: Trajectory) -> Trajectory:

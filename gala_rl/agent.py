@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor
+from gala_rl.actor import Actor, TrajectorySource
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, make_simulators
 from gala_rl.gossip import Gossip
@@ -16,6 +17,8 @@ from gala_rl.gossip.transports import Transport
 from gala_rl.learners import Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.optimizers import state_size
+from gala_rl.queued import QueuedActors
+from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -35,6 +38,7 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
+        source: where trajectories come from.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
         agent_steps: steps made in its own simulators.
@@ -43,18 +47,25 @@ class Agent:
 
     def __init__(
         self,
-        actor: Actor,
+        source: TrajectorySource,
         learner: Learner,
         gossip: Gossip,
         journal: JournalWriter | None = None,
     ) -> None:
-        self.actor = actor
+        self.source = source
         self.learner = learner
         self.gossip = gossip
         self.journal = journal
         self.updates = 0
         self.agent_steps = 0
         self.timings = Timings()
+
+    @property
+    def actor(self) -> Actor:
+        """The source of trajectories, where that is an actor in this process."""
+        if not isinstance(self.source, Actor):
+            raise TypeError(f"{type(self.source).__name__} acts in other processes")
+        return self.source
 
     def step(self, learning_rate: float) -> UpdateMetrics:
         """One iteration: act, learn, send, and mix if the neighbours' messages are there.
@@ -63,7 +74,7 @@ class Agent:
             FloatingPointError: when the gradient is not finite; the parameters are lost then.
         """
         start = time.perf_counter()
-        trajectory = self.actor.collect()
+        trajectory = self.source.collect()
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
@@ -110,6 +121,11 @@ def message_size(config: TrainConfig, parameters: int) -> int:
     return parameters + state_size(config.resolved_algorithm, parameters)
 
 
+def acts_in_process(config: TrainConfig) -> bool:
+    """Whether a learner acts itself, between its updates, rather than by actors of its own."""
+    return config.serial or not isinstance(config.resolved_algorithm, ImpalaSettings)
+
+
 def simulator_groups(config: TrainConfig, device: torch.device) -> int:
     """Groups of a learner's simulators: by default two where that hides the network's time."""
     if config.simulator_groups is not None:
@@ -131,20 +147,30 @@ def build_agent(
     All learners start from the same parameters, which depend on `config.seed` alone; simulators
     and actions follow `seed`.
     """
-    threads = config.simulator_threads or config.threads_per_learner()
+    in_process = acts_in_process(config)
     simulators = make_simulators(
         config.env,
-        config.resolved_simulators,
-        threads,
+        config.resolved_simulators if in_process else 1,
+        config.simulator_threads or config.threads_per_learner(),
         config.atari,
-        groups=simulator_groups(config, device),
+        groups=simulator_groups(config, device) if in_process else 1,
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm
     learner = make_learner(model, algorithm)
-    actor = Actor(
-        simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
-    )
+    source: TrajectorySource
+    if in_process:
+        source = Actor(
+            simulators,
+            model,
+            algorithm.rollout_steps,
+            seed,
+            keep_choices=algorithm.keeps_choices,
+            keep_activations=algorithm.replays_activations,
+        )
+    else:
+        make_model, parameters = partial(build_model, config), learner.flat.values
+        source = QueuedActors(config, rank, make_model, parameters, simulators, device, seed)
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,
@@ -154,4 +180,4 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    return Agent(actor, learner, gossip, journal)
+    return Agent(source, learner, gossip, journal)

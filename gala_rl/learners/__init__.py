@@ -1,10 +1,11 @@
 """Learners: each turns trajectories into better parameters by the rule of one algorithm."""
 
 from gala_rl.learners.a2c import A2CLearner as A2CLearner
+from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.learners.learner import Learner as Learner
 from gala_rl.learners.learner import UpdateMetrics as UpdateMetrics
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import A2CSettings, AlgorithmSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings
 
 
 def make_learner(model: ActorCritic, settings: AlgorithmSettings) -> Learner:
@@ -12,5 +13,7 @@ def make_learner(model: ActorCritic, settings: AlgorithmSettings) -> Learner:
     match settings:
         case A2CSettings():
             return A2CLearner(model, settings)
+        case ImpalaSettings():
+            return ImpalaLearner(model, settings)
         case _:
             raise TypeError(f"no learner for {type(settings).__name__}")

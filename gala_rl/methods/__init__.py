@@ -10,10 +10,10 @@ from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import a2c, gala_a2c
+from gala_rl.methods import a2c, gala_a2c, gala_impala, impala
 from gala_rl.methods.method import Method as Method
 
-METHODS = (gala_a2c.METHOD, a2c.METHOD)
+METHODS = (gala_a2c.METHOD, a2c.METHOD, gala_impala.METHOD, impala.METHOD)
 
 
 def find(name: str) -> Method:
@@ -70,9 +70,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
             f"give {type(settings).__name__}"
         )
+    simulators = config.simulators or method.default_simulators(kind)
+    # In one process there is nobody to act meanwhile.
+    cores = 1 if config.serial else usable_cores() // learners
     return dataclasses.replace(
         config,
         learners=learners,
-        simulators=config.simulators or method.default_simulators(kind),
-        algorithm=config.algorithm or settings,
+        simulators=simulators,
+        algorithm=(config.algorithm or settings).resolved(simulators, cores),
     )

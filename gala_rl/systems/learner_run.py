@@ -18,8 +18,6 @@ from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
 
-_SIMULATORS = "simulators."
-
 
 class LearnerRun:
     """Steps an agent and keeps its books.
@@ -87,8 +85,8 @@ class LearnerRun:
         metrics, learning_rate, total = self._unwritten
         self._unwritten = None
         agent, node = self.agent, self.agent.gossip.node
-        episodes = list(agent.actor.episodes)
-        agent.actor.episodes.clear()
+        episodes = list(agent.source.episodes)
+        agent.source.episodes.clear()
         self._episodes += len(episodes)
         self._recent.extend(episode.score for episode in episodes)
         before, now = self._timings_before, agent.timings
@@ -98,7 +96,7 @@ class LearnerRun:
                 "time": round(time.time(), 3),
                 "learner": self.rank,
                 "agent_steps": agent.agent_steps,
-                "env_frames": agent.agent_steps * agent.actor.simulators.frames_per_step,
+                "env_frames": agent.agent_steps * agent.source.frames_per_step,
                 "total_agent_steps": total,
                 "updates": agent.updates,
                 "agent_steps_per_s": (agent.agent_steps - self._steps_before) / elapsed,
@@ -107,6 +105,7 @@ class LearnerRun:
                 "episode_returns": [episode.score for episode in episodes],
                 "episode_agent_steps": [episode.agent_steps for episode in episodes],
                 **_numbers(metrics),
+                **agent.source.take_metrics(),
                 "learning_rate": learning_rate,
                 "mixes": node.mixes,
                 "staleness_updates": node.staleness_updates,
@@ -116,7 +115,7 @@ class LearnerRun:
                 "update_s": now.update_s - before.update_s,
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
-                "simulator_failures": agent.actor.simulators.failures,
+                "simulator_failures": agent.source.failures,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )
@@ -132,14 +131,10 @@ class LearnerRun:
         tensors = {
             "parameters": agent.learner.flat.values,
             "optimizer": agent.learner.optimizer.state,
-            "generator": agent.actor.generator.get_state(),
+            **agent.source.state(),
         }
         if sent is not None:
             tensors["sent"] = sent.parameters
-        if (simulators := agent.actor.simulators.get_state()) is not None:
-            tensors["observations"] = agent.actor.trajectory.observations[-1]
-            for name, array in simulators.items():
-                tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
         counters = {
             "updates": agent.updates,
             "agent_steps": agent.agent_steps,
@@ -168,10 +163,7 @@ class LearnerRun:
         mixed_versions = {int(j): v for j, v in counters["mixed_versions"].items()}
         self.continue_at(counters["updates"], counters["agent_steps"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
-        if "observations" in tensors:
-            agent.actor.trajectory.observations[-1].copy_(tensors["observations"])
-            agent.actor.generator.set_state(tensors["generator"])
-            agent.actor.simulators.set_state(_simulator_state(tensors))
+        agent.source.restore(tensors)
 
     def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Take over another learner's (or one's own former) parameters and optimiser state."""
@@ -202,18 +194,10 @@ class LearnerRun:
     def close(self) -> None:
         """Release simulators and files."""
         self._writer.close()
-        self.agent.actor.simulators.close()
+        self.agent.source.close()
 
 
 def _numbers(metrics: UpdateMetrics) -> dict[str, float]:
     values = metrics._asdict()
     values |= values.pop("details")
     return {name: float(value) for name, value in values.items()}
-
-
-def _simulator_state(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    return {
-        name.removeprefix(_SIMULATORS): tensor.numpy()
-        for name, tensor in tensors.items()
-        if name.startswith(_SIMULATORS)
-    }

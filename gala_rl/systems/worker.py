@@ -1,10 +1,8 @@
 """What runs inside one learner's process."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -16,10 +14,11 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
+from gala_rl.processes.allocator import keep_freed_memory
+from gala_rl.processes.spawn import die_with
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.learner_run import LearnerRun
 
@@ -37,8 +36,6 @@ PROCESS_NAME = "gala-learner-"
 
 _TOGETHER_S = 20.0
 """A learner that is ready waits this long for the others before its very first update."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Assignment:
 
 def work(assignment: Assignment) -> None:
     """Be a learner until the budget is spent, a stop is asked for, or the supervisor is gone."""
-    _die_with(assignment.supervisor)
+    die_with(assignment.supervisor)
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
     keep_freed_memory()
@@ -183,15 +180,6 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
         run.agent.journal.adopt(updates, origin)
     run.continue_at(updates, assignment.board.get(assignment.rank, Cell.AGENT_STEPS))
     run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
-
-
-def _die_with(supervisor: int) -> None:
-    """Have the kernel end this process with its supervisor; elsewhere `_train` looks for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:
-        sys.exit("the supervisor is gone")
 
 
 def _redirect_output(log: Path) -> None:

@@ -1,0 +1,14 @@
+"""IMPALA: one learner, and actors that are ahead of it; what they did is corrected by V-trace."""
+
+from gala_rl.methods.method import Method
+from gala_rl.settings import ImpalaSettings
+
+METHOD = Method(
+    name="impala",
+    title="importance-weighted actors and learner",
+    paper="Espeholt et al. 2018, arXiv 1802.01561",
+    sharing="nothing",
+    default_learners=lambda cores: 1,
+    default_simulators=lambda kind: 32,
+    settings=lambda kind: ImpalaSettings(),
+)
