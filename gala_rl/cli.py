@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gala_rl.bench_cli import add_bench
+from gala_rl.compare_cli import add_compare
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
 from gala_rl.errors import LearnerFailure, StorageError, UserError
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_evaluate(commands)
+    add_compare(commands)
     add_bench(commands)
     add_theory(commands)
     add_simulate(commands)

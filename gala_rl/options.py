@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
@@ -57,11 +57,13 @@ def add_command(commands: Any, name: str, text: str, call: Callable[..., int] | 
     return parser
 
 
-def add_settings(parser: argparse.ArgumentParser, kind: Any) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, kind: Any, without: Collection[str] = ("method",)
+) -> None:
     """An option for each field of a settings dataclass, grouped as the dataclasses are."""
     group = parser.add_argument_group("run")
     for entry in dataclasses.fields(kind):
-        if entry.name == "method":
+        if entry.name in without:
             continue
         hint = get_type_hints(kind)[entry.name]
         if entry.name == "algorithm":

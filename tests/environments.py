@@ -167,6 +167,16 @@ class SlowToBuild(Drifting):
             time.sleep(1.0)
 
 
+class Slow(Drifting):
+    """Half a millisecond a step, so that a run is still going when a test disturbs it."""
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        time.sleep(0.0005)
+        return super().step(action)
+
+
 class Bandit(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Episodes of one step; the observation is -1 or 1, the same chance each.
 
@@ -249,6 +259,7 @@ gymnasium.register(
 )
 gymnasium.register("Drifting-v0", f"{_PREFIX}Drifting", disable_env_checker=True)
 gymnasium.register("SlowToBuild-v0", f"{_PREFIX}SlowToBuild", disable_env_checker=True)
+gymnasium.register("Slow-v0", f"{_PREFIX}Slow", disable_env_checker=True)
 gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(
     "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}

@@ -30,7 +30,7 @@ LAYERS = (
     ("systems",),
     ("experiment",),
     ("options", "console"),
-    ("bench_cli", "theory_cli", "simulate_cli"),
+    ("bench_cli", "theory_cli", "simulate_cli", "compare_cli"),
     ("cli",),
 )
 """Each room imports only from itself and from the rooms above it."""
@@ -43,7 +43,7 @@ MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_TRAINING_LINES = 10_000
 """Of what trains: all but the instruments, which can be read or left alone one by one."""
-INSTRUMENTS = ("theory", "simulation", "experiment/bench")
+INSTRUMENTS = ("theory", "simulation", "experiment/bench", "experiment/compare")
 MAX_INSTRUMENT_LINES = 2_000
 
 

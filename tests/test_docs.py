@@ -42,6 +42,8 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments[arguments.index("--episodes") + 1] = "1"
     if arguments[0] == "train":
         arguments += ["--simulators", "4", "--max-episode-frames", "200"]
+    if arguments[0] == "compare":
+        arguments += ["--seeds", "1", "--max-episode-frames", "200"]
     if arguments[0] == "simulate":
         arguments += ["--updates", "5"]
     if arguments[0] == "bench":

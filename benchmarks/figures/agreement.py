@@ -27,6 +27,7 @@ from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import Learner, make_learner
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import provenance
 from gala_rl.trajectory import Trajectory
 
@@ -94,14 +95,16 @@ def _gradient(probe: Learner, trajectory: Trajectory) -> Tensor:
 def measure(method: str, options: argparse.Namespace, seed: int) -> dict[str, list[float]]:
     """Mean cosines of a run, one for each window of its training."""
     learners = 1 if method == "a2c" else options.simulators // SIMULATORS_A_LEARNER
-    config = TrainConfig(
-        method=method,
-        env=options.env,
-        learners=learners,
-        simulators=options.simulators // learners,
-        seed=seed,
-        device="cpu",
-        serial=True,
+    config = resolve(
+        TrainConfig(
+            method=method,
+            env=options.env,
+            learners=learners,
+            simulators=options.simulators // learners,
+            seed=seed,
+            device="cpu",
+            serial=True,
+        )
     )
     updates = options.steps // (config.resolved_algorithm.rollout_steps * options.simulators)
     rounds = [cosines(found) for found in itertools.islice(gradients(config), updates)]

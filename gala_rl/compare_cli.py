@@ -1,0 +1,124 @@
+"""The command line of `gala compare`: its options, its table, its files."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from gala_rl.config import TrainConfig
+from gala_rl.console import print_table, say
+from gala_rl.options import add_command, add_settings, config_from, count, given
+
+
+def add_compare(commands: Any) -> None:
+    """Add `compare` to the commands of `gala`."""
+    text = "train methods with several seeds at equal budgets, and compare them with intervals"
+    parser = add_command(commands, "compare", text, _compare)
+    parser.usage = "gala compare METHOD … --out DIR [options]"
+    parser.add_argument(
+        "methods", metavar="METHOD", nargs="+", help="what to compare: see gala methods"
+    )
+    parser.add_argument(
+        "--out",
+        dest="folder",
+        required=True,
+        metavar="DIR",
+        help="folder of the comparison; the same command goes on there, perhaps with more seeds or "
+        "methods, and prints the table when all is done",
+    )
+    parser.add_argument(
+        "--seeds", type=count, default=3, metavar="K", help="runs a method (default: 3)"
+    )
+    parser.add_argument(
+        "--first-seed", type=count, default=0, metavar="SEED", help="then the next (default: 0)"
+    )
+    parser.add_argument(
+        "--simulators-total",
+        type=count,
+        metavar="N",
+        help="of all learners of a method (default: 16, or the next number that all divide)",
+    )
+    parser.add_argument(
+        "--settings",
+        choices=("published", "equal"),
+        default="published",
+        help="each method's own values, or the first method's for all that have the setting; "
+        "options given here hold for all either way (default: published)",
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="report who reaches it, and when"
+    )
+    parser.add_argument(
+        "--episodes",
+        type=count,
+        default=0,
+        metavar="N",
+        help="also play N full games greedily after each run (default: 0)",
+    )
+    parser.add_argument(
+        "--at-once",
+        type=count,
+        default=1,
+        metavar="M",
+        help="runs side by side, which share the cores: seconds and rates are not comparable then "
+        "(default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_settings(parser, TrainConfig, without=("method", "seed", "out", "simulators"))
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from gala_rl.experiment.compare import plan as plans
+
+    # A setting of an algorithm is for all methods that have it, which only the plan knows.
+    prefix = "algorithm."
+    values = vars(options).items()
+    common = {name: value for name, value in values if not name.startswith(prefix)}
+    configs = plans.configs_of(
+        config_from(argparse.Namespace(**common)),
+        options.methods,
+        simulators_total=options.simulators_total,
+        settings=options.settings,
+        algorithm={n.removeprefix(prefix): v for n, v in values if n.startswith(prefix)},
+    )
+    if "log_every" not in given(options):
+        configs = tuple(map(plans.with_many_rows, configs))
+    plan = plans.Plan(
+        folder=Path(options.folder),
+        configs=configs,
+        seeds=range(options.first_seed, options.first_seed + options.seeds),
+        settings=options.settings,
+        threshold=options.threshold,
+        episodes=options.episodes,
+        at_once=options.at_once,
+    )
+    plans.check(plan)
+    from rich.console import Console
+
+    from gala_rl.experiment.compare.run import train_all
+
+    console = Console(stderr=options.json)
+    outcome = train_all(plan, console)
+    if outcome.interrupted:
+        console.print("stopped; go on with the same command", highlight=False)
+        return 130
+    return _report(plan, options.json)
+
+
+def _report(plan: Any, as_json: bool) -> int:
+    from gala_rl.experiment.compare import plot, report, table
+    from gala_rl.records.run_folder import write_json
+
+    result = report.result_of(plan)
+    write_json(plan.folder / "result.json", result)
+    (plan.folder / "table.md").write_text(table.markdown(result), encoding="utf-8")
+    if plot.can_plot():
+        plot.plot(result, plan.folder / "curves.png")
+    if as_json:
+        say(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        print_table(*table.table_of(result))
+        for note in table.notes_of(result):
+            say(note)
+        say(f"all of it is in {plan.folder}" if plot.can_plot() else plot.MISSING)
+    return 0 if all(m["complete"] == len(m["runs"]) for m in result["methods"].values()) else 1

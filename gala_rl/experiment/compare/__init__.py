@@ -1,0 +1,1 @@
+"""Comparing methods: equal budgets, several seeds, intervals instead of single numbers."""

@@ -1,0 +1,86 @@
+"""Statistics of a few runs: interquartile mean, stratified bootstrap, probability of improvement.
+
+All three as in "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (Agarwal et
+al., NeurIPS 2021) and its package rliable. Scores are [..., runs, tasks].
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+
+RESAMPLES = 2_000
+"""Of the runs, behind an interval."""
+CONFIDENCE = 0.95
+
+
+def interquartile_mean(scores: Scores) -> Scores:
+    """Mean of the middle half: without the lowest and the highest quarter of all runs x tasks.
+
+    The number cut off each end is rounded down, so that up to three scores it is the mean.
+
+    Args:
+        scores: [..., runs, tasks].
+
+    Returns:
+        [...].
+    """
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    count = ordered.shape[-1]
+    middle: Scores = ordered[..., count // 4 : count - count // 4].mean(axis=-1)
+    return middle
+
+
+def probability_of_improvement(scores: Scores, others: Scores) -> Scores:
+    """Chance that a run has a higher score than another method's at the same task; a tie is half.
+
+    The Mann-Whitney statistic of each task, averaged over tasks.
+
+    Args:
+        scores: [..., runs, tasks].
+        others: [..., runs, tasks]; the number of runs may differ.
+
+    Returns:
+        [...].
+    """
+    mine, theirs = scores[..., :, None, :], others[..., None, :, :]
+    wins: Scores = ((mine > theirs) + 0.5 * (mine == theirs)).mean(axis=(-3, -2, -1))
+    return wins
+
+
+def bootstrap_interval(
+    statistic: Callable[..., Scores], *samples: Scores, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Percentile interval of a statistic when runs are drawn again, with replacement.
+
+    Stratified: each task's runs are drawn from that task's, and each method's from that method's.
+
+    Args:
+        statistic: of as many samples.
+        samples: [runs, tasks] of each method.
+        resamples: number of draws; the draws are the same at every call.
+
+    Returns:
+        Lower and upper end.
+    """
+    rng = np.random.default_rng(0)
+    # One draw after another: all of them at once would not fit where runs are many.
+    values = [
+        float(statistic(*(_drawn_again(sample, rng) for sample in samples)))
+        for _ in range(resamples)
+    ]
+    low, high = interval(np.array(values))
+    return float(low), float(high)
+
+
+def _drawn_again(sample: Scores, rng: np.random.Generator) -> Scores:
+    return np.take_along_axis(sample, rng.integers(len(sample), size=sample.shape), axis=0)
+
+
+def interval(values: Scores) -> Scores:
+    """The middle 95 % of [resamples, ...]: its lower and upper end, [2, ...]."""
+    tail = (1 - CONFIDENCE) / 2
+    ends: Scores = np.quantile(values, [tail, 1 - tail], axis=0)
+    return ends

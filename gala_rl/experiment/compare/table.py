@@ -1,0 +1,100 @@
+"""The table of a comparison: a column a method, for people."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gala_rl.experiment.compare.report import Result
+
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, heads of columns, rows."""
+
+
+def table_of(result: Result) -> Table:
+    """What there is to read of a result."""
+    methods = result["methods"]
+    first = next(iter(methods))
+    seeds = result["seeds"]
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    title = (
+        f"{result['env']}, {result['steps']:,} agent steps, {result['simulators_total']} "
+        f"simulators in all, {which}, {result['settings']} settings"
+    )
+    rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("learners x simulators", lambda m: f"{m['learners']} x {m['simulators']}"),
+        ("complete runs", _complete),
+        ("score: IQM, 95 % interval", lambda m: _with_interval(m["score"], "iqm", ",.1f")),
+    ]
+    if result["evaluation_episodes"]:
+        label = f"greedy, {result['evaluation_episodes']} games a run: IQM, 95 % interval"
+        rows.append((label, lambda m: _with_interval(m["evaluation"], "iqm", ",.1f")))
+    if len(methods) > 1:
+        label = f"probability of a better score than {first}"
+        rows.append((label, lambda m: _with_interval(m["improvement"], "probability", ".2f")))
+    if result["threshold"] is not None:
+        goal = f"{result['threshold']:g}"
+        rows += [
+            (f"runs that reach {goal}", _arrived),
+            ("  agent steps until then, median", lambda m: _shown(m["reached_agent_steps"])),
+            ("  seconds until then, median", lambda m: _shown(m["reached_seconds"], ",.1f")),
+        ]
+    rows += [
+        ("agent steps a second", lambda m: _shown(m["agent_steps_per_s"])),
+        ("updates a second", lambda m: _shown(m["updates_per_s"], ",.1f")),
+        ("seconds", lambda m: _shown(m["seconds"], ",.1f")),
+        ("peak memory of the learners, MiB", lambda m: _shown(m["peak_rss_mb"])),
+    ]
+    cells = [[label, *(show(method) for method in methods.values())] for label, show in rows]
+    return title, ["", *methods], cells
+
+
+def notes_of(result: Result) -> list[str]:
+    """What a reader of the table must know besides, a line each."""
+    notes = []
+    for name, method in result["methods"].items():
+        runs = method["runs"]
+        failed = [str(run["seed"]) for run in runs if not run["complete"]]
+        silent = [str(run["seed"]) for run in runs if run["complete"] and run["score"] is None]
+        if failed:
+            notes.append(f"{name}: seed {', '.join(failed)} failed and is in no number above")
+        if silent:
+            notes.append(f"{name}: no game was over with seed {', '.join(silent)}: more --steps")
+    if result["most_at_once"] > 1:
+        notes.append(
+            f"up to {result['most_at_once']} runs at once: seconds and rates are not comparable"
+        )
+    if result["origins"] > 1:
+        notes.append(
+            f"runs have {result['origins']} different machines, versions or commits: seconds and "
+            f"rates are not comparable"
+        )
+    return notes
+
+
+def markdown(result: Result) -> str:
+    """Table and notes as a document."""
+    title, columns, rows = table_of(result)
+    lines = [title, "", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes_of(result))]) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.strip() for cell in cells)} |"
+
+
+def _complete(method: dict[str, Any]) -> str:
+    return f"{method['complete']} of {len(method['runs'])}"
+
+
+def _arrived(method: dict[str, Any]) -> str:
+    return f"{round(method['reached_share'] * len(method['runs']))} of {len(method['runs'])}"
+
+
+def _with_interval(value: dict[str, Any] | None, name: str, digits: str) -> str:
+    if value is None:
+        return "–"
+    low, high = value["interval"]
+    return f"{value[name]:{digits}} [{low:{digits}}, {high:{digits}}]"
+
+
+def _shown(value: float | None, digits: str = ",.0f") -> str:
+    return "–" if value is None else f"{value:{digits}}"
