@@ -111,7 +111,12 @@ def build_model(
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ActorCritic(observation, action, bfloat16=config.precision == "bfloat16")
+        return ActorCritic(
+            observation,
+            action,
+            bfloat16=config.precision == "bfloat16",
+            deep=config.network == "deep",
+        )
 
 
 def message_size(config: TrainConfig, parameters: int) -> int:

@@ -46,7 +46,9 @@ class TrainConfig:
         maximum=10_000,
     )
     simulators: int | None = setting(
-        None, "simulators a learner; default: as many as the method's paper has", minimum=1
+        None,
+        "simulators a learner, of all its actors together; default: as many as the paper has",
+        minimum=1,
     )
     simulator_threads: int | None = setting(
         None, "simulator threads a learner; default: cores / learners", minimum=1
@@ -56,6 +58,11 @@ class TrainConfig:
         "groups of a learner's simulators that step in turn, while the network acts for another "
         "(Atari); default: 2 with a GPU, else 1",
         minimum=1,
+    )
+    network: Literal["shallow", "deep"] = setting(
+        "shallow",
+        "for images; shallow: three convolutions (DQN, GALA); "
+        "deep: residual, 15 convolutions (IMPALA)",
     )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",

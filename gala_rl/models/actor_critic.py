@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.policies import CategoricalPolicy, GaussianPolicy, Policy
+from gala_rl.models.residual import ResidualTorso
 from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations
@@ -37,17 +38,23 @@ class ActorCritic(nn.Module):
         observation: shape and kind of one observation.
         action: kind and number of actions.
         bfloat16: compute torsos in bfloat16. Parameters, heads and losses stay float32.
+        deep: IMPALA's residual torso for images, instead of three convolutions.
     """
 
     def __init__(
-        self, observation: ObservationSpec, action: ActionSpec, *, bfloat16: bool = False
+        self,
+        observation: ObservationSpec,
+        action: ActionSpec,
+        *,
+        bfloat16: bool = False,
+        deep: bool = False,
     ) -> None:
         super().__init__()
         self._bfloat16 = bfloat16
         self.torso: nn.Module
         self.value_torso: nn.Module | None
         if observation.is_image:
-            self.torso = ConvTorso(observation.shape)
+            self.torso = (ResidualTorso if deep else ConvTorso)(observation.shape)
             self.value_torso = None
         else:
             self.torso = MLPTorso(observation.size)
@@ -63,8 +70,8 @@ class ActorCritic(nn.Module):
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
         """Memory for what `sample` can record over T steps on observations [B, ...].
 
-        None for vectors and in bfloat16: there the second forward pass costs less than keeping
-        the first.
+        None for vectors and in bfloat16, where the second forward pass costs less than keeping
+        the first, and for the deep torso, which keeps none.
         """
         if self._bfloat16 or not isinstance(self.torso, ConvTorso):
             return None

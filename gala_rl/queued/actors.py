@@ -26,6 +26,9 @@ from gala_rl.trajectory import Trajectory
 
 _LOOK_EVERY_S = 0.2
 _JOIN_S = 10.0
+_LAST_WORDS_S = 2.0
+_START_S = 60.0
+"""An actor whose simulators are not there by then is replaced."""
 _PROGRESS_ROLLOUTS = 100
 """An actor that has delivered so many has its earlier deaths forgiven."""
 
@@ -179,14 +182,15 @@ class QueuedActors:
                 while station.connection.poll():
                     self._hear(station, station.connection.recv_bytes(1)[0])
             except (EOFError, OSError):
+                # It ends by itself: time for its traceback and for its exit code.
+                station.process.join(_LAST_WORDS_S)
                 self._bury(station)
         now = time.monotonic()
         for station in self._stations:
+            patience_s = self._patience_s if station.ready else _START_S
             busy = bool(station.held) or not station.ready
-            if busy and now - station.since > self._patience_s:
-                _log.warning(
-                    "actor %d delivered nothing for %.0f s", station.index, self._patience_s
-                )
+            if busy and now - station.since > patience_s:
+                _log.warning("actor %d has delivered nothing for %.0f s", station.index, patience_s)
                 self._bury(station)
 
     def _hear(self, station: _Station, word: int) -> None:
