@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError
+from gala_rl.errors import ActorFailure, StorageError
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.processes.allocator import keep_freed_memory
@@ -82,6 +82,9 @@ def work(assignment: Assignment) -> None:
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
+    except ActorFailure as error:
+        # The traceback worth reading is the actor's, which is the last thing in this log.
+        sys.exit(str(error))
 
 
 def refuse_to_start_a_run() -> None:
