@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
-    from gala_rl.settings import A2CSettings, AtariProtocol, GossipSettings
+    from gala_rl.settings import A2CSettings, AtariProtocol, GossipSettings, PPOSettings
 
 __all__ = [
     "A2CSettings",
@@ -26,6 +26,7 @@ __all__ = [
     "Gossip",
     "GossipSettings",
     "LearnerFailure",
+    "PPOSettings",
     "StorageError",
     "TrainConfig",
     "UserError",
@@ -41,7 +42,7 @@ _HOMES = {
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
-    "gala_rl.settings": ("A2CSettings", "AtariProtocol", "GossipSettings"),
+    "gala_rl.settings": ("A2CSettings", "AtariProtocol", "GossipSettings", "PPOSettings"),
 }
 
 

@@ -23,9 +23,11 @@ class TrajectorySource(Protocol):
     """Where a learner's trajectories come from: an actor in its own process, or several in theirs.
 
     Attributes:
+        trajectory: what `collect` returns.
         episodes: finished full games that nobody has taken yet, oldest first.
     """
 
+    trajectory: Trajectory
     episodes: deque[Episode]
 
     @property
@@ -64,7 +66,6 @@ class Actor:
         rollout_steps: T.
         seed: of action sampling and, through it, of the simulators.
         keep_choices: whether trajectories tell `log_probs` and `values`.
-        keep_activations: whether the learner finds the network's activations, where it has any.
 
     Attributes:
         model: the policy that plays.
@@ -80,7 +81,6 @@ class Actor:
         seed: int,
         *,
         keep_choices: bool = False,
-        keep_activations: bool = True,
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
@@ -89,14 +89,24 @@ class Actor:
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
         self.generator = torch.Generator(self._device).manual_seed(int(streams[0] >> 1))
         first = torch.from_numpy(simulators.reset(int(streams[1] % 2**31))).to(self._device)
+        state = model.initial_state(len(first))
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.
-            action = model.sample(first, torch.Generator(self._device))
-        activations = model.allocate_activations(rollout_steps, first) if keep_activations else None
+            action = model.sample(first, torch.Generator(self._device), state=state)
+        # Who asks for choices evaluates them under other parameters than those that acted.
+        activations = None if keep_choices else model.allocate_activations(rollout_steps, first)
         self.trajectory = Trajectory.allocate(
-            rollout_steps, first, action, self._device, activations, keep_choices=keep_choices
+            rollout_steps,
+            first,
+            action,
+            self._device,
+            activations,
+            state,
+            keep_choices=keep_choices,
         )
         self.trajectory.observations[-1].copy_(first)
+        if self.trajectory.begins is not None:
+            self.trajectory.begins[-1].fill_(True)
         self._host = _on_the_host(self.trajectory)
         self._policies = [
             [
@@ -113,7 +123,11 @@ class Actor:
         A group's simulators step while the network acts for the other groups.
         """
         storage, groups = self.trajectory, len(self.simulators.groups)
-        storage.observations[0].copy_(storage.observations[-1])
+        moment = self.moment()
+        storage.observations[0].copy_(moment["observations"])
+        if (past := storage.past()) is not None:
+            past.state.copy_(moment["state"])
+            past.begins[0].copy_(moment["begins"])
         storage.truncation_values.zero_()
         steps = len(storage.rewards)
         for t in range(steps):
@@ -131,6 +145,18 @@ class Actor:
                 there.copy_(here, non_blocking=True)
         return storage
 
+    def moment(self) -> dict[str, Tensor]:
+        """Where the last rollout stopped and the next begins, as views to be read or overwritten.
+
+        Returns:
+            observations [B, ...] and, of a recurrent network, `state` [B, S] and `begins` [B].
+        """
+        storage = self.trajectory
+        moment = {"observations": storage.observations[-1]}
+        if storage.final_state is not None and storage.begins is not None:
+            moment |= {"state": storage.final_state, "begins": storage.begins[-1]}
+        return moment
+
     def act(self, t: int, group: int) -> Tensor:
         """Actions [b] or [b, A] of a group's simulators at step t of the rollout."""
         return self._policies[t][group]()
@@ -140,9 +166,11 @@ class Actor:
         storage = self.trajectory
         record = None if storage.activations is None else storage.activations.at(t, rows)
         observations, actions = storage.observations[t, rows], storage.actions[t, rows]
+        # During a rollout it is the state before the observation that comes next.
+        state = None if storage.final_state is None else storage.final_state[rows]
         if storage.log_probs is None or storage.values is None:
-            return actions.copy_(self.model.sample(observations, self.generator, record))
-        choice = self.model.choose(observations, self.generator, record)
+            return actions.copy_(self.model.sample(observations, self.generator, record, state))
+        choice = self.model.choose(observations, self.generator, record, state)
         storage.log_probs[t, rows] = choice.log_probs
         storage.values[t, rows] = choice.values
         return actions.copy_(choice.actions)
@@ -161,14 +189,29 @@ class Actor:
         host.truncated[t, rows] = torch.from_numpy(transition.truncated)
         if transition.final_observations is not None:
             self._value_what_was_cut(t, rows, transition.truncated, transition.final_observations)
+        self._forget_what_ended(t, rows)
         self.episodes.extend(transition.episodes)
 
     def _value_what_was_cut(
         self, t: int, rows: slice, truncated: NDArray[np.bool_], finals: NDArray[np.generic]
     ) -> None:
         cut = torch.from_numpy(np.flatnonzero(truncated) + rows.start).to(self._device)
-        values = self.model.values(torch.from_numpy(finals[truncated]).to(self._device))
+        state = self.trajectory.final_state
+        values = self.model.values(
+            torch.from_numpy(finals[truncated]).to(self._device),
+            None if state is None else state[cut],
+        )
         self.trajectory.truncation_values[t, cut] = values
+
+    def _forget_what_ended(self, t: int, rows: slice) -> None:
+        storage, host = self.trajectory, self._host
+        if storage.final_state is None or storage.begins is None or host.begins is None:
+            return
+        over = host.terminated[t, rows] | host.truncated[t, rows]
+        begins = host.begins[t + 1, rows].copy_(over)
+        if host is not storage:
+            begins = storage.begins[t + 1, rows].copy_(begins, non_blocking=True)
+        storage.final_state[rows].masked_fill_(begins.unsqueeze(-1), 0.0)
 
     @property
     def frames_per_step(self) -> int:
@@ -188,7 +231,7 @@ class Actor:
         """See `TrajectorySource`."""
         tensors = {"generator": self.generator.get_state()}
         if (simulators := self.simulators.get_state()) is not None:
-            tensors["observations"] = self.trajectory.observations[-1]
+            tensors |= self.moment()
             for name, array in simulators.items():
                 tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
         return tensors
@@ -197,7 +240,8 @@ class Actor:
         """See `TrajectorySource`."""
         if "observations" not in tensors:
             return
-        self.trajectory.observations[-1].copy_(tensors["observations"])
+        for name, tensor in self.moment().items():
+            tensor.copy_(tensors[name])
         self.generator.set_state(tensors["generator"])
         self.simulators.set_state(
             {
@@ -229,4 +273,5 @@ def _on_the_host(storage: Trajectory) -> Trajectory:
         rewards=twin(storage.rewards),
         terminated=twin(storage.terminated),
         truncated=twin(storage.truncated),
+        begins=None if storage.begins is None else twin(storage.begins),
     )

@@ -16,6 +16,7 @@ from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
 from gala_rl.learners import Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.normalizer import Normalizer
 from gala_rl.optimizers import state_size
 from gala_rl.queued import QueuedActors
 from gala_rl.settings import ImpalaSettings
@@ -39,6 +40,7 @@ class Agent:
 
     Attributes:
         source: where trajectories come from.
+        normalizer: keeps the network's running moments, where it has any.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
         agent_steps: steps made in its own simulators.
@@ -50,11 +52,13 @@ class Agent:
         source: TrajectorySource,
         learner: Learner,
         gossip: Gossip,
+        normalizer: Normalizer,
         journal: JournalWriter | None = None,
     ) -> None:
         self.source = source
         self.learner = learner
         self.gossip = gossip
+        self.normalizer = normalizer
         self.journal = journal
         self.updates = 0
         self.agent_steps = 0
@@ -75,6 +79,7 @@ class Agent:
         """
         start = time.perf_counter()
         trajectory = self.source.collect()
+        self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
@@ -85,6 +90,7 @@ class Agent:
             )
         learned = time.perf_counter()
         self._exchange(float(metrics.update_norm))
+        self.normalizer.absorb(trajectory)
         self.timings.rollout_s += acted - start
         self.timings.update_s += learned - acted
         self.timings.gossip_s += time.perf_counter() - learned
@@ -114,8 +120,11 @@ def build_model(
         return ActorCritic(
             observation,
             action,
+            lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
             deep=config.network == "deep",
+            normalize_observations=config.resolved_algorithm.normalize_observations,
+            normalize_rewards=config.resolved_algorithm.normalize_rewards,
         )
 
 
@@ -162,16 +171,13 @@ def build_agent(
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm
-    learner = make_learner(model, algorithm)
+    learner = make_learner(
+        model, algorithm, initial_learning_rate=config.initial_learning_rate, seed=seed
+    )
     source: TrajectorySource
     if in_process:
         source = Actor(
-            simulators,
-            model,
-            algorithm.rollout_steps,
-            seed,
-            keep_choices=algorithm.keeps_choices,
-            keep_activations=algorithm.replays_activations,
+            simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
@@ -185,4 +191,5 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    return Agent(source, learner, gossip, journal)
+    normalizer = Normalizer(model, algorithm.discount, source.trajectory)
+    return Agent(source, learner, gossip, normalizer, journal)

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(commands: Any) -> None:
     parser = add_command(commands, "train", "train a method on an environment", _train)
     parser.usage = "gala train METHOD [options]"
-    parser.add_argument("method", metavar="METHOD", help="gala-a2c, a2c, …: see gala methods")
+    parser.add_argument("method", metavar="METHOD", help="gala-a2c, ppo, …: see gala methods")
     parser.add_argument(
         "--resume",
         action="store_true",

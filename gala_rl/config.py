@@ -25,6 +25,9 @@ from gala_rl.settings import (
 RULE_SIMULATORS = 16
 """Number of simulators at which the learning rate is taken as given (papers: 16)."""
 
+_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
+"""Of a learner: a row of metrics is due after so many of one or of the other."""
+
 _MAX_DIGITS = 18
 
 _Value = TypeVar("_Value")
@@ -64,6 +67,9 @@ class TrainConfig:
         "for images; shallow: three convolutions (DQN, GALA); "
         "deep: residual, 15 convolutions (IMPALA)",
     )
+    lstm_size: int | None = setting(
+        None, "units of an LSTM between torso and heads; default: no LSTM", minimum=1
+    )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
         "of the torso's arithmetic; bfloat16 is faster where the processor has units for it. "
@@ -75,7 +81,12 @@ class TrainConfig:
         False, "all learners take turns in one process: slower, deterministic, easy to debug"
     )
     out: str | None = setting(None, "folder of the run; default: runs/METHOD-ENV-DATE")
-    log_every: int = setting(100, "updates of a learner between two rows of metrics", minimum=1)
+    log_every: int | None = setting(
+        None,
+        "updates of a learner between two rows of metrics; default: those of 8,000 agent steps, "
+        "at most 100",
+        minimum=1,
+    )
     checkpoint_every: float = setting(300.0, "seconds between checkpoints", above=0)
     checkpoints_kept: int = setting(3, "number of newest checkpoints that stay on disk", minimum=1)
     max_restarts: int = setting(
@@ -102,6 +113,17 @@ class TrainConfig:
     def resolved_algorithm(self) -> AlgorithmSettings:
         """`algorithm`, once a method has filled it in."""
         return _resolved("algorithm", self.algorithm)
+
+    @property
+    def resolved_log_every(self) -> int:
+        """`log_every`, or its default."""
+        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
+
+    @property
+    def update_agent_steps(self) -> int:
+        """Agent steps that an update learns from, T x B."""
+        algorithm = self.resolved_algorithm
+        return algorithm.rollout_steps * algorithm.batch_simulators(self.resolved_simulators)
 
     @property
     def total_simulators(self) -> int:

@@ -18,6 +18,11 @@ def flat_size(module: nn.Module) -> int:
     return sum(_padded(parameter) for parameter in module.parameters())
 
 
+def learned_size(module: nn.Module) -> int:
+    """Length of the first part of that vector, which holds the parameters that gradients change."""
+    return sum(_padded(parameter) for parameter in module.parameters() if parameter.requires_grad)
+
+
 def _padded(parameter: nn.Parameter) -> int:
     return -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
 
@@ -27,6 +32,8 @@ class FlatParameters:
 
     Each parameter keeps its shape and its strides (channels-last weights stay channels-last).
     The few padding elements between parameters are zero and stay zero, since their gradient is.
+    Parameters without gradient, such as running moments, come after all others; optimisers leave
+    them as they are, since their gradient is zero too.
 
     Args:
         module: whose parameters.
@@ -35,12 +42,12 @@ class FlatParameters:
     Attributes:
         values: [P] all parameters.
         grads: [P] their gradients; `backward` accumulates straight into it.
-        parameters: the module's, in their order in the vectors.
+        parameters: those of the module that learn, in their order in the vectors.
         count: number of true parameters, padding not counted.
     """
 
     def __init__(self, module: nn.Module, memory: Tensor | None = None) -> None:
-        self.parameters = parameters = list(module.parameters())
+        parameters = sorted(module.parameters(), key=lambda p: not p.requires_grad)
         if not parameters:
             raise ValueError("the module has no parameters to flatten")
         if wrong := {p.dtype for p in parameters} - {torch.float32}:
@@ -49,6 +56,7 @@ class FlatParameters:
             memory = torch.zeros(flat_size(module), device=parameters[0].device)
         self.values = memory
         self.grads = torch.zeros_like(self.values)
+        self.parameters = [p for p in parameters if p.requires_grad]
         self.count = sum(p.numel() for p in parameters)
         offset = 0
         for parameter in parameters:
@@ -58,7 +66,8 @@ class FlatParameters:
             view = self.values[offset : offset + size].as_strided(shape, strides)
             view.copy_(parameter.data)
             parameter.data = view
-            parameter.grad = self.grads[offset : offset + size].as_strided(shape, strides)
+            if parameter.requires_grad:
+                parameter.grad = self.grads[offset : offset + size].as_strided(shape, strides)
             offset += size
 
     def zero_grads(self) -> None:

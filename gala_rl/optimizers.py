@@ -1,13 +1,17 @@
 """Optimisers on flat vectors, in the forms that the papers' code bases use."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gala_rl.flat import ALIGNMENT
 from gala_rl.settings import AlgorithmSettings
 
 _TINY = torch.finfo(torch.float32).tiny
+_BETA_1, _BETA_2 = 0.9, 0.999
+"""Of Adam, as in its paper."""
 _BLOCK = 1 << 16
 """Floats a thread. On a CPU all operations on one block follow one another while it is in the
 cache, so that the vectors come from memory once and not six times."""
@@ -55,7 +59,7 @@ class Optimizer(Protocol):
 
 def state_size(settings: AlgorithmSettings, size: int) -> int:
     """S, the length of the state of the optimiser of P parameters."""
-    return size
+    return 2 * size + ALIGNMENT if settings.optimizer == "adam" else size
 
 
 def make_optimizer(parameters: Tensor, settings: AlgorithmSettings, memory: Tensor) -> Optimizer:
@@ -66,6 +70,8 @@ def make_optimizer(parameters: Tensor, settings: AlgorithmSettings, memory: Tens
         settings: which, and of what kind.
         memory: [S] where to keep its state.
     """
+    if settings.optimizer == "adam":
+        return Adam(parameters, settings, memory)
     return RMSprop(parameters, settings, memory)
 
 
@@ -94,8 +100,7 @@ class RMSprop:
         self.state = torch.empty_like(parameters) if memory is None else memory
         self.state.fill_(1.0 if self._epsilon_inside else 0.0)
         self._parameters = parameters
-        block = _BLOCK * torch.get_num_threads()
-        self._block = parameters.numel() if parameters.is_cuda else block
+        self._block = _block_size(parameters)
         self._denominator = torch.empty_like(parameters[: self._block])
 
     def step(
@@ -103,20 +108,12 @@ class RMSprop:
     ) -> Tensor:
         """See `Optimizer`."""
         target = self._parameters if out is None else out
-        vectors = (self._parameters, self.state, grads, target)
-        count = -(-grads.numel() // self._block)
-        blocks = [vector.chunk(count) for vector in vectors]
         squares = []
-        for x, square_average, g, result in zip(*blocks, strict=True):
+        for x, square_average, g, result in _blocks(
+            self._block, self._parameters, self.state, grads, target
+        ):
             square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
-            root = self._root(square_average)
-            if not isinstance(learning_rate, Tensor):
-                # The operation of PyTorch's own RMSprop: the same, bit for bit.
-                torch.addcdiv(x, g, root, value=-learning_rate, out=result)
-            direction = torch.div(g, root, out=root)
-            squares.append(torch.dot(direction, direction))
-            if isinstance(learning_rate, Tensor):
-                torch.sub(x, direction.mul_(learning_rate), out=result)
+            squares.append(_descend(x, g, self._root(square_average), learning_rate, result))
         return torch.stack(squares).sum().sqrt() * learning_rate
 
     def _root(self, square_average: Tensor) -> Tensor:
@@ -127,3 +124,84 @@ class RMSprop:
         # The root of zero or of a subnormal number (dead units) takes ten times as long; the
         # smallest normal number instead is lost in the sum with ε.
         return torch.clamp(square_average, min=_TINY, out=root).sqrt_().add_(self._epsilon)
+
+
+class Adam:
+    """x ← x - lr · m̂ / (√v̂ + ε), with m ← β₁ m + (1 - β₁) g, v ← β₂ v + (1 - β₂) g².
+
+    At step n, m̂ = m / (1 - β₁ⁿ) and v̂ = v / (1 - β₂ⁿ); β₁ = 0.9, β₂ = 0.999.
+
+    "Adam: A Method for Stochastic Optimization", Kingma and Ba 2015, Algorithm 1.
+
+    Args:
+        parameters: [P] x, changed in place.
+        settings: ε.
+        memory: [2 P + 16] where to keep the state; default: new memory.
+
+    Attributes:
+        state: [2 P + 16] m, v, n and zeros. Learners that average their states average n too: it
+            tells how much of m and v is there yet, which is near the mean of what is there of
+            theirs, and 1 all the same once each has made some thousands of steps.
+    """
+
+    def __init__(
+        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor | None = None
+    ) -> None:
+        size = parameters.numel()
+        self._epsilon = settings.adam_epsilon
+        self.state = parameters.new_empty(2 * size + ALIGNMENT) if memory is None else memory
+        self.state.zero_()
+        self._mean, self._square_average = self.state[:size], self.state[size : 2 * size]
+        self._count = self.state[2 * size]
+        self._parameters = parameters
+        self._block = _block_size(parameters)
+        self._denominator = torch.empty_like(parameters[: self._block])
+
+    def step(
+        self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        """See `Optimizer`."""
+        self._count.add_(1.0)
+        # In double precision, as PyTorch; on a GPU without a wait for it.
+        count = self._count.double() if self._count.is_cuda else float(self._count)
+        mean_there, square_there = 1.0 - _BETA_1**count, 1.0 - _BETA_2**count
+        rate = learning_rate / mean_there
+        target = self._parameters if out is None else out
+        squares = []
+        for x, mean, square_average, g, result in _blocks(
+            self._block, self._parameters, self._mean, self._square_average, grads, target
+        ):
+            mean.lerp_(g, 1.0 - _BETA_1)
+            square_average.mul_(_BETA_2).addcmul_(g, g, value=1.0 - _BETA_2)
+            for average in (mean, square_average):
+                # Of dead units: subnormal numbers, which every operation takes thirty times as
+                # long for, would else stay for ever.
+                torch.hardshrink(average, _TINY, out=average)
+            root = self._denominator[: mean.numel()]
+            torch.clamp(square_average, min=_TINY, out=root).sqrt_()
+            root.div_(square_there**0.5).add_(self._epsilon)
+            squares.append(_descend(x, mean, root, rate, result))
+        return torch.stack(squares).sum().sqrt() * rate
+
+
+def _block_size(parameters: Tensor) -> int:
+    return parameters.numel() if parameters.is_cuda else _BLOCK * torch.get_num_threads()
+
+
+def _blocks(size: int, *vectors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    count = -(-vectors[0].numel() // size)
+    return zip(*(vector.chunk(count) for vector in vectors), strict=True)
+
+
+def _descend(
+    x: Tensor, numerator: Tensor, root: Tensor, rate: float | Tensor, result: Tensor
+) -> Tensor:
+    """Put x - rate · numerator / root into `result`; returns |numerator / root|²; spoils `root`."""
+    if not isinstance(rate, Tensor):
+        # The operation of PyTorch's own optimisers: the same, bit for bit.
+        torch.addcdiv(x, numerator, root, value=-rate, out=result)
+    direction = torch.div(numerator, root, out=root)
+    squares = torch.dot(direction, direction)
+    if isinstance(rate, Tensor):
+        torch.sub(x, direction.mul_(rate), out=result)
+    return squares

@@ -67,7 +67,8 @@ def add_settings(
             continue
         hint = get_type_hints(kind)[entry.name]
         if entry.name == "algorithm":
-            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name]))
+            text = "defaults are those for Atari games; others may apply elsewhere: docs/methods.md"
+            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name], text))
         elif dataclasses.is_dataclass(hint):
             inner = parser.add_argument_group(_GROUPS[entry.name])
             for setting in dataclasses.fields(hint):
@@ -102,7 +103,9 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     options: dict[str, Any] = {"help": text, "dest": destination, "default": argparse.SUPPRESS}
     flag = f"--{entry.name.replace('_', '-')}"
     if hint is bool:
-        action: Any = argparse.BooleanOptionalAction if entry.default else "store_true"
+        # A method may set what the algorithm leaves out by default.
+        may_be_on = entry.default or prefix == "algorithm"
+        action: Any = argparse.BooleanOptionalAction if may_be_on else "store_true"
         group.add_argument(flag, action=action, **options)
         return
     if get_origin(hint) is Literal:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+from gala_rl.errors import UserError
+
 EnvKind = Literal["atari", "discrete", "continuous"]
 """What the settings of papers depend on: an ALE game, or else the kind of its actions."""
 
@@ -50,8 +52,6 @@ class AlgorithmSettings:
     name: ClassVar[str]
     keeps_choices: ClassVar[bool] = False
     """Whether updates need log π and V as they were when the actor acted."""
-    replays_activations: ClassVar[bool] = True
-    """Whether the parameters that acted are those that learn, so that activations can be kept."""
     rollout_steps: int = setting(5, "agent steps a simulator makes per update", minimum=1)
     discount: float = setting(0.99, "γ, discount a step", minimum=0, maximum=1)
     value_cost: float = setting(0.5, "weight of the mean squared value error", minimum=0)
@@ -64,15 +64,24 @@ class AlgorithmSettings:
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "constant", "linear: falls to 0 at the last agent step"
     )
-    optimizer: Literal["rmsprop", "rmsprop-tf"] = setting(
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = setting(
         "rmsprop",
         "rmsprop: PyTorch's form, ε outside the root (GALA); "
-        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines)",
+        "rmsprop-tf: ε inside, accumulator starts at 1 (Baselines); adam: β 0.9 and 0.999",
     )
     rmsprop_decay: float = setting(
         0.99, "decay of the squared-gradient average", minimum=0, maximum=1
     )
     rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
+    normalize_observations: bool = setting(
+        False, "the network sees vectors less their running mean, over their running deviation"
+    )
+    normalize_rewards: bool = setting(
+        False,
+        "the loss sees rewards over the running deviation of their discounted sum; "
+        "reported returns are always raw",
+    )
+    adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
 
     def resolved(self, simulators: int, cores: int) -> Self:
         """With everything filled in that depends on a learner's simulators and cores."""
@@ -82,12 +91,73 @@ class AlgorithmSettings:
         """B of an update, given a learner's simulators: rollouts of so many go into it."""
         return simulators
 
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """Raises UserError if settings don't fit together, the simulators or the network."""
+
+
+def _with_default(default: Any, name: str) -> Any:
+    """The field of that name of all algorithms, with a default of one algorithm alone."""
+    return field(default=default, metadata=AlgorithmSettings.__dataclass_fields__[name].metadata)
+
 
 @dataclass(frozen=True, kw_only=True)
 class A2CSettings(AlgorithmSettings):
     """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
 
     name = "a2c"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings(AlgorithmSettings):
+    """Proximal policy optimisation (Schulman et al. 2017; values of Baselines' ppo2 on Atari)."""
+
+    name = "ppo"
+    keeps_choices = True
+    rollout_steps: int = _with_default(128, "rollout_steps")
+    value_cost: float = _with_default(0.25, "value_cost")
+    learning_rate: float = _with_default(2.5e-4, "learning_rate")
+    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
+        "constant", "learning_rate_rule"
+    )
+    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
+        "linear", "learning_rate_schedule"
+    )
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("adam", "optimizer")
+    epochs: int = setting(4, "times an update goes over its rollout", minimum=1)
+    minibatches: int = setting(4, "optimiser steps an epoch, each on its share", minimum=1)
+    gae_lambda: float = setting(
+        0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
+    )
+    normalize_advantages: bool = setting(True, "to mean 0 and deviation 1 in each minibatch")
+    clip_range: float = setting(0.1, "ε, how far from 1 the policy's ratio counts", above=0)
+    anneal_clip_range: bool = setting(True, "ε falls in step with the learning rate")
+    value_clip_range: float | None = setting(
+        None,
+        "how far an update moves a value for free (Baselines' ppo2); default: unlimited",
+        above=0,
+    )
+    target_kl: float | None = setting(
+        None,
+        "no further epoch after one in which the policy was farther than this (mean KL) from the "
+        "one that acted; default: all epochs",
+        above=0,
+    )
+
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """See `AlgorithmSettings.check`."""
+        if is_recurrent and self.minibatches > simulators:
+            raise UserError(
+                f"minibatches {self.minibatches} is too many for {simulators} simulators: a "
+                f"recurrent network's are whole simulators; use at most as many"
+            )
+        samples = self.rollout_steps * simulators
+        least = 2 if self.normalize_advantages else 1
+        if self.minibatches * least > samples:
+            raise UserError(
+                f"minibatches {self.minibatches} is too many for {samples} agent steps an update "
+                f"(rollout_steps {self.rollout_steps} x simulators {simulators}): each needs "
+                f"{least} or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,23 +170,18 @@ class ImpalaSettings(AlgorithmSettings):
 
     name = "impala"
     keeps_choices = True
-    replays_activations = False
-    rollout_steps: int = setting(20, "agent steps a simulator makes per rollout", minimum=1)
-    value_cost: float = setting(0.25, "weight of the squared value error", minimum=0)
-    max_grad_norm: float = setting(
-        40.0, "clip the gradient, of sums over the batch, to this Euclidean norm", above=0
+    rollout_steps: int = _with_default(20, "rollout_steps")
+    value_cost: float = _with_default(0.25, "value_cost")
+    max_grad_norm: float = _with_default(40.0, "max_grad_norm")
+    learning_rate: float = _with_default(6e-4, "learning_rate")
+    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
+        "constant", "learning_rate_rule"
     )
-    learning_rate: float = setting(6e-4, "learning rate, before learning_rate_rule", above=0)
-    learning_rate_rule: Literal["sqrt", "constant"] = setting(
-        "constant", "sqrt: times √(simulators of all learners / 16); constant: as given"
+    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
+        "linear", "learning_rate_schedule"
     )
-    learning_rate_schedule: Literal["constant", "linear"] = setting(
-        "linear", "linear: falls to 0 at the last agent step"
-    )
-    optimizer: Literal["rmsprop", "rmsprop-tf"] = setting(
-        "rmsprop-tf", "rmsprop: ε outside the root; rmsprop-tf: ε inside, accumulator starts at 1"
-    )
-    rmsprop_epsilon: float = setting(0.01, "ε of RMSprop", above=0)
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("rmsprop-tf", "optimizer")
+    rmsprop_epsilon: float = _with_default(0.01, "rmsprop_epsilon")
     actors: int | None = setting(
         None,
         "processes of a learner that act, each with its share of the learner's simulators; "
@@ -151,9 +216,22 @@ class ImpalaSettings(AlgorithmSettings):
         assert self.batch_rollouts is not None
         return simulators // self.actors * self.batch_rollouts
 
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """See `AlgorithmSettings.check`."""
+        if self.actors is not None and simulators % self.actors:
+            raise UserError(
+                f"simulators {simulators} cannot be shared equally by {self.actors} actors: "
+                f"use a multiple of {self.actors}"
+            )
+        if self.clip_rho < self.clip_c:
+            raise UserError(
+                f"clip_rho {self.clip_rho} is below clip_c {self.clip_c}: V-trace needs it to be "
+                f"at least as large"
+            )
+
 
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
-    settings.name: settings for settings in (A2CSettings, ImpalaSettings)
+    settings.name: settings for settings in (A2CSettings, PPOSettings, ImpalaSettings)
 }
 """By name, as in `config.json`."""
 

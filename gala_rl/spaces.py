@@ -11,10 +11,13 @@ class ObservationSpec:
     Attributes:
         shape: without batch axis; images are (channels, height, width).
         is_image: uint8 pixels rather than numbers.
+        parts: of what the vector is made, one behind the other; empty where it is not made of
+            parts. Pixels in it are numbers in 0 … 255.
     """
 
     shape: tuple[int, ...]
     is_image: bool
+    parts: tuple["ObservationSpec", ...] = ()
 
     @property
     def size(self) -> int:
@@ -27,9 +30,12 @@ class ActionSpec:
     """One action.
 
     Attributes:
-        size: number of discrete actions, or length of a continuous action vector.
-        is_discrete: integers 0 … size - 1 rather than real vectors.
+        size: number of discrete actions to choose from, or length of an action vector.
+        is_discrete: integers from 0 rather than real vectors.
+        sizes: where an action is several discrete ones, the number of choices of each; `size` is
+            then how many they are. Empty where it is one.
     """
 
     size: int
     is_discrete: bool
+    sizes: tuple[int, ...] = ()

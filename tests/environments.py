@@ -217,7 +217,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Tells how many steps are behind; pays 1 at its last step, or at each step and is cut there.
 
     The true values are known: γ^(steps left - 1) where the episode ends; 1 / (1 - γ) everywhere
-    where it is only cut.
+    where it is only cut. The final observation is that of the start, not one that is never learned.
     """
 
     observation_space = gymnasium.spaces.Box(0.0, 10.0, (1,), np.float32)
@@ -229,7 +229,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.step_number = 0
 
     def _observation(self) -> NDArray[np.float32]:
-        return np.array([self.step_number], dtype=np.float32)
+        return np.array([self.step_number % self.length], dtype=np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -246,6 +246,111 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
         reward = float(over or self.truncates)
         ends = (over and not self.truncates, over and self.truncates)
         return self._observation(), reward, *ends, {}
+
+
+class Unscaled(Bandit):
+    """Bandit-match in unfit units: the side is a thousandth of the observation, rewards thousands.
+
+    The second number of the observation never changes.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1e6, 1e6, (2,), np.float32)
+
+    def __init__(self) -> None:
+        super().__init__("match")
+
+    def _draw(self) -> NDArray[np.float32]:
+        return np.array([1e5 + 1e2 * super()._draw()[0], 7e5], dtype=np.float32)
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, 5e3 * reward, terminated, truncated, info
+
+
+class Recall(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """Shows a cue, -1 or 1, at the start alone, and pays 1 if the last action matches it.
+
+    Without memory, one half is all that can be had.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, length: int = 6) -> None:
+        self.length = length
+        self.step_number = 0
+        self.cue = 1.0
+
+    def _observation(self) -> NDArray[np.float32]:
+        asked = self.step_number == self.length - 1
+        cue = 0.0 if self.step_number else self.cue
+        return np.array([cue, float(asked)], dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        self.cue = float(self.np_random.choice([-1.0, 1.0]))
+        return self._observation(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        over = self.step_number >= self.length
+        right = (action == 1) == (self.cue > 0)
+        return self._observation(), float(over and right), over, False, {}
+
+
+class Parts(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
+    """Shows a picture, a vector and a number, and pays for the two actions that fit two of them.
+
+    One half for naming the brighter side of the picture, one half for the number.
+    """
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "vector": gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32),
+            "picture": gymnasium.spaces.Box(0, 255, (36, 40, 3), np.uint8),
+            "number": gymnasium.spaces.Discrete(3, start=1),
+        }
+    )
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3], start=[0, 1])
+
+    def _observation(self) -> dict[str, Any]:
+        self.side = int(self.np_random.integers(2))
+        self.number = int(self.np_random.integers(1, 4))
+        picture = np.zeros((36, 40, 3), dtype=np.uint8)
+        picture[:, 20 * self.side : 20 * self.side + 20] = 255
+        vector = self.np_random.uniform(-1.0, 1.0, 3).astype(np.float32)
+        return {"vector": vector, "picture": picture, "number": np.int64(self.number)}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._observation(), {}
+
+    def step(
+        self, action: NDArray[np.int64]
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        side, number = action
+        reward = 0.5 * (side == self.side) + 0.5 * (number == self.number)
+        return self._observation(), float(reward), True, False, {}
+
+
+class Letters(Counting):
+    """Says something, which no network here can take."""
+
+    observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
+        {
+            "number": Counting.observation_space,
+            "said": gymnasium.spaces.Tuple([gymnasium.spaces.Text(9)]),
+        }
+    )
 
 
 _PREFIX = "tests.environments:"
@@ -273,6 +378,7 @@ for _pays in ("always", "observation", "action", "match"):
         disable_env_checker=True,
         kwargs={"pays": _pays},
     )
+gymnasium.register("Unscaled-v0", f"{_PREFIX}Unscaled", disable_env_checker=True)
 gymnasium.register(
     "CorridorEnds-v0",
     f"{_PREFIX}Corridor",
@@ -285,3 +391,6 @@ gymnasium.register(
     disable_env_checker=True,
     kwargs={"length": 3, "truncates": True},
 )
+gymnasium.register("Recall-v0", f"{_PREFIX}Recall", disable_env_checker=True)
+gymnasium.register("Parts-v0", f"{_PREFIX}Parts", disable_env_checker=True)
+gymnasium.register("Letters-v0", f"{_PREFIX}Letters", disable_env_checker=True)

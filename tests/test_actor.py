@@ -1,5 +1,6 @@
 """The actor lines up observation, action, reward and end, across rollouts and across episodes."""
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -32,12 +33,16 @@ class Recorder(ActorCritic):
         self.valued: list[Tensor] = []
 
     def sample(
-        self, observations: Tensor, generator: torch.Generator, record: Activations | None = None
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: Activations | None = None,
+        state: Tensor | None = None,
     ) -> Tensor:
         self.acted_on.append(observations.clone())
         return torch.randint(0, 2, (len(observations),), generator=generator)
 
-    def values(self, observations: Tensor) -> Tensor:
+    def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         self.valued.append(observations.clone())
         return observations @ torch.tensor([100.0, 10.0, 1.0])[: observations.shape[1]]
 
@@ -52,19 +57,8 @@ def recorder_of(actor: Actor) -> Recorder:
     return actor.model
 
 
-def copy_of(trajectory: Trajectory) -> Trajectory:
-    return Trajectory(
-        observations=trajectory.observations.clone(),
-        actions=trajectory.actions.clone(),
-        rewards=trajectory.rewards.clone(),
-        terminated=trajectory.terminated.clone(),
-        truncated=trajectory.truncated.clone(),
-        truncation_values=trajectory.truncation_values.clone(),
-    )
-
-
 def collect(actor: Actor, rollouts: int) -> list[Trajectory]:
-    return [copy_of(actor.collect()) for _ in range(rollouts)]
+    return [copy.deepcopy(actor.collect()) for _ in range(rollouts)]
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -301,7 +295,11 @@ def test_the_newest_parameters_act() -> None:
 def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
     class Wild(ActorCritic):
         def sample(
-            self, observations: Tensor, generator: torch.Generator, record: object = None
+            self,
+            observations: Tensor,
+            generator: torch.Generator,
+            record: object = None,
+            state: object = None,
         ) -> Tensor:
             return torch.full((len(observations), 1), 30.0)
 

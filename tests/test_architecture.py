@@ -22,7 +22,7 @@ LAYERS = (
     ("models",),
     ("envs",),
     ("optimizers",),
-    ("actor", "learners"),
+    ("actor", "learners", "normalizer"),
     ("queued",),
     ("agent",),
     ("methods",),

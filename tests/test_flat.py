@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala_rl.flat import ALIGNMENT, FlatParameters
+from gala_rl.flat import ALIGNMENT, FlatParameters, flat_size, learned_size
 from gala_rl.optimizers import RMSprop, clip_grad_norm_
 from gala_rl.settings import A2CSettings
 
@@ -201,6 +201,20 @@ def test_tied_parameters_are_stored_once_and_stay_tied() -> None:
     torch.autograd.backward((inputs @ plain.T @ plain.T).sum())
     assert plain.grad is not None
     torch.testing.assert_close(flat.grads.view(4, 4), plain.grad)
+
+
+def test_parameters_without_gradient_come_last_and_are_not_among_those_that_learn() -> None:
+    module = make_module()
+    module[0].weight.requires_grad_(False)
+    flat = FlatParameters(module)
+    kept, *learning = module.parameters()
+    assert all(a is b for a, b in zip(flat.parameters, learning, strict=True))
+    assert offset_of(kept, flat.values) == learned_size(module) < flat_size(module)
+    assert max(offset_of(p, flat.values) for p in learning) < learned_size(module)
+    assert kept.grad is None
+    flat.set_grads(torch.autograd.grad(module(images()).square().sum(), flat.parameters))
+    assert flat.grads[: learned_size(module)].any()
+    assert not flat.grads[learned_size(module) :].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

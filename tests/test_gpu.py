@@ -1,17 +1,22 @@
 """The same learning on a CUDA device: run with `make test-gpu` on a machine that has one."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from gala_rl.agent import Agent, build_agent
+from gala_rl.actor import Actor
+from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.config import TrainConfig
+from gala_rl.envs import make_simulators
 from gala_rl.experiment.evaluate import evaluate
 from gala_rl.experiment.train import resume, train
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners import A2CLearner
+from gala_rl.methods import resolve
+from gala_rl.settings import A2CSettings
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [
@@ -19,34 +24,66 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Remembering(A2CSettings):
+    """A2C that keeps what actors thought when they chose."""
+
+    keeps_choices = True
+
+
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
-CONFIG = TrainConfig(learners=2, simulators=4, device="cuda")
+CONFIG = resolve(TrainConfig(learners=2, simulators=4, device="cuda"))
 
 
 def on(device: torch.device, trajectory: Trajectory) -> Trajectory:
     """A copy there; activations stay behind, so that the device computes its own."""
     fields = {name: x for name, x in vars(trajectory).items() if name != "activations"}
-    return Trajectory(**{name: x.to(device) for name, x in fields.items()})
+    there: dict[str, Any] = {
+        name: None if x is None else x.to(device) for name, x in fields.items()
+    }
+    return replace(trajectory, activations=None, **there)
 
 
-def pair(device: torch.device) -> tuple[Agent, Agent]:
+def pair(device: torch.device, lstm_size: int | None = None) -> tuple[Agent, Agent]:
     """Two learners of Pong that hear each other through shared memory."""
-    size = len(build_agent(CONFIG, 0, SharedMailboxes(2, 1).transport(0), CPU, 0).gossip.parameters)
+    config = replace(CONFIG, lstm_size=lstm_size)
+    size = len(build_agent(config, 0, SharedMailboxes(2, 1).transport(0), CPU, 0).gossip.parameters)
     mailboxes = SharedMailboxes(2, size)
     first, second = (
-        build_agent(CONFIG, rank, mailboxes.transport(rank), device, seed=rank) for rank in range(2)
+        build_agent(config, rank, mailboxes.transport(rank), device, seed=rank) for rank in range(2)
     )
     return first, second
 
 
-def test_an_update_on_the_gpu_is_that_on_the_cpu() -> None:
-    (host, _), (device, _) = pair(CPU), pair(CUDA)
+with_and_without_memory = pytest.mark.parametrize("lstm_size", [None, 32])
+
+
+@with_and_without_memory
+def test_an_update_on_the_gpu_is_that_on_the_cpu(lstm_size: int | None) -> None:
+    (host, _), (device, _) = pair(CPU, lstm_size), pair(CUDA, lstm_size)
     trajectory = host.actor.collect()
     expected = host.learner.update(trajectory, 1e-3)
     got = device.learner.update(on(CUDA, trajectory), 1e-3)
-    for name, value in expected._asdict().items():
-        torch.testing.assert_close(getattr(got, name).cpu(), value, rtol=1e-2, atol=1e-4)
+    for ours, value in zip(got[:-1], expected[:-1], strict=True):
+        torch.testing.assert_close(ours.cpu(), value, rtol=1e-2, atol=1e-4)
+
+
+def test_captured_policies_remember_what_the_learner_unrolls() -> None:
+    """Ten rollouts, captured from the fourth on: their values again, by one pass over each."""
+    config = replace(CONFIG, learners=1, lstm_size=32)
+    simulators = make_simulators(config.env, 4, 2, config.atari, groups=2)
+    model = build_model(config, simulators.observation, simulators.action).to(CUDA)
+    actor = Actor(simulators, model, 5, seed=0, keep_choices=True)
+    for _ in range(10):
+        trajectory = actor.collect()
+        assert trajectory.values is not None
+        flat = trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten(0, 1)
+        values = model.evaluate(*flat, past=trajectory.past()).values.view(5, 4)
+        torch.testing.assert_close(values, trajectory.values, rtol=1e-3, atol=1e-4)
+        assert trajectory.final_state is not None
+        assert trajectory.final_state.any()
 
 
 def test_learners_on_the_gpu_mix_what_crosses_shared_memory() -> None:
@@ -61,9 +98,10 @@ def test_learners_on_the_gpu_mix_what_crosses_shared_memory() -> None:
     assert second.learner.flat.values.is_cuda
 
 
-def test_captured_updates_are_those_that_are_launched_one_by_one() -> None:
+@with_and_without_memory
+def test_captured_updates_are_those_that_are_launched_one_by_one(lstm_size: int | None) -> None:
     """Ten updates on one rollout with a falling learning rate; captured from the fourth on."""
-    (captured, _), (plain, _) = pair(CUDA), pair(CUDA)
+    (captured, _), (plain, _) = pair(CUDA, lstm_size), pair(CUDA, lstm_size)
     trajectory = captured.actor.collect()
     for i in range(10):
         learning_rate = 1e-3 * (10 - i)
@@ -107,6 +145,23 @@ def test_what_simulators_say_reaches_the_device(groups: int) -> None:
         assert torch.equal(trajectory.observations[1:].cpu(), host.observations[1:])
         for name in ("rewards", "terminated", "truncated"):
             assert torch.equal(getattr(trajectory, name).cpu(), getattr(host, name))
+
+
+def test_captured_policies_see_by_the_newest_moments() -> None:
+    algorithm = Remembering(normalize_observations=True, normalize_rewards=True)
+    config = replace(CONFIG, learners=1, env="CartPole-v1", algorithm=algorithm)
+    agent = build_agent(config, 0, SharedMailboxes(1, 1).transport(0), CUDA, seed=0)
+    model, seen = agent.actor.model, []
+    assert model.observation_moments is not None
+    for _ in range(8):
+        assert torch.isfinite(agent.step(1e-3).grad_norm)
+        seen.append(agent.actor.trajectory.observations[:-1].flatten(0, 1).clone())
+        mean = torch.cat(seen).mean(dim=0)
+        torch.testing.assert_close(model.observation_moments.mean, mean, rtol=1e-4, atol=1e-5)
+    trajectory = agent.actor.collect()
+    assert trajectory.values is not None
+    values = model.values(trajectory.observations[:-1].flatten(0, 1))
+    torch.testing.assert_close(trajectory.values.flatten(), values, rtol=1e-3, atol=1e-5)
 
 
 def test_bfloat16_trains_on_the_gpu() -> None:

@@ -38,10 +38,16 @@ def test_storage_is_time_major_with_one_observation_more(
 
 
 def test_no_two_fields_share_memory() -> None:
-    names = fields(Trajectory.allocate(7, VECTORS, DISCRETE, CPU, keep_choices=True))
-    assert {"log_probs", "values"} <= set(names)
+    def allocated() -> dict[str, Tensor]:
+        state = torch.zeros(3, 4)
+        return fields(
+            Trajectory.allocate(7, VECTORS, DISCRETE, CPU, state=state, keep_choices=True)
+        )
+
+    names = allocated()
+    assert {"log_probs", "values", "initial_state", "final_state", "begins"} <= set(names)
     for name in names:
-        others = fields(Trajectory.allocate(7, VECTORS, DISCRETE, CPU, keep_choices=True))
+        others = allocated()
         others.pop(name).fill_(1)
         assert all(not other.any() for other in others.values()), name
 
@@ -55,3 +61,12 @@ def test_the_examples_are_not_kept() -> None:
 
 def test_agent_steps_are_steps_times_simulators() -> None:
     assert Trajectory.allocate(7, VECTORS, CONTINUOUS, CPU).agent_steps == 21
+
+
+def test_the_past_is_that_of_the_rollouts_own_observations() -> None:
+    state = torch.zeros(3, 4)
+    trajectory = Trajectory.allocate(7, VECTORS, DISCRETE, CPU, state=state)
+    past = trajectory.past(torch.tensor([2, 0]))
+    assert past is not None
+    assert (past.state.shape, past.begins.shape) == ((2, 4), (7, 2))
+    assert Trajectory.allocate(7, VECTORS, DISCRETE, CPU).past() is None

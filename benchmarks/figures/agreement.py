@@ -60,7 +60,10 @@ def gradients(config: TrainConfig, group: int = GROUP) -> Iterator[Tensor]:
     agents = [_agent(config, rank, network) for rank in range(config.resolved_learners)]
     simulators = agents[0].actor.simulators
     probe = make_learner(
-        build_model(config, simulators.observation, simulators.action), config.resolved_algorithm
+        build_model(config, simulators.observation, simulators.action),
+        config.resolved_algorithm,
+        initial_learning_rate=config.initial_learning_rate,
+        seed=config.seed,
     )
     while True:
         found = []

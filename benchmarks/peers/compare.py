@@ -2,9 +2,10 @@
 
     benchmarks/peers/install.sh
     python -m benchmarks.peers.compare --out result.json
+    python -m benchmarks.peers.compare --ours ppo
 
 Machines are noisy and differ: only a ratio of two runs that stood beside each other in time means
-anything, and only with others like it. So every round runs this package's `gala-a2c` right before
+anything, and only with others like it. So every round runs a method of this package right before
 each peer, and the table shows the median of the rounds' ratios with its spread.
 """
 
@@ -31,6 +32,12 @@ from gala_rl.records.run_folder import provenance, write_json
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 OURS = "gala-a2c"
+PEERS = {
+    OURS: ("a2c", "sb3-a2c", "sample-factory-appo", "torchrl-a2c", "rllib-impala"),
+    "ppo": ("sb3-ppo",),
+    "gala-ppo": ("ppo", "sb3-ppo"),
+}
+"""What each method of this package is held against."""
 MINIMUM_ROUNDS = 3
 NOISE_LIMIT = 0.2
 """Ratios whose middle half is wider than this share of their median conclude nothing.
@@ -74,6 +81,7 @@ class Options:
     seconds: float
     warm_up_seconds: float
     rounds: int
+    ours: str = OURS
 
     @property
     def deadline(self) -> float:
@@ -129,24 +137,27 @@ def systems() -> dict[str, System]:
         _peer("sample-factory-appo", "sample-factory", "sample_factory_appo"),
         _peer("torchrl-a2c", "torchrl", "torchrl_a2c"),
         _peer("rllib-impala", "rllib", "rllib_impala"),
+        System("gala-ppo", (*own, "gala-ppo")),
+        System("ppo", (*own, "ppo")),
+        _peer("sb3-ppo", "sb3", "sb3_ppo"),
     )
     return {system.name: system for system in known}
 
 
-def chosen(names: Sequence[str], known: Mapping[str, System], rounds: int) -> list[System]:
+def chosen(names: Sequence[str], known: Mapping[str, System], options: Options) -> list[System]:
     """The peers of those names.
 
     Raises:
         UserError: when a comparison of them would be worth nothing, or cannot be made.
     """
-    if rounds < MINIMUM_ROUNDS:
+    if options.rounds < MINIMUM_ROUNDS:
         raise UserError(
-            f"rounds {rounds} is too small: one run beside another says nothing on a noisy "
+            f"rounds {options.rounds} is too small: one run beside another says nothing on a noisy "
             f"machine; it must be at least {MINIMUM_ROUNDS}"
         )
     for name in names:
-        if name not in known or name == OURS:
-            others = ", ".join(n for n in known if n != OURS)
+        if name not in known or name == options.ours:
+            others = ", ".join(n for n in known if n != options.ours)
             raise UserError(f"peer {name!r} is unknown: choose of {others}")
         if not known[name].installed:
             raise UserError(f"peer {name} is not installed: {known[name].remedy}")
@@ -169,7 +180,7 @@ def check_alike(pair: Pair) -> None:
         raise UserError(f"{pair.ours.system} and {pair.peer.system} did unlike work: {unlike}")
 
 
-def verdict(ratios: Sequence[float]) -> Verdict:
+def verdict(ratios: Sequence[float], ours: str = OURS) -> Verdict:
     """Median, spread and conclusion of paired ratios, of which there are at least three."""
     if len(ratios) < MINIMUM_ROUNDS:
         raise ValueError(f"{len(ratios)} ratios conclude nothing")
@@ -180,9 +191,9 @@ def verdict(ratios: Sequence[float]) -> Verdict:
     elif min(ratios) <= 1.0 <= max(ratios):
         text = "no clear difference"
     elif middle > 1.0:
-        text = f"{OURS} is {middle:.2f} times as fast"
+        text = f"{ours} is {middle:.2f} times as fast"
     else:
-        text = f"{1 / middle:.2f} times as fast as {OURS}"
+        text = f"{1 / middle:.2f} times as fast as {ours}"
     return Verdict(middle, min(ratios), max(ratios), noise, text)
 
 
@@ -267,7 +278,7 @@ class Comparison:
     def verdicts(self) -> dict[str, Verdict]:
         """Of the peers that ran in every round."""
         return {
-            name: verdict([pair.ratio for pair in pairs])
+            name: verdict([pair.ratio for pair in pairs], pairs[0].ours.system)
             for name, pairs in self.pairs.items()
             if name not in self.failures
         }
@@ -292,7 +303,7 @@ def table_of(comparison: Comparison, options: Options) -> Table:
     )
     for column in ("system", "version", "agent steps/s", "memory MiB", "cores busy"):
         table.add_column(column, justify="left" if column in ("system", "version") else "right")
-    table.add_column(f"{OURS} / it", justify="right")
+    table.add_column(f"{options.ours} / it", justify="right")
     table.add_column("spread", justify="right")
     table.add_column("verdict")
     verdicts = comparison.verdicts()
@@ -332,8 +343,11 @@ def compare(
 
 def _parser(known: Mapping[str, System]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    others = ",".join(name for name in known if name != OURS)
-    parser.add_argument("--peers", default=others, help="names, with commas (default: %(default)s)")
+    names = ", ".join(known)
+    parser.add_argument("--ours", choices=PEERS, default=OURS, help="method of this package")
+    parser.add_argument(
+        "--peers", help=f"of {names}; with commas (default: those of its algorithm)"
+    )
     parser.add_argument("--simulators", type=int, default=32, help="of each system in all")
     parser.add_argument("--seconds", type=float, default=40.0, help="of each measurement")
     parser.add_argument("--warm-up-seconds", type=float, default=15.0, help="before each")
@@ -346,18 +360,21 @@ def main(arguments: Sequence[str] | None = None, known: Mapping[str, System] | N
     """Compare and print; returns 0, 1 when a system failed, 2 when the comparison was refused."""
     known = systems() if known is None else known
     values = _parser(known).parse_args(arguments)
-    options = Options(values.simulators, values.seconds, values.warm_up_seconds, values.rounds)
+    options = Options(
+        values.simulators, values.seconds, values.warm_up_seconds, values.rounds, values.ours
+    )
+    names = PEERS[options.ours] if values.peers is None else values.peers.split(",")
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
-        peers = chosen(values.peers.split(","), known, options.rounds)
+        peers = chosen(names, known, options)
         if values.out is not None and not values.out.absolute().parent.is_dir():
             raise UserError(f"out {values.out} cannot be written: there is no such folder")
-        comparison = compare(known[OURS], peers, options, console)
+        comparison = compare(known[options.ours], peers, options, console)
     except UserError as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return REFUSED
     except RunFailure as failure:
-        print(f"compare.py: {OURS} itself failed: {failure}", file=sys.stderr)
+        print(f"compare.py: {options.ours} itself failed: {failure}", file=sys.stderr)
         return FAILED
     console.print(table_of(comparison, options))
     if values.out is not None:

@@ -20,8 +20,9 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 
-LEARNERS = {"gala-a2c": 2, "a2c": 1}
-WARM_UPDATES = 10
+LEARNERS = {"gala-a2c": 2, "a2c": 1, "gala-ppo": 2, "ppo": 1}
+WARM_AGENT_STEPS = 800
+"""Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
 
 
 def config_of(method: str, simulators: int) -> TrainConfig:
@@ -40,7 +41,7 @@ def config_of(method: str, simulators: int) -> TrainConfig:
 
 
 def work_of(config: TrainConfig) -> tuple[Work, int]:
-    """What is trained on what, and the length of the parameter vector."""
+    """What is trained on what, and the length of the parameter vector, all of it learned."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     parsed = parse_id(config.env)
     assert parsed is not None
@@ -64,14 +65,21 @@ def run(method: str, options: Options) -> Result:
     """Train until the meter has seen enough."""
     config = config_of(method, options.simulators)
     work, size = work_of(config)
-    meter = Meter(options)
+    meter, algorithm = Meter(options), config.resolved_algorithm
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, torch.device("cpu"), size, None)
+        system = LocalSystem(config, folder, torch.device("cpu"), size, size, None)
+
+        seen = 0
 
         def observe(status: Status) -> None:
-            if min(status.updates) >= WARM_UPDATES and meter.look(status.total_agent_steps):
+            nonlocal seen
+            # The window begins and ends where updates do, which for PPO may be seconds apart.
+            if min(status.agent_steps) < WARM_AGENT_STEPS or status.total_agent_steps == seen:
+                return
+            seen = status.total_agent_steps
+            if meter.look(seen):
                 system.stop()
 
         system.run(observe)
@@ -80,8 +88,8 @@ def run(method: str, options: Options) -> Result:
         version=version("gala-rl"),
         work=work,
         settings={
-            "algorithm": "A2C",
-            "rollout_steps": config.resolved_algorithm.rollout_steps,
+            "algorithm": algorithm.name.upper(),
+            "rollout_steps": algorithm.rollout_steps,
             "learners": config.resolved_learners,
             "torch_threads": config.threads_per_learner(),
         },

@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 # PyTorch's threads would spin on the cores that the simulators need; read at import.
@@ -13,6 +15,7 @@ import gymnasium
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3 import A2C
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -67,7 +70,7 @@ def make_game(**_: object) -> gymnasium.Env:
     return gymnasium.make(ENV)
 
 
-def work_of(model: A2C, simulators: VecFrameStack) -> Work:
+def work_of(model: BaseAlgorithm, simulators: VecFrameStack) -> Work:
     """What is trained on what; one more simulator is built here to see its emulator."""
     one = make_atari_env(make_game, n_envs=1)
     assert isinstance(one, DummyVecEnv)
@@ -83,8 +86,22 @@ def work_of(model: A2C, simulators: VecFrameStack) -> Work:
     )
 
 
-def run(options: Options, threads: int) -> Result:
-    """Train until the meter has seen enough."""
+def run(
+    algorithm: str,
+    make_model: Callable[..., BaseAlgorithm],
+    settings: dict[str, int],
+    options: Options,
+    threads: int,
+) -> Result:
+    """Train until the meter has seen enough.
+
+    Args:
+        algorithm: its name.
+        make_model: its class, or that with some arguments.
+        settings: to report.
+        options: of the measurement.
+        threads: of PyTorch.
+    """
     torch.set_num_threads(threads)
     # Forked simulators start in no time and share the libraries' memory.
     processes = make_atari_env(
@@ -98,26 +115,19 @@ def run(options: Options, threads: int) -> Result:
     meter = Meter(options)
     try:
         policy = {"features_extractor_class": Torso, "net_arch": []}
-        model = A2C(
-            "CnnPolicy",
-            simulators,
-            n_steps=ROLLOUT_STEPS,
-            ent_coef=0.01,
-            policy_kwargs=policy,
-            device="cpu",
-        )
+        model = make_model("CnnPolicy", simulators, policy_kwargs=policy, device="cpu")
         work = work_of(model, simulators)
         model.learn(10**15, callback=Watch(meter))
     finally:
         simulators.close()
     reading = meter.result()
     return Result(
-        system="sb3-a2c",
+        system=f"sb3-{algorithm.lower()}",
         version=version("stable-baselines3"),
         work=work,
         settings={
-            "algorithm": "A2C",
-            "rollout_steps": ROLLOUT_STEPS,
+            "algorithm": algorithm,
+            **settings,
             "simulator_processes": options.simulators,
             "torch_threads": threads,
         },
@@ -126,13 +136,19 @@ def run(options: Options, threads: int) -> Result:
     )
 
 
-def main() -> None:
-    """Run it and print the result."""
-    parser = parser_with_options(argparse.ArgumentParser(description=__doc__))
+def parse(text: str | None) -> tuple[Options, int]:
+    """The command line: how to measure, and with how many threads of PyTorch."""
+    parser = parser_with_options(argparse.ArgumentParser(description=text))
     # Threads: 2 were faster than 1 on 2 cores, since the simulators idle during an update.
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
     values = parser.parse_args()
-    write_line(run(options_of(values), values.threads))
+    return options_of(values), values.threads
+
+
+def main() -> None:
+    """Run it and print the result."""
+    make_model = partial(A2C, n_steps=ROLLOUT_STEPS, ent_coef=0.01)
+    write_line(run("A2C", make_model, {"rollout_steps": ROLLOUT_STEPS}, *parse(__doc__)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 import warnings
 from typing import Any
 
@@ -10,15 +11,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gala_rl.envs.observations import Encoder
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 MAX_FAILURES_IN_A_ROW = 10
 """A simulator that raises this often without a good step in between ends its learner."""
-
-_MIN_IMAGE_SIDE = 36
-"""Smaller uint8 arrays (grid worlds) are numbers, not pictures: the convolutions don't fit."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,27 +53,26 @@ def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec
     Raises:
         UserError: for a space that no network here can take.
     """
-    observation, action = env.observation_space, env.action_space
-    if not isinstance(observation, spaces.Box):
+    observation = Encoder(env.observation_space, env_id).spec
+    return observation, _action_spec(env.action_space, env_id)
+
+
+def _action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec(int(space.n), True)
+    sizes: tuple[int, ...] = ()
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = tuple(int(size) for size in space.nvec.ravel())
+    elif isinstance(space, spaces.MultiBinary):
+        sizes = (2,) * math.prod(space.shape)
+    elif isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
+        return ActionSpec(space.shape[0], False)
+    if not sizes:
         raise UserError(
-            f"env {env_id!r} has {type(observation).__name__} observations: "
-            f"only vectors and images (Box) can be learned from"
+            f"env {env_id!r} has {type(space).__name__} actions: only Discrete, MultiDiscrete, "
+            f"MultiBinary and continuous (one-dimensional Box) actions can be learned"
         )
-    if isinstance(action, spaces.Discrete):
-        action_spec = ActionSpec(int(action.n), True)
-    elif isinstance(action, spaces.Box) and len(action.shape) == 1:
-        action_spec = ActionSpec(action.shape[0], False)
-    else:
-        raise UserError(
-            f"env {env_id!r} has {type(action).__name__} actions: "
-            f"only discrete and continuous (one-dimensional Box) actions can be learned"
-        )
-    shape = observation.shape
-    is_image = observation.dtype == np.uint8 and len(shape) in (2, 3)
-    if is_image and min(shape[:2]) >= _MIN_IMAGE_SIDE:
-        channels = shape[2] if len(shape) == 3 else 1
-        return ObservationSpec((channels, *shape[:2]), True), action_spec
-    return ObservationSpec(shape, False), action_spec
+    return ActionSpec(len(sizes), True, sizes)
 
 
 class GymnasiumSimulators:
@@ -98,6 +96,7 @@ class GymnasiumSimulators:
         self.failures = 0
         self._env_id = env_id
         self._envs = [make_environment(env_id) for _ in range(count)]
+        self._encode = Encoder(self._envs[0].observation_space, env_id)
         self.observation, self.action = specs_of(self._envs[0], env_id)
         self._action_space = self._envs[0].action_space
         dtype = np.uint8 if self.observation.is_image else np.float32
@@ -112,7 +111,7 @@ class GymnasiumSimulators:
         self._seeds = np.random.SeedSequence(seed)
         self._counter = EpisodeCounter(self.count)
         for i, env in enumerate(self._envs):
-            self._observations[i] = self._array(env.reset(seed=self._new_seed())[0])
+            self._observations[i] = self._encode(env.reset(seed=self._new_seed())[0])
         return self._observations.copy()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
@@ -134,14 +133,14 @@ class GymnasiumSimulators:
         for i in range(self.count):
             previous = self._observations[i].copy()
             observation, rewards[i], terminated[i], truncated[i] = self._step_one(i, actions[i])
-            self._observations[i] = previous if observation is None else self._array(observation)
+            self._observations[i] = previous if observation is None else self._encode(observation)
             if terminated[i] or truncated[i]:
                 truncated[i] &= not terminated[i]
                 if truncated[i]:
                     if final_observations is None:
                         final_observations = np.zeros_like(self._observations)
                     final_observations[i] = self._observations[i]
-                self._observations[i] = self._array(self._begin_episode(i))
+                self._observations[i] = self._encode(self._begin_episode(i))
         over = terminated | truncated
         return Transition(
             observations=self._observations.copy(),
@@ -184,14 +183,12 @@ class GymnasiumSimulators:
     def _legal(self, action: Any) -> Any:
         if isinstance(self._action_space, spaces.Discrete):
             return int(action) + int(self._action_space.start)
+        if isinstance(self._action_space, spaces.MultiDiscrete | spaces.MultiBinary):
+            space = self._action_space
+            chosen = action.reshape(space.shape).astype(space.dtype)
+            return chosen + space.start if isinstance(space, spaces.MultiDiscrete) else chosen
         assert isinstance(self._action_space, spaces.Box)
         return np.clip(action, self._action_space.low, self._action_space.high)
-
-    def _array(self, observation: Any) -> NDArray[Any]:
-        array = np.asarray(observation)
-        if not self.observation.is_image:
-            return array
-        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """See `Simulators`."""

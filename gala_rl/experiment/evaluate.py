@@ -118,11 +118,17 @@ def _play_shares(
 ) -> list[float]:
     generator = torch.Generator().manual_seed(seed)
     observations = simulators.reset(seed)
+    state = model.initial_state(len(observations))
     returns: list[list[float]] = [[] for _ in shares]
     while any(len(played) < share for played, share in zip(returns, shares, strict=True)):
         batch = torch.from_numpy(observations)
-        actions = model.greedy(batch) if greedy else model.sample(batch, generator)
+        if greedy:
+            actions = model.greedy(batch, state)
+        else:
+            actions = model.sample(batch, generator, state=state)
         transition = simulators.step(actions.numpy())
+        if state is not None:
+            state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
         observations = transition.observations
         for episode in transition.episodes:
             if len(returns[episode.simulator]) < shares[episode.simulator]:

@@ -144,27 +144,26 @@ def check_config(config: TrainConfig) -> TrainConfig:
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)
     _check_network(config, observation)
+    if config.resolved_algorithm.normalize_observations and observation.is_image:
+        raise UserError(
+            f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
+            f"pixels have one scale already: use --no-normalize-observations"
+        )
     _check_memory(config, observation)
     topology.make(config.gossip.topology, config.resolved_learners)
     return config
 
 
 def _check_actors(config: TrainConfig, algorithm: ImpalaSettings) -> None:
-    actors, simulators = algorithm.actors or 1, config.resolved_simulators
-    if simulators % actors:
+    if config.serial and (algorithm.actors, algorithm.batch_rollouts) != (1, 1):
         raise UserError(
-            f"simulators {simulators} cannot be shared equally by {actors} actors: "
-            f"use a multiple of {actors}"
+            f"actors {algorithm.actors} and batch_rollouts {algorithm.batch_rollouts} need "
+            f"processes: with --serial the learner acts itself; leave them out"
         )
-    if config.serial and (actors, algorithm.batch_rollouts) != (1, 1):
+    if algorithm.normalize_rewards and not config.serial:
         raise UserError(
-            f"actors {actors} and batch_rollouts {algorithm.batch_rollouts} need processes: with "
-            f"--serial the learner acts itself; leave them out"
-        )
-    if algorithm.clip_rho < algorithm.clip_c:
-        raise UserError(
-            f"clip_rho {algorithm.clip_rho} is below clip_c {algorithm.clip_c}: V-trace needs it "
-            f"to be at least as large"
+            "normalize_rewards follows whole episodes, and an update of several actors has them "
+            "in pieces: use --no-normalize-rewards, or --serial"
         )
 
 

@@ -15,7 +15,7 @@ from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.flat import flat_size
+from gala_rl.flat import flat_size, learned_size
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
@@ -87,7 +87,7 @@ def _run(
     simulators = make_simulators(config.env, 1, 1, config.atari)
     frames_per_step = simulators.frames_per_step
     model = build_model(config, simulators.observation, simulators.action)
-    size = flat_size(model)
+    size, learned = flat_size(model), learned_size(model)
     simulators.close()
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
@@ -104,7 +104,7 @@ def _run(
             if config.serial:
                 outcome = run_serial(config, folder, device, start, monitor)
             else:
-                outcome = LocalSystem(config, folder, device, size, start).run(monitor)
+                outcome = LocalSystem(config, folder, device, size, learned, start).run(monitor)
             monitor.close(outcome.status)
         elapsed = time.monotonic() - began
         summary = _summary(config, folder, outcome, monitor, frames_per_step)

@@ -4,16 +4,28 @@ from gala_rl.learners.a2c import A2CLearner as A2CLearner
 from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.learners.learner import Learner as Learner
 from gala_rl.learners.learner import UpdateMetrics as UpdateMetrics
+from gala_rl.learners.ppo import PPOLearner as PPOLearner
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 
-def make_learner(model: ActorCritic, settings: AlgorithmSettings) -> Learner:
-    """The learner of an algorithm's settings, which takes over the model's parameters."""
+def make_learner(
+    model: ActorCritic, settings: AlgorithmSettings, *, initial_learning_rate: float, seed: int
+) -> Learner:
+    """The learner of an algorithm's settings, which takes over the model's parameters.
+
+    Args:
+        model: the network.
+        settings: which algorithm, and how.
+        initial_learning_rate: of the run's first update.
+        seed: of what updates draw at random.
+    """
     match settings:
         case A2CSettings():
             return A2CLearner(model, settings)
         case ImpalaSettings():
             return ImpalaLearner(model, settings)
+        case PPOSettings():
+            return PPOLearner(model, settings, initial_learning_rate, seed)
         case _:
             raise TypeError(f"no learner for {type(settings).__name__}")

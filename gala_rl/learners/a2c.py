@@ -27,6 +27,7 @@ class A2CLearner:
         self._step = GradientStep(model, settings)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer
+        self.generator: torch.Generator | None = None
         self._model = model
         self._settings = settings
         self._device = self.state.device
@@ -61,9 +62,11 @@ class A2CLearner:
         steps, simulators = trajectory.rewards.shape
         observations = trajectory.observations[:-1].flatten(0, 1)
         recorded = None if trajectory.activations is None else trajectory.activations.flatten()
-        evaluation = self._model.evaluate(observations, trajectory.actions.flatten(0, 1), recorded)
+        evaluation = self._model.evaluate(
+            observations, trajectory.actions.flatten(0, 1), recorded, trajectory.past()
+        )
         with torch.no_grad():
-            bootstrap = self._model.values(trajectory.observations[-1])
+            bootstrap = self._model.values(trajectory.observations[-1], trajectory.final_state)
         returns = n_step_returns(
             trajectory.rewards,
             trajectory.terminated,

@@ -27,6 +27,7 @@ class ImpalaLearner:
         self._step = GradientStep(model, settings)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer
+        self.generator: torch.Generator | None = None
         self._model = model
         self._settings = settings
 
@@ -39,11 +40,15 @@ class ImpalaLearner:
             raise ValueError("V-trace needs log_probs of the policy that acted")
         steps, simulators = trajectory.rewards.shape
         evaluation = self._model.evaluate(
-            trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten(0, 1)
+            trajectory.observations[:-1].flatten(0, 1),
+            trajectory.actions.flatten(0, 1),
+            past=trajectory.past(),
         )
-        log_probs, entropies, values = (x.view(steps, simulators) for x in evaluation)
+        log_probs, entropies, values = (x.view(steps, simulators) for x in evaluation[:3])
         with torch.no_grad():
-            bootstrap = self._model.values(trajectory.observations[-1])
+            bootstrap = self._model.values(
+                trajectory.observations[-1], _last_state(evaluation.state, trajectory.begins)
+            )
         log_ratios = log_probs.detach() - acted
         corrected = vtrace(
             log_ratios,
@@ -74,3 +79,15 @@ class ImpalaLearner:
         policy, value, entropy = loss.policy.detach(), loss.value.detach(), loss.entropy.detach()
         details = {"clipped_rho": rho}
         return UpdateMetrics(policy, value, entropy, norms.grad, norms.update, details)
+
+
+def _last_state(state: Tensor | None, begins: Tensor | None) -> Tensor | None:
+    """The state [B, S] before the observations at which the rollout stopped, as it is now.
+
+    Args:
+        state: [B, S] after those before them, by the parameters that learn; None without state.
+        begins: [T + 1, B] observations before which the state is zero.
+    """
+    if state is None or begins is None:
+        return None
+    return state.masked_fill(begins[-1].unsqueeze(-1), 0.0)

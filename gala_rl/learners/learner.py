@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from gala_rl.flat import FlatParameters
@@ -31,11 +32,13 @@ class Learner(Protocol):
         state: [P + S] the parameters and, behind them, the optimiser's state.
         flat: all parameters, in the first part of `state`.
         optimizer: its state is the second part of `state`.
+        generator: random state of its updates; None where they draw nothing.
     """
 
     state: Tensor
     flat: FlatParameters
     optimizer: Optimizer
+    generator: torch.Generator | None
 
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None

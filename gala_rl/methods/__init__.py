@@ -10,10 +10,17 @@ from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import a2c, gala_a2c, gala_impala, impala
+from gala_rl.methods import a2c, gala_a2c, gala_impala, gala_ppo, impala, ppo
 from gala_rl.methods.method import Method as Method
 
-METHODS = (gala_a2c.METHOD, a2c.METHOD, gala_impala.METHOD, impala.METHOD)
+METHODS = (
+    gala_a2c.METHOD,
+    a2c.METHOD,
+    gala_ppo.METHOD,
+    ppo.METHOD,
+    gala_impala.METHOD,
+    impala.METHOD,
+)
 
 
 def find(name: str) -> Method:
@@ -73,9 +80,11 @@ def resolve(config: TrainConfig) -> TrainConfig:
     simulators = config.simulators or method.default_simulators(kind)
     # In one process there is nobody to act meanwhile.
     cores = 1 if config.serial else usable_cores() // learners
+    settings = (config.algorithm or settings).resolved(simulators, cores)
+    settings.check(simulators, is_recurrent=config.lstm_size is not None)
     return dataclasses.replace(
         config,
         learners=learners,
         simulators=simulators,
-        algorithm=(config.algorithm or settings).resolved(simulators, cores),
+        algorithm=settings,
     )

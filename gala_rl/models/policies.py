@@ -1,6 +1,7 @@
 """Policy heads: from features to a distribution over actions."""
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -39,11 +40,7 @@ class CategoricalPolicy(nn.Module):
 
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """See `Policy.sample`."""
-        probabilities = torch.softmax(self(features), dim=-1)
-        # An exponential race, as in torch.multinomial, whose checks may wait for the device.
-        arrivals = torch.empty_like(probabilities).exponential_(generator=generator)
-        actions: Tensor = (probabilities / arrivals).argmax(dim=-1)
-        return actions
+        return _drawn(self(features), generator)
 
     def greedy(self, features: Tensor) -> Tensor:
         """See `Policy.greedy`."""
@@ -52,9 +49,63 @@ class CategoricalPolicy(nn.Module):
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""
-        log_probs = torch.log_softmax(self(features), dim=-1)
-        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
-        return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+        return _log_prob_and_entropy(self(features), actions)
+
+
+class MultiCategoricalPolicy(nn.Module):
+    """Several discrete actions, chosen independently of each other given the features.
+
+    All A of them come from one layer with max(sizes) outputs for each; those that stand for no
+    action have probability 0.
+
+    Args:
+        features: size of the input.
+        sizes: number of choices of each action.
+    """
+
+    _missing: Tensor
+
+    def __init__(self, features: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.logits = orthogonal(nn.Linear(features, len(sizes) * max(sizes)), 0.01)
+        missing = torch.arange(max(sizes)) >= torch.tensor(sizes).unsqueeze(-1)
+        self.register_buffer("_missing", missing, persistent=False)
+        self._is_ragged = len(set(sizes)) > 1
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Unnormalised log-probabilities [N, A, max(sizes)]."""
+        logits: Tensor = self.logits(features).unflatten(-1, self._missing.shape)
+        # Finite, since 0 times its logarithm must be 0.
+        return logits.masked_fill(self._missing, -1e9) if self._is_ragged else logits
+
+    def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Policy.sample`."""
+        return _drawn(self(features), generator)
+
+    def greedy(self, features: Tensor) -> Tensor:
+        """See `Policy.greedy`."""
+        actions: Tensor = self(features).argmax(dim=-1)
+        return actions
+
+    def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Policy.log_prob_and_entropy`."""
+        log_probs, entropies = _log_prob_and_entropy(self(features), actions)
+        return log_probs.sum(dim=-1), entropies.sum(dim=-1)
+
+
+def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Random choices [...] by unnormalised log-probabilities [..., K]."""
+    probabilities = torch.softmax(logits, dim=-1)
+    # An exponential race, as in torch.multinomial, whose checks may wait for the device.
+    arrivals = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / arrivals).argmax(dim=-1)
+
+
+def _log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Of categorical distributions [..., K] and actions [...]; each [...]."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
 
 
 class GaussianPolicy(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.replay import replay_convolution_relu, replay_linear_relu
+from gala_rl.spaces import ObservationSpec
 from gala_rl.trajectory import Activations
 
 _Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
@@ -54,7 +55,7 @@ class ConvTorso(nn.Module):
         self.linear = orthogonal(nn.Linear(size, features), gain)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, C, H, W] uint8 in 0 … 255 → [N, features]."""
+        """[N, C, H, W] of any number type, in 0 … 255 → [N, features]."""
         pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
         write_pixels(images, pixels)
         return torch.relu(self.linear(flattened(self.convolutions(pixels))))
@@ -152,3 +153,40 @@ class MLPTorso(nn.Module):
         """[N, ...] of any number type → [N, features]."""
         features: Tensor = self.layers(vectors.to(torch.float32).reshape(-1, self._size))
         return features
+
+
+class PartsTorso(nn.Module):
+    """Observations of several parts: each image has convolutions, all vectors share an MLP.
+
+    Their features together pass one more layer, with ReLU.
+
+    Args:
+        parts: of what the observation is made, one behind the other.
+        features: size of the output.
+    """
+
+    def __init__(self, parts: Sequence[ObservationSpec], features: int = 256) -> None:
+        super().__init__()
+        self.features = features
+        self._parts = tuple(parts)
+        images = [ConvTorso(part.shape, features) for part in parts if part.is_image]
+        self.images = nn.ModuleList(images)
+        numbers = sum(part.size for part in parts if not part.is_image)
+        self.vectors = MLPTorso(numbers) if numbers else None
+        joined = sum(torso.features for torso in images)
+        joined += 0 if self.vectors is None else self.vectors.features
+        self.linear = orthogonal(nn.Linear(joined, features), nn.init.calculate_gain("relu"))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """[N, all parts] → [N, features]."""
+        pieces = torch.split(observations, [part.size for part in self._parts], dim=-1)
+        images, vectors = [], []
+        for part, piece in zip(self._parts, pieces, strict=True):
+            if part.is_image:
+                images.append(piece.reshape(-1, *part.shape))
+            else:
+                vectors.append(piece)
+        features = [torso(image) for torso, image in zip(self.images, images, strict=True)]
+        if self.vectors is not None:
+            features.append(self.vectors(torch.cat(vectors, dim=-1)))
+        return torch.relu(self.linear(torch.cat(features, dim=-1)))

@@ -99,7 +99,6 @@ def _make_actor(post: Post) -> Actor:
         algorithm.rollout_steps,
         post.seed,
         keep_choices=True,
-        keep_activations=False,
     )
 
 

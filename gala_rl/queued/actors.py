@@ -20,7 +20,7 @@ from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.processes.spawn import spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
-from gala_rl.queued.slots import Note, RolloutSlots, without_values
+from gala_rl.queued.slots import Note, RolloutSlots, as_it_crosses
 from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
@@ -103,7 +103,7 @@ class QueuedActors:
         self._full: deque[tuple[_Station, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
-        example = _examples(make_model, simulators)
+        example = _example(make_model, simulators)
         batch = algorithm.batch_simulators(config.resolved_simulators)
         self.trajectory = _storage(algorithm.rollout_steps, batch, example, device)
         of_one = _storage(algorithm.rollout_steps, self._share, example, torch.device("cpu"))
@@ -270,19 +270,28 @@ def _end(station: _Station) -> None:
     station.connection.close()
 
 
-def _examples(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, Tensor]:
-    """One observation [1, ...] and one action [1] or [1, A], for their shapes and types."""
+def _example(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
+    """One observation [1, ...], action [1] or [1, A] and, if there is one, state [1, S]."""
     observation = torch.from_numpy(simulators.reset(0))[:1]
     model = make_model(simulators.observation, simulators.action)
     simulators.close()
+    state = model.initial_state(1)
     with torch.no_grad():
-        return observation, model.sample(observation, torch.Generator())
+        action = model.sample(observation, torch.Generator(), state=state)
+    return (observation, action) if state is None else (observation, action, state)
 
 
 def _storage(
-    rollout_steps: int, batch: int, example: tuple[Tensor, Tensor], device: torch.device
+    rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
 ) -> Trajectory:
-    observation, action = (x.expand(batch, *x.shape[1:]) for x in example)
-    return without_values(
-        Trajectory.allocate(rollout_steps, observation, action, device, keep_choices=True)
+    observation, action, *state = (x.expand(batch, *x.shape[1:]) for x in example)
+    return as_it_crosses(
+        Trajectory.allocate(
+            rollout_steps,
+            observation,
+            action,
+            device,
+            state=state[0].to(device) if state else None,
+            keep_choices=True,
+        )
     )

@@ -32,8 +32,10 @@ FIELDS = (
     "truncated",
     "truncation_values",
     "log_probs",
+    "initial_state",
+    "begins",
 )
-"""Of a trajectory, as far as they cross from an actor to its learner."""
+"""Of a trajectory, as far as they cross from an actor to its learner; the last two if there."""
 
 
 class Note(enum.IntEnum):
@@ -58,8 +60,9 @@ class RolloutSlots:
     def __init__(self, count: int, like: Trajectory) -> None:
         self._fields: dict[str, Tensor] = {}
         for name in FIELDS:
-            example: Tensor = getattr(like, name)
-            self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
+            example: Tensor | None = getattr(like, name)
+            if example is not None:
+                self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
         self._notes = shared_zeros((count, len(Note)), torch.int64)
         # Simulator, score, agent steps; no more games end in a rollout than it has steps.
         self._episodes = shared_zeros((count, like.agent_steps, 3), torch.float64)
@@ -88,7 +91,8 @@ class RolloutSlots:
     def read(self, slot: int, into: Trajectory, rows: slice) -> None:
         """Copy a rollout [T, b] to those rows of a trajectory [T, B]."""
         for name, memory in self._fields.items():
-            getattr(into, name)[:, rows].copy_(memory[slot])
+            place: Tensor = getattr(into, name)
+            (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
 
     def note(self, slot: int, note: Note) -> int:
         """One of the numbers beside a rollout."""
@@ -100,6 +104,6 @@ class RolloutSlots:
         return [Episode(int(i), score, int(steps)) for i, score, steps in rows]
 
 
-def without_values(trajectory: Trajectory) -> Trajectory:
-    """The same memory, without what V-trace does not ask for."""
-    return replace(trajectory, values=None)
+def as_it_crosses(trajectory: Trajectory) -> Trajectory:
+    """The same memory, without what no actor hands over."""
+    return replace(trajectory, values=None, final_state=None)

@@ -66,7 +66,7 @@ class LearnerRun:
         learning_rate = self._config.learning_rate_at(total_agent_steps)
         metrics = self.agent.step(learning_rate)
         self._unwritten = (metrics, learning_rate, total_agent_steps)
-        if self.agent.updates % self._config.log_every:
+        if self.agent.updates % self._config.resolved_log_every:
             return False
         self.write_row()
         return True
@@ -133,8 +133,12 @@ class LearnerRun:
             "optimizer": agent.learner.optimizer.state,
             **agent.source.state(),
         }
+        if agent.learner.generator is not None:
+            tensors["learner_generator"] = agent.learner.generator.get_state()
         if sent is not None:
             tensors["sent"] = sent.parameters
+        if "observations" in tensors:
+            tensors["discounted_sums"] = agent.normalizer.discounted_sums
         counters = {
             "updates": agent.updates,
             "agent_steps": agent.agent_steps,
@@ -164,6 +168,10 @@ class LearnerRun:
         self.continue_at(counters["updates"], counters["agent_steps"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         agent.source.restore(tensors)
+        if "observations" in tensors:
+            agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
+        if agent.learner.generator is not None:
+            agent.learner.generator.set_state(tensors["learner_generator"])
 
     def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Take over another learner's (or one's own former) parameters and optimiser state."""

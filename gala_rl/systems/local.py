@@ -75,6 +75,7 @@ class LocalSystem:
         folder: of the run, created.
         device: where learners learn.
         size: length of their parameter vectors.
+        learned: length of the first part of them, which gradients change.
         start: what to continue from.
     """
 
@@ -84,6 +85,7 @@ class LocalSystem:
         folder: RunFolder,
         device: torch.device,
         size: int,
+        learned: int,
         start: Checkpoint | None,
     ) -> None:
         count = config.resolved_learners
@@ -93,7 +95,7 @@ class LocalSystem:
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
         self._journal = Journal(count, self._topology.largest_in_degree) if count > 1 else None
-        self._watch = self._make_watch(size, start)
+        self._watch = self._make_watch(learned, start)
         self._saving = _Saving(last=time.monotonic())
         self._notices: list[str] = []
         self._failure: LearnerFailure | StorageError | UserError | None = None
@@ -168,13 +170,13 @@ class LocalSystem:
         except StorageError as error:
             self._failure = self._failure or error
 
-    def _make_watch(self, size: int, start: Checkpoint | None) -> ConsensusWatch | None:
+    def _make_watch(self, learned: int, start: Checkpoint | None) -> ConsensusWatch | None:
         if self._journal is None:
             return None
         watch = make_watch(
             self._config,
             self._folder,
-            size,
+            learned,
             self._journal.reader(),
             self._mailboxes.lend,
             list(self._board.gradients),
@@ -193,10 +195,7 @@ class LocalSystem:
             self._watch.close()
 
     def _set_counters(self, start: Checkpoint) -> None:
-        algorithm = self._config.resolved_algorithm
-        per_update = algorithm.rollout_steps * algorithm.batch_simulators(
-            self._config.resolved_simulators
-        )
+        per_update = self._config.update_agent_steps
         for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
             self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
             self._board.set(rank, Cell.UPDATES, agent_steps // per_update)

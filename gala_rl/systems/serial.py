@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from gala_rl.config import TrainConfig
+from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
@@ -85,7 +86,7 @@ def _make_watch(
     watch = make_watch(
         config,
         folder,
-        flats[0].values.numel(),
+        learned_size(learners[0].agent.actor.model),
         journal.reader(),
         network.latest,
         [flat.grads for flat in flats],

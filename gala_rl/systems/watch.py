@@ -39,7 +39,8 @@ class ConsensusWatch:
 
     Args:
         learners: n.
-        size: P, of the parameters alone.
+        size: length of the first part of what is sent: the parameters that learn. Behind them may
+            be running moments, in units of their own, and the optimiser's state.
         journal: what the learners do.
         read: the latest message of a learner where it lies, None before the first.
         gradients: [P] of each learner, the last that it has shown.
@@ -82,11 +83,12 @@ class ConsensusWatch:
         """The learners continue from a checkpoint, and with the messages that were under way."""
         assert self._realised is not None
         saved = start.learners()
-        states = [start.load(i if i in saved else saved[0]) for i in range(len(self._sent))]
-        centre = torch.stack([state.tensors["parameters"] for state in states]).mean(dim=0)
+        learners, size = self._sent.shape
+        states = [start.load(i if i in saved else saved[0]) for i in range(learners)]
+        centre = torch.stack([s.tensors["parameters"][:size] for s in states]).mean(dim=0)
 
         def distance(vector: Tensor) -> float:
-            return float(torch.linalg.vector_norm(vector[: len(centre)] - centre))
+            return float(torch.linalg.vector_norm(vector[:size] - centre))
 
         for learner, state in enumerate(states):
             self._realised.place(learner, distance(state.tensors["parameters"]))

@@ -19,6 +19,7 @@ from gala_rl.envs.atari import AtariSimulators
 from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, GymnasiumSimulators
 from gala_rl.errors import UserError
 from gala_rl.settings import AtariProtocol
+from gala_rl.spaces import ActionSpec
 
 COUNTING = "tests.environments:Counting-v0"
 TRUNCATED = "tests.environments:CountingTruncated-v0"
@@ -78,7 +79,12 @@ KINDS: dict[str, tuple[type[Spaces], spaces.Space[Any], spaces.Space[Any]]] = {
     "Grey": (Spaces, pixels(48, 40), spaces.Discrete(2)),
     "Grid": (Spaces, pixels(7, 7, 3), spaces.Discrete(2)),
     "FromThree": (Spaces, VECTOR, spaces.Discrete(4, start=3)),
-    "DictSeen": (Spaces, spaces.Dict({"a": VECTOR}), spaces.Discrete(2)),
+    "TextSeen": (Spaces, spaces.Text(9), spaces.Discrete(2)),
+    "NoNumber": (Spaces, spaces.Box(-1, 1, (0,)), spaces.Discrete(2)),
+    "Choices": (Spaces, VECTOR, spaces.MultiDiscrete([2, 3], start=[5, -1])),
+    "ChoicesInRows": (Spaces, VECTOR, spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]))),
+    "Switches": (Spaces, VECTOR, spaces.MultiBinary((2, 2))),
+    "NoActions": (Spaces, VECTOR, spaces.Box(-1, 1, (0,))),
     "TupleActions": (Spaces, VECTOR, spaces.Tuple((spaces.Discrete(2),))),
     "SquareActions": (Spaces, VECTOR, spaces.Box(-1, 1, (2, 2))),
     "Ends": (NeverStarts, VECTOR, spaces.Discrete(2)),
@@ -305,6 +311,26 @@ def test_discrete_actions_are_counted_from_the_first_legal_one() -> None:
     assert inner(env).actions == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes", "chosen", "expected"),
+    [
+        ("Choices", (2, 3), [1, 2], [6, 1]),
+        ("ChoicesInRows", (2, 3, 4, 2), [1, 2, 3, 0], [[1, 2], [3, 0]]),
+        ("Switches", (2, 2, 2, 2), [1, 0, 0, 1], [[1, 0], [0, 1]]),
+    ],
+)
+def test_several_actions_come_as_the_environment_wants_them(
+    name: str, sizes: tuple[int, ...], chosen: list[int], expected: list[Any]
+) -> None:
+    env = GymnasiumSimulators(f"{name}-v0", 2)
+    env.reset(0)
+    assert env.action == ActionSpec(len(sizes), True, sizes)
+    env.step(np.array([[0] * len(sizes), chosen]))
+    (given,) = inner(env, 1).actions
+    assert given.tolist() == expected
+    assert given in inner(env).action_space
+
+
 def test_continuous_actions_are_clipped_to_what_is_legal(monkeypatch: pytest.MonkeyPatch) -> None:
     env = GymnasiumSimulators("Pendulum-v1", 3)
     env.reset(0)
@@ -335,10 +361,11 @@ def test_pendulum_is_truncated_by_its_time_limit_and_never_terminated() -> None:
 @pytest.mark.parametrize(
     ("env_id", "words"),
     [
-        ("DictSeen-v0", "Dict observations"),
+        ("TextSeen-v0", "Text observations"),
+        ("NoNumber-v0", "observations without a number"),
+        ("NoActions-v0", "Box actions"),
         ("TupleActions-v0", "Tuple actions"),
         ("SquareActions-v0", "Box actions"),
-        ("FrozenLake-v1", "Discrete observations"),
     ],
 )
 def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, words: str) -> None:

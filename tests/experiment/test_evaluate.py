@@ -1,6 +1,8 @@
 """Evaluation plays the games it was asked for, with the parameters it was asked for."""
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
 
 from gala_rl import evaluate
 from gala_rl.agent import build_model
@@ -16,11 +20,15 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.evaluate import MAX_SIMULATORS
+from gala_rl.experiment.train import train
 from gala_rl.flat import FlatParameters
+from gala_rl.methods import resolve
+from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import AtariProtocol
+from gala_rl.settings import A2CSettings, AtariProtocol
+from gala_rl.spaces import ActionSpec, ObservationSpec
 
 LENGTH = 7
 
@@ -53,7 +61,46 @@ class ShortOrLong(Obedient):
         return int(self.np_random.choice([1, 60]))
 
 
-KINDS = {"Obedient-v0": Obedient, "ShortOrLong-v0": ShortOrLong}
+class Alternating(Obedient):
+    """Reward 1 for a 0 at the first step of a game, a 1 at the second, and so on in turn.
+
+    Games end, or are cut, after an odd number of steps: whoever goes on counting is wrong.
+    """
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        right = action == (LENGTH - self.left) % 2
+        self.left -= 1
+        ends, cut = self.np_random.permutation([self.left == 0, False])
+        return np.zeros(2, dtype=np.float32), float(right), bool(ends), bool(cut), {}
+
+
+class Metronome(ActorCritic):
+    """Chooses 0 and 1 in turn, as it remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(ObservationSpec((2,), False), ActionSpec(2, True), lstm_size=1)
+
+    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
+        assert state is not None
+        actions = state[:, 0].long() % 2
+        state[:, 0] += 1.0
+        return actions
+
+    def sample(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: object = None,
+        state: Tensor | None = None,
+    ) -> Tensor:
+        return self.greedy(observations, state)
+
+
+KINDS = {
+    "Obedient-v0": Obedient,
+    "ShortOrLong-v0": ShortOrLong,
+    "Alternating-v0": Alternating,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +131,7 @@ def parameters(config: TrainConfig, biases: tuple[float, float]) -> torch.Tensor
 
 
 def save(folder: Path, agent_steps: int, *learners: tuple[float, float], env: str) -> None:
-    config = TrainConfig(env=env, learners=len(learners))
+    config = resolve(TrainConfig(env=env, learners=len(learners)))
     run = RunFolder(folder)
     if not run.exists:
         run.create(config)
@@ -216,7 +263,7 @@ def test_what_cannot_be_played_is_refused(
 
 def test_a_learner_that_is_not_in_the_checkpoint_cannot_be_played(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    config = TrainConfig(env="Obedient-v0", learners=2)
+    config = resolve(TrainConfig(env="Obedient-v0", learners=2))
     run.create(config)
     partial = checkpoint.partial_folder(run.checkpoints, "test")
     tensors = {"parameters": parameters(config, YES)}
@@ -230,3 +277,37 @@ def test_without_a_checkpoint_there_is_nothing_to_play(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").create(TrainConfig(env="Obedient-v0", learners=1))
     with pytest.raises(UserError, match="no checkpoint yet"):
         evaluate(tmp_path / "run")
+
+
+@pytest.mark.parametrize("policy", ["greedy", "sample"])
+def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    run = make_run(tmp_path / "run", YES, env="Alternating-v0")
+    monkeypatch.setattr("gala_rl.experiment.evaluate.build_model", lambda *_: Metronome())
+    monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
+    assert scores(run, episodes=40, policy=policy)["mean"] == [float(LENGTH)] * 40
+
+
+def test_a_policy_sees_by_the_moments_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
+    settings = A2CSettings(
+        rollout_steps=10, entropy_cost=0.0, normalize_observations=True, normalize_rewards=True
+    )
+    config = TrainConfig(
+        method="gala-a2c",
+        env="tests.environments:Unscaled-v0",
+        learners=2,
+        simulators=4,
+        steps=16_000,
+        serial=True,
+        out=str(tmp_path / "run"),
+        algorithm=replace(settings, learning_rate=5e-3, learning_rate_schedule="linear"),
+    )
+    train(config, Console(file=io.StringIO()))
+    # Without them it would see the same in every game: one side of it would pay nothing.
+    for returns in scores(tmp_path / "run", learner="all", episodes=40).values():
+        assert np.mean(returns) > 4500
+    assert np.mean(scores(tmp_path / "run", episodes=40)["mean"]) > 4500

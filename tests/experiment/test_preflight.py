@@ -44,7 +44,9 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
         ({"method": "sarsa"}, "method 'sarsa'"),
         ({"method": "a2c"}, "learners 2 is too many"),
         ({"env": "Countng-v0"}, "env 'Countng-v0'"),
-        ({"env": "Blackjack-v1"}, "Tuple observations"),
+        ({"env": "tests.environments:Letters-v0"}, "Text observations in part 'said.0'"),
+        ({"lstm_size": 0}, "lstm_size 0 is too small: it must be at least 1"),
+        ({"lstm_size": 2.5}, "lstm_size 2.5 has the wrong type"),
         ({"gossip": GossipSettings(topology="star")}, "topology 'star'"),
         ({"device": "cuda"}, "device 'cuda' is not there"),
         ({"simulator_groups": 2}, "simulator_groups 2 is of no use"),
@@ -53,6 +55,13 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
             "simulator_groups 99 is too many for",
         ),
         ({"precision": "float16"}, "precision 'float16'"),
+        (
+            {
+                "env": "PongNoFrameskip-v4",
+                "algorithm": A2CSettings(normalize_observations=True),
+            },
+            "normalize_observations is for vectors, and env 'PongNoFrameskip-v4' shows images",
+        ),
     ],
 )
 def test_what_cannot_start_is_refused(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.learners import A2CLearner, make_learner
+from gala_rl.learners import A2CLearner
 from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import A2CSettings, ImpalaSettings
@@ -139,7 +139,7 @@ def test_a_policy_that_has_moved_away_is_believed_less() -> None:
 
 
 def test_new_parameters_can_go_elsewhere() -> None:
-    learner, other = (make_learner(make_model(), ImpalaSettings()) for _ in range(2))
+    learner, other = (ImpalaLearner(make_model(), ImpalaSettings()) for _ in range(2))
     rollout = make_rollout(make_model(), lag=0.3)
     out = torch.empty_like(learner.flat.values)
     before = learner.flat.values.clone()

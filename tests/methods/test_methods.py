@@ -8,6 +8,7 @@ import pytest
 from gala_rl import methods
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.settings import PPOSettings
 
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
@@ -61,3 +62,43 @@ def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:
         assert methods.find(method.name) is method
         assert "arXiv" in method.paper
         assert method.title
+
+
+@pytest.mark.parametrize(
+    ("method", "env", "simulators", "agent_steps", "optimizer_steps"),
+    [
+        ("a2c", "PongNoFrameskip-v4", 16, 80, 1),
+        ("ppo", "PongNoFrameskip-v4", 8, 1024, 16),
+        ("gala-ppo", "CartPole-v1", 8, 1024, 40),
+        ("ppo", "Pendulum-v1", 1, 2048, 320),
+    ],
+)
+def test_the_size_of_an_update_is_that_of_the_papers(
+    method: str, env: str, simulators: int, agent_steps: int, optimizer_steps: int
+) -> None:
+    config = methods.resolve(TrainConfig(method=method, env=env))
+    algorithm = config.resolved_algorithm
+    assert config.simulators == simulators
+    assert algorithm.rollout_steps * simulators == agent_steps
+    if isinstance(algorithm, PPOSettings):
+        assert algorithm.epochs * algorithm.minibatches == optimizer_steps
+
+
+@pytest.mark.parametrize(
+    ("method", "simulators", "log_every"), [("a2c", 16, 100), ("a2c", 2, 100), ("ppo", 8, 8)]
+)
+def test_a_row_of_metrics_is_due_after_some_thousand_agent_steps(
+    method: str, simulators: int, log_every: int
+) -> None:
+    config = TrainConfig(method=method, env="CartPole-v1", simulators=simulators)
+    assert methods.resolve(config).resolved_log_every == log_every
+    assert methods.resolve(dataclasses.replace(config, log_every=7)).resolved_log_every == 7
+
+
+def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to_nothing() -> None:
+    algorithm = PPOSettings(rollout_steps=4, minibatches=8)
+    config = TrainConfig(method="ppo", env="CartPole-v1", simulators=2, algorithm=algorithm)
+    with pytest.raises(UserError, match="minibatches 8 is too many for 8 agent steps"):
+        methods.resolve(config)
+    raw = dataclasses.replace(algorithm, normalize_advantages=False)
+    assert methods.resolve(dataclasses.replace(config, algorithm=raw)).algorithm == raw

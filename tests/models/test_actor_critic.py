@@ -52,7 +52,8 @@ def test_evaluate_agrees_with_values_and_samples(
     model, x = network(observation, action), observations(observation)
     actions = model.sample(x, torch.Generator().manual_seed(3)).detach()
     evaluation = model.evaluate(x, actions)
-    assert all(part.shape == (6,) for part in evaluation)
+    assert all(part is not None and part.shape == (6,) for part in evaluation[:3])
+    assert evaluation.state is None
     torch.testing.assert_close(evaluation.values, model.values(x))
     assert actions.shape == ((6,) if action.is_discrete else (6, action.size))
 
@@ -126,7 +127,7 @@ def test_bfloat16_rounds_the_torso_and_nothing_else(
     rounded.load_state_dict(exact.state_dict())
     actions = exact.sample(x, torch.Generator().manual_seed(3)).detach()
     coarse, fine = rounded.evaluate(x, actions), exact.evaluate(x, actions)
-    for ours, theirs in zip(coarse, fine, strict=True):
+    for ours, theirs in zip(coarse[:3], fine[:3], strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1)
     assert not torch.equal(coarse.values, fine.values)

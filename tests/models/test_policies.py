@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal
 
-from gala_rl.models.policies import CategoricalPolicy, GaussianPolicy, Policy
+from gala_rl.models.policies import (
+    CategoricalPolicy,
+    GaussianPolicy,
+    MultiCategoricalPolicy,
+    Policy,
+)
 
 FEATURES = 5
 SAMPLES = 20_000
@@ -174,3 +179,88 @@ def test_categorical_actions_are_those_of_multinomial() -> None:
         generator.set_state(state)
         expected = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
         assert torch.equal(actions, expected)
+
+
+SIZES = [(3, 3), (2, 5, 3), (4,), (1, 2)]
+all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
+
+
+def several(sizes: tuple[int, ...]) -> MultiCategoricalPolicy:
+    """Far from uniform, different for each input."""
+    policy = MultiCategoricalPolicy(FEATURES, sizes)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in policy.parameters():
+        parameter.data.normal_(generator=generator)
+    return policy
+
+
+def one_by_one(policy: MultiCategoricalPolicy, sizes: tuple[int, ...]) -> list[Any]:
+    """Each action's distribution, from its own rows of the layer."""
+    weight = policy.logits.weight.view(len(sizes), max(sizes), FEATURES)
+    bias = policy.logits.bias.view(len(sizes), max(sizes))
+    return [
+        Categorical(logits=features() @ weight[a, :size].T + bias[a, :size])
+        for a, size in enumerate(sizes)
+    ]
+
+
+@all_sizes
+def test_several_actions_are_independent_categoricals(sizes: tuple[int, ...]) -> None:
+    mine, theirs = several(sizes), several(sizes)
+    actions = mine.sample(features(), torch.Generator().manual_seed(4))
+    log_probs, entropies = mine.log_prob_and_entropy(features(), actions)
+    assert log_probs.shape == entropies.shape == (11,)
+    parts = one_by_one(theirs, sizes)
+    expected = sum(part.log_prob(actions[:, a]) for a, part in enumerate(parts))
+    entropy = sum(part.entropy() for part in parts)
+    torch.testing.assert_close(log_probs, expected)
+    torch.testing.assert_close(entropies, entropy)
+    weights = torch.linspace(-1.0, 2.0, 11)
+    torch.autograd.backward((weights * log_probs + entropies).sum())
+    torch.autograd.backward((weights * expected + entropy).sum())
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+@all_sizes
+def test_several_actions_are_drawn_as_often_as_they_are_probable(sizes: tuple[int, ...]) -> None:
+    policy = several(sizes)
+    probabilities = [part.probs[0].detach() for part in one_by_one(policy, sizes)]
+    many = policy.sample(features()[:1].expand(SAMPLES, -1), torch.Generator().manual_seed(7))
+    assert (tuple(many.shape), many.dtype) == ((SAMPLES, len(sizes)), torch.int64)
+    for a, size in enumerate(sizes):
+        observed = torch.bincount(many[:, a], minlength=size).float()
+        assert len(observed) == size, "no action that there isn't"
+        expected = probabilities[a] * SAMPLES
+        # At most 4 degrees of freedom: exceeded by chance once in a million draws.
+        assert float(((observed - expected).square() / expected).sum()) < 34.0
+
+
+def test_several_draws_do_not_follow_each_other() -> None:
+    policy = several((2, 2))
+    policy.logits.weight.data.zero_()
+    policy.logits.bias.data.zero_()
+    many = policy.sample(features(1).expand(SAMPLES, -1), torch.Generator().manual_seed(7))
+    correlation = torch.corrcoef(many.T.float())[0, 1]
+    assert abs(float(correlation)) < 5 / SAMPLES**0.5
+
+
+@all_sizes
+def test_greedy_actions_are_each_the_most_probable(sizes: tuple[int, ...]) -> None:
+    policy = several(sizes)
+    expected = [part.logits.argmax(dim=-1) for part in one_by_one(policy, sizes)]
+    assert torch.equal(policy.greedy(features()), torch.stack(expected, dim=-1))
+
+
+def test_an_action_that_there_is_not_is_never_chosen_however_unlikely_the_others_are() -> None:
+    policy = several((2, 4))
+    policy.logits.bias.data.copy_(torch.tensor([-1e4, -2e4, 1e6, 1e6, 0.0, 0.0, 0.0, 0.0]))
+    actions = policy.sample(features(), torch.Generator())
+    log_probs, entropies = policy.log_prob_and_entropy(features(), actions)
+    assert set(actions[:, 0].tolist()) == {0}
+    assert torch.isfinite(log_probs).all()
+    assert torch.isfinite(entropies).all()
+    torch.autograd.backward((log_probs + entropies).sum())
+    assert policy.logits.weight.grad is not None
+    assert torch.isfinite(policy.logits.weight.grad).all()
+    assert not policy.logits.weight.grad[2:4].any()

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
+from gala_rl.models.torsos import ConvTorso, MLPTorso, PartsTorso, orthogonal
+from gala_rl.spaces import ObservationSpec
 
 
 def random_images(*shape: int) -> Tensor:
@@ -114,3 +115,46 @@ def test_observations_of_any_number_of_axes_become_vectors(shape: tuple[int, ...
 def test_no_observations_give_no_features() -> None:
     assert MLPTorso(6)(torch.zeros(0, 2, 3)).shape == (0, 64)
     assert ConvTorso((1, 36, 36))(torch.zeros(0, 1, 36, 36, dtype=torch.uint8)).shape == (0, 512)
+
+
+WIDE, TALL = ObservationSpec((1, 36, 44), True), ObservationSpec((2, 48, 36), True)
+PARTS = (ObservationSpec((2,), False), WIDE, ObservationSpec((3, 2), False), TALL)
+
+
+def test_each_part_reaches_its_own_network_as_it_was() -> None:
+    torso, wide, tall = (
+        PartsTorso(PARTS, 16),
+        random_images(3, 1, 36, 44),
+        random_images(3, 2, 48, 36),
+    )
+    first, second = torch.full((3, 2), -1.5), torch.arange(18.0).view(3, 6)
+    vector = torch.cat((first, wide.flatten(1), second, tall.flatten(1)), dim=-1)
+    assert vector.shape[1] == sum(part.size for part in PARTS)
+    seen: list[Tensor] = []
+    assert torso.vectors is not None
+    for network in (*torso.images, torso.vectors):
+        network.register_forward_hook(lambda _m, args, _o: seen.append(args[0]))
+    features = torso(vector)
+    assert features.shape == (3, 16)
+    for given, expected in zip(seen, (wide, tall, torch.cat((first, second), -1)), strict=True):
+        assert torch.equal(given, expected.float())
+    joined = [torso.images[0](wide), torso.images[1](tall), torso.vectors(seen[2])]
+    expected = torch.relu(torso.linear(torch.cat(joined, dim=-1)))
+    torch.testing.assert_close(features, expected)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_part_has_an_effect_and_a_gradient(part: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        torso = PartsTorso(PARTS)
+    vector = torch.rand(2, sum(spec.size for spec in PARTS)).requires_grad_()
+    (gradient,) = torch.autograd.grad(torso(vector).sum(), vector)
+    start = sum(spec.size for spec in PARTS[:part])
+    assert gradient[:, start : start + PARTS[part].size].any()
+
+
+def test_images_without_vectors_are_parts_too() -> None:
+    torso = PartsTorso((WIDE, TALL))
+    assert torso.vectors is None
+    assert torso(torch.zeros(0, WIDE.size + TALL.size)).shape == (0, torso.features)

@@ -28,8 +28,8 @@ STEPS, LENGTH = 5, 7
 GIVE_UP_S = 120.0
 
 
-def make_config(actors: int, **given: int) -> TrainConfig:
-    algorithm = ImpalaSettings(rollout_steps=STEPS, actors=actors, **given)
+def make_config(actors: int, batch_rollouts: int | None = None) -> TrainConfig:
+    algorithm = ImpalaSettings(rollout_steps=STEPS, actors=actors, batch_rollouts=batch_rollouts)
     config = TrainConfig(
         method="impala", env="tests.environments:Counting-v0", simulators=4, max_restarts=10**6
     )

@@ -87,7 +87,7 @@ class ScriptedActor:
 
     @property
     def _observations(self) -> torch.Tensor:
-        return self.post.slots._fields["observations"][self.in_work]  # type: ignore[index]
+        return self.post.slots._fields["observations"][self.in_work]
 
 
 def stamped(stamp: int) -> Trajectory:

@@ -14,7 +14,7 @@ import torch
 from gala_rl.agent import build_model
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
-from gala_rl.flat import flat_size
+from gala_rl.flat import flat_size, learned_size
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -43,8 +43,8 @@ def make_system(
         folder.create(config)
     simulators = make_simulators(config.env, 1, 1, config.atari)
     model = build_model(config, simulators.observation, simulators.action)
-    size = flat_size(model)
-    return LocalSystem(config, folder, torch.device("cpu"), size, start)
+    sizes = flat_size(model), learned_size(model)
+    return LocalSystem(config, folder, torch.device("cpu"), *sizes, start)
 
 
 def pid_of(system: LocalSystem, rank: int) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.train import resume
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import GossipSettings
+from gala_rl.settings import GossipSettings, PPOSettings
 from gala_rl.systems.board import Cell
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
@@ -33,6 +34,11 @@ from tests.systems.processes import (
 
 WAIT_BRIEFLY = GossipSettings(max_staleness=0, deadline=0.5)
 WAIT_FOR_EVER = GossipSettings(max_staleness=0, deadline=1e6)
+PPO = replace(
+    CONFIG,
+    method="gala-ppo",
+    algorithm=PPOSettings(rollout_steps=5, epochs=2, minibatches=2),
+)
 
 
 def newest(folder: RunFolder) -> checkpoint.Checkpoint:
@@ -63,11 +69,13 @@ class Deaths:
         self.next_at = status.updates[1] + self.updates
 
 
+@pytest.mark.parametrize("config", [CONFIG, PPO], ids=lambda config: config.method)
 def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwards(
-    tmp_path: Path,
+    tmp_path: Path, config: TrainConfig
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, max_restarts=1), folder)
+    # Memory makes no difference, and who comes back has lost it.
+    system = make_system(replace(config, max_restarts=1, lstm_size=8), folder)
     observer = Deaths(system, times=2, updates=110)
     outcome = system.run(observer)
     assert outcome.failure is None

@@ -1,4 +1,4 @@
-"""Serial runs: deterministic, equal to plain A2C with one learner, resumed without a trace."""
+"""Serial runs: deterministic, equal to the plain method with one learner, resumed without trace."""
 
 import hashlib
 from dataclasses import replace
@@ -11,7 +11,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings, GossipSettings
+from gala_rl.settings import A2CSettings, GossipSettings, PPOSettings
 from gala_rl.systems.serial import run_serial
 
 SIMULATORS, ROLLOUT = 3, 5
@@ -23,6 +23,14 @@ CONFIG = TrainConfig(
     serial=True,
     seed=3,
     algorithm=A2CSettings(),
+)
+PPO = replace(
+    CONFIG,
+    method="gala-ppo",
+    # A learning rate that knows the budget would know that a run is to be stopped.
+    algorithm=PPOSettings(
+        rollout_steps=ROLLOUT, epochs=2, minibatches=2, learning_rate_schedule="constant"
+    ),
 )
 
 
@@ -57,27 +65,40 @@ def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None
     assert parameter_hash(first) != parameter_hash(other)
 
 
-def test_one_gossiping_learner_is_plain_a2c_bit_for_bit(tmp_path: Path) -> None:
-    gossiping = replace(CONFIG, learners=1)
-    plain = replace(gossiping, method="a2c")
+@pytest.mark.parametrize("lstm_size", [None, 8])
+@pytest.mark.parametrize("config", [CONFIG, PPO], ids=lambda config: config.method)
+def test_one_gossiping_learner_is_the_plain_method_bit_for_bit(
+    tmp_path: Path, config: TrainConfig, lstm_size: int | None
+) -> None:
+    gossiping = replace(config, learners=1, lstm_size=lstm_size)
+    plain = replace(gossiping, method=config.method.removeprefix("gala-"))
     first = train(tmp_path / "gossiping", gossiping, 30)
     second = train(tmp_path / "plain", plain, 30)
     assert parameter_hash(first) == parameter_hash(second)
 
 
 @pytest.mark.parametrize(
-    "gossip",
+    "config",
     [
-        GossipSettings(topology="directed-ring"),
-        GossipSettings(topology="undirected-ring"),
-        GossipSettings(topology="rotating-exponential"),
-        GossipSettings(mix_optimizer=True),
+        replace(CONFIG, gossip=GossipSettings(topology="directed-ring")),
+        replace(CONFIG, gossip=GossipSettings(topology="undirected-ring")),
+        replace(CONFIG, gossip=GossipSettings(topology="rotating-exponential")),
+        replace(CONFIG, gossip=GossipSettings(mix_optimizer=True)),
+        replace(CONFIG, lstm_size=8),
+        PPO,
+        replace(PPO, gossip=GossipSettings(mix_optimizer=True)),
+        replace(PPO, lstm_size=8),
     ],
+    ids=str,
 )
+@pytest.mark.parametrize("normalize", [False, True])
 def test_stopping_and_resuming_changes_nothing_bit_for_bit(
-    tmp_path: Path, gossip: GossipSettings
+    tmp_path: Path, config: TrainConfig, normalize: bool
 ) -> None:
-    config = replace(CONFIG, gossip=gossip)
+    algorithm = replace(
+        config.resolved_algorithm, normalize_observations=normalize, normalize_rewards=normalize
+    )
+    config = replace(config, algorithm=algorithm)
     straight = train(tmp_path / "straight", config, 24)
     broken = train(tmp_path / "broken", config, 12)
     train(tmp_path / "broken", config, 24, resume=True)
@@ -93,3 +114,11 @@ def test_learners_gossip_and_still_differ(tmp_path: Path) -> None:
     assert all(state.counters["mixes"] > 0 for state in learners)
     vectors = [state.tensors["parameters"] for state in learners]
     assert not torch.equal(vectors[0], vectors[1])
+
+
+def test_what_a_recurrent_learner_remembers_is_in_its_checkpoint(tmp_path: Path) -> None:
+    for state in states(train(tmp_path / "run", replace(CONFIG, lstm_size=8), 3)):
+        assert state.tensors["state"].shape == (SIMULATORS, 16)
+        remembers = state.tensors["state"].any(dim=-1)
+        assert torch.equal(remembers, ~state.tensors["begins"])
+        assert remembers.any()

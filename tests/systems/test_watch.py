@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal, JournalWriter
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import GossipSettings
+from gala_rl.settings import A2CSettings, GossipSettings
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Status
 from gala_rl.systems.watch import ConsensusWatch
@@ -23,6 +24,11 @@ from gala_rl.theory.consensus import consensus
 from tests.systems.processes import CONFIG, make_system, send_to
 
 ROUNDING = 1e-4
+UNSCALED = replace(
+    CONFIG,
+    env="tests.environments:Unscaled-v0",
+    algorithm=A2CSettings(normalize_observations=True, normalize_rewards=True),
+)
 SIZE = 6
 
 
@@ -111,9 +117,30 @@ def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
     assert not [notice for notice in observer.notices if "bounds" in notice]
 
 
-def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(tmp_path: Path) -> None:
+def moments_are_far_apart(folder: RunFolder) -> bool:
+    """Whether a watch that did not leave the moments out would have told of a defect."""
+    saved = checkpoint.newest(folder.checkpoints)
+    assert saved is not None
+    whole = torch.stack([saved.load(rank).tensors["parameters"] for rank in range(3)])
+    largest_bound: float = max(row["consensus_span_bound"] for row in rows_of(folder))
+    return consensus(whole).span > 10 * largest_bound
+
+
+def test_so_they_do_with_moments_in_units_of_a_hundred_thousand(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    config = replace(CONFIG, serial=True)
+    observer = StopAt(updates=100)
+    observer.system = make_system(UNSCALED, folder)
+    observer.system.run(observer)
+    check(rows_of(folder), 3)
+    assert moments_are_far_apart(folder)
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNSCALED])
+def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
+    tmp_path: Path, config: TrainConfig
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = replace(config, serial=True)
     folder.create(config)
     for steps in (2000, 4000):
         start = checkpoint.newest(folder.checkpoints)
@@ -122,6 +149,7 @@ def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(tmp_path: Path) 
     rows = rows_of(folder)
     assert len(rows) >= 2
     check(rows, 3)
+    assert moments_are_far_apart(folder) == (config.env == UNSCALED.env)
 
 
 def test_one_learner_alone_is_not_watched(tmp_path: Path) -> None:

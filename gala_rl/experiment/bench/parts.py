@@ -157,6 +157,8 @@ def simulators_bare(config: TrainConfig, rank: int, device: torch.device) -> Wor
 
 def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
     generator = np.random.default_rng(0)
+    if action.sizes:
+        return generator.integers(action.sizes, size=(_ACTIONS, simulators, action.size))
     if action.is_discrete:
         return generator.integers(action.size, size=(_ACTIONS, simulators))
     return generator.standard_normal((_ACTIONS, simulators, action.size), dtype=np.float32)

@@ -14,7 +14,7 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 
 def is_there(observation: ObservationSpec, action: ActionSpec) -> bool:
     """Whether there is such a reference: for images and discrete actions alone."""
-    return observation.is_image and action.is_discrete
+    return observation.is_image and action.is_discrete and not action.sizes
 
 
 class PlainNetwork(nn.Module):

@@ -72,10 +72,12 @@ def _turns(config: TrainConfig) -> tuple[_Turns, list[str]]:
     if threads > 1:
         turns["network_one_thread_sps"] = parts.network_only, 1
     simulators = make_simulators(config.env, 1, 1, config.atari)
-    if plain.is_there(simulators.observation, simulators.action):
+    if config.lstm_size is None and plain.is_there(simulators.observation, simulators.action):
         turns["network_plain_sps"] = parts.network_plain, 1
     else:
-        missing.append("no plain network to compare with: only for images and discrete actions")
+        missing.append(
+            "no plain network to compare with: only for images, discrete actions, no LSTM"
+        )
     simulators.close()
     return turns, missing
 

@@ -16,7 +16,7 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench.throttle import Throttle
 from gala_rl.experiment.meters import Meters
 from gala_rl.experiment.train import resolve_device
-from gala_rl.flat import flat_size
+from gala_rl.flat import flat_size, learned_size
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
@@ -68,11 +68,11 @@ def measure_training(
         max_restarts=0,
     )
     device = resolve_device(config)
-    size, frames_per_step = _sizes(config)
+    size, learned, frames_per_step = _sizes(config)
     with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, device, size, None)
+        system = LocalSystem(config, folder, device, size, learned, None)
         throttle = Throttle(system.process_ids[:slowed], factor)
         watch = _Watch(system, seconds, _gpu_uuid(device), throttle)
         try:
@@ -155,12 +155,12 @@ class _Watch:
         return Measurement(values, self._meters.missing())
 
 
-def _sizes(config: TrainConfig) -> tuple[int, int]:
-    """Length of the parameter vector, and environment frames in an agent step."""
+def _sizes(config: TrainConfig) -> tuple[int, int, int]:
+    """Length of the parameter vector and of its learned part, environment frames an agent step."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     try:
         model = build_model(config, simulators.observation, simulators.action)
-        return flat_size(model), simulators.frames_per_step
+        return flat_size(model), learned_size(model), simulators.frames_per_step
     finally:
         simulators.close()
 

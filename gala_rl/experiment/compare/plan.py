@@ -150,7 +150,7 @@ def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
 def with_many_rows(config: TrainConfig) -> TrainConfig:
     """The config with rows of metrics often enough for a curve, where the budget is small."""
     updates = config.steps // (config.total_simulators * config.resolved_algorithm.rollout_steps)
-    return replace(config, log_every=min(config.log_every, max(1, updates // _ROWS)))
+    return replace(config, log_every=min(config.resolved_log_every, max(1, updates // _ROWS)))
 
 
 def check(plan: Plan) -> None:

@@ -1,0 +1,111 @@
+"""Observations of a Gymnasium space as one array: a Box as it is, all else as one vector."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gala_rl.errors import UserError
+from gala_rl.spaces import ObservationSpec
+
+_MIN_IMAGE_SIDE = 36
+"""Smaller uint8 arrays (grid worlds) are numbers, not pictures: the convolutions don't fit."""
+
+_Keys = tuple[Any, ...]
+
+
+class Encoder:
+    """Makes an array of an observation.
+
+    The parts of Dict and Tuple observations, however deep, lie one behind the other in a vector of
+    float32, in the order of their names. Discrete numbers are one-hot. Images come channels first,
+    in a vector as 0 … 255.
+
+    Args:
+        space: of the observations.
+        env_id: for messages.
+
+    Attributes:
+        spec: of the array.
+
+    Raises:
+        UserError: for a part that no network here can take.
+    """
+
+    def __init__(self, space: spaces.Space[Any], env_id: str) -> None:
+        self._parts = [
+            (keys, part, _spec_of(part, keys, env_id)) for keys, part in _parts_of(space)
+        ]
+        specs = tuple(spec for _, _, spec in self._parts)
+        size = sum(spec.size for spec in specs)
+        if size == 0:
+            raise UserError(f"env {env_id!r} has observations without a number: nothing to see")
+        self._is_one = bool(self._parts) and not self._parts[0][0]
+        self.spec = specs[0] if self._is_one else ObservationSpec((size,), False, specs)
+
+    def __call__(self, observation: Any) -> NDArray[Any]:
+        """An observation → an array of the spec's shape."""
+        if self._is_one:
+            _, space, spec = self._parts[0]
+            return _array(space, spec, observation)
+        arrays = [
+            _array(space, spec, _part(observation, keys)) for keys, space, spec in self._parts
+        ]
+        return np.concatenate([array.ravel() for array in arrays], dtype=np.float32)
+
+
+def _parts_of(space: spaces.Space[Any], keys: _Keys = ()) -> Iterator[tuple[_Keys, Any]]:
+    """Names from the outside in and space of each part."""
+    if isinstance(space, spaces.Dict):
+        for name in sorted(space.spaces):
+            yield from _parts_of(space.spaces[name], (*keys, name))
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from _parts_of(part, (*keys, index))
+    else:
+        yield keys, space
+
+
+def _part(observation: Any, keys: _Keys) -> Any:
+    for key in keys:
+        observation = observation[key]
+    return observation
+
+
+def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationSpec:
+    if isinstance(space, spaces.Discrete):
+        return ObservationSpec((int(space.n),), False)
+    if isinstance(space, spaces.MultiDiscrete):
+        return ObservationSpec((int(space.nvec.sum()),), False)
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
+        shape = space.shape
+        is_image = space.dtype == np.uint8 and len(shape) in (2, 3)
+        if is_image and min(shape[:2]) >= _MIN_IMAGE_SIDE:
+            channels = shape[2] if len(shape) == 3 else 1
+            return ObservationSpec((channels, *shape[:2]), True)
+        return ObservationSpec(shape, False)
+    where = f" in part {'.'.join(map(str, keys))!r}" if keys else ""
+    raise UserError(
+        f"env {env_id!r} has {type(space).__name__} observations{where}: only Box, Discrete, "
+        f"MultiDiscrete and MultiBinary, alone or in a Dict or Tuple, can be learned from"
+    )
+
+
+def _array(space: spaces.Space[Any], spec: ObservationSpec, value: Any) -> NDArray[Any]:
+    if isinstance(space, spaces.Discrete):
+        return _one_hot(spec.size, int(value) - int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = space.nvec.ravel()
+        return _one_hot(spec.size, np.cumsum(sizes) - sizes + np.ravel(value - space.start))
+    array = np.asarray(value)
+    if not spec.is_image:
+        return array
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _one_hot(size: int, index: Any) -> NDArray[np.float32]:
+    vector = np.zeros(size, dtype=np.float32)
+    vector[index] = 1.0
+    return vector

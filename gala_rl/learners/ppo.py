@@ -1,0 +1,190 @@
+"""Proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gala_rl.learners.learner import UpdateMetrics
+from gala_rl.learners.step import GradientStep
+from gala_rl.losses.advantages import generalized_advantages, normalized
+from gala_rl.losses.ppo import PPOLoss, ppo_loss
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.settings import PPOSettings
+from gala_rl.trajectory import Past, Trajectory
+
+_STREAM = 1
+"""Sets what an update draws apart from what an actor with the same seed draws."""
+
+
+class _Batch(NamedTuple):
+    """N samples of a rollout, in any order; all but the first two are floats [N]."""
+
+    observations: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def at(self, rows: Tensor) -> "_Batch":
+        """Some of them, copied."""
+        return _Batch(*(x.index_select(0, rows) for x in self))
+
+
+class _Minibatch(NamedTuple):
+    """The samples of one step; of a recurrent network [T * b] of b simulators, with their past."""
+
+    batch: _Batch
+    past: Past | None
+
+
+class PPOLearner:
+    """Proximal policy optimisation; see `Learner`.
+
+    "Proximal Policy Optimization Algorithms", Schulman et al. 2017, Algorithm 1: advantages and
+    value targets are computed once, from the values at acting time; each epoch shuffles all
+    samples and makes one step on each of its minibatches, whose sizes differ by one at most. A
+    recurrent network is unrolled from the state that began the rollout, so its minibatches are
+    whole simulators.
+
+    Args:
+        model: the network; its parameters are moved into `flat`.
+        settings: of the algorithm.
+        initial_learning_rate: where the clip range has not been annealed yet.
+        seed: of the shuffling.
+    """
+
+    def __init__(
+        self, model: ActorCritic, settings: PPOSettings, initial_learning_rate: float, seed: int
+    ) -> None:
+        self._step = GradientStep(model, settings)
+        self.state, self.flat = self._step.state, self._step.flat
+        self.optimizer = self._step.optimizer
+        stream = np.random.SeedSequence([seed, _STREAM]).generate_state(1, dtype=np.uint64)
+        generator = torch.Generator(self.state.device).manual_seed(int(stream[0] >> 1))
+        self.generator: torch.Generator | None = generator
+        self._model = model
+        self._settings = settings
+        self._initial_learning_rate = initial_learning_rate
+        self._before = torch.empty_like(self.flat.values)
+
+    def update(
+        self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
+    ) -> UpdateMetrics:
+        """Some epochs on a rollout that was made with the present parameters."""
+        settings = self._settings
+        self._before.copy_(self.flat.values)
+        batch = self._batch(trajectory)
+        seen: list[Tensor] = []
+        for epoch in range(settings.epochs):
+            last = epoch == settings.epochs - 1
+            seen += self._epoch(trajectory, batch, learning_rate, out if last else None)
+            # The one wait for the device, where early stopping is asked for.
+            if not last and self._has_gone_too_far(seen):
+                if out is not None:
+                    out.copy_(self.flat.values)
+                break
+        after = self.flat.values if out is None else out
+        displacement = torch.sub(after, self._before, out=self._before)
+        every = torch.stack(seen)
+        policy, value, entropy, grad_norm = every[:, :4].mean(0).unbind()
+        approx_kl, clip_fraction = every[-settings.minibatches :, 4:].mean(0).unbind()
+        details = {
+            "approx_kl": approx_kl,
+            "clip_fraction": clip_fraction,
+            "explained_variance": _explained_variance(batch.values, batch.returns),
+        }
+        update_norm = torch.linalg.vector_norm(displacement)
+        return UpdateMetrics(policy, value, entropy, grad_norm, update_norm, details)
+
+    def _batch(self, trajectory: Trajectory) -> _Batch:
+        """All samples, with advantages and value targets; nothing here is computed twice."""
+        settings, (log_probs, values) = self._settings, _choices(trajectory)
+        with torch.no_grad():
+            bootstrap = self._model.values(trajectory.observations[-1], trajectory.final_state)
+        advantages = generalized_advantages(
+            trajectory.rewards,
+            trajectory.terminated,
+            trajectory.truncated,
+            trajectory.truncation_values,
+            values,
+            bootstrap,
+            settings.discount,
+            settings.gae_lambda,
+        )
+        by_step = (log_probs, values, advantages, advantages + values)
+        return _Batch(
+            trajectory.observations[:-1].flatten(0, 1),
+            trajectory.actions.flatten(0, 1),
+            *(x.flatten() for x in by_step),
+        )
+
+    def _epoch(
+        self, trajectory: Trajectory, batch: _Batch, learning_rate: float, out: Tensor | None
+    ) -> list[Tensor]:
+        """A step on each minibatch, the last to `out`; returns what each saw, in a vector."""
+        last = self._settings.minibatches - 1
+        return [
+            self._descend(minibatch, learning_rate, out if number == last else None)
+            for number, minibatch in enumerate(self._minibatches(trajectory, batch))
+        ]
+
+    def _minibatches(self, trajectory: Trajectory, batch: _Batch) -> Iterator[_Minibatch]:
+        (steps, simulators), device = trajectory.rewards.shape, self.state.device
+        is_recurrent = trajectory.past() is not None
+        count = simulators if is_recurrent else steps * simulators
+        order = torch.randperm(count, generator=self.generator, device=device)
+        for part in order.tensor_split(self._settings.minibatches):
+            if is_recurrent:
+                rows = torch.arange(steps, device=device).unsqueeze(-1) * simulators + part
+                yield _Minibatch(batch.at(rows.flatten()), trajectory.past(part))
+            else:
+                yield _Minibatch(batch.at(part), None)
+
+    def _descend(self, minibatch: _Minibatch, learning_rate: float, out: Tensor | None) -> Tensor:
+        loss = self._loss(minibatch, learning_rate)
+        norms = self._step(loss.total, learning_rate, out)
+        terms = (loss.policy, loss.value, loss.entropy, norms.grad)
+        return torch.stack([*terms, loss.approx_kl, loss.clip_fraction]).detach()
+
+    def _loss(self, minibatch: _Minibatch, learning_rate: float) -> PPOLoss:
+        settings, (batch, past) = self._settings, minibatch
+        annealing = learning_rate / self._initial_learning_rate
+        advantages = batch.advantages
+        evaluation = self._model.evaluate(batch.observations, batch.actions, past=past)
+        return ppo_loss(
+            log_probs=evaluation.log_probs,
+            old_log_probs=batch.log_probs,
+            entropies=evaluation.entropies,
+            values=evaluation.values,
+            old_values=batch.values,
+            advantages=normalized(advantages) if settings.normalize_advantages else advantages,
+            returns=batch.returns,
+            clip_range=settings.clip_range * (annealing if settings.anneal_clip_range else 1.0),
+            value_clip_range=settings.value_clip_range,
+            value_cost=settings.value_cost,
+            entropy_cost=settings.entropy_cost,
+        )
+
+    def _has_gone_too_far(self, seen: list[Tensor]) -> bool:
+        target = self._settings.target_kl
+        if target is None:
+            return False
+        kls = [vector[4] for vector in seen[-self._settings.minibatches :]]
+        return float(torch.stack(kls).mean()) > target
+
+
+def _choices(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+    """Log π and V of the policy that acted, each [T, B]."""
+    if trajectory.log_probs is None or trajectory.values is None:
+        raise ValueError("PPO needs a trajectory whose actor keeps its choices")
+    return trajectory.log_probs, trajectory.values
+
+
+def _explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+    """1 - Var(R - V) / Var(R), or 0 where all returns are equal: nothing to explain."""
+    there, left = returns.var(correction=0), (returns - values).var(correction=0)
+    return torch.where(there > 0, 1.0 - left / there, 0.0)

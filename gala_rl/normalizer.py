@@ -1,0 +1,55 @@
+"""Keeps the running moments of a network up to date with the rollouts of its actor."""
+
+import torch
+from torch import Tensor
+
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.trajectory import Trajectory
+
+
+class Normalizer:
+    """Scales rewards for the loss, and counts rollouts into the moments the network has.
+
+    Rewards are divided by the running standard deviation of the discounted sum of rewards since
+    an episode began: "Implementation Matters in Deep Policy Gradients", Engstrom et al. 2020,
+    Algorithm 1; OpenAI Baselines, 2017. A network without moments leaves nothing to do.
+
+    Args:
+        model: the network; it normalises observations itself.
+        discount: γ.
+        trajectory: like those to come; only shape and device are used.
+
+    Attributes:
+        discounted_sums: [B] γ-discounted sum of the rewards of each simulator's episode so far.
+    """
+
+    def __init__(self, model: ActorCritic, discount: float, trajectory: Trajectory) -> None:
+        self._of_observations = model.observation_moments
+        self._of_sums = model.sum_moments
+        self._discount = discount
+        self._sums = torch.zeros_like(trajectory.rewards)
+        self.discounted_sums: Tensor = torch.zeros_like(trajectory.rewards[0])
+
+    @torch.no_grad()
+    def scale_rewards(self, trajectory: Trajectory) -> None:
+        """Make the raw rewards [T, B] of a new rollout those that the loss sees, in place."""
+        if self._of_sums is None:
+            return
+        ends = trajectory.terminated | trajectory.truncated
+        for t, rewards in enumerate(trajectory.rewards):
+            torch.add(rewards, self.discounted_sums, alpha=self._discount, out=self._sums[t])
+            torch.mul(self._sums[t], ~ends[t], out=self.discounted_sums)
+        scaled = self._of_sums.scale(trajectory.rewards.unsqueeze(-1))
+        trajectory.rewards.copy_(scaled.squeeze(-1))
+
+    def absorb(self, trajectory: Trajectory) -> None:
+        """Count a rollout in, once nothing will be computed from it any more.
+
+        Acting and every epoch of an update then have seen the same moments, so that their
+        probabilities and values can be compared.
+        """
+        if self._of_observations is not None:
+            # The last observations are the first of the next rollout.
+            self._of_observations.absorb(trajectory.observations[:-1].flatten(0, 1))
+        if self._of_sums is not None:
+            self._of_sums.absorb(self._sums)

@@ -1,0 +1,354 @@
+"""A whole PPO update equals its literal reimplementation, and what must hold of any update."""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, Normal
+
+from gala_rl.learners import A2CLearner, PPOLearner, UpdateMetrics
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.policies import GaussianPolicy
+from gala_rl.settings import A2CSettings, PPOSettings
+from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.trajectory import Trajectory
+from tests.losses.oracles import Steps
+from tests.test_learner import (
+    CONTINUOUS,
+    DISCRETE,
+    IMAGE,
+    SIMULATORS,
+    STEPS,
+    VECTOR,
+    make_model,
+    random_trajectory,
+    vector_of,
+)
+
+SAMPLES = STEPS * SIMULATORS
+RATE = 1e-3
+# Every term counts and nothing is at its default; 12 samples make minibatches of 3, 3, 2, 2 and 2.
+SETTINGS = PPOSettings(
+    discount=0.8,
+    gae_lambda=0.7,
+    value_cost=0.7,
+    entropy_cost=0.05,
+    max_grad_norm=1.5,
+    epochs=3,
+    minibatches=5,
+    clip_range=0.15,
+    value_clip_range=0.2,
+    adam_epsilon=1e-4,
+)
+SPLITS = [3, 3, 2, 2, 2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of tiny operations: a second thread would only wait for a core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def chosen(
+    model: ActorCritic,
+    observation: ObservationSpec = VECTOR,
+    action: ActionSpec = DISCRETE,
+    *,
+    seed: int = 0,
+    noise: float = 0.2,
+) -> Trajectory:
+    """A rollout whose policy and values were the model's, but for some noise."""
+    trajectory = random_trajectory(observation, action, seed)
+    generator = torch.Generator().manual_seed(seed + 100)
+    with torch.no_grad():
+        was = model.evaluate(
+            trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten(0, 1)
+        )
+    log_probs, values = (
+        x.view(STEPS, SIMULATORS) + noise * torch.randn(STEPS, SIMULATORS, generator=generator)
+        for x in (was.log_probs, was.values)
+    )
+    return replace(trajectory, log_probs=log_probs, values=values)
+
+
+def make_learner(model: ActorCritic, settings: PPOSettings, seed: int = 0) -> PPOLearner:
+    return PPOLearner(model, settings, initial_learning_rate=RATE, seed=seed)
+
+
+def steps_made(learner: PPOLearner) -> float:
+    return learner.optimizer.state[2 * learner.flat.values.numel()].item()
+
+
+def literal_advantages(model: ActorCritic, trajectory: Trajectory) -> list[list[float]]:
+    """[T][B], each a sum of its own."""
+    assert trajectory.values is not None
+    with torch.no_grad():
+        bootstrap = model.values(trajectory.observations[-1])
+    columns = [
+        Steps(
+            rewards=trajectory.rewards[:, b].tolist(),
+            terminated=trajectory.terminated[:, b].tolist(),
+            truncated=trajectory.truncated[:, b].tolist(),
+            truncation_values=trajectory.truncation_values[:, b].tolist(),
+            values=trajectory.values[:, b].tolist(),
+            bootstrap_value=bootstrap[b].item(),
+            discount=SETTINGS.discount,
+        )
+        for b in range(SIMULATORS)
+    ]
+    return [
+        [column.generalized_advantage(t, SETTINGS.gae_lambda) for column in columns]
+        for t in range(STEPS)
+    ]
+
+
+def literal_update(
+    model: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    trajectory: Trajectory,
+    generator: torch.Generator,
+    clip_range: float,
+) -> list[list[float]]:
+    """The update sample by sample in plain autograd; returns what each step saw."""
+    assert trajectory.values is not None
+    assert trajectory.log_probs is not None
+    advantages = literal_advantages(model, trajectory)
+    seen = []
+    for _ in range(SETTINGS.epochs):
+        order = torch.randperm(SAMPLES, generator=generator).tolist()
+        for size in SPLITS:
+            places = [(row // SIMULATORS, row % SIMULATORS) for row in order[:size]]
+            order = order[size:]
+            those = [advantages[t][b] for t, b in places]
+            mean = sum(those) / size
+            deviation = math.sqrt(sum((a - mean) ** 2 for a in those) / size)
+            policy = value = entropy = torch.zeros(())
+            kl = clipped = 0.0
+            for t, b in places:
+                distribution = distribution_of(model, trajectory.observations[t, b][None])
+                log_prob = distribution.log_prob(trajectory.actions[t, b][None])[0]
+                ratio = torch.exp(log_prob - trajectory.log_probs[t, b])
+                advantage = (advantages[t][b] - mean) / (deviation + 1e-8)
+                limited = ratio.clamp(1 - clip_range, 1 + clip_range)
+                policy = policy - torch.minimum(ratio * advantage, limited * advantage)
+                old = trajectory.values[t, b].item()
+                target, v = (
+                    advantages[t][b] + old,
+                    model.values(trajectory.observations[t, b][None]),
+                )
+                near = old + (v - old).clamp(-0.2, 0.2)
+                value = value + max((target - v) ** 2, (target - near) ** 2)[0]
+                entropy = entropy + distribution.entropy()[0]
+                kl += ratio.item() - 1 - math.log(ratio.item())
+                clipped += abs(ratio.item() - 1) > clip_range
+            policy, value, entropy = policy / size, value / size, entropy / size
+            optimizer.zero_grad()
+            total = policy + SETTINGS.value_cost * value - SETTINGS.entropy_cost * entropy
+            torch.autograd.backward(total)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.max_grad_norm)
+            optimizer.step()
+            seen.append(
+                [x.item() for x in (policy, value, entropy, norm)] + [kl / size, clipped / size]
+            )
+    return seen
+
+
+def distribution_of(model: ActorCritic, x: Tensor) -> Any:
+    parameters = model._policy(model.torso(x))
+    if isinstance(model._policy, GaussianPolicy):
+        return Independent(Normal(parameters, model._policy.log_std.exp()), 1)
+    return Categorical(logits=parameters)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action"), [(VECTOR, DISCRETE), (VECTOR, CONTINUOUS), (IMAGE, DISCRETE)]
+)
+def test_updates_equal_the_literal_reimplementation(
+    observation: ObservationSpec, action: ActionSpec
+) -> None:
+    model = make_model(observation, action)
+    literal = copy.deepcopy(model)
+    learner = make_learner(model, SETTINGS)
+    reference = torch.optim.Adam(literal.parameters(), eps=SETTINGS.adam_epsilon)
+    norms = []
+    for update, learning_rate in enumerate((RATE, 0.4 * RATE)):
+        trajectory = chosen(model, observation, action, seed=update)
+        assert learner.generator is not None
+        generator = torch.Generator()
+        generator.set_state(learner.generator.get_state())
+        reference.param_groups[0]["lr"] = learning_rate
+        before = vector_of(literal)
+        seen = literal_update(
+            literal, reference, trajectory, generator, 0.15 * learning_rate / RATE
+        )
+        moved = (vector_of(literal) - before).norm().item()
+        metrics = learner.update(trajectory, learning_rate)
+        norms += [step[3] for step in seen]
+        every = torch.tensor(seen)
+        expected = every[:, :4].mean(0).tolist()
+        assert [m.item() for m in metrics[:4]] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        kl, clipped = every[-len(SPLITS) :, 4:].mean(0).tolist()
+        assert metrics.details["approx_kl"].item() == pytest.approx(kl, rel=1e-2, abs=1e-6)
+        assert metrics.details["clip_fraction"].item() == pytest.approx(clipped, abs=1e-6)
+        assert 0 < clipped < 1
+        assert metrics.update_norm.item() == pytest.approx(moved, rel=1e-3)
+        for mine, theirs in zip(model.parameters(), literal.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert min(norms) < SETTINGS.max_grad_norm < max(norms), "both sides of the limit must be seen"
+
+
+def test_the_first_step_of_undisturbed_rollouts_is_that_of_a2c() -> None:
+    """Ratios are 1 and λ is 1: the surrogate's gradient is that of n-step actor-critic."""
+    common: dict[str, Any] = {"discount": 0.8, "value_cost": 0.7, "max_grad_norm": 1e6}
+    ppo = PPOSettings(**common, gae_lambda=1.0, epochs=1, minibatches=1, normalize_advantages=False)
+    first, second = make_model(VECTOR, DISCRETE), make_model(VECTOR, DISCRETE)
+    trajectory = chosen(first, noise=0.0)
+    one, other = make_learner(first, ppo), A2CLearner(second, A2CSettings(**common))
+    one.update(trajectory, RATE)
+    other.update(trajectory, RATE)
+    assert one.flat.grads.norm() > 0.1
+    torch.testing.assert_close(one.flat.grads, other.flat.grads, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("target_kl", [None, 1e-9, 1e3])
+def test_new_parameters_can_be_written_elsewhere(target_kl: float | None) -> None:
+    settings = replace(SETTINGS, target_kl=target_kl)
+    first, second = make_model(VECTOR, DISCRETE), make_model(VECTOR, DISCRETE)
+    inside, outside = make_learner(first, settings), make_learner(second, settings)
+    out = torch.full_like(outside.flat.values, float("nan"))
+    trajectory = chosen(first)
+    expected = inside.update(trajectory, RATE)
+    metrics = outside.update(trajectory, RATE, out)
+    assert torch.equal(out, inside.flat.values)
+    assert torch.equal(outside.optimizer.state, inside.optimizer.state)
+    assert scalars(metrics) == scalars(expected)
+
+
+def scalars(metrics: UpdateMetrics) -> list[float]:
+    return [x.item() for x in (*metrics[:-1], *metrics.details.values())]
+
+
+@pytest.mark.parametrize(("target_kl", "epochs"), [(None, 3), (1e3, 3), (1e-9, 1)])
+def test_no_epoch_follows_one_that_went_too_far(target_kl: float | None, epochs: int) -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), replace(SETTINGS, target_kl=target_kl))
+    learner.update(chosen(learner._model), RATE)
+    assert steps_made(learner) == epochs * len(SPLITS)
+
+
+def test_the_clip_range_falls_with_the_learning_rate_where_it_should() -> None:
+    results = []
+    for settings in (
+        replace(SETTINGS, clip_range=0.2),
+        replace(SETTINGS, clip_range=0.1, anneal_clip_range=False),
+        replace(SETTINGS, clip_range=0.2, anneal_clip_range=False),
+    ):
+        learner = make_learner(make_model(VECTOR, DISCRETE), settings)
+        learner.update(chosen(learner._model), 0.5 * RATE)
+        results.append(learner.flat.values)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_shuffling_goes_on_from_the_state_of_its_generator_and_follows_the_seed() -> None:
+    learners = [make_learner(make_model(VECTOR, DISCRETE), SETTINGS, seed) for seed in (0, 0, 1)]
+    trajectory = chosen(learners[0]._model)
+    for learner in learners:
+        learner.update(trajectory, RATE)
+    whole, same, other = (learner.flat.values.clone() for learner in learners)
+    assert torch.equal(whole, same)
+    assert not torch.equal(whole, other)
+    continued = make_learner(make_model(VECTOR, DISCRETE), SETTINGS, seed=7)
+    continued.state.copy_(learners[0].state)
+    assert continued.generator is not None
+    assert learners[0].generator is not None
+    continued.generator.set_state(learners[0].generator.get_state())
+    for learner in (learners[0], continued):
+        learner.update(trajectory, RATE)
+    assert torch.equal(continued.state, learners[0].state)
+
+
+def test_every_sample_is_seen_once_an_epoch() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    trajectory = chosen(learner._model)
+    batches: list[Tensor] = []
+    evaluate = learner._model.evaluate
+
+    def watched(observations: Tensor, actions: Tensor, **options: Any) -> Any:
+        batches.append(observations)
+        return evaluate(observations, actions, **options)
+
+    learner._model.evaluate = watched  # type: ignore[method-assign, assignment]
+    learner.update(trajectory, RATE)
+    assert [len(batch) for batch in batches] == SETTINGS.epochs * SPLITS
+    everything = sorted(trajectory.observations[:-1].flatten(0, 1).tolist())
+    for epoch in range(SETTINGS.epochs):
+        seen = torch.cat(batches[epoch * len(SPLITS) : (epoch + 1) * len(SPLITS)])
+        assert sorted(seen.tolist()) == everything
+
+
+def test_an_update_leaves_the_trajectory_alone() -> None:
+    learner = make_learner(make_model(IMAGE, DISCRETE), SETTINGS)
+    trajectory = chosen(learner._model, IMAGE)
+    kept = copy.deepcopy(trajectory)
+    learner.update(trajectory, RATE)
+    for name, value in vars(kept).items():
+        if isinstance(value, Tensor):
+            assert torch.equal(getattr(trajectory, name), value), name
+
+
+def test_at_learning_rate_zero_nothing_changes() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    before = learner.flat.values.clone()
+    metrics = learner.update(chosen(learner._model), 0.0)
+    assert torch.equal(learner.flat.values, before)
+    assert metrics.update_norm == 0
+
+
+def test_a_poisoned_reward_shows_in_the_norm_of_the_gradient() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    trajectory = chosen(learner._model)
+    trajectory.rewards[2, 1] = float("nan")
+    assert not torch.isfinite(learner.update(trajectory, RATE).grad_norm)
+
+
+def test_metrics_do_not_hold_on_to_the_graph() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    metrics = learner.update(chosen(learner._model), RATE)
+    assert not any(x.requires_grad for x in (*metrics[:-1], *metrics.details.values()))
+
+
+@pytest.mark.parametrize(("error", "explained"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.0)])
+def test_explained_variance_is_the_share_that_values_foresaw(
+    error: float, explained: float
+) -> None:
+    """Episodes of one step: returns are rewards of ±1, values are too small by a factor."""
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    trajectory = chosen(learner._model)
+    trajectory.terminated.fill_(True)
+    trajectory.rewards.copy_(torch.tensor([-1.0, 1.0]).repeat(SAMPLES // 2).view(STEPS, -1))
+    values = (1.0 - error) * trajectory.rewards
+    metrics = learner.update(replace(trajectory, values=values), RATE)
+    assert metrics.details["explained_variance"].item() == pytest.approx(explained, abs=1e-6)
+
+
+def test_of_equal_returns_there_is_nothing_to_explain() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    trajectory = chosen(learner._model)
+    trajectory.terminated.fill_(True)
+    trajectory.rewards.fill_(1.0)
+    trajectory = replace(trajectory, values=torch.zeros_like(trajectory.rewards))
+    assert learner.update(trajectory, RATE).details["explained_variance"].item() == 0.0
+
+
+def test_a_rollout_without_choices_is_refused() -> None:
+    learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
+    with pytest.raises(ValueError, match="keeps its choices"):
+        learner.update(random_trajectory(VECTOR, DISCRETE, 0), RATE)

@@ -1,0 +1,81 @@
+"""What must be remembered is learned with an LSTM, and cannot be learned without."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gala_rl.config import TrainConfig
+from gala_rl.experiment.evaluate import evaluate
+from gala_rl.experiment.train import train
+from gala_rl.settings import A2CSettings
+
+METHODS = {"a2c": 1, "gala-a2c": 2}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network this small is no work for two threads."""
+    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
+
+
+def learn(path: Path, method: str, **changes: Any) -> float:
+    """Mean return of games that are played after training; one half is chance."""
+    options: dict[str, Any] = {"env": "Recall-v0", "steps": 60_000, "rollout_steps": 12} | changes
+    config = TrainConfig(
+        method=method,
+        env=f"tests.environments:{options['env']}",
+        learners=METHODS[method],
+        simulators=16 // METHODS[method],
+        steps=options["steps"],
+        seed=options.get("seed", 0),
+        lstm_size=options.get("lstm_size"),
+        device="cpu",
+        serial=options.get("serial", False),
+        out=str(path),
+        algorithm=A2CSettings(
+            rollout_steps=options["rollout_steps"],
+            learning_rate=options.get("learning_rate", 5e-3),
+            learning_rate_rule="constant",
+            learning_rate_schedule="linear",
+        ),
+    )
+    train(config, Console(file=io.StringIO()))
+    score: float = evaluate(path, episodes=200)["results"][0]["mean_return"]
+    return score
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cue_is_remembered_with_an_lstm(tmp_path: Path, method: str) -> None:
+    assert learn(tmp_path / "run", method, lstm_size=32) > 0.95
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cue_cannot_be_remembered_without(tmp_path: Path, method: str) -> None:
+    # Five standard errors of 200 games by chance.
+    assert abs(learn(tmp_path / "run", method) - 0.5) < 5 * 0.5 / 200**0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cue_is_remembered_with_every_seed(tmp_path: Path, method: str, serial: bool) -> None:
+    for seed in range(5):
+        run = tmp_path / str(seed)
+        assert learn(run, method, lstm_size=32, seed=seed, serial=serial) > 0.95, seed
+
+
+def test_pictures_numbers_and_several_actions_are_learned_together(tmp_path: Path) -> None:
+    """One quarter and one sixth are chance; the whole picture and the number are needed for 1."""
+    score = learn(
+        tmp_path / "run",
+        "a2c",
+        env="Parts-v0",
+        steps=15_000,
+        rollout_steps=5,
+        learning_rate=1e-3,
+    )
+    assert score > 0.9
