@@ -24,6 +24,11 @@ class ObservationSpec:
         """Number of elements."""
         return math.prod(self.shape)
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether it is an image, or one of its parts is."""
+        return self.is_image or any(part.is_image for part in self.parts)
+
 
 @dataclass(frozen=True)
 class ActionSpec:

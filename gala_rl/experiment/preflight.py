@@ -144,7 +144,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)
     _check_network(config, observation)
-    if config.resolved_algorithm.normalize_observations and observation.is_image:
+    if config.resolved_algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
             f"pixels have one scale already: use --no-normalize-observations"

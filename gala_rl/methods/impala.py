@@ -1,7 +1,13 @@
 """IMPALA: one learner, and actors that are ahead of it; what they did is corrected by V-trace."""
 
 from gala_rl.methods.method import Method
-from gala_rl.settings import ImpalaSettings
+from gala_rl.settings import EnvKind, ImpalaSettings
+
+
+def settings(kind: EnvKind) -> ImpalaSettings:
+    """The paper's for Atari; small networks elsewhere take, and need, larger steps."""
+    return ImpalaSettings() if kind == "atari" else ImpalaSettings(learning_rate=5e-3)
+
 
 METHOD = Method(
     name="impala",
@@ -10,5 +16,5 @@ METHOD = Method(
     sharing="nothing",
     default_learners=lambda cores: 1,
     default_simulators=lambda kind: 32,
-    settings=lambda kind: ImpalaSettings(),
+    settings=settings,
 )

@@ -76,7 +76,7 @@ class ActorCritic(nn.Module):
         normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
-        if normalize_observations and observation.is_image:
+        if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
         self.torso = _torso(observation, deep)
@@ -222,7 +222,7 @@ def _torso(
 ) -> ConvTorso | ResidualTorso | PartsTorso | MLPTorso:
     if observation.is_image:
         return ResidualTorso(observation.shape) if deep else ConvTorso(observation.shape)
-    if any(part.is_image for part in observation.parts):
+    if observation.has_pixels:
         return PartsTorso(observation.parts)
     return MLPTorso(observation.size)
 

@@ -62,6 +62,13 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
             },
             "normalize_observations is for vectors, and env 'PongNoFrameskip-v4' shows images",
         ),
+        (
+            {
+                "env": "tests.environments:Parts-v0",
+                "algorithm": A2CSettings(normalize_observations=True),
+            },
+            "normalize_observations is for vectors, and env 'tests.environments:Parts-v0' shows",
+        ),
     ],
 )
 def test_what_cannot_start_is_refused(

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal
 
+from gala_rl.actor import Actor
+from gala_rl.envs import make_simulators
 from gala_rl.learners import A2CLearner, PPOLearner, UpdateMetrics
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy
-from gala_rl.settings import A2CSettings, PPOSettings
+from gala_rl.settings import A2CSettings, AtariProtocol, PPOSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 from tests.losses.oracles import Steps
@@ -352,3 +354,46 @@ def test_a_rollout_without_choices_is_refused() -> None:
     learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
     with pytest.raises(ValueError, match="keeps its choices"):
         learner.update(random_trajectory(VECTOR, DISCRETE, 0), RATE)
+
+
+def remembering(sets: int, seed: int = 3) -> tuple[Actor, PPOLearner]:
+    """A recurrent learner of games that end within rollouts, one minibatch for every `sets`."""
+    simulators = make_simulators("tests.environments:Recall-v0", 6, 1, AtariProtocol())
+    torch.manual_seed(seed)
+    model = ActorCritic(simulators.observation, simulators.action, lstm_size=5)
+    settings = replace(SETTINGS, minibatches=sets, epochs=1, normalize_advantages=False)
+    learner = make_learner(model, settings)
+    return Actor(simulators, model, rollout_steps=9, seed=seed, keep_choices=True), learner
+
+
+def test_a_recurrent_network_is_unrolled_as_it_acted() -> None:
+    """The first step of an update sees exactly the policy and the values that acted."""
+    actor, learner = remembering(sets=1)
+    for _ in range(4):
+        trajectory = actor.collect()
+        metrics = learner.update(trajectory, RATE)
+        assert trajectory.begins is not None
+        assert trajectory.begins[1:-1].any()
+        assert metrics.details["approx_kl"].item() == pytest.approx(0.0, abs=1e-7)
+        assert metrics.details["clip_fraction"].item() == 0.0
+
+
+def test_minibatches_of_a_recurrent_network_are_whole_simulators() -> None:
+    actor, learner = remembering(sets=3)
+    trajectory = actor.collect()
+    seen: list[tuple[Tensor, Tensor]] = []
+    evaluate = learner._model.evaluate
+
+    def watched(observations: Tensor, actions: Tensor, **options: Any) -> Any:
+        evaluation = evaluate(observations, actions, **options)
+        seen.append((evaluation.log_probs, evaluation.values))
+        return evaluation
+
+    learner._model.evaluate = watched  # type: ignore[method-assign, assignment]
+    learner.update(trajectory, 0.0)
+    log_probs, values = (torch.cat([x[k].view(9, 2) for x in seen], dim=1) for k in range(2))
+    assert trajectory.log_probs is not None
+    assert trajectory.values is not None
+    for ours, acted in ((log_probs, trajectory.log_probs), (values, trajectory.values)):
+        columns = {tuple(column.tolist()) for column in acted.round(decimals=5).t()}
+        assert {tuple(column.tolist()) for column in ours.round(decimals=5).t()} == columns

@@ -1,4 +1,4 @@
-"""GALA-A2C learns CartPole to the end in half a minute, with nearly every seed."""
+"""CartPole is learned to the end in half a minute, with nearly every seed."""
 
 import io
 from pathlib import Path
@@ -75,3 +75,47 @@ def test_cartpole_is_solved_with_nearly_every_seed(tmp_path: Path, serial: bool)
         for seed in range(8)
     ]
     assert sum(score >= SOLVED for score in returns) >= 7, returns
+
+
+@pytest.mark.parametrize(("method", "learners"), [("impala", 1), ("gala-impala", 2)])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))]
+)
+def test_cartpole_is_solved_by_actors_ahead_of_their_learners(
+    tmp_path: Path, method: str, learners: int, seed: int
+) -> None:
+    config = TrainConfig(
+        method=method,
+        env="CartPole-v1",
+        learners=learners,
+        simulators=16 // learners,
+        steps=400_000,
+        seed=seed,
+        device="cpu",
+        out=str(tmp_path / "run"),
+    )
+    summary = train(config, Console(file=io.StringIO()))
+    assert summary["mean_return"] >= SOLVED
+    folder = RunFolder(tmp_path / "run")
+    for rank in range(learners):
+        row = MetricsReader(folder.metrics_file(rank)).new_rows()[-1]
+        assert row["policy_lag_updates"] > 0
+        assert row["mixes"] > 0 or learners == 1
+
+
+@pytest.mark.parametrize(("method", "learners"), [("ppo", 1), ("gala-ppo", 2)])
+def test_cartpole_is_solved_by_the_settings_of_ppo(
+    tmp_path: Path, method: str, learners: int
+) -> None:
+    config = TrainConfig(
+        method=method,
+        env="CartPole-v1",
+        learners=learners,
+        simulators=8 // learners,
+        steps=150_000,
+        device="cpu",
+        out=str(tmp_path / "run"),
+    )
+    summary = train(config, Console(file=io.StringIO()))
+    assert summary["mean_return"] >= SOLVED
+    assert all(learner["mixes"] > 0 for learner in summary["learners"] if learners > 1)

@@ -1,6 +1,7 @@
 """What must be remembered is learned with an LSTM, and cannot be learned without."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,25 @@ from rich.console import Console
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.evaluate import evaluate
 from gala_rl.experiment.train import train
-from gala_rl.settings import A2CSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
-METHODS = {"a2c": 1, "gala-a2c": 2}
+A2C = A2CSettings(
+    rollout_steps=12,
+    learning_rate=5e-3,
+    learning_rate_rule="constant",
+    learning_rate_schedule="linear",
+)
+PPO = PPOSettings(rollout_steps=24, learning_rate=5e-3, minibatches=2, clip_range=0.2)
+IMPALA = ImpalaSettings(rollout_steps=12, learning_rate=5e-3)
+METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
+    "a2c": (A2C, 1),
+    "gala-a2c": (A2C, 2),
+    "ppo": (PPO, 1),
+    "gala-ppo": (PPO, 2),
+    "impala": (IMPALA, 1),
+    "gala-impala": (IMPALA, 2),
+}
+"""Settings and number of learners of each method."""
 
 
 @pytest.fixture(autouse=True)
@@ -23,24 +40,21 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learn(path: Path, method: str, **changes: Any) -> float:
     """Mean return of games that are played after training; one half is chance."""
-    options: dict[str, Any] = {"env": "Recall-v0", "steps": 60_000, "rollout_steps": 12} | changes
+    options: dict[str, Any] = {"env": "Recall-v0", "steps": 60_000} | changes
+    algorithm, learners = METHODS[method]
+    given = {n: options[n] for n in ("rollout_steps", "learning_rate") if n in options}
     config = TrainConfig(
         method=method,
         env=f"tests.environments:{options['env']}",
-        learners=METHODS[method],
-        simulators=16 // METHODS[method],
+        learners=learners,
+        simulators=16 // learners,
         steps=options["steps"],
         seed=options.get("seed", 0),
         lstm_size=options.get("lstm_size"),
         device="cpu",
         serial=options.get("serial", False),
         out=str(path),
-        algorithm=A2CSettings(
-            rollout_steps=options["rollout_steps"],
-            learning_rate=options.get("learning_rate", 5e-3),
-            learning_rate_rule="constant",
-            learning_rate_schedule="linear",
-        ),
+        algorithm=replace(algorithm, **given),
     )
     train(config, Console(file=io.StringIO()))
     score: float = evaluate(path, episodes=200)["results"][0]["mean_return"]

@@ -212,6 +212,14 @@ def test_a_network_sees_vectors_by_its_moments() -> None:
     assert torch.equal(model.greedy(x), plain.greedy(seen))
 
 
-def test_images_have_no_moments() -> None:
+IMAGE = ObservationSpec((1, 36, 36), True)
+
+
+@pytest.mark.parametrize(
+    "observation", [IMAGE, ObservationSpec((36 * 36 + 3,), False, (IMAGE, VECTORS))]
+)
+def test_images_have_no_moments_nor_have_parts_of_which_one_is_an_image(
+    observation: ObservationSpec,
+) -> None:
     with pytest.raises(ValueError, match="only vectors are normalised"):
-        ActorCritic(ObservationSpec((1, 36, 36), True), ACTIONS, normalize_observations=True)
+        ActorCritic(observation, ACTIONS, normalize_observations=True)

@@ -30,6 +30,8 @@ from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
 STEPS, SHARE = 3, 2
+CROSSING = FIELDS[:-2]
+"""Without what only a recurrent network has."""
 
 
 def make_config(**given: Any) -> TrainConfig:
@@ -97,7 +99,7 @@ def stamped(stamp: int) -> Trajectory:
         STEPS, observation, torch.zeros(SHARE, dtype=torch.int64), torch.device("cpu"),
         keep_choices=True,
     )  # fmt: skip
-    for name in FIELDS:
+    for name in CROSSING:
         getattr(rollout, name).fill_(stamp)
     return rollout
 
@@ -174,7 +176,7 @@ class Books(RuleBasedStateMachine):
     def collect(self) -> None:
         trajectory = self.queue.collect()
         stamp = int(trajectory.rewards[0, 0])
-        for name in FIELDS:
+        for name in CROSSING:
             field = getattr(trajectory, name)
             assert torch.equal(field, torch.full_like(field, stamp)), "torn"
         assert stamp in self.announced
@@ -277,6 +279,26 @@ def test_an_actor_that_keeps_dying_ends_the_learner_with_its_name() -> None:
         made[-1].process.kill()
         with pytest.raises(ActorFailure, match=r"actor 1 of learner 0 died 3 times"):
             queue._listen(0.0)
+
+
+def test_the_state_of_a_recurrent_network_crosses_by_simulator() -> None:
+    memory = torch.zeros(SHARE, 5)
+    observation, actions = torch.zeros(SHARE, 3), torch.zeros(SHARE, dtype=torch.int64)
+    cpu = torch.device("cpu")
+    rollout = Trajectory.allocate(STEPS, observation, actions, cpu, state=memory, keep_choices=True)
+    assert rollout.initial_state is not None
+    assert rollout.begins is not None
+    rollout.initial_state.copy_(torch.arange(SHARE * 5).view(SHARE, 5))
+    rollout.begins[2, 1] = True
+    slots = RolloutSlots(1, rollout)
+    slots.write(0, rollout, 1, [], 0)
+    both = (x.repeat_interleave(2, 0) for x in (observation, actions))
+    into = Trajectory.allocate(STEPS, *both, cpu, state=memory.repeat(2, 1), keep_choices=True)
+    slots.read(0, into, slice(SHARE, 2 * SHARE))
+    assert into.initial_state is not None
+    assert into.begins is not None
+    assert into.initial_state.tolist() == [[0] * 5, [0] * 5, [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert into.begins.nonzero().tolist() == [[2, 3]]
 
 
 def test_slots_keep_rollouts_apart() -> None:
