@@ -62,23 +62,19 @@ def act(post: Post) -> None:
     actor = _make_actor(post)
     flat = FlatParameters(actor.model)
     version = failures = 0
-    try:
-        post.connection.send_bytes(bytes([READY]))
-        while (slot := _next_slot(post)) is not None:
-            # A copy of whole parameters: gossip's mailboxes never lend a torn message. Where the
-            # learner was faster at every try, what was there before serves as well.
-            if (message := post.parameters.latest(0)) is not None:
-                flat.load(message.parameters)
-                version = message.version
-            rollout = actor.collect()
-            first = post.index * post.simulators
-            episodes = [replace(e, simulator=first + e.simulator) for e in actor.episodes]
-            actor.episodes.clear()
-            post.slots.write(slot, rollout, version, episodes, actor.failures - failures)
-            failures = actor.failures
-            post.connection.send_bytes(bytes([slot]))
-    except (BrokenPipeError, ConnectionResetError, EOFError):
-        return  # The learner is gone, or has given this actor up.
+    word = READY
+    while (slot := _exchange(post, word)) is not None:
+        # A copy of whole parameters: gossip's mailboxes never lend a torn message. Where the
+        # learner was faster at every try, what was there before serves as well.
+        if (message := post.parameters.latest(0)) is not None:
+            flat.load(message.parameters)
+            version = message.version
+        rollout = actor.collect()
+        first = post.index * post.simulators
+        episodes = [replace(e, simulator=first + e.simulator) for e in actor.episodes]
+        actor.episodes.clear()
+        post.slots.write(slot, rollout, version, episodes, actor.failures - failures)
+        failures, word = actor.failures, slot
 
 
 def _make_actor(post: Post) -> Actor:
@@ -93,18 +89,16 @@ def _make_actor(post: Post) -> Actor:
         groups=config.simulator_groups or 1,
     )
     model = post.make_model(simulators.observation, simulators.action)
-    return Actor(
-        simulators,
-        model,
-        algorithm.rollout_steps,
-        post.seed,
-        keep_choices=True,
-    )
+    return Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)
 
 
-def _next_slot(post: Post) -> int | None:
-    """Wait for a slot; None when the learner is gone."""
-    while not post.connection.poll(_LOOK_EVERY_S):
-        if os.getppid() != post.learner:
-            return None
-    return post.connection.recv_bytes(1)[0]
+def _exchange(post: Post, word: int) -> int | None:
+    """Hand a word over and wait for a slot; None when the learner is gone or gave this actor up."""
+    try:
+        post.connection.send_bytes(bytes([word]))
+        while not post.connection.poll(_LOOK_EVERY_S):
+            if os.getppid() != post.learner:
+                return None
+        return post.connection.recv_bytes(1)[0]
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        return None
