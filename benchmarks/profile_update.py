@@ -21,8 +21,8 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import Simulators, Transition
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
+from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records.run_folder import provenance
-from gala_rl.systems.allocator import keep_freed_memory
 
 WARM_UP, UPDATES, OPERATORS = 10, 100, 12
 LEARNING_RATE = 7e-4

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
-    from gala_rl.settings import A2CSettings, AtariProtocol, GossipSettings, PPOSettings
+    from gala_rl.settings import (
+        A2CSettings,
+        AtariProtocol,
+        GossipSettings,
+        ImpalaSettings,
+        PPOSettings,
+    )
 
 __all__ = [
     "A2CSettings",
@@ -25,6 +31,7 @@ __all__ = [
     "FlatParameters",
     "Gossip",
     "GossipSettings",
+    "ImpalaSettings",
     "LearnerFailure",
     "PPOSettings",
     "StorageError",
@@ -42,7 +49,13 @@ _HOMES = {
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
-    "gala_rl.settings": ("A2CSettings", "AtariProtocol", "GossipSettings", "PPOSettings"),
+    "gala_rl.settings": (
+        "A2CSettings",
+        "AtariProtocol",
+        "GossipSettings",
+        "ImpalaSettings",
+        "PPOSettings",
+    ),
 }
 
 

@@ -1,8 +1,10 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +15,43 @@ from gala_rl.capture import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
+
+_SIMULATORS = "simulators."
+
+
+class TrajectorySource(Protocol):
+    """Where a learner's trajectories come from: an actor in its own process, or several in theirs.
+
+    Attributes:
+        trajectory: what `collect` returns.
+        episodes: finished full games that nobody has taken yet, oldest first.
+    """
+
+    trajectory: Trajectory
+    episodes: deque[Episode]
+
+    @property
+    def frames_per_step(self) -> int:
+        """Emulator frames in an agent step; 1 where there is no emulator."""
+
+    @property
+    def failures(self) -> int:
+        """Simulators that raised and were built anew, so far."""
+
+    def collect(self) -> Trajectory:
+        """The next trajectory to learn from; always the same object."""
+
+    def take_metrics(self) -> dict[str, float]:
+        """What only this source has to tell of the time since the last call, by column."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All it takes to continue, by name; less, where simulators cannot be saved."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a `state`; what is not in it starts anew."""
+
+    def close(self) -> None:
+        """Release simulators and processes."""
 
 
 class Actor:
@@ -173,6 +212,48 @@ class Actor:
         if host is not storage:
             begins = storage.begins[t + 1, rows].copy_(begins, non_blocking=True)
         storage.final_state[rows].masked_fill_(begins.unsqueeze(-1), 0.0)
+
+    @property
+    def frames_per_step(self) -> int:
+        """See `TrajectorySource`."""
+        return self.simulators.frames_per_step
+
+    @property
+    def failures(self) -> int:
+        """See `TrajectorySource`."""
+        return self.simulators.failures
+
+    def take_metrics(self) -> dict[str, float]:
+        """See `TrajectorySource`."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """See `TrajectorySource`."""
+        tensors = {"generator": self.generator.get_state()}
+        if (simulators := self.simulators.get_state()) is not None:
+            tensors |= self.moment()
+            for name, array in simulators.items():
+                tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `TrajectorySource`."""
+        if "observations" not in tensors:
+            return
+        for name, tensor in self.moment().items():
+            tensor.copy_(tensors[name])
+        self.generator.set_state(tensors["generator"])
+        self.simulators.set_state(
+            {
+                name.removeprefix(_SIMULATORS): tensor.numpy()
+                for name, tensor in tensors.items()
+                if name.startswith(_SIMULATORS)
+            }
+        )
+
+    def close(self) -> None:
+        """See `TrajectorySource`."""
+        self.simulators.close()
 
 
 def _on_the_host(storage: Trajectory) -> Trajectory:

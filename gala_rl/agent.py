@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor
+from gala_rl.actor import Actor, TrajectorySource
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, make_simulators
 from gala_rl.flat import FlatParameters, learned_size
@@ -20,6 +21,8 @@ from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.normalizer import Normalizer
 from gala_rl.optimizers import state_size
+from gala_rl.queued import QueuedActors
+from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -39,6 +42,7 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
+        source: where trajectories come from.
         normalizer: keeps the network's running moments, where it has any.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: optimiser steps made.
@@ -48,13 +52,13 @@ class Agent:
 
     def __init__(
         self,
-        actor: Actor,
+        source: TrajectorySource,
         learner: Learner,
         gossip: Gossip,
         normalizer: Normalizer,
         journal: JournalWriter | None = None,
     ) -> None:
-        self.actor = actor
+        self.source = source
         self.learner = learner
         self.gossip = gossip
         self.normalizer = normalizer
@@ -63,6 +67,13 @@ class Agent:
         self.agent_steps = 0
         self.timings = Timings()
 
+    @property
+    def actor(self) -> Actor:
+        """The source of trajectories, where that is an actor in this process."""
+        if not isinstance(self.source, Actor):
+            raise TypeError(f"{type(self.source).__name__} acts in other processes")
+        return self.source
+
     def step(self, learning_rate: float) -> UpdateMetrics:
         """One iteration: act, learn, send, and mix if the neighbours' messages are there.
 
@@ -70,7 +81,7 @@ class Agent:
             FloatingPointError: when the gradient is not finite; the parameters are lost then.
         """
         start = time.perf_counter()
-        trajectory = self.actor.collect()
+        trajectory = self.source.collect()
         self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
@@ -114,6 +125,7 @@ def build_model(
             action,
             lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
+            deep=config.network == "deep",
             normalize_observations=config.resolved_algorithm.normalize_observations,
             normalize_rewards=config.resolved_algorithm.normalize_rewards,
         )
@@ -151,6 +163,11 @@ def message_size(config: TrainConfig, parameters: int) -> int:
     return parameters + state_size(config.resolved_algorithm, parameters)
 
 
+def acts_in_process(config: TrainConfig) -> bool:
+    """Whether a learner acts itself, between its updates, rather than by actors of its own."""
+    return config.serial or not isinstance(config.resolved_algorithm, ImpalaSettings)
+
+
 def simulator_groups(config: TrainConfig, device: torch.device) -> int:
     """Groups of a learner's simulators: by default two where that hides the network's time."""
     if config.simulator_groups is not None:
@@ -173,13 +190,13 @@ def build_agent(
     All learners start from the same parameters, which depend on `config.seed` alone; simulators
     and actions follow `seed`. Learners with a coupling don't gossip.
     """
-    threads = config.simulator_threads or config.threads_per_learner()
+    in_process = acts_in_process(config)
     simulators = make_simulators(
         config.env,
-        config.resolved_simulators,
-        threads,
+        config.resolved_simulators if in_process else 1,
+        config.simulator_threads or config.threads_per_learner(),
         config.atari,
-        groups=simulator_groups(config, device),
+        groups=simulator_groups(config, device) if in_process else 1,
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm
@@ -190,9 +207,14 @@ def build_agent(
         seed=seed,
         coupling=coupling,
     )
-    actor = Actor(
-        simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
-    )
+    source: TrajectorySource
+    if in_process:
+        source = Actor(
+            simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
+        )
+    else:
+        make_model, parameters = partial(build_model, config), learner.flat.values
+        source = QueuedActors(config, rank, make_model, parameters, simulators, device, seed)
     count = config.resolved_learners
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
@@ -203,5 +225,5 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    normalizer = Normalizer(model, algorithm.discount, actor.trajectory)
-    return Agent(actor, learner, gossip, normalizer, journal)
+    normalizer = Normalizer(model, algorithm.discount, source.trajectory)
+    return Agent(source, learner, gossip, normalizer, journal)

@@ -49,7 +49,9 @@ class TrainConfig:
         maximum=10_000,
     )
     simulators: int | None = setting(
-        None, "simulators a learner; default: as many as the method's paper has", minimum=1
+        None,
+        "simulators a learner, of all its actors together; default: as many as the paper has",
+        minimum=1,
     )
     simulator_threads: int | None = setting(
         None, "simulator threads a learner; default: cores / learners", minimum=1
@@ -59,6 +61,11 @@ class TrainConfig:
         "groups of a learner's simulators that step in turn, while the network acts for another "
         "(Atari); default: 2 with a GPU, else 1",
         minimum=1,
+    )
+    network: Literal["shallow", "deep"] = setting(
+        "shallow",
+        "for images; shallow: three convolutions (DQN, GALA); "
+        "deep: residual, 15 convolutions (IMPALA)",
     )
     lstm_size: int | None = setting(
         None, "units of an LSTM between torso and heads; default: no LSTM", minimum=1
@@ -110,8 +117,13 @@ class TrainConfig:
     @property
     def resolved_log_every(self) -> int:
         """`log_every`, or its default."""
-        agent_steps = self.resolved_simulators * self.resolved_algorithm.rollout_steps
-        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // agent_steps))
+        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
+
+    @property
+    def update_agent_steps(self) -> int:
+        """Agent steps that an update learns from, T x B."""
+        algorithm = self.resolved_algorithm
+        return algorithm.rollout_steps * algorithm.batch_simulators(self.resolved_simulators)
 
     @property
     def total_simulators(self) -> int:

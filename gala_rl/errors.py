@@ -1,4 +1,4 @@
-"""The failures the package distinguishes: the user's mistake, a dead learner, a full disk."""
+"""The failures that are told apart: a user's mistake, dead learners and actors, a full disk."""
 
 
 class UserError(Exception):
@@ -10,6 +10,10 @@ class UserError(Exception):
 
 class LearnerFailure(Exception):
     """A learner that could not be kept alive: names its rank and carries its own traceback."""
+
+
+class ActorFailure(Exception):
+    """An actor that its learner could not keep alive: names both; ends the learner."""
 
 
 class StorageError(Exception):

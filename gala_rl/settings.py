@@ -1,8 +1,8 @@
 """What can be chosen about each part of a run, as frozen dataclasses with help, unit and source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 from gala_rl.errors import UserError
 
@@ -83,6 +83,14 @@ class AlgorithmSettings:
     )
     adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
 
+    def resolved(self, simulators: int, cores: int) -> Self:
+        """With everything filled in that depends on a learner's simulators and cores."""
+        return self
+
+    def batch_simulators(self, simulators: int) -> int:
+        """B of an update, given a learner's simulators: rollouts of so many go into it."""
+        return simulators
+
     def check(self, simulators: int, *, is_recurrent: bool) -> None:
         """Raises UserError if settings don't fit together, the simulators or the network."""
 
@@ -152,8 +160,78 @@ class PPOSettings(AlgorithmSettings):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImpalaSettings(AlgorithmSettings):
+    """Actors ahead of their learner, corrected by V-trace (Espeholt et al. 2018, table G.1).
+
+    The paper's losses are sums over the batch, and so are its bound on the gradient and its ε.
+    `value_cost` is half its baseline cost, which is on half the squared error.
+    """
+
+    name = "impala"
+    keeps_choices = True
+    rollout_steps: int = _with_default(20, "rollout_steps")
+    value_cost: float = _with_default(0.25, "value_cost")
+    max_grad_norm: float = _with_default(40.0, "max_grad_norm")
+    learning_rate: float = _with_default(6e-4, "learning_rate")
+    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
+        "constant", "learning_rate_rule"
+    )
+    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
+        "linear", "learning_rate_schedule"
+    )
+    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("rmsprop-tf", "optimizer")
+    rmsprop_epsilon: float = _with_default(0.01, "rmsprop_epsilon")
+    actors: int | None = setting(
+        None,
+        "processes of a learner that act, each with its share of the learner's simulators; "
+        "default: one a core of the learner's",
+        minimum=1,
+        maximum=1000,
+    )
+    actor_slots: int = setting(
+        2,
+        "rollouts of an actor that may wait or be in work before it has to wait",
+        minimum=1,
+        maximum=100,
+    )
+    batch_rollouts: int | None = setting(
+        None,
+        "actors' rollouts an update learns from; default: as many as there are actors",
+        minimum=1,
+    )
+    clip_rho: float = setting(1.0, "ρ̄ of V-trace: largest weight of an error", above=0)
+    clip_c: float = setting(1.0, "c̄ of V-trace: largest weight of a trace", above=0)
+
+    def resolved(self, simulators: int, cores: int) -> Self:
+        """See `AlgorithmSettings`: as many actors as there are cores, if they divide simulators."""
+        most = max(1, min(cores, simulators))
+        divisor = next(n for n in range(most, 0, -1) if simulators % n == 0)
+        actors = self.actors or divisor
+        return replace(self, actors=actors, batch_rollouts=self.batch_rollouts or actors)
+
+    def batch_simulators(self, simulators: int) -> int:
+        """See `AlgorithmSettings`."""
+        assert self.actors is not None
+        assert self.batch_rollouts is not None
+        return simulators // self.actors * self.batch_rollouts
+
+    def check(self, simulators: int, *, is_recurrent: bool) -> None:
+        """See `AlgorithmSettings.check`."""
+        if self.actors is not None and simulators % self.actors:
+            raise UserError(
+                f"simulators {simulators} cannot be shared equally by {self.actors} actors: "
+                f"use a multiple of {self.actors}"
+            )
+        if self.clip_rho < self.clip_c:
+            raise UserError(
+                f"clip_rho {self.clip_rho} is below clip_c {self.clip_c}: V-trace needs it to be "
+                f"at least as large"
+            )
+
+
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
-    settings.name: settings for settings in (A2CSettings, PPOSettings)
+    settings.name: settings for settings in (A2CSettings, PPOSettings, ImpalaSettings)
 }
 """By name, as in `config.json`."""
 

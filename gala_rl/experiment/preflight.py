@@ -16,6 +16,7 @@ from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ObservationSpec
 
 _FLOAT_BYTES = 4
@@ -138,8 +139,11 @@ def check_config(config: TrainConfig) -> TrainConfig:
     config = resolve(config)
     if config.device == "cuda" and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
-    _check_groups(config)
     observation = check_environment(config.env, config.atari)
+    if isinstance(config.resolved_algorithm, ImpalaSettings):
+        _check_actors(config, config.resolved_algorithm)
+    _check_groups(config)
+    _check_network(config, observation)
     if config.resolved_algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
@@ -150,11 +154,33 @@ def check_config(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _check_groups(config: TrainConfig) -> None:
-    groups = config.simulator_groups or 1
-    if groups > config.resolved_simulators:
+def _check_actors(config: TrainConfig, algorithm: ImpalaSettings) -> None:
+    if config.serial and (algorithm.actors, algorithm.batch_rollouts) != (1, 1):
         raise UserError(
-            f"simulator_groups {groups} is too many for {config.resolved_simulators} simulators: "
+            f"actors {algorithm.actors} and batch_rollouts {algorithm.batch_rollouts} need "
+            f"processes: with --serial the learner acts itself; leave them out"
+        )
+    if algorithm.normalize_rewards and not config.serial:
+        raise UserError(
+            "normalize_rewards follows whole episodes, and an update of several actors has them "
+            "in pieces: use --no-normalize-rewards, or --serial"
+        )
+
+
+def _check_network(config: TrainConfig, observation: ObservationSpec) -> None:
+    if config.network == "deep" and not observation.is_image:
+        raise UserError(
+            f"network 'deep' is for images, and env {config.env!r} has none: leave it out"
+        )
+
+
+def _check_groups(config: TrainConfig) -> None:
+    groups, simulators = config.simulator_groups or 1, config.resolved_simulators
+    if isinstance(algorithm := config.resolved_algorithm, ImpalaSettings):
+        simulators //= algorithm.actors or 1
+    if groups > simulators:
+        raise UserError(
+            f"simulator_groups {groups} is too many for {simulators} simulators: "
             f"use at most as many"
         )
     if groups > 1 and not is_atari(config.env):
@@ -167,10 +193,17 @@ def _check_groups(config: TrainConfig) -> None:
 def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
     """Refuse what cannot fit: a rollout is kept as it was seen and learned from as floats."""
     learners, simulators = config.resolved_learners, config.resolved_simulators
-    rollout_steps = config.resolved_algorithm.rollout_steps
-    seen = simulators * (rollout_steps + 1) * observation.size
-    rollout = seen * (1 if observation.is_image else _FLOAT_BYTES) + seen * _FLOAT_BYTES
+    algorithm = config.resolved_algorithm
+    rollout_steps = algorithm.rollout_steps
+    seen = algorithm.batch_simulators(simulators) * (rollout_steps + 1) * observation.size
+    seen_bytes = 1 if observation.is_image else _FLOAT_BYTES
+    rollout = seen * seen_bytes + seen * _FLOAT_BYTES
     processes = 1 if config.serial else learners
+    if isinstance(algorithm, ImpalaSettings) and not config.serial:
+        # What waits in the queue, and what each actor is writing.
+        queued = simulators * (algorithm.actor_slots + 1)
+        rollout += queued * (rollout_steps + 1) * observation.size * seen_bytes
+        processes += learners * (algorithm.actors or 1)
     needed = learners * rollout + processes * _PROCESS_BYTES
     there = psutil.virtual_memory().total
     if needed > there:

@@ -1,12 +1,13 @@
 """Learners: each turns trajectories into better parameters by the rule of one algorithm."""
 
 from gala_rl.learners.a2c import A2CLearner as A2CLearner
+from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.learners.learner import Learner as Learner
 from gala_rl.learners.learner import UpdateMetrics as UpdateMetrics
 from gala_rl.learners.ppo import PPOLearner as PPOLearner
 from gala_rl.learners.step import Coupling as Coupling
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import A2CSettings, AlgorithmSettings, PPOSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 
 def make_learner(
@@ -29,6 +30,8 @@ def make_learner(
     match settings:
         case A2CSettings():
             return A2CLearner(model, settings, coupling)
+        case ImpalaSettings():
+            return ImpalaLearner(model, settings)
         case PPOSettings():
             return PPOLearner(model, settings, initial_learning_rate, seed, coupling)
         case _:

@@ -10,7 +10,17 @@ from typing import Any
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import a2c, a2c_allreduce, a2c_async, a3c, gala_a2c, gala_ppo, ppo
+from gala_rl.methods import (
+    a2c,
+    a2c_allreduce,
+    a2c_async,
+    a3c,
+    gala_a2c,
+    gala_impala,
+    gala_ppo,
+    impala,
+    ppo,
+)
 from gala_rl.methods.method import Method as Method
 from gala_rl.settings import GossipSettings
 
@@ -22,6 +32,8 @@ METHODS = (
     a3c.METHOD,
     gala_ppo.METHOD,
     ppo.METHOD,
+    gala_impala.METHOD,
+    impala.METHOD,
 )
 
 
@@ -79,8 +91,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
             f"give {type(settings).__name__}"
         )
-    settings = config.algorithm or settings
     simulators = config.simulators or method.default_simulators(kind)
+    # In one process there is nobody to act meanwhile.
+    cores = 1 if config.serial else usable_cores() // learners
+    settings = (config.algorithm or settings).resolved(simulators, cores)
     settings.check(simulators, is_recurrent=config.lstm_size is not None)
     config = dataclasses.replace(
         config,

@@ -13,6 +13,7 @@ from gala_rl.models.policies import (
     MultiCategoricalPolicy,
     Policy,
 )
+from gala_rl.models.residual import ResidualTorso
 from gala_rl.models.torsos import ConvTorso, MLPTorso, PartsTorso, orthogonal
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations, Past
@@ -53,6 +54,7 @@ class ActorCritic(nn.Module):
         action: kind and number of actions.
         lstm_size: units of an LSTM between torso and heads; default: none.
         bfloat16: compute torsos in bfloat16. Parameters, core, heads and losses stay float32.
+        deep: IMPALA's residual torso for images, instead of three convolutions.
         normalize_observations: let torsos see vectors by their running moments.
         normalize_rewards: have room for the moments by which rewards are scaled.
 
@@ -69,6 +71,7 @@ class ActorCritic(nn.Module):
         *,
         lstm_size: int | None = None,
         bfloat16: bool = False,
+        deep: bool = False,
         normalize_observations: bool = False,
         normalize_rewards: bool = False,
     ) -> None:
@@ -76,9 +79,9 @@ class ActorCritic(nn.Module):
         if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
-        self.torso = _torso(observation)
+        self.torso = _torso(observation, deep)
         shares = lstm_size is not None or not isinstance(self.torso, MLPTorso)
-        self.value_torso = None if shares else _torso(observation)
+        self.value_torso = None if shares else _torso(observation, deep)
         self.core = None if lstm_size is None else LSTMCore(self.torso.features, lstm_size)
         features = self.torso.features if self.core is None else self.core.features
         self._policy: Policy
@@ -103,8 +106,8 @@ class ActorCritic(nn.Module):
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
         """Memory for what `sample` can record over T steps on observations [B, ...].
 
-        None for vectors and in bfloat16: there the second forward pass costs less than keeping
-        the first.
+        None for vectors and in bfloat16, where the second forward pass costs less than keeping
+        the first, and for the deep torso, which keeps none.
         """
         if self._bfloat16 or not isinstance(self.torso, ConvTorso):
             return None
@@ -214,9 +217,11 @@ class ActorCritic(nn.Module):
         return features.float()
 
 
-def _torso(observation: ObservationSpec) -> ConvTorso | PartsTorso | MLPTorso:
+def _torso(
+    observation: ObservationSpec, deep: bool
+) -> ConvTorso | ResidualTorso | PartsTorso | MLPTorso:
     if observation.is_image:
-        return ConvTorso(observation.shape)
+        return ResidualTorso(observation.shape) if deep else ConvTorso(observation.shape)
     if observation.has_pixels:
         return PartsTorso(observation.parts)
     return MLPTorso(observation.size)

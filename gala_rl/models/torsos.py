@@ -57,8 +57,8 @@ class ConvTorso(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] of any number type, in 0 … 255 → [N, features]."""
         pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
-        _write_pixels(images, pixels)
-        return torch.relu(self.linear(_flattened(self.convolutions(pixels))))
+        write_pixels(images, pixels)
+        return torch.relu(self.linear(flattened(self.convolutions(pixels))))
 
     @torch.no_grad()
     def allocate(self, steps: int, images: Tensor) -> Activations:
@@ -88,13 +88,13 @@ class ConvTorso(nn.Module):
         Returns:
             [B, features] part of that memory.
         """
-        _write_pixels(images, into.pixels)
+        write_pixels(images, into.pixels)
         x = into.pixels
         for layer, output in zip(self._convolution_layers(), into.convolutions, strict=True):
             # The ReLU writes its result anyway: keeping it costs no further pass.
             x = torch.clamp_min(layer(x), 0.0, out=output)
         features: Tensor = torch.addmm(
-            self.linear.bias, _flattened(x), self.linear.weight.t(), out=into.features
+            self.linear.bias, flattened(x), self.linear.weight.t(), out=into.features
         )
         return features.relu_()
 
@@ -107,18 +107,18 @@ class ConvTorso(nn.Module):
         x = recorded.pixels
         for layer, output in zip(self._convolution_layers(), recorded.convolutions, strict=True):
             x = replay_convolution_relu(x, layer, output)
-        return replay_linear_relu(_flattened(x), self.linear, recorded.features)
+        return replay_linear_relu(flattened(x), self.linear, recorded.features)
 
     def _convolution_layers(self) -> Iterator[nn.Conv2d]:
         return (layer for layer in self.convolutions if isinstance(layer, nn.Conv2d))
 
 
-def _flattened(x: Tensor) -> Tensor:
+def flattened(x: Tensor) -> Tensor:
     """[N, C, H, W] → [N, H * W * C]: the order in memory, so a view and not a copy."""
     return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _write_pixels(images: Tensor, pixels: Tensor) -> None:
+def write_pixels(images: Tensor, pixels: Tensor) -> None:
     """[N, C, H, W] in 0 … 255 → `pixels` [N, C, H, W] in 0 … 1, float32, channels-last."""
     if images.is_cuda:
         torch.mul(images, 1.0 / 255.0, out=pixels)

@@ -19,8 +19,6 @@ from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
 
-_SIMULATORS = "simulators."
-
 
 class LearnerRun:
     """Steps an agent and keeps its books.
@@ -93,8 +91,8 @@ class LearnerRun:
         metrics, learning_rate, total = self._unwritten
         self._unwritten = None
         agent, node = self.agent, self.agent.gossip.node
-        episodes = list(agent.actor.episodes)
-        agent.actor.episodes.clear()
+        episodes = list(agent.source.episodes)
+        agent.source.episodes.clear()
         self._episodes += len(episodes)
         self._recent.extend(episode.score for episode in episodes)
         before, now = self._timings_before, agent.timings
@@ -104,7 +102,7 @@ class LearnerRun:
                 "time": round(time.time(), 3),
                 "learner": self.rank,
                 "agent_steps": agent.agent_steps,
-                "env_frames": agent.agent_steps * agent.actor.simulators.frames_per_step,
+                "env_frames": agent.agent_steps * agent.source.frames_per_step,
                 "total_agent_steps": total,
                 "updates": agent.updates,
                 "agent_steps_per_s": (agent.agent_steps - self._steps_before) / elapsed,
@@ -113,6 +111,7 @@ class LearnerRun:
                 "episode_returns": [episode.score for episode in episodes],
                 "episode_agent_steps": [episode.agent_steps for episode in episodes],
                 **_numbers(metrics),
+                **agent.source.take_metrics(),
                 "learning_rate": learning_rate,
                 "mixes": node.mixes,
                 "staleness_updates": node.staleness_updates,
@@ -122,7 +121,7 @@ class LearnerRun:
                 "update_s": now.update_s - before.update_s,
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
-                "simulator_failures": agent.actor.simulators.failures,
+                "simulator_failures": agent.source.failures,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )
@@ -135,7 +134,7 @@ class LearnerRun:
             sent: the last message it sent, which its neighbours may not have mixed yet.
         """
         agent, node = self.agent, self.agent.gossip.node
-        tensors = {"generator": agent.actor.generator.get_state()}
+        tensors = agent.source.state()
         if self._owns_parameters:
             tensors["parameters"] = agent.learner.flat.values
             tensors["optimizer"] = agent.learner.optimizer.state
@@ -145,11 +144,8 @@ class LearnerRun:
             tensors["learner_generator"] = agent.learner.generator.get_state()
         if sent is not None:
             tensors["sent"] = sent.parameters
-        if (simulators := agent.actor.simulators.get_state()) is not None:
-            tensors |= agent.actor.moment()
+        if "observations" in tensors:
             tensors["discounted_sums"] = agent.normalizer.discounted_sums
-            for name, array in simulators.items():
-                tensors[_SIMULATORS + name] = torch.from_numpy(np.array(array))
         counters = {
             "updates": agent.updates,
             "agent_steps": agent.agent_steps,
@@ -181,12 +177,9 @@ class LearnerRun:
         mixed_versions = {int(j): v for j, v in counters["mixed_versions"].items()}
         self.continue_at(counters["updates"], counters["agent_steps"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
+        agent.source.restore(tensors)
         if "observations" in tensors:
-            for name, tensor in agent.actor.moment().items():
-                tensor.copy_(tensors[name])
             agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
-            agent.actor.generator.set_state(tensors["generator"])
-            agent.actor.simulators.set_state(_simulator_state(tensors))
         if agent.learner.generator is not None:
             agent.learner.generator.set_state(tensors["learner_generator"])
 
@@ -219,18 +212,10 @@ class LearnerRun:
     def close(self) -> None:
         """Release simulators and files."""
         self._writer.close()
-        self.agent.actor.simulators.close()
+        self.agent.source.close()
 
 
 def _numbers(metrics: UpdateMetrics) -> dict[str, float]:
     values = metrics._asdict()
     values |= values.pop("details")
     return {name: float(value) for name, value in values.items()}
-
-
-def _simulator_state(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    return {
-        name.removeprefix(_SIMULATORS): tensor.numpy()
-        for name, tensor in tensors.items()
-        if name.startswith(_SIMULATORS)
-    }

@@ -19,6 +19,7 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.optimizers import state_size
+from gala_rl.processes.spawn import spawn
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -27,10 +28,9 @@ from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import make_common
 from gala_rl.systems.interrupts import Interrupts
-from gala_rl.systems.spawn import start as start_process
 from gala_rl.systems.status import Observer, Outcome, Status
 from gala_rl.systems.watch import ConsensusWatch, make_watch
-from gala_rl.systems.worker import CANNOT_WRITE, STARTED_A_RUN
+from gala_rl.systems.worker import CANNOT_WRITE, PROCESS_NAME, STARTED_A_RUN, work
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -194,15 +194,14 @@ class LocalSystem:
             self._watch.close()
 
     def _set_counters(self, start: Checkpoint) -> None:
-        config = self._config
-        per_update = config.resolved_simulators * config.resolved_algorithm.rollout_steps
+        per_update = self._config.update_agent_steps
         for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
             self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
             self._board.set(rank, Cell.UPDATES, agent_steps // per_update)
 
     def _start(self, assignment: Assignment) -> _Learner:
         self._board.set(assignment.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
-        process = start_process(assignment)
+        process = spawn(work, assignment, f"{PROCESS_NAME}{assignment.rank}")
         updates = self._board.get(assignment.rank, Cell.UPDATES)
         return _Learner(assignment, process, updates)
 

@@ -11,11 +11,11 @@ from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
+from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
-from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.common import Common, couple, make_common
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.learner_run import LearnerRun

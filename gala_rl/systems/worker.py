@@ -1,22 +1,21 @@
 """What runs inside one learner's process."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-from gala_rl.errors import StorageError
+from gala_rl.errors import ActorFailure, StorageError
 from gala_rl.learners import Coupling
+from gala_rl.processes.allocator import keep_freed_memory
+from gala_rl.processes.spawn import die_with
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.sharing import GradientAverage, Meeting
-from gala_rl.systems.allocator import keep_freed_memory
 from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Cell
 from gala_rl.systems.common import couple
@@ -35,12 +34,10 @@ PROCESS_NAME = "gala-learner-"
 _TOGETHER_S = 20.0
 """A learner that is ready waits this long for the others before its very first update."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 def work(assignment: Assignment) -> None:
     """Be a learner until the budget is spent, a stop is asked for, or the supervisor is gone."""
-    _die_with(assignment.supervisor)
+    die_with(assignment.supervisor)
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
     keep_freed_memory()
@@ -58,6 +55,9 @@ def work(assignment: Assignment) -> None:
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
+    except ActorFailure as error:
+        # The traceback worth reading is the actor's, which is the last thing in this log.
+        sys.exit(str(error))
 
 
 def refuse_to_start_a_run() -> None:
@@ -139,15 +139,6 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
         agent_steps = updates * assignment.agent_steps_an_update
     run.continue_at(updates, agent_steps)
     run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
-
-
-def _die_with(supervisor: int) -> None:
-    """Have the kernel end this process with its supervisor; elsewhere `_train` looks for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:
-        sys.exit("the supervisor is gone")
 
 
 def _redirect_output(log: Path) -> None:

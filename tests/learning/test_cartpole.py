@@ -77,6 +77,32 @@ def test_cartpole_is_solved_with_nearly_every_seed(tmp_path: Path, serial: bool)
     assert sum(score >= SOLVED for score in returns) >= 7, returns
 
 
+@pytest.mark.parametrize(("method", "learners"), [("impala", 1), ("gala-impala", 2)])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))]
+)
+def test_cartpole_is_solved_by_actors_ahead_of_their_learners(
+    tmp_path: Path, method: str, learners: int, seed: int
+) -> None:
+    config = TrainConfig(
+        method=method,
+        env="CartPole-v1",
+        learners=learners,
+        simulators=16 // learners,
+        steps=400_000,
+        seed=seed,
+        device="cpu",
+        out=str(tmp_path / "run"),
+    )
+    summary = train(config, Console(file=io.StringIO()))
+    assert summary["mean_return"] >= SOLVED
+    folder = RunFolder(tmp_path / "run")
+    for rank in range(learners):
+        row = MetricsReader(folder.metrics_file(rank)).new_rows()[-1]
+        assert row["policy_lag_updates"] > 0
+        assert row["mixes"] > 0 or learners == 1
+
+
 @pytest.mark.parametrize(("method", "learners"), [("ppo", 1), ("gala-ppo", 2)])
 def test_cartpole_is_solved_by_the_settings_of_ppo(
     tmp_path: Path, method: str, learners: int

@@ -11,7 +11,7 @@ from rich.console import Console
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.evaluate import evaluate
 from gala_rl.experiment.train import train
-from gala_rl.settings import A2CSettings, AlgorithmSettings, PPOSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 A2C = A2CSettings(
     rollout_steps=12,
@@ -20,11 +20,14 @@ A2C = A2CSettings(
     learning_rate_schedule="linear",
 )
 PPO = PPOSettings(rollout_steps=24, learning_rate=5e-3, minibatches=2, clip_range=0.2)
+IMPALA = ImpalaSettings(rollout_steps=12, learning_rate=5e-3)
 METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
     "a2c": (A2C, 1),
     "gala-a2c": (A2C, 2),
     "ppo": (PPO, 1),
     "gala-ppo": (PPO, 2),
+    "impala": (IMPALA, 1),
+    "gala-impala": (IMPALA, 2),
 }
 """Settings and number of learners of each method."""
 

@@ -17,17 +17,20 @@ from gala_rl.flat import FlatParameters
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings, AlgorithmSettings, PPOSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 DISCOUNT = 0.7
 
 A2C = A2CSettings(learning_rate=5e-3, learning_rate_rule="constant")
 PPO = PPOSettings(rollout_steps=16, learning_rate=5e-3, clip_range=0.2)
+IMPALA = ImpalaSettings(rollout_steps=5, learning_rate=5e-3)
 METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
     "a2c": (A2C, 1),
     "gala-a2c": (A2C, 2),
     "ppo": (PPO, 1),
     "gala-ppo": (PPO, 2),
+    "impala": (IMPALA, 1),
+    "gala-impala": (IMPALA, 2),
 }
 """Settings and number of learners of each method."""
 

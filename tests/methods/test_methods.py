@@ -8,7 +8,7 @@ import pytest
 from gala_rl import methods
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.settings import GossipSettings, PPOSettings
+from gala_rl.settings import GossipSettings, ImpalaSettings, PPOSettings
 
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
@@ -133,6 +133,38 @@ def test_the_size_of_an_update_is_that_of_the_papers(
     assert algorithm.rollout_steps * simulators == agent_steps
     if isinstance(algorithm, PPOSettings):
         assert algorithm.epochs * algorithm.minibatches == optimizer_steps
+
+
+@pytest.mark.parametrize(
+    ("cores", "learners", "actors"), [(1, 2, 1), (2, 2, 1), (4, 2, 2), (12, 6, 2), (96, 8, 8)]
+)
+def test_gossiping_impala_shares_the_cores_out(
+    monkeypatch: pytest.MonkeyPatch, cores: int, learners: int, actors: int
+) -> None:
+    monkeypatch.setattr(methods, "usable_cores", lambda: cores)
+    config = methods.resolve(TrainConfig(method="gala-impala"))
+    algorithm = config.resolved_algorithm
+    assert isinstance(algorithm, ImpalaSettings)
+    assert (config.learners, algorithm.actors, algorithm.batch_rollouts) == (
+        learners,
+        actors,
+        actors,
+    )
+    # The paper's batch, however many actors it comes from.
+    assert config.update_agent_steps == 20 * 32
+
+
+def test_a_batch_of_impala_is_of_so_many_rollouts_as_are_asked_for() -> None:
+    settings = ImpalaSettings(actors=4, batch_rollouts=3)
+    config = methods.resolve(TrainConfig(method="impala", simulators=8, algorithm=settings))
+    assert config.update_agent_steps == 20 * 2 * 3
+
+
+def test_serial_impala_acts_itself() -> None:
+    config = methods.resolve(TrainConfig(method="impala", serial=True))
+    algorithm = config.resolved_algorithm
+    assert isinstance(algorithm, ImpalaSettings)
+    assert (algorithm.actors, algorithm.batch_rollouts) == (1, 1)
 
 
 @pytest.mark.parametrize(

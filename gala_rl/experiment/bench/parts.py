@@ -18,8 +18,8 @@ from gala_rl.envs import make_simulators
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import bare, plain
 from gala_rl.gossip import MemoryNetwork
+from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.spaces import ActionSpec
-from gala_rl.systems.allocator import keep_freed_memory
 
 _WARM_UP_CALLS = 10
 _START_DEADLINE_S = 120.0

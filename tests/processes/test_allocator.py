@@ -12,7 +12,7 @@ from gala_rl.agent import build_agent
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
-from gala_rl.systems.allocator import keep_freed_memory
+from gala_rl.processes.allocator import keep_freed_memory
 
 JOIN_S = 60.0
 WARM_UP, UPDATES = 5, 10

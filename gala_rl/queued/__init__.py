@@ -1,0 +1,3 @@
+"""Actors in processes of their own, whose rollouts wait in a bounded queue for the learner."""
+
+from gala_rl.queued.actors import QueuedActors as QueuedActors

@@ -1,0 +1,104 @@
+"""What runs inside one actor's process: rollouts by the newest parameters, handed over."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+import torch
+
+from gala_rl.actor import Actor
+from gala_rl.config import TrainConfig
+from gala_rl.envs import make_simulators
+from gala_rl.flat import FlatParameters
+from gala_rl.gossip import SharedMailboxes
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.processes.allocator import keep_freed_memory
+from gala_rl.processes.spawn import die_with
+from gala_rl.queued.slots import RolloutSlots
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+READY = 255
+"""In place of a slot: the actor's first word, when its simulators are there."""
+
+_LOOK_EVERY_S = 1.0
+
+MakeModel = Callable[[ObservationSpec, ActionSpec], ActorCritic]
+
+
+@dataclass(frozen=True)
+class Post:
+    """Everything an actor's process is started with.
+
+    Attributes:
+        config: of the run, resolved.
+        make_model: a function of a module, since it is sent to the process.
+        index: of the actor, among its learner's.
+        simulators: b, of this actor.
+        seed: of its actions and simulators.
+        slots: where its rollouts go.
+        parameters: the learner's, as its one mailbox.
+        connection: to the learner; slots travel over it, a byte each.
+        learner: process id; the actor does not outlive it.
+    """
+
+    config: TrainConfig
+    make_model: MakeModel
+    index: int
+    simulators: int
+    seed: int
+    slots: RolloutSlots
+    parameters: SharedMailboxes
+    connection: Connection
+    learner: int
+
+
+def act(post: Post) -> None:
+    """Be an actor until the learner is gone."""
+    die_with(post.learner)
+    # The actors of a learner are what keeps its cores busy: a thread each.
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    actor = _make_actor(post)
+    flat = FlatParameters(actor.model)
+    version = failures = 0
+    word = READY
+    while (slot := _exchange(post, word)) is not None:
+        # A copy of whole parameters: gossip's mailboxes never lend a torn message. Where the
+        # learner was faster at every try, what was there before serves as well.
+        if (message := post.parameters.latest(0)) is not None:
+            flat.load(message.parameters)
+            version = message.version
+        rollout = actor.collect()
+        first = post.index * post.simulators
+        episodes = [replace(e, simulator=first + e.simulator) for e in actor.episodes]
+        actor.episodes.clear()
+        post.slots.write(slot, rollout, version, episodes, actor.failures - failures)
+        failures, word = actor.failures, slot
+
+
+def _make_actor(post: Post) -> Actor:
+    config = post.config
+    algorithm = config.resolved_algorithm
+    threads = config.simulator_threads or config.threads_per_learner()
+    simulators = make_simulators(
+        config.env,
+        post.simulators,
+        max(1, threads * post.simulators // config.resolved_simulators),
+        config.atari,
+        groups=config.simulator_groups or 1,
+    )
+    model = post.make_model(simulators.observation, simulators.action)
+    return Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)
+
+
+def _exchange(post: Post, word: int) -> int | None:
+    """Hand a word over and wait for a slot; None when the learner is gone or gave this actor up."""
+    try:
+        post.connection.send_bytes(bytes([word]))
+        while not post.connection.poll(_LOOK_EVERY_S):
+            if os.getppid() != post.learner:
+                return None
+        return post.connection.recv_bytes(1)[0]
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        return None

@@ -1,0 +1,297 @@
+"""The learner's side of the queue: starts actors' processes, feeds, watches and restarts them."""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing import connection as connections
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gala_rl.config import TrainConfig
+from gala_rl.envs import Episode, Simulators
+from gala_rl.errors import ActorFailure
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.processes.spawn import spawn
+from gala_rl.queued.actor_process import READY, MakeModel, Post, act
+from gala_rl.queued.slots import Note, RolloutSlots, as_it_crosses
+from gala_rl.settings import ImpalaSettings
+from gala_rl.trajectory import Trajectory
+
+_LOOK_EVERY_S = 0.2
+_JOIN_S = 10.0
+_LAST_WORDS_S = 2.0
+_START_S = 60.0
+"""An actor whose simulators are not there by then is replaced."""
+_PROGRESS_ROLLOUTS = 100
+"""An actor that has delivered so many has its earlier deaths forgiven."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Station:
+    """The learner's view of one actor, whoever it is at present.
+
+    Attributes:
+        held: slots in the actor's hands.
+        since: when it last was given work, or did some, by the monotonic clock.
+    """
+
+    index: int
+    slots: RolloutSlots
+    process: BaseProcess
+    connection: Connection
+    since: float
+    ready: bool = False
+    held: set[int] = field(default_factory=set)
+    rollouts: int = 0
+    deaths: int = 0
+    deaths_in_a_row: int = 0
+
+
+class QueuedActors:
+    """Actors in processes of their own; see `TrajectorySource`.
+
+    "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner Architectures",
+    Espeholt et al. 2018, figure 1: while the learner updates, actors go on with the parameters
+    that they had. They begin with the first `collect`.
+
+    Args:
+        config: of the run, resolved.
+        rank: of the learner.
+        make_model: makes each actor's network; a function of a module.
+        parameters: [P] the learner's; read at every `collect`.
+        simulators: one or more of the environment, an example; closed here.
+        device: where the learner learns.
+        seed: of all actors.
+
+    Attributes:
+        trajectory: what `collect` returns, [T, B] with B the simulators of a batch.
+        episodes: see `TrajectorySource`.
+        failures: see `TrajectorySource`.
+        frames_per_step: see `TrajectorySource`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        rank: int,
+        make_model: MakeModel,
+        parameters: Tensor,
+        simulators: Simulators,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        algorithm = config.resolved_algorithm
+        if not isinstance(algorithm, ImpalaSettings) or algorithm.actors is None:
+            raise TypeError(f"no actors in {type(algorithm).__name__}, or not resolved")
+        self._config, self._rank, self._make_model = config, rank, make_model
+        self._patience_s = config.hang_after / 2
+        self._values, self._seed = parameters, seed
+        self._share = config.resolved_simulators // algorithm.actors
+        self.episodes: deque[Episode] = deque()
+        self.failures = 0
+        self.frames_per_step = simulators.frames_per_step
+        self._version = 0
+        self._full: deque[tuple[_Station, int]] = deque()
+        self._lags: list[int] = []
+        self._waited_s = 0.0
+        example = _example(make_model, simulators)
+        batch = algorithm.batch_simulators(config.resolved_simulators)
+        self.trajectory = _storage(algorithm.rollout_steps, batch, example, device)
+        of_one = _storage(algorithm.rollout_steps, self._share, example, torch.device("cpu"))
+        self._mailbox = SharedMailboxes(1, parameters.numel())
+        self._stations: list[_Station] = []
+        try:
+            for index in range(algorithm.actors):
+                self._stations.append(self._man(index, RolloutSlots(algorithm.actor_slots, of_one)))
+            while not all(station.ready for station in self._stations):
+                self._listen(_LOOK_EVERY_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def collect(self) -> Trajectory:
+        """Tell actors the parameters, then wait for a batch of rollouts, oldest first.
+
+        Raises:
+            ActorFailure: when an actor could not be kept alive.
+        """
+        self._publish()
+        self._listen(0.0)
+        for first in range(0, self.trajectory.rewards.shape[1], self._share):
+            station, slot = self._next_full()
+            slots = station.slots
+            slots.read(slot, self.trajectory, slice(first, first + self._share))
+            self._lags.append(self._version - slots.note(slot, Note.VERSION))
+            self.failures += slots.note(slot, Note.FAILURES)
+            self.episodes.extend(slots.episodes(slot))
+            self._give(station, slot)
+        return self.trajectory
+
+    def take_metrics(self) -> dict[str, float]:
+        """Lag of the rollouts that were learned from, waits for them, and deaths of actors."""
+        lags, waited_s = self._lags or [0], self._waited_s
+        self._lags, self._waited_s = [], 0.0
+        return {
+            "policy_lag_updates": sum(lags) / len(lags),
+            "policy_lag_updates_max": max(lags),
+            "queue_wait_s": waited_s,
+            "actor_restarts": sum(station.deaths for station in self._stations),
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """See `TrajectorySource`: nothing, since what actors are in the middle of is theirs."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `TrajectorySource`: actors have begun new games."""
+
+    def close(self) -> None:
+        """Kill all actors and wait for their end."""
+        for station in self._stations:
+            _end(station)
+
+    def _publish(self) -> None:
+        self._version += 1
+        self._mailbox.write(Message(0, self._version, self._values))
+        if self._version == 1:
+            for station in self._stations:
+                self._give_all(station)
+
+    def _next_full(self) -> tuple[_Station, int]:
+        start = time.monotonic()
+        while not self._full:
+            self._listen(_LOOK_EVERY_S)
+        self._waited_s += time.monotonic() - start
+        return self._full.popleft()
+
+    def _listen(self, timeout_s: float) -> None:
+        """Take what actors have sent; bury those that are dead, or silent for too long."""
+        by_connection = {station.connection: station for station in self._stations}
+        for ready in connections.wait(list(by_connection), timeout_s):
+            station = by_connection[ready]  # type: ignore[index]
+            try:
+                while station.connection.poll():
+                    self._hear(station, station.connection.recv_bytes(1)[0])
+            except (EOFError, OSError):
+                # It ends by itself: time for its traceback and for its exit code.
+                station.process.join(_LAST_WORDS_S)
+                self._bury(station)
+        now = time.monotonic()
+        for station in self._stations:
+            patience_s = self._patience_s if station.ready else _START_S
+            busy = bool(station.held) or not station.ready
+            if busy and now - station.since > patience_s:
+                _log.warning("actor %d has delivered nothing for %.0f s", station.index, patience_s)
+                self._bury(station)
+
+    def _hear(self, station: _Station, word: int) -> None:
+        station.since = time.monotonic()
+        if word == READY:
+            station.ready = True
+            if self._version > 0:
+                self._give_all(station)
+            return
+        station.held.remove(word)
+        station.rollouts += 1
+        self._full.append((station, word))
+
+    def _give_all(self, station: _Station) -> None:
+        """Every slot that does not wait in the queue."""
+        waiting = {slot for other, slot in self._full if other is station}
+        for slot in sorted(set(range(station.slots.count)) - waiting):
+            self._give(station, slot)
+
+    def _give(self, station: _Station, slot: int) -> None:
+        if not station.ready:
+            return  # Its successor gets them all when it is ready.
+        if not station.held:
+            station.since = time.monotonic()
+        station.held.add(slot)
+        try:
+            station.connection.send_bytes(bytes([slot]))
+        except OSError:
+            return  # It is dead, as `_listen` will see.
+
+    def _man(self, index: int, slots: RolloutSlots, deaths: int = 0) -> _Station:
+        here, there = connections.Pipe()
+        sequence = np.random.SeedSequence([self._seed, index, deaths])
+        post = Post(
+            config=self._config,
+            make_model=self._make_model,
+            index=index,
+            simulators=self._share,
+            seed=int(sequence.generate_state(1)[0]),
+            slots=slots,
+            parameters=self._mailbox,
+            connection=there,
+            learner=os.getpid(),
+        )
+        process = spawn(act, post, f"gala-actor-{self._rank}-{index}")
+        # Held by the actor alone, it tells of the actor's end by its own.
+        there.close()
+        return _Station(index, slots, process, here, time.monotonic())
+
+    def _bury(self, station: _Station) -> None:
+        """Put another actor in the place of a dead one, unless actors keep dying there."""
+        _end(station)
+        if station.rollouts >= _PROGRESS_ROLLOUTS:
+            station.deaths_in_a_row = 0
+        station.deaths += 1
+        station.deaths_in_a_row += 1
+        name = f"actor {station.index} of learner {self._rank}"
+        exitcode = station.process.exitcode
+        if station.deaths_in_a_row > self._config.max_restarts:
+            raise ActorFailure(
+                f"{name} died {station.deaths_in_a_row} times without delivering "
+                f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); what it printed is above"
+            )
+        _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
+        successor = self._man(station.index, station.slots, station.deaths)
+        station.process, station.connection = successor.process, successor.connection
+        station.since, station.ready, station.rollouts = successor.since, False, 0
+        # What it had announced stays in the queue; all else goes to the successor.
+        station.held.clear()
+
+
+def _end(station: _Station) -> None:
+    station.process.kill()
+    station.process.join(_JOIN_S)
+    if station.process.exitcode is None:
+        raise ActorFailure(f"actor {station.index} does not end: it may still write to its slots")
+    station.connection.close()
+
+
+def _example(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
+    """One observation [1, ...], action [1] or [1, A] and, if there is one, state [1, S]."""
+    observation = torch.from_numpy(simulators.reset(0))[:1]
+    model = make_model(simulators.observation, simulators.action)
+    simulators.close()
+    state = model.initial_state(1)
+    with torch.no_grad():
+        action = model.sample(observation, torch.Generator(), state=state)
+    return (observation, action) if state is None else (observation, action, state)
+
+
+def _storage(
+    rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
+) -> Trajectory:
+    observation, action, *state = (x.expand(batch, *x.shape[1:]) for x in example)
+    return as_it_crosses(
+        Trajectory.allocate(
+            rollout_steps,
+            observation,
+            action,
+            device,
+            state=state[0].to(device) if state else None,
+            keep_choices=True,
+        )
+    )

@@ -1,0 +1,109 @@
+"""Memory for whole rollouts that actors' processes fill and their learner empties, without locks.
+
+Every actor has slots of its own. A slot is in the hands of its actor, or in the learner's, and
+changes hands by one byte through the socket between the two: the number of the slot. An actor
+sends it when the rollout is complete; the learner sends it back when it has copied the rollout.
+So
+
+* what an actor that is killed has half written was never handed over, and is never learned from;
+* the learner alone keeps the books: it gives the slots that a dead actor had to its successor;
+* the queue is bounded by the slots, and an actor that has none waits.
+
+The socket also orders memory: all that was written before the byte was sent is seen by whoever has
+received it.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gala_rl.envs import Episode
+from gala_rl.gossip.transports.shared import shared_zeros
+from gala_rl.trajectory import Trajectory
+
+FIELDS = (
+    "observations",
+    "actions",
+    "rewards",
+    "terminated",
+    "truncated",
+    "truncation_values",
+    "log_probs",
+    "initial_state",
+    "begins",
+)
+"""Of a trajectory, as far as they cross from an actor to its learner; the last two if there."""
+
+
+class Note(enum.IntEnum):
+    """What an actor tells beside a rollout."""
+
+    VERSION = 0
+    """Of the parameters that acted."""
+    EPISODES = 1
+    """Number of games that ended."""
+    FAILURES = 2
+    """Simulators that raised and were built anew, since the actor's last rollout."""
+
+
+class RolloutSlots:
+    """The slots of one actor; pass them to its process as an argument.
+
+    Args:
+        count: number of slots.
+        like: a trajectory [T, b] with `log_probs`; its shapes and types are used.
+    """
+
+    def __init__(self, count: int, like: Trajectory) -> None:
+        self._fields: dict[str, Tensor] = {}
+        for name in FIELDS:
+            example: Tensor | None = getattr(like, name)
+            if example is not None:
+                self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
+        self._notes = shared_zeros((count, len(Note)), torch.int64)
+        # Simulator, score, agent steps; no more games end in a rollout than it has steps.
+        self._episodes = shared_zeros((count, like.agent_steps, 3), torch.float64)
+
+    @property
+    def count(self) -> int:
+        """Number of slots."""
+        return len(self._notes)
+
+    def write(
+        self,
+        slot: int,
+        rollout: Trajectory,
+        version: int,
+        episodes: Sequence[Episode],
+        failures: int,
+    ) -> None:
+        """Fill a slot; only the actor that has it in its hands may."""
+        for name, memory in self._fields.items():
+            memory[slot].copy_(getattr(rollout, name))
+        self._notes[slot] = torch.tensor([version, len(episodes), failures])
+        if episodes:
+            rows = [(e.simulator, e.score, e.agent_steps) for e in episodes]
+            self._episodes[slot, : len(rows)] = torch.tensor(rows, dtype=torch.float64)
+
+    def read(self, slot: int, into: Trajectory, rows: slice) -> None:
+        """Copy a rollout [T, b] to those rows of a trajectory [T, B]."""
+        for name, memory in self._fields.items():
+            place: Tensor = getattr(into, name)
+            (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
+
+    def note(self, slot: int, note: Note) -> int:
+        """One of the numbers beside a rollout."""
+        return int(self._notes[slot, note])
+
+    def episodes(self, slot: int) -> list[Episode]:
+        """The games that ended in a rollout."""
+        rows = self._episodes[slot, : self.note(slot, Note.EPISODES)].tolist()
+        return [Episode(int(i), score, int(steps)) for i, score, steps in rows]
+
+
+def as_it_crosses(trajectory: Trajectory) -> Trajectory:
+    """The same memory, without what no actor hands over."""
+    return replace(trajectory, values=None, final_state=None)
