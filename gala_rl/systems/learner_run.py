@@ -165,10 +165,7 @@ class LearnerRun:
         """Continue from a state; simulators start new games where their state was not saved."""
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
-        if self._owns_parameters:
-            self.adopt(tensors["parameters"], tensors["optimizer"])
-        else:
-            agent.learner.flat.load(tensors["copy"])
+        self.adopt(tensors.get("copy", tensors["parameters"]), tensors["optimizer"])
         self._recent.extend(counters["recent_returns"])
         self._episodes = counters["episodes"]
         node.mixes = counters["mixes"]
@@ -186,7 +183,8 @@ class LearnerRun:
     def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Take over another learner's (or one's own former) parameters and optimiser state."""
         self.agent.learner.flat.load(parameters)
-        self.agent.learner.optimizer.state.copy_(optimizer_state)
+        if self._owns_parameters:
+            self.agent.learner.optimizer.state.copy_(optimizer_state)
 
     def recall(self, rows: list[dict[str, Any]]) -> None:
         """Count on from the rows of metrics that this learner wrote before it died."""

@@ -69,7 +69,8 @@ def refuse_to_start_a_run() -> None:
 def _begin_together(assignment: Assignment) -> None:
     """Let nobody spend the budget alone while the others' processes still start.
 
-    The only wait in a learner's life. One that comes back after a death finds everybody ready.
+    The only wait in the life of a learner that does not step with all others. One that comes back
+    after a death finds everybody ready.
     """
     board, config = assignment.board, assignment.config
     board.set(assignment.rank, Cell.READY, 1)

@@ -1,6 +1,7 @@
 """CartPole is learned to the end in half a minute, with nearly every seed."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.train import train
+from gala_rl.methods import with_settings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings
@@ -119,3 +121,32 @@ def test_cartpole_is_solved_by_the_settings_of_ppo(
     summary = train(config, Console(file=io.StringIO()))
     assert summary["mean_return"] >= SOLVED
     assert all(learner["mixes"] > 0 for learner in summary["learners"] if learners > 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "learning_rate"), [("a2c-allreduce", 8e-3), ("a2c-async", 4e-3), ("a3c", 5e-3)]
+)
+def test_cartpole_is_solved_by_learners_that_share_their_steps(
+    tmp_path: Path, method: str, learning_rate: float
+) -> None:
+    config = TrainConfig(
+        method=method,
+        env="CartPole-v1",
+        learners=LEARNERS,
+        simulators=4,
+        steps=300_000,
+        device="cpu",
+    )
+    given: dict[str, Any] = {
+        "rollout_steps": 16,
+        "learning_rate": learning_rate,
+        "entropy_cost": 0.0,
+    }
+    given |= {"learning_rate_rule": "constant", "learning_rate_schedule": "linear"}
+    config = with_settings(config, given)
+    for seed in range(2):
+        run = replace(config, seed=seed, out=str(tmp_path / str(seed)))
+        summary = train(run, Console(file=io.StringIO()))
+        if summary["mean_return"] >= SOLVED:
+            return
+    pytest.fail(f"neither of two runs solved it, the second ended at {summary['mean_return']}")

@@ -27,6 +27,9 @@ IMPALA = ImpalaSettings(rollout_steps=5, learning_rate=5e-3)
 METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
     "a2c": (A2C, 1),
     "gala-a2c": (A2C, 2),
+    "a2c-allreduce": (A2C, 2),
+    "a2c-async": (A2C, 2),
+    "a3c": (A2C, 2),
     "ppo": (PPO, 1),
     "gala-ppo": (PPO, 2),
     "impala": (IMPALA, 1),
@@ -58,7 +61,8 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
         steps=steps,
         seed=2,
         device="cpu",
-        serial=True,
+        # Those that step together cannot take turns.
+        serial=method != "a2c-allreduce",
         out=str(path),
         algorithm=replace(
             algorithm,
