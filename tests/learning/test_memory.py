@@ -61,12 +61,14 @@ def learn(path: Path, method: str, **changes: Any) -> float:
     return score
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["a2c", "gala-a2c", "gala-ppo", "gala-impala"])
 def test_a_cue_is_remembered_with_an_lstm(tmp_path: Path, method: str) -> None:
     assert learn(tmp_path / "run", method, lstm_size=32) > 0.95
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["a2c", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "a2c")]
+)
 def test_a_cue_cannot_be_remembered_without(tmp_path: Path, method: str) -> None:
     # Five standard errors of 200 games by chance.
     assert abs(learn(tmp_path / "run", method) - 0.5) < 5 * 0.5 / 200**0.5

@@ -44,7 +44,11 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
 
 
-@pytest.fixture(params=METHODS)
+SLOW = {"a2c-async", "gala-ppo"}
+"""Of which others here have the same parts, and which take half a minute each."""
+
+
+@pytest.fixture(params=[pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
 def method(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -185,7 +185,7 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
     assert newest(folder).learners() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a2c-async", "a3c"])
+@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a3c"])
 def test_a_nan_never_leaves_the_learner_it_arose_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
