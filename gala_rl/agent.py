@@ -45,7 +45,7 @@ class Agent:
         source: where trajectories come from.
         normalizer: keeps the network's running moments, where it has any.
         journal: where updates and mixes are written down; None if nobody watches.
-        updates: optimiser steps made.
+        updates: made by the learner, each from one trajectory.
         agent_steps: steps made in its own simulators.
         timings: where the time went.
     """

@@ -73,6 +73,7 @@ class AlgorithmSettings:
         0.99, "decay of the squared-gradient average", minimum=0, maximum=1
     )
     rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
+    adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
     normalize_observations: bool = setting(
         False, "the network sees vectors less their running mean, over their running deviation"
     )
@@ -81,7 +82,6 @@ class AlgorithmSettings:
         "the loss sees rewards over the running deviation of their discounted sum; "
         "reported returns are always raw",
     )
-    adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
 
     def resolved(self, simulators: int, cores: int) -> Self:
         """With everything filled in that depends on a learner's simulators and cores."""
@@ -249,7 +249,7 @@ class GossipSettings:
         "all", "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has"
     )
     mix_optimizer: bool = setting(
-        False, "average RMSprop's statistics too; the paper averages parameters alone"
+        False, "average the optimiser's state too; the paper averages parameters alone"
     )
     max_staleness: int | None = setting(
         None,

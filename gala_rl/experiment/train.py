@@ -97,7 +97,7 @@ def _run(
         with progress, event_errors_told_once():
             monitor = Monitor(config, folder, progress)
             if config.serial:
-                outcome = run_serial(config, folder, device, start, monitor)
+                outcome = run_serial(config, folder, device, beginning, start, monitor)
             else:
                 outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
             monitor.close(outcome.status)

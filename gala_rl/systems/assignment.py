@@ -51,11 +51,6 @@ class Assignment:
     donors: tuple[int, ...] = ()
 
     @property
-    def agent_steps_an_update(self) -> int:
-        """Of one learner."""
-        return self.config.resolved_simulators * self.config.resolved_algorithm.rollout_steps
-
-    @property
     def is_orphan(self) -> bool:
         """Whether the supervisor is gone."""
         return os.getppid() != self.supervisor

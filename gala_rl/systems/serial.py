@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from gala_rl.agent import beginning_of
+from gala_rl.agent import Beginning
 from gala_rl.config import TrainConfig
-from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
@@ -29,6 +28,7 @@ def run_serial(
     config: TrainConfig,
     folder: RunFolder,
     device: torch.device,
+    beginning: Beginning,
     start: Checkpoint | None,
     observe: Observer,
 ) -> Outcome:
@@ -38,19 +38,20 @@ def run_serial(
         config: of the run, resolved.
         folder: of the run, created.
         device: where all learners learn.
+        beginning: what all of them begin with.
         start: what to continue from.
         observe: told how it goes.
     """
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
-    common = make_common(config, folder, beginning_of(config).parameters, start)
+    common = make_common(config, folder, beginning.parameters, start)
     journal = _make_journal(config) if common is None else None
     learners = [
         _make_learner(config, rank, network, device, folder, start, journal, common)
         for rank in range(config.resolved_learners)
     ]
-    watch = _make_watch(config, folder, learners, network, journal, start)
+    watch = _make_watch(config, folder, learners, beginning.learned, network, journal, start)
     if start is not None:
         _send_again(network, learners, start)
     try:
@@ -80,6 +81,7 @@ def _make_watch(
     config: TrainConfig,
     folder: RunFolder,
     learners: list[LearnerRun],
+    learned: int,
     network: MemoryNetwork,
     journal: Journal | None,
     start: Checkpoint | None,
@@ -90,7 +92,7 @@ def _make_watch(
     watch = make_watch(
         config,
         folder,
-        learned_size(learners[0].agent.actor.model),
+        learned,
         journal.reader(),
         network.latest,
         [flat.grads for flat in flats],

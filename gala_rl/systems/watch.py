@@ -29,6 +29,8 @@ _SHARE = 0.004
 _ROUNDING = 1e-5
 """Of the parameters' norm: sums in float32 differ from the true ones by less."""
 _SLACK = 1.0001
+_TRIES = 3
+"""Of a look, which a learner may be faster than, above all where processes share a core."""
 _MOST_DEFECTS = 3
 _OWN_GRAPH_LEARNERS = 16
 """The nominal bound of a larger graph of one's own takes seconds to compute."""
@@ -116,13 +118,11 @@ class ConsensusWatch:
         Raises:
             StorageError: when it cannot be written.
         """
-        versions = self._copy_what_was_sent()
-        # Whatever has been sent is in the journal by now.
-        self._take_in()
-        if versions is None or (self.latest and versions == self.latest["versions"]):
+        seen = self._see()
+        if seen is None or (self.latest and seen[0] == self.latest["versions"]):
             return
+        versions, bounds = seen
         measured = consensus(self._sent)
-        bounds = self._bounds(versions)
         self.latest = {
             "time": round(time.time(), 3),
             "total_agent_steps": total_agent_steps,
@@ -145,6 +145,20 @@ class ConsensusWatch:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+    def _see(self) -> tuple[list[int], Bounds | None] | None:
+        """Copy what was sent: its versions and, if known, its bounds; None before all have sent."""
+        for tries_left in reversed(range(_TRIES)):
+            versions = self._copy_what_was_sent()
+            # Whatever has been sent is in the journal by now.
+            self._take_in()
+            if versions is None:
+                break
+            bounds = self._bounds(versions)
+            # Without, a learner was faster than this look, or they have ended for good.
+            if bounds is not None or self._realised is None or not tries_left:
+                return versions, bounds
+        return None
 
     def _copy_what_was_sent(self) -> list[int] | None:
         versions = []
@@ -184,7 +198,7 @@ class ConsensusWatch:
         try:
             return self._realised.bounds(versions)
         except UntrackedError:
-            return None  # A learner was faster than this look: the next one will do.
+            return None
 
     def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, float | None]:
         """The measured distances and what they are held against, None where it is not known."""

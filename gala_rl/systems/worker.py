@@ -137,7 +137,7 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
     if isinstance(assignment.common, Meeting):
         # Replicas count what their parameters have gone through.
         updates = 0 if origin is None else origin[1]
-        agent_steps = updates * assignment.agent_steps_an_update
+        agent_steps = updates * assignment.config.update_agent_steps
     run.continue_at(updates, agent_steps)
     run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -106,7 +107,7 @@ def library_parameters(
     )
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
-    run_serial(config, folder, torch.device("cpu"), None, lambda status: None)
+    run_serial(config, folder, torch.device("cpu"), beginning_of(config), None, lambda status: None)
     saved = checkpoint.newest(folder.checkpoints)
     assert saved is not None
     return [without_padding(saved.load(rank).tensors["parameters"]) for rank in range(learners)]

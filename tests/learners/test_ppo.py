@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,7 @@ from gala_rl.models.policies import GaussianPolicy
 from gala_rl.settings import A2CSettings, AtariProtocol, PPOSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.losses.oracles import Steps
-from tests.test_learner import (
+from tests.learners.problems import (
     CONTINUOUS,
     DISCRETE,
     IMAGE,
@@ -31,6 +29,7 @@ from tests.test_learner import (
     random_trajectory,
     vector_of,
 )
+from tests.losses.oracles import Steps
 
 SAMPLES = STEPS * SIMULATORS
 RATE = 1e-3
@@ -48,15 +47,6 @@ SETTINGS = PPOSettings(
     adam_epsilon=1e-4,
 )
 SPLITS = [3, 3, 2, 2, 2]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Thousands of tiny operations: a second thread would only wait for a core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def chosen(

@@ -20,12 +20,6 @@ LEARNERS = 4
 SOLVED = 475
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network this small is no work for two threads, and with one its sums have one order."""
-    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
-
-
 def learn(path: Path, *, steps: int, seed: int, serial: bool) -> dict[str, Any]:
     config = TrainConfig(
         method="gala-a2c",

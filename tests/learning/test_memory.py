@@ -32,12 +32,6 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
 """Settings and number of learners of each method."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network this small is no work for two threads."""
-    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
-
-
 def learn(path: Path, method: str, **changes: Any) -> float:
     """Mean return of games that are played after training; one half is chance."""
     options: dict[str, Any] = {"env": "Recall-v0", "steps": 60_000} | changes

@@ -38,12 +38,6 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
 """Settings and number of learners of each method."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of tiny operations: a second thread would only wait for a core."""
-    monkeypatch.setattr("gala_rl.config.usable_cores", lambda: 1)
-
-
 SLOW = {"a2c-async", "gala-ppo"}
 """Of which others here have the same parts, and which take half a minute each."""
 

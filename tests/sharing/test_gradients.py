@@ -13,8 +13,8 @@ from gala_rl.learners import A2CLearner
 from gala_rl.sharing import GradientAverage, Meeting, PeerLost
 from gala_rl.sharing.gradients import Wishes
 from gala_rl.trajectory import Trajectory
+from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 from tests.sharing.threads import meet, run_replicas
-from tests.test_learner import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 
 DEADLINE_S = 10.0
 

@@ -15,8 +15,8 @@ from gala_rl.learners import A2CLearner
 from gala_rl.optimizers import make_optimizer, state_size
 from gala_rl.settings import A2CSettings
 from gala_rl.sharing import SharedParameters
+from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 from tests.sharing.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
-from tests.test_learner import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 
 SIZE = 1000
 KILLS = 20

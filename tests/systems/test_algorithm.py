@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gala_rl.agent import build_model
+from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -165,7 +165,7 @@ def train_by_hand() -> list[Tensor]:
 def train_with_the_library(path: Path) -> list[Tensor]:
     folder = RunFolder(path)
     folder.create(CONFIG)
-    run_serial(CONFIG, folder, torch.device("cpu"), None, lambda status: None)
+    run_serial(CONFIG, folder, torch.device("cpu"), beginning_of(CONFIG), None, lambda status: None)
     saved = checkpoint.newest(folder.checkpoints)
     assert saved is not None
     return [saved.load(rank).tensors["parameters"] for rank in range(LEARNERS)]

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.train import resume
@@ -167,7 +168,7 @@ def _start_command(path: Path) -> subprocess.Popen[bytes]:
 def serial_parameters(path: Path, config: TrainConfig) -> torch.Tensor:
     folder = RunFolder(path)
     folder.create(config)
-    run_serial(config, folder, torch.device("cpu"), None, lambda status: None)
+    run_serial(config, folder, torch.device("cpu"), beginning_of(config), None, lambda status: None)
     saved = checkpoint.newest(folder.checkpoints)
     assert saved is not None
     return torch.stack([saved.load(rank).tensors["parameters"] for rank in saved.learners()])

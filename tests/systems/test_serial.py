@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
@@ -42,7 +43,8 @@ def train(path: Path, config: TrainConfig, rounds: int, *, resume: bool = False)
     steps = rounds * config.resolved_learners * SIMULATORS * ROLLOUT
     start = checkpoint.newest(folder.checkpoints)
     cpu = torch.device("cpu")
-    run_serial(replace(config, steps=steps), folder, cpu, start, lambda status: None)
+    budget = replace(config, steps=steps)
+    run_serial(budget, folder, cpu, beginning_of(config), start, lambda status: None)
     return folder
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal, JournalWriter
@@ -145,7 +146,8 @@ def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
     for steps in (2000, 4000):
         start = checkpoint.newest(folder.checkpoints)
         cpu = torch.device("cpu")
-        run_serial(replace(config, steps=steps), folder, cpu, start, lambda status: None)
+        budget = replace(config, steps=steps)
+        run_serial(budget, folder, cpu, beginning_of(config), start, lambda status: None)
     rows = rows_of(folder)
     assert len(rows) >= 2
     check(rows, 3)
@@ -240,3 +242,26 @@ def test_bounds_end_with_a_word_when_entries_are_lost(scene: Scene) -> None:
     assert row["consensus_span"] == 0.0
     scene.look()
     assert scene.watch.take_notices() == []
+
+
+def test_a_look_that_a_learner_has_overtaken_is_made_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
+    scene.send(1, 1, -0.5, 0.5 * SIZE**0.5)
+    sent = scene.network.latest
+    looked: list[int] = []
+
+    def overtaken_once(learner: int) -> Message | None:
+        looked.append(learner)
+        if looked == [0, 1]:
+            for version in range(2, 20):
+                scene.send(0, version, 0.5, 0.0)
+        return sent(learner)
+
+    monkeypatch.setattr(scene.watch, "_read", overtaken_once)
+    row = scene.look()
+    assert looked == [0, 1, 0, 1]
+    assert row is not None
+    assert row["versions"] == [19, 1]
+    assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)

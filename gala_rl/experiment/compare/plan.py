@@ -149,7 +149,7 @@ def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
 
 def with_many_rows(config: TrainConfig) -> TrainConfig:
     """The config with rows of metrics often enough for a curve, where the budget is small."""
-    updates = config.steps // (config.total_simulators * config.resolved_algorithm.rollout_steps)
+    updates = config.steps // (config.resolved_learners * config.update_agent_steps)
     return replace(config, log_every=min(config.resolved_log_every, max(1, updates // _ROWS)))
 
 

@@ -1,7 +1,6 @@
 """An A2C update equals its literal reimplementation."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,64 +12,21 @@ from torch.distributions import Categorical, Independent, Normal
 from gala_rl.learners import A2CLearner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy
-from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.losses.oracles import literal_returns
-
-STEPS, SIMULATORS = 4, 3
-IMAGE = ObservationSpec((2, 36, 36), True)
-VECTOR = ObservationSpec((3,), False)
-DISCRETE = ActionSpec(4, True)
-CONTINUOUS = ActionSpec(2, False)
-# Every term counts and nothing is at its default.
-SETTINGS = A2CSettings(
-    discount=0.8,
-    value_cost=0.7,
-    entropy_cost=0.05,
-    max_grad_norm=2.0,
-    rmsprop_decay=0.9,
-    rmsprop_epsilon=1e-3,
+from tests.learners.problems import (
+    CONTINUOUS,
+    DISCRETE,
+    IMAGE,
+    SETTINGS,
+    SIMULATORS,
+    STEPS,
+    VECTOR,
+    make_model,
+    random_trajectory,
+    vector_of,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Thousands of tiny operations: a second thread would only wait for a core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_model(observation: ObservationSpec, action: ActionSpec) -> ActorCritic:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return ActorCritic(observation, action)
-
-
-def random_trajectory(observation: ObservationSpec, action: ActionSpec, seed: int) -> Trajectory:
-    """Every flag set somewhere, both at once too."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator)
-
-    observations = uniform(STEPS + 1, SIMULATORS, *observation.shape)
-    if action.is_discrete:
-        actions = torch.randint(0, action.size, (STEPS, SIMULATORS), generator=generator)
-    else:
-        actions = 2 * uniform(STEPS, SIMULATORS, action.size) - 1
-    terminated, truncated = torch.zeros(2, STEPS, SIMULATORS, dtype=torch.bool)
-    terminated[1, 0] = terminated[3, 2] = truncated[2, 1] = truncated[3, 2] = True
-    return Trajectory(
-        observations=(255 * observations).to(torch.uint8) if observation.is_image else observations,
-        actions=actions,
-        rewards=2 * uniform(STEPS, SIMULATORS) - 1,
-        terminated=terminated,
-        truncated=truncated,
-        truncation_values=uniform(STEPS, SIMULATORS),
-    )
+from tests.losses.oracles import literal_returns
 
 
 def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:
@@ -80,10 +36,6 @@ def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:
     for t in range(STEPS):
         model.sample(trajectory.observations[t], torch.Generator(), memory.at(t))
     return replace(trajectory, activations=memory)
-
-
-def vector_of(model: ActorCritic) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def literal_update(
