@@ -185,7 +185,7 @@ class ImpalaSettings(AlgorithmSettings):
     actors: int | None = setting(
         None,
         "processes of a learner that act, each with its share of the learner's simulators; "
-        "default: one a core of the learner's",
+        "default: one a core of the learner's but one, which is for learning",
         minimum=1,
         maximum=1000,
     )
@@ -204,8 +204,8 @@ class ImpalaSettings(AlgorithmSettings):
     clip_c: float = setting(1.0, "c̄ of V-trace: largest weight of a trace", above=0)
 
     def resolved(self, simulators: int, cores: int) -> Self:
-        """See `AlgorithmSettings`: as many actors as there are cores, if they divide simulators."""
-        most = max(1, min(cores, simulators))
+        """See `AlgorithmSettings`: an actor a core but the learner's, if they divide simulators."""
+        most = max(1, min(cores - 1, simulators))
         divisor = next(n for n in range(most, 0, -1) if simulators % n == 0)
         actors = self.actors or divisor
         return replace(self, actors=actors, batch_rollouts=self.batch_rollouts or actors)

@@ -34,6 +34,7 @@ ROOT = HERE.parents[1]
 OURS = "gala-a2c"
 PEERS = {
     OURS: ("a2c", "sb3-a2c", "sample-factory-appo", "torchrl-a2c", "rllib-impala"),
+    "a2c": ("a2c-alternating",),
     "ppo": ("sb3-ppo",),
     "gala-ppo": ("ppo", "sb3-ppo"),
 }
@@ -137,8 +138,8 @@ def systems() -> dict[str, System]:
         _peer("sample-factory-appo", "sample-factory", "sample_factory_appo"),
         _peer("torchrl-a2c", "torchrl", "torchrl_a2c"),
         _peer("rllib-impala", "rllib", "rllib_impala"),
-        System("gala-ppo", (*own, "gala-ppo")),
-        System("ppo", (*own, "ppo")),
+        *(System(name, (*own, name)) for name in ("a2c-allreduce", "impala", "gala-ppo", "ppo")),
+        System("a2c-alternating", (*own, "a2c", "--simulator-groups", "2")),
         _peer("sb3-ppo", "sb3", "sb3_ppo"),
     )
     return {system.name: system for system in known}

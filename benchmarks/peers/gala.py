@@ -19,12 +19,20 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 
-LEARNERS = {"gala-a2c": 2, "a2c": 1, "gala-ppo": 2, "ppo": 1}
+LEARNERS = {
+    "gala-a2c": 2,
+    "a2c": 1,
+    "a2c-allreduce": 2,
+    "a2c-async": 2,
+    "impala": 1,
+    "gala-ppo": 2,
+    "ppo": 1,
+}
 WARM_AGENT_STEPS = 800
 """Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
 
 
-def config_of(method: str, simulators: int) -> TrainConfig:
+def config_of(method: str, simulators: int, groups: int | None = None) -> TrainConfig:
     """The method with its paper's settings; it is stopped long before its budget ends."""
     learners = LEARNERS[method]
     return check_config(
@@ -33,6 +41,7 @@ def config_of(method: str, simulators: int) -> TrainConfig:
             env=ENV,
             learners=learners,
             simulators=simulators // learners,
+            simulator_groups=groups,
             steps=10**15,
             device="cpu",
         )
@@ -60,9 +69,9 @@ def work_of(config: TrainConfig) -> Work:
     return work
 
 
-def run(method: str, options: Options) -> Result:
+def run(method: str, options: Options, groups: int | None = None) -> Result:
     """Train until the meter has seen enough."""
-    config = config_of(method, options.simulators)
+    config = config_of(method, options.simulators, groups)
     work = work_of(config)
     meter, algorithm = Meter(options), config.resolved_algorithm
     with tempfile.TemporaryDirectory() as temporary:
@@ -83,7 +92,7 @@ def run(method: str, options: Options) -> Result:
 
         system.run(observe)
     return Result(
-        system=method,
+        system=method if groups is None else f"{method}, {groups} groups",
         version=version("gala-rl"),
         work=work,
         settings={
@@ -101,8 +110,9 @@ def main() -> None:
     """Run it and print the result."""
     parser = parser_with_options(argparse.ArgumentParser(description=__doc__))
     parser.add_argument("--method", choices=sorted(LEARNERS), default="gala-a2c")
+    parser.add_argument("--simulator-groups", type=int, help="2: alternating sampling")
     values = parser.parse_args()
-    write_line(run(values.method, options_of(values)))
+    write_line(run(values.method, options_of(values), values.simulator_groups))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gala_rl.models.torsos import flattened, orthogonal, write_pixels
+from gala_rl.models.torsos import convolved, orthogonal
 
 _CHANNELS = (16, 32, 32)
 
@@ -38,9 +38,7 @@ class ResidualTorso(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] uint8 in 0 … 255 → [N, features]."""
-        pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
-        write_pixels(images, pixels)
-        return torch.relu(self.linear(flattened(torch.relu(self.sections(pixels)))))
+        return torch.relu(self.linear(torch.relu(convolved(self.sections, images))))
 
 
 class _Residual(nn.Module):

@@ -11,6 +11,10 @@ from gala_rl.models.replay import replay_convolution_relu, replay_linear_relu
 from gala_rl.spaces import ObservationSpec
 from gala_rl.trajectory import Activations
 
+IMAGES_AT_ONCE = 128
+"""That a processor convolves: a layer's output is small enough for memory that is used again
+(`keep_freed_memory`) and partly in its cache when the next layer reads it. A GPU takes all."""
+
 _Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
 
 
@@ -56,9 +60,7 @@ class ConvTorso(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] of any number type, in 0 … 255 → [N, features]."""
-        pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
-        write_pixels(images, pixels)
-        return torch.relu(self.linear(flattened(self.convolutions(pixels))))
+        return torch.relu(self.linear(convolved(self.convolutions, images)))
 
     @torch.no_grad()
     def allocate(self, steps: int, images: Tensor) -> Activations:
@@ -111,6 +113,28 @@ class ConvTorso(nn.Module):
 
     def _convolution_layers(self) -> Iterator[nn.Conv2d]:
         return (layer for layer in self.convolutions if isinstance(layer, nn.Conv2d))
+
+
+def convolved(layers: nn.Module, images: Tensor) -> Tensor:
+    """What convolutions make of images, flattened.
+
+    Args:
+        layers: from pixels [n, C, H, W] to an image [n, C', H', W'].
+        images: [N, C, H, W] of any number type, in 0 … 255.
+
+    Returns:
+        [N, H' * W' * C'].
+    """
+    parts = (images,) if images.is_cuda else torch.split(images, IMAGES_AT_ONCE)
+    flat = [flattened(layers(pixels_of(part))) for part in parts]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def pixels_of(images: Tensor) -> Tensor:
+    """Images as `write_pixels` writes them, in memory of their own."""
+    pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
+    write_pixels(images, pixels)
+    return pixels
 
 
 def flattened(x: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def test_the_size_of_an_update_is_that_of_the_papers(
 
 
 @pytest.mark.parametrize(
-    ("cores", "learners", "actors"), [(1, 2, 1), (2, 2, 1), (4, 2, 2), (12, 6, 2), (96, 8, 8)]
+    ("cores", "learners", "actors"), [(1, 2, 1), (2, 2, 1), (4, 2, 1), (12, 6, 1), (96, 8, 8)]
 )
 def test_gossiping_impala_shares_the_cores_out(
     monkeypatch: pytest.MonkeyPatch, cores: int, learners: int, actors: int

@@ -1,12 +1,16 @@
 """Torsos compute the published networks; memory layout is an optimisation that shows nowhere."""
 
 import math
+from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gala_rl.models import torsos
+from gala_rl.models.residual import ResidualTorso
 from gala_rl.models.torsos import ConvTorso, MLPTorso, PartsTorso, orthogonal
 from gala_rl.spaces import ObservationSpec
 
@@ -56,6 +60,23 @@ def test_the_layout_of_the_images_in_memory_does_not_matter() -> None:
     sliced = random_images(4, 4, 36, 40).copy_(images.repeat_interleave(2, dim=0))[::2]
     torch.testing.assert_close(torso(other), torso(images))
     torch.testing.assert_close(torso(sliced), torso(images))
+
+
+@pytest.mark.parametrize("make", [ConvTorso, ResidualTorso])
+def test_many_images_are_convolved_in_parts_with_the_same_features_and_gradients(
+    make: Callable[..., ConvTorso | ResidualTorso],
+) -> None:
+    torso, images = make((4, 36, 40)), random_images(2 * torsos.IMAGES_AT_ONCE + 3, 4, 36, 40)
+    weights = torch.randn(len(images), torso.features, generator=torch.Generator().manual_seed(3))
+
+    def features_and_gradients() -> list[Tensor]:
+        features = torso(images)
+        return [features, *torch.autograd.grad((features * weights).sum(), [*torso.parameters()])]
+
+    in_parts = features_and_gradients()
+    with mock.patch.object(torsos, "IMAGES_AT_ONCE", len(images)):
+        at_once = features_and_gradients()
+    torch.testing.assert_close(in_parts, at_once, rtol=1e-3, atol=1e-3)
 
 
 def test_pixels_are_scaled_to_one_and_left_as_they_were() -> None:
