@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+NAMES = (
+    "throughput",
+    "peers",
+    "peers-ppo",
+    "systems",
+    "stragglers-systems",
+    "alternating",
+    "gossip",
+    "scaling",
+)
 RESULTS = Path(__file__).parent / "results"
 
 Results = Mapping[str, Any]
@@ -38,8 +48,23 @@ def _throughput(name: str) -> Callable[[Results], float]:
     return lambda results: float(results["throughput"][name])
 
 
-def _over(peer: str) -> Callable[[Results], float]:
-    return lambda results: float(results["peers"]["verdicts"][peer]["ratio"])
+def _over(peer: str, result: str = "peers") -> Callable[[Results], float]:
+    return lambda results: float(results[result]["verdicts"][peer]["ratio"])
+
+
+def _beside(method: str, result: str) -> Callable[[Results], float]:
+    """The other way round: how fast what was second in each pair is."""
+    over = _over(method, result)
+    return lambda results: 1.0 / over(results)
+
+
+def _slowed(method: str) -> Callable[[Results], float]:
+    def of_undisturbed(results: Results) -> float:
+        cases = results["stragglers-systems"]["cases"]
+        (case,) = (c for c in cases if (c["method"], c["slowed"], c["factor"]) == (method, 1, 4.0))
+        return float(case["of_undisturbed"])
+
+    return of_undisturbed
 
 
 def _gossip_cases(results: Results, parameters: int) -> list[dict[str, Any]]:
@@ -69,6 +94,15 @@ GOALS = (
     Goal("training / our `a2c`, half the simulators", 2.0, _throughput("achieved_over_a2c")),
     Goal("training / Stable-Baselines3 A2C", 3.0, _over("sb3-a2c")),
     Goal("training / Sample Factory APPO", 2.5, _over("sample-factory-appo")),
+    Goal("`ppo` / Stable-Baselines3 PPO", 2.0, _over("sb3-ppo", "peers-ppo")),
+    Goal("`a2c-allreduce` / `gala-a2c`", 0.85, _beside("a2c-allreduce", "systems")),
+    Goal("`impala` / `gala-a2c`", 0.90, _beside("impala", "systems")),
+    Goal("`gala-a2c`, 1 of 4 slowed 4x / undisturbed", 0.75, _slowed("gala-a2c")),
+    Goal(
+        "alternating / synchronised sampling on a CPU, 32 simulators",
+        0.97,
+        _beside("a2c-alternating", "alternating"),
+    ),
     Goal("mix / copy, 10 million parameters", 0.70, _mix_over_copy),
     Goal("exchange with 4 to 64 learners / with 2, at most", 1.1, _most_over_two, at_most=True),
     Goal(
@@ -94,5 +128,5 @@ def read(folder: Path = RESULTS) -> Results:
     """The results that the goals need."""
     return {
         name: json.loads((folder / name / "result.json").read_text(encoding="utf-8"))
-        for name in ("throughput", "peers", "gossip", "scaling")
+        for name in NAMES
     }

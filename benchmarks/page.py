@@ -83,6 +83,7 @@ def _benchmark(result: dict[str, Any]) -> str:
 def _peers(result: dict[str, Any]) -> str:
     rows, runs = [], result["pairs"]
     ours = [pair["ours"] for pairs in runs.values() for pair in pairs]
+    name_of_ours = ours[0]["system"]
     rows.append([*_figures(ours), "", "", ""])
     for name, pairs in runs.items():
         if name in result["failures"]:
@@ -99,11 +100,11 @@ def _peers(result: dict[str, Any]) -> str:
         )
     title = (
         f"Pong, {result['simulators']} simulators in all, training included, medians of "
-        f"{result['rounds']} rounds of {result['seconds']:.0f} s each, `gala-a2c` right before "
-        f"each of the others."
+        f"{result['rounds']} rounds of {result['seconds']:.0f} s each, `{name_of_ours}` right "
+        f"before each of the others."
     )
     columns = ["system", "version", "agent steps/s", "memory, MiB", "cores busy"]
-    return f"{title}\n\n{_table([*columns, 'gala-a2c / it', 'spread', 'verdict'], rows)}"
+    return f"{title}\n\n{_table([*columns, f'{name_of_ours} / it', 'spread', 'verdict'], rows)}"
 
 
 def _figures(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -183,7 +184,7 @@ def _share(share: float | None) -> str:
 
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
-    "peers": _peers,
+    **dict.fromkeys(("peers", "peers-ppo", "systems", "alternating", "alternating-128"), _peers),
     "soak": _soak,
     "profile": _profile,
     "simulation": _simulation,

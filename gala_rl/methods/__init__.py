@@ -20,6 +20,8 @@ from gala_rl.methods import (
     gala_ppo,
     impala,
     ppo,
+    ppo_allreduce,
+    ppo_async,
 )
 from gala_rl.methods.method import Method as Method
 from gala_rl.settings import GossipSettings
@@ -32,6 +34,8 @@ METHODS = (
     a3c.METHOD,
     gala_ppo.METHOD,
     ppo.METHOD,
+    ppo_allreduce.METHOD,
+    ppo_async.METHOD,
     gala_impala.METHOD,
     impala.METHOD,
 )

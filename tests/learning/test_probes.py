@@ -31,6 +31,8 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
     "a2c-async": (A2C, 2),
     "a3c": (A2C, 2),
     "ppo": (PPO, 1),
+    "ppo-allreduce": (PPO, 2),
+    "ppo-async": (PPO, 2),
     "gala-ppo": (PPO, 2),
     "impala": (IMPALA, 1),
     "gala-impala": (IMPALA, 2),
@@ -38,7 +40,7 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
 """Settings and number of learners of each method."""
 
 
-SLOW = {"a2c-async", "gala-ppo"}
+SLOW = {"a2c-async", "gala-ppo", "ppo-allreduce", "ppo-async"}
 """Of which others here have the same parts, and which take half a minute each."""
 
 

@@ -10,6 +10,9 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.settings import GossipSettings, ImpalaSettings, PPOSettings
 
+SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
+"""Methods whose learners share gradients or parameters."""
+
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
 def test_gala_has_a_learner_for_each_core_within_reason(
@@ -76,7 +79,7 @@ def test_a_learning_rate_grows_with_the_batch_of_a_step_and_not_with_who_else_st
         assert rate(method, 4) == rate(method, 1)
 
 
-@pytest.mark.parametrize("method", ["a2c-allreduce", "a2c-async", "a3c"])
+@pytest.mark.parametrize("method", SHARING)
 @pytest.mark.parametrize(
     ("gossip", "text"),
     [
@@ -92,12 +95,24 @@ def test_settings_of_gossip_are_refused_where_nobody_gossips(
         methods.resolve(TrainConfig(method=method, gossip=gossip))
 
 
-@pytest.mark.parametrize("method", ["a2c-allreduce", "a2c-async", "a3c"])
+@pytest.mark.parametrize("method", SHARING)
 def test_moments_are_refused_where_they_would_not_be_shared(method: str) -> None:
     for given in ({"normalize_observations": True}, {"normalize_rewards": True}):
         config = methods.with_settings(TrainConfig(method=method, env="CartPole-v1"), given)
         with pytest.raises(UserError, match=f"{next(iter(given))} is impossible with {method}"):
             methods.resolve(config)
+
+
+@pytest.mark.parametrize("method", ["ppo-allreduce", "ppo-async"])
+def test_ppo_on_continuous_control_is_without_the_moments_that_cannot_be_shared(
+    method: str,
+) -> None:
+    config = methods.resolve(TrainConfig(method=method, env="Pendulum-v1"))
+    plain = methods.resolve(TrainConfig(method="ppo", env="Pendulum-v1"))
+    assert plain.resolved_algorithm.normalize_observations
+    assert config.resolved_algorithm == dataclasses.replace(
+        plain.resolved_algorithm, normalize_observations=False, normalize_rewards=False
+    )
 
 
 def test_learners_that_step_together_cannot_take_turns() -> None:
