@@ -62,7 +62,7 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
         seed=2,
         device="cpu",
         # Those that step together cannot take turns.
-        serial=method != "a2c-allreduce",
+        serial=not method.endswith("allreduce"),
         out=str(path),
         algorithm=replace(
             algorithm,
