@@ -19,6 +19,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import PPOSettings
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 from tests.systems.processes import CONFIG, children, make_system, pid_of, send_to
@@ -27,14 +28,18 @@ SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
 ENDLESS = CONFIG.steps
 
 
-def config_of(method: str, learners: int = 3, steps: int = ENDLESS) -> TrainConfig:
-    return resolve(
-        replace(CONFIG, method=method, learners=learners, steps=steps, algorithm=None, log_every=10)
-    )
+QUICK_PPO = PPOSettings(rollout_steps=16, epochs=2, minibatches=2)
+"""Several steps an update, as the preset has, but of milliseconds each."""
 
 
 def plain_method(method: str) -> str:
     return "ppo" if method.startswith("ppo") else "a2c"
+
+
+def config_of(method: str, learners: int = 3, steps: int = ENDLESS) -> TrainConfig:
+    algorithm = QUICK_PPO if plain_method(method) == "ppo" else None
+    config = replace(CONFIG, method=method, learners=learners, steps=steps, log_every=10)
+    return resolve(replace(config, algorithm=algorithm))
 
 
 def states(saved: Checkpoint | None) -> list[LearnerState]:
@@ -152,10 +157,8 @@ class Killer:
 @pytest.mark.parametrize(
     "method",
     [
-        "a2c-allreduce",
-        "a3c",
+        *("a2c-allreduce", "a3c", "ppo-allreduce"),
         *(pytest.param(m, marks=pytest.mark.slow) for m in ("a2c-async", "ppo-async")),
-        pytest.param("ppo-allreduce", marks=pytest.mark.slow),
     ],
 )
 def test_killed_learners_come_back_and_all_go_on(tmp_path: Path, method: str) -> None:
