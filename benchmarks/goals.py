@@ -16,6 +16,8 @@ NAMES = (
     "gossip",
     "scaling",
 )
+"""Of the results that the goals need."""
+
 RESULTS = Path(__file__).parent / "results"
 
 Results = Mapping[str, Any]

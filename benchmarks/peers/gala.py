@@ -15,26 +15,18 @@ from gala_rl.agent import beginning_of, build_model
 from gala_rl.envs import make_simulators
 from gala_rl.envs.atari import parse_id
 from gala_rl.experiment.preflight import check_config
+from gala_rl.methods import METHODS, find
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 
-LEARNERS = {
-    "gala-a2c": 2,
-    "a2c": 1,
-    "a2c-allreduce": 2,
-    "a2c-async": 2,
-    "impala": 1,
-    "gala-ppo": 2,
-    "ppo": 1,
-}
 WARM_AGENT_STEPS = 800
 """Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
 
 
 def config_of(method: str, simulators: int, groups: int | None = None) -> TrainConfig:
-    """The method with its paper's settings; it is stopped long before its budget ends."""
-    learners = LEARNERS[method]
+    """One learner or two, by the paper's settings; stopped long before the budget ends."""
+    learners = 1 if find(method).sharing == "nothing" else 2
     return check_config(
         TrainConfig(
             method=method,
@@ -109,7 +101,7 @@ def run(method: str, options: Options, groups: int | None = None) -> Result:
 def main() -> None:
     """Run it and print the result."""
     parser = parser_with_options(argparse.ArgumentParser(description=__doc__))
-    parser.add_argument("--method", choices=sorted(LEARNERS), default="gala-a2c")
+    parser.add_argument("--method", choices=[m.name for m in METHODS], default="gala-a2c")
     parser.add_argument("--simulator-groups", type=int, help="2: alternating sampling")
     values = parser.parse_args()
     write_line(run(values.method, options_of(values), values.simulator_groups))

@@ -12,8 +12,8 @@ from gala_rl.spaces import ObservationSpec
 from gala_rl.trajectory import Activations
 
 IMAGES_AT_ONCE = 128
-"""That a processor convolves: a layer's output is small enough for memory that is used again
-(`keep_freed_memory`) and partly in its cache when the next layer reads it. A GPU takes all."""
+"""That a processor convolves: so every layer's output is small enough for memory that is used
+again (see `keep_freed_memory`, whose largest block is 32 MiB). A GPU takes all."""
 
 _Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
 
@@ -126,11 +126,11 @@ def convolved(layers: nn.Module, images: Tensor) -> Tensor:
         [N, H' * W' * C'].
     """
     parts = (images,) if images.is_cuda else torch.split(images, IMAGES_AT_ONCE)
-    flat = [flattened(layers(pixels_of(part))) for part in parts]
+    flat = [flattened(layers(_pixels_of(part))) for part in parts]
     return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
-def pixels_of(images: Tensor) -> Tensor:
+def _pixels_of(images: Tensor) -> Tensor:
     """Images as `write_pixels` writes them, in memory of their own."""
     pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
     write_pixels(images, pixels)
