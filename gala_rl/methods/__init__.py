@@ -114,7 +114,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:
     """Refuse what needs neighbours, or learners that take turns."""
     able = ", ".join(m.name for m in METHODS if m.gossips)
-    if config.serial and config.resolved_learners > 1 and method.sharing == "gradients":
+    steps_together = method.sharing == "gradients" and config.resolved_learners > 1
+    if steps_together and config.serial:
         raise UserError(
             f"serial is impossible with {method.name}: its learners make each step together, not "
             f"in turn; leave it out, or choose one whose learners gossip: {able}"
@@ -126,7 +127,7 @@ def _check_without_gossip(config: TrainConfig, method: Method) -> None:
                 f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
                 f"leave it out, or choose one whose learners do: {able}"
             )
-    if method.sharing == "gradients" and getattr(config.resolved_algorithm, "target_kl", None):
+    if steps_together and getattr(config.resolved_algorithm, "target_kl", None):
         raise UserError(
             f"target_kl is impossible with {method.name}: its learners make each step together "
             f"and would stop after different ones; leave it out"

@@ -123,6 +123,15 @@ def test_learners_that_step_together_cannot_take_turns() -> None:
     assert methods.resolve(dataclasses.replace(config, method="a3c")).learners == 2
 
 
+def test_learners_that_step_together_cannot_stop_after_different_epochs() -> None:
+    settings = PPOSettings(target_kl=0.1)
+    config = TrainConfig(method="ppo-allreduce", learners=2, algorithm=settings)
+    with pytest.raises(UserError, match="target_kl is impossible with ppo-allreduce"):
+        methods.resolve(config)
+    assert methods.resolve(dataclasses.replace(config, learners=1)).learners == 1
+    assert methods.resolve(dataclasses.replace(config, method="ppo-async")).learners == 2
+
+
 def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:
     for method in methods.METHODS:
         assert methods.find(method.name) is method
