@@ -143,6 +143,8 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if isinstance(config.resolved_algorithm, ImpalaSettings):
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)
+    if config.simulator_processes is not None:
+        _check_processes(config, config.simulator_processes)
     _check_network(config, observation)
     if config.resolved_algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
@@ -187,6 +189,32 @@ def _check_groups(config: TrainConfig) -> None:
         raise UserError(
             f"simulator_groups {groups} is of no use for env {config.env!r}: only Atari games "
             f"step beside the network; use 1"
+        )
+
+
+def _check_processes(config: TrainConfig, processes: int) -> None:
+    algorithm = config.resolved_algorithm
+    actors = algorithm.actors or 1 if isinstance(algorithm, ImpalaSettings) else 1
+    if is_atari(config.env):
+        raise UserError(
+            f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
+            f"the learner step Atari games; leave it out"
+        )
+    if processes > config.resolved_simulators:
+        raise UserError(
+            f"simulator_processes {processes} is too many for {config.resolved_simulators} "
+            f"simulators: use at most as many"
+        )
+    if processes % actors:
+        raise UserError(
+            f"simulator_processes {processes} cannot be shared out among {actors} actors: "
+            f"use a multiple of {actors}"
+        )
+    if config.simulator_deadline > config.hang_after / 4:
+        raise UserError(
+            f"simulator_deadline {config.simulator_deadline:g} is too long beside hang_after "
+            f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "
+            f"or less"
         )
 
 

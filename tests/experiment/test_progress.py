@@ -46,7 +46,7 @@ def status(*agent_steps: int, **changes: Any) -> Status:
 
 def row(mixes: int, updates: int, staleness: int, **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"mixes": mixes, "updates": updates, "staleness_updates": staleness}
-    return values | {"rejected": {}, "overdue": 0} | changes
+    return values | {"rejected": {}, "overdue": 0, "simulator_failures": 0} | changes
 
 
 def plain(done_before: int = 0, frames_per_step: int = 1) -> tuple[Progress, io.StringIO]:
