@@ -22,6 +22,8 @@ from gala_rl.spaces import ObservationSpec
 _FLOAT_BYTES = 4
 _PROCESS_BYTES = 150 * 2**20
 """A process with PyTorch in it is never smaller."""
+_SIMULATOR_PROCESS_BYTES = 24 * 2**20
+"""Nor is one with Gymnasium alone."""
 
 
 def check_start(config: TrainConfig) -> TrainConfig:
@@ -233,6 +235,7 @@ def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
         rollout += queued * (rollout_steps + 1) * observation.size * seen_bytes
         processes += learners * (algorithm.actors or 1)
     needed = learners * rollout + processes * _PROCESS_BYTES
+    needed += learners * (config.simulator_processes or 0) * _SIMULATOR_PROCESS_BYTES
     there = psutil.virtual_memory().total
     if needed > there:
         raise UserError(

@@ -108,6 +108,13 @@ def test_rejected_messages_and_waits_in_vain_are_told(clock: Clock) -> None:
     assert file.getvalue().endswith("staleness 0, 0 | rejected messages 5 | waits given up 2\n")
 
 
+def test_failures_of_simulators_are_told(clock: Clock) -> None:
+    shown, file = plain()
+    latest = {0: row(1, 2, 0, simulator_failures=3), 1: row(1, 2, 0, simulator_failures=1)}
+    shown.show(status(5, 5), None, latest)
+    assert file.getvalue().endswith("staleness 0, 0 | simulator failures 4\n")
+
+
 def test_what_was_done_before_does_not_count_for_speed(clock: Clock) -> None:
     shown, file = plain(done_before=5_000)
     clock.now += 10

@@ -44,6 +44,12 @@ class _Worker:
     line: socket.socket
     words: bytes | None = None
 
+    @property
+    def pid(self) -> int:
+        pid = self.process.pid
+        assert pid is not None, "it was started"
+        return pid
+
 
 class SimulatorProcesses:
     """B copies of one Gymnasium environment in other processes; see `Simulators`.
@@ -89,7 +95,7 @@ class SimulatorProcesses:
     @property
     def process_ids(self) -> tuple[int, ...]:
         """Of the processes as they are now; one that is replaced gets another."""
-        return tuple(pid for worker in self._workers if (pid := worker.process.pid) is not None)
+        return tuple(worker.pid for worker in self._workers)
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
@@ -178,8 +184,8 @@ class SimulatorProcesses:
     def _bury(self, worker: _Worker) -> None:
         """End a process that is dead or silent, with its last words in the log, and count it."""
         is_silent = worker.words is None and worker.process.exitcode is None
-        if is_silent and worker.process.pid is not None:
-            os.kill(worker.process.pid, TELL)
+        if is_silent:
+            os.kill(worker.pid, TELL)
         words = (worker.words or b"") + _last_words(worker.line)
         if not is_silent:
             worker.process.join(_END_S)
@@ -202,7 +208,7 @@ class SimulatorProcesses:
     def _end(self, worker: _Worker) -> None:
         # What it has started too, as far as that is in its group.
         with contextlib.suppress(OSError):
-            os.killpg(worker.process.pid or 0, signal.SIGKILL)
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.process.kill()
         worker.process.join(_JOIN_S)
         if worker.process.exitcode is None:
