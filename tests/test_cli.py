@@ -374,8 +374,7 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
-        of_neighbours = group == "gossip" or entry.name.startswith("normalize_")
-        if of_neighbours and find(method).sharing not in ("nothing", "gossip"):
+        if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
             continue
         if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
             continue  # refused, as a test of methods shows
