@@ -87,6 +87,9 @@ class GymnasiumSimulators:
     Args:
         env_id: Gymnasium id.
         count: B.
+
+    Attributes:
+        environments: the B copies; one that raises is replaced here.
     """
 
     def __init__(self, env_id: str, count: int) -> None:
@@ -95,10 +98,10 @@ class GymnasiumSimulators:
         self.frames_per_step = 1
         self.failures = 0
         self._env_id = env_id
-        self._envs = [make_environment(env_id) for _ in range(count)]
-        self._encode = Encoder(self._envs[0].observation_space, env_id)
-        self.observation, self.action = specs_of(self._envs[0], env_id)
-        self._action_space = self._envs[0].action_space
+        self.environments = [make_environment(env_id) for _ in range(count)]
+        self._encode = Encoder(self.environments[0].observation_space, env_id)
+        self.observation, self.action = specs_of(self.environments[0], env_id)
+        self._action_space = self.environments[0].action_space
         dtype = np.uint8 if self.observation.is_image else np.float32
         self._observations = np.zeros((count, *self.observation.shape), dtype=dtype)
         self._counter = EpisodeCounter(count)
@@ -110,7 +113,7 @@ class GymnasiumSimulators:
         """See `Simulators`."""
         self._seeds = np.random.SeedSequence(seed)
         self._counter = EpisodeCounter(self.count)
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             self._observations[i] = self._encode(env.reset(seed=self._new_seed())[0])
         return self._observations.copy()
 
@@ -153,7 +156,7 @@ class GymnasiumSimulators:
 
     def _step_one(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
         try:
-            observation, reward, terminated, truncated, _ = self._envs[i].step(self._legal(action))
+            observation, reward, terminated, truncated, _ = self.environments[i].step(self._legal(action))
         except Exception:
             self._rebuild(i)
             return None, 0.0, False, True
@@ -165,7 +168,7 @@ class GymnasiumSimulators:
             try:
                 # A simulator that was just rebuilt has no random state yet.
                 fresh = self._failures_in_a_row[i] > 0
-                return self._envs[i].reset(seed=self._new_seed() if fresh else None)[0]
+                return self.environments[i].reset(seed=self._new_seed() if fresh else None)[0]
             except Exception:
                 self._rebuild(i)
 
@@ -175,7 +178,7 @@ class GymnasiumSimulators:
         if self._failures_in_a_row[i] >= MAX_FAILURES_IN_A_ROW:
             raise  # noqa: PLE0704 - always called while the simulator's own exception is handled
         _log.exception("simulator %d of %s raised and is rebuilt", i, self._env_id)
-        self._envs[i] = make_environment(self._env_id)
+        self.environments[i] = make_environment(self._env_id)
 
     def _new_seed(self) -> int:
         return int(self._seeds.spawn(1)[0].generate_state(1)[0] % 2**31)
@@ -192,14 +195,14 @@ class GymnasiumSimulators:
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """See `Simulators`."""
-        if not all(hasattr(env.unwrapped, "get_state") for env in self._envs):
+        if not all(hasattr(env.unwrapped, "get_state") for env in self.environments):
             return None
         state = {
             "observations": self._observations.copy(),
             "scores": self._counter.scores.copy(),
             "agent_steps": self._counter.agent_steps.copy(),
         }
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             for key, value in env.unwrapped.get_state().items():  # type: ignore[attr-defined]
                 state[f"{i}.{key}"] = np.asarray(value)
         return state
@@ -209,7 +212,7 @@ class GymnasiumSimulators:
         self._observations = state["observations"].copy()
         self._counter.scores = state["scores"].copy()
         self._counter.agent_steps = state["agent_steps"].copy()
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             env.reset()
             prefix = f"{i}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -217,5 +220,5 @@ class GymnasiumSimulators:
 
     def close(self) -> None:
         """See `Simulators`."""
-        for env in self._envs:
+        for env in self.environments:
             env.close()
