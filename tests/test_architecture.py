@@ -28,6 +28,7 @@ LAYERS = (
     ("agent",),
     ("methods",),
     ("records",),
+    ("faults",),
     ("systems",),
     ("experiment",),
     ("options", "console"),
@@ -51,6 +52,7 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
+    "faults": ("faults/",),
 }
 """Instruments with their commands, and the systems that gossip is compared with."""
 MAX_LINES_APART = 2_000

@@ -156,7 +156,9 @@ class GymnasiumSimulators:
 
     def _step_one(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
         try:
-            observation, reward, terminated, truncated, _ = self.environments[i].step(self._legal(action))
+            observation, reward, terminated, truncated, _ = self.environments[i].step(
+                self._legal(action)
+            )
         except Exception:
             self._rebuild(i)
             return None, 0.0, False, True

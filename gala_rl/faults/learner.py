@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from gala_rl.agent import Agent
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog
-from gala_rl.faults.plan import Fault
+from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.faults.transport import FaultyTransport
-from gala_rl.gossip.transports import Transport
+from gala_rl.gossip import Gossip
 from gala_rl.learners import Learner, UpdateMetrics
 from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.trajectory import Trajectory
 
 _NO_ROOM = "/dev/full"
@@ -31,28 +32,31 @@ class LearnerFaults:
     """Has faults happen to one learner; every one is written down before it does.
 
     Args:
-        plan: of the run.
+        folder: of the run, with its plan.
         rank: of the learner.
         clock: of the run.
-        path: of the file in which faults are written down.
     """
 
-    def __init__(self, plan: Sequence[Fault], rank: int, clock: FaultClock, path: Path) -> None:
+    def __init__(self, folder: RunFolder, rank: int, clock: FaultClock) -> None:
         clock.clear(rank)
-        self._rank, self._clock, self._log = rank, clock, FaultLog(path, rank)
+        self._rank, self._clock = rank, clock
+        self._log = FaultLog(folder.faults_file, rank)
+        plan = read_plan(folder.fault_plan_file)
         mine = [f for f in plan if rank in f.learners and f.index not in self._log.ended]
         self._lasting = [f for f in mine if f.is_lasting]
         self._sudden = [f for f in mine if not f.is_lasting and f.index not in self._log.begun]
         self._transport: FaultyTransport | None = None
         self._resumed_at: float | None = None
 
-    def transport(self, inner: Transport) -> Transport:
-        """The learner's end of the network, with what is to happen to its messages."""
-        faults = [fault for fault in self._lasting if fault.edges]
-        if not faults:
-            return inner
-        self._transport = FaultyTransport(inner, self._rank, faults, self._clock)
-        return self._transport
+    def beset(self, gossip: Gossip) -> None:
+        """Put what is to happen to messages, if anything is, between the network and gossip."""
+        heard = gossip.node.topology.all_in_neighbours(self._rank)
+        heard_on = {(sender, self._rank) for sender in heard}
+        self._lasting = [f for f in self._lasting if not f.edges or f.edges & heard_on]
+        if faults := [fault for fault in self._lasting if fault.edges]:
+            inner = gossip.transport
+            self._transport = FaultyTransport(inner, self._rank, faults, self._clock)
+            gossip.transport = self._transport
 
     def before_update(self, agent: Agent) -> None:
         """Do what is due; called before each of the learner's updates.

@@ -183,7 +183,10 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "both_ways": ("true or false", lambda v: isinstance(v, bool)),
     "factor": ("a number above 1, at most 1000", lambda v: v != 1 and _is_number(v, 1, 1000)),
     "simulator": ("the index of a simulator", _is_count),
-    "delay_s": ("a number of seconds above 0, at most 60", lambda v: v != 0 and _is_number(v, 0, 60)),
+    "delay_s": (
+        "a number of seconds above 0, at most 60",
+        lambda v: v != 0 and _is_number(v, 0, 60),
+    ),
     "how": (f"one of {', '.join(HOW)}", lambda v: v in HOW),
 }
 """What a field may be: in words, and as a test."""

@@ -1,4 +1,4 @@
-"""A transport on which messages are cut off, late, doubled or corrupt on their way to a receiver."""
+"""A transport on which messages to one receiver are cut off, late, doubled or corrupt."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -47,7 +47,7 @@ class FaultyTransport:
         return self._inner.send(message, receivers)
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """See `Transport.poll`; of a sender that is cut off nothing is heard, not even its death."""
+        """See `Transport.poll`; a sender that is cut off is not heard, nor is its death."""
         now_s = self._clock.elapsed_s()
         present = {sender: self._present(sender, now_s) for sender in senders}
         heard = [s for s in senders if all(fault.kind != "cut" for fault in present[s])]

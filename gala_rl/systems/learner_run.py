@@ -12,6 +12,7 @@ import torch
 
 from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config import TrainConfig
+from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.learner import LearnerFaults
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
@@ -65,9 +66,10 @@ class LearnerRun:
         self._unwritten: tuple[UpdateMetrics, float, int] | None = None
         self._begin_interval()
 
-    def suffer(self, faults: LearnerFaults) -> None:
-        """Have faults happen from now on; its transport is theirs already."""
-        self._faults = faults
+    def suffer(self, folder: RunFolder, clock: FaultClock) -> None:
+        """Have the faults of the run's plan happen from now on."""
+        self._faults = LearnerFaults(folder, self.rank, clock)
+        self._faults.beset(self.agent.gossip)
 
     def advance(self, total_agent_steps: int) -> bool:
         """One step of the agent.
