@@ -187,8 +187,7 @@ def _save(
     partial = checkpoint.partial_folder(folder.checkpoints, "serial")
     checkpoint.discard(partial)
     for learner in learners:
-        sent = network.latest(learner.rank)
-        checkpoint.write_part(partial, learner.rank, learner.state(sent))
+        learner.save(partial, network.latest(learner.rank))
     if isinstance(common, SharedParameters):
         checkpoint.write_shared(partial, common.tensors())
     checkpoint.complete(
