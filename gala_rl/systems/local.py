@@ -99,6 +99,11 @@ class LocalSystem:
         """Of the learners as they are now, by rank; one that is restarted gets another."""
         return self._crew.process_ids
 
+    @property
+    def agent_steps(self) -> list[int]:
+        """Made by each learner so far."""
+        return self._board.column(Cell.AGENT_STEPS)
+
     def stop(self) -> None:
         """Ask all learners to end after the update they are in; may be called by the observer."""
         self._stop_wanted = True
@@ -173,7 +178,7 @@ class LocalSystem:
         for watch in (self._faults, self._watch):
             notices += [] if watch is None else watch.take_notices()
         return Status(
-            agent_steps=self._board.column(Cell.AGENT_STEPS),
+            agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
             alive=self._crew.alive,
             restarts=self._crew.restarts,
