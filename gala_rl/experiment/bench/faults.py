@@ -13,10 +13,10 @@ from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import plans
-from gala_rl.faults.costs import SOON_S, Sample, costs
 from gala_rl.experiment.bench.results import case, result, settings_of
 from gala_rl.experiment.preflight import check_config
 from gala_rl.experiment.train import resolve_device
+from gala_rl.faults.costs import SOON_S, Sample, costs
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
