@@ -53,8 +53,9 @@ APART = {
     "sharing": ("sharing/",),
     "queued": ("queued/",),
     "faults": ("faults/",),
+    "simulator processes": ("envs/processes/",),
 }
-"""Instruments with their commands, and the systems that gossip is compared with."""
+"""Instruments, the systems that gossip is compared with, and simulators out of their process."""
 MAX_LINES_APART = 2_000
 
 

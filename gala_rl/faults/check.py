@@ -62,6 +62,10 @@ def _check_simulator(place: str, fault: Fault, config: TrainConfig) -> None:
         raise UserError(
             f"{place} needs a Gymnasium environment: Atari games run in C++ and don't raise"
         )
+    if config.simulator_processes is not None:
+        raise UserError(
+            f"{place} needs simulators in the learner's process: leave out --simulator-processes"
+        )
     if isinstance(config.resolved_algorithm, ImpalaSettings) and not config.serial:
         raise UserError(
             f"{place} needs simulators in the learner's process: those of {config.method} are its "

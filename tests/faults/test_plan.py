@@ -92,6 +92,11 @@ def test_a_mistake_names_its_entry_and_what_is_allowed(
             {"method": "gala-impala"},
             "those of gala-impala are its actors'",
         ),
+        (
+            {**KILL, "kind": "simulator-crash", "simulator": 0},
+            {"simulator_processes": 1},
+            "leave out --simulator-processes",
+        ),
     ],
 )
 def test_what_cannot_happen_in_a_run_is_refused(
