@@ -53,6 +53,7 @@ APART = {
     "sharing": ("sharing/",),
     "queued": ("queued/",),
     "faults": ("faults/",),
+    "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
 }
 """Instruments, the systems that gossip is compared with, and simulators out of their process."""
