@@ -135,6 +135,8 @@ class LearnerFaults:
                 self._clock.stop(self._rank, fault.seconds)
                 os.kill(os.getpid(), signal.SIGSTOP)
                 self._clock.clear(self._rank)
+                # That was no time of an update's, to be multiplied.
+                self._resumed_at = None
             case "nan":
                 agent.learner = PoisonedLearner(agent.learner)
             case "simulator-crash":
