@@ -106,6 +106,10 @@ class TrainConfig:
     hang_after: float = setting(
         120.0, "seconds without an update after which a learner is killed and restarted", above=0
     )
+    fault_plan: str | None = setting(
+        None,
+        "JSON file of faults that are to happen, to see what becomes of the run; default: none",
+    )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)

@@ -28,6 +28,7 @@ LAYERS = (
     ("agent",),
     ("methods",),
     ("records",),
+    ("faults",),
     ("systems",),
     ("experiment",),
     ("options", "console"),
@@ -54,6 +55,8 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
+    "faults": ("faults/",),
+    "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
 }
 """Instruments, the systems that gossip is compared with, and simulators out of their process."""

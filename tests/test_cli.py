@@ -336,7 +336,12 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
         choice = next(c for c in kinds if c not in (entry.default, "cuda"))
         return [flag, choice], choice
     if str in kinds:
-        text = {"env": "ALE/Breakout-v5", "topology": "complete", "out": "elsewhere"}[entry.name]
+        text = {
+            "env": "ALE/Breakout-v5",
+            "topology": "complete",
+            "out": "elsewhere",
+            "fault_plan": "faults.json",
+        }[entry.name]
         return [flag, text], text
     if int in kinds:
         number = (entry.default or 8) + 1
@@ -355,6 +360,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
         return SUMMARY
 
     monkeypatch.chdir(tmp_path)
+    Path("faults.json").write_text('{"faults": []}', encoding="utf-8")
     monkeypatch.setattr("gala_rl.experiment.train.train", note)
     return configs
 
