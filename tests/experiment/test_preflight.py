@@ -193,11 +193,11 @@ def test_the_nodes_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> 
     # The same mixing rule by its other name.
     same = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="any"))
     preflight.check_unchanged(run, same, {"gossip.when"})
+    other = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="all"))
     with pytest.raises(UserError, match=r"gossip.when .* is not what run"):
-        other = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="all"))
         preflight.check_unchanged(run, other, {"gossip.when"})
+    other = dataclasses.replace(old, learners_per_node=2)
     with pytest.raises(UserError, match=r"learners_per_node .* is not what run"):
-        other = dataclasses.replace(old, learners_per_node=2)
         preflight.check_unchanged(run, other, {"learners_per_node"})
 
 
