@@ -230,6 +230,18 @@ def test_settings_of_the_run_reach_every_part() -> None:
     assert agent.gossip._deadline_s == 9.0
 
 
+def test_learners_of_a_hierarchy_hear_their_node_and_mix_what_is_there() -> None:
+    config = config_of(learners=4)
+    config = replace(
+        config, learners_per_node=2, gossip=replace(config.gossip, topology="hierarchical")
+    )
+    agent = build_agent(config, 3, MemoryNetwork(4).transport(3), CPU, seed=0)
+    assert agent.gossip.node.listening_to == (1, 2)
+    assert agent.gossip.node._when == "any"
+    agent = build_agent(config_of(learners=4), 3, MemoryNetwork(4).transport(3), CPU, seed=0)
+    assert agent.gossip.node._when == "all"
+
+
 def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
     atari = TrainConfig(learners=1, simulators=4)
     assert simulator_groups(atari, CPU) == 1

@@ -20,15 +20,20 @@ NOTHING = np.zeros(1)
 class Nodes:
     """Learners made of real GossipNodes, with a list of what is under way between them."""
 
-    def __init__(self, graph: Topology, when: Literal["all", "any"], latency_s: float) -> None:
+    def __init__(
+        self, graph: Topology, when: Literal["all", "any"], latency_s: float, per_node: int
+    ) -> None:
         self.nodes = [GossipNode(rank, graph, size=1, when=when) for rank in range(graph.learners)]
         self.latency_s = latency_s
+        self.per_node = per_node
         self.under_way: list[tuple[float, int, Message]] = []
 
     def update(self, learner: int, version: int, now_s: float) -> None:
         for receiver in self.nodes[learner].on_update(version).receivers:
             message = Message(learner, version, torch.zeros(1))
-            self.under_way.append((now_s + self.latency_s, receiver, message))
+            is_near = learner // self.per_node == receiver // self.per_node
+            arrival_s = now_s + (0.0 if is_near else self.latency_s)
+            self.under_way.append((arrival_s, receiver, message))
 
     def mix(self, learner: int, now_s: float) -> list[tuple[int, int]]:
         node = self.nodes[learner]
@@ -64,8 +69,9 @@ events = st.lists(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     events,
-    st.sampled_from(topology.NAMES),
+    st.sampled_from([*topology.NAMES, topology.HIERARCHICAL]),
     st.integers(2, 5),
+    st.integers(1, 5),
     st.sampled_from(["all", "any"]),
     st.sampled_from([0.0, 0.5, 3.0]),
 )
@@ -73,12 +79,14 @@ def test_the_network_mixes_what_gossip_nodes_would_mix(
     history: list[tuple[str, int, float]],
     name: str,
     learners: int,
+    per_node: int,
     when: Literal["all", "any"],
     latency_s: float,
 ) -> None:
-    graph = topology.make(name, learners)
-    nodes = Nodes(graph, when, latency_s)
-    network = Network(graph, when, 0.0, latency_s, [0.0] * learners)
+    per_node = min(per_node, learners)
+    graph = topology.make(name, learners, per_node)
+    nodes = Nodes(graph, when, latency_s, per_node)
+    network = Network(graph, when, 0.0, latency_s, [0.0] * learners, learners_per_node=per_node)
     versions, now_s = [0] * learners, 0.0
     for kind, number, pause_s in history:
         learner, now_s = number % learners, now_s + pause_s

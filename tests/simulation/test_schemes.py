@@ -63,18 +63,39 @@ def test_a_straggler_leaves_the_rates_of_the_others_as_they_are() -> None:
     assert simulate("all-reduce", config)["updates_per_s"]["fastest"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("name", topology.NAMES)
+@pytest.mark.parametrize("name", [*topology.NAMES, topology.HIERARCHICAL])
 def test_a_synchronous_round_is_a_multiplication_by_the_mixing_matrix(name: str) -> None:
-    config = cluster(learners=6, topology=name, problem="random-walk")
+    config = cluster(learners=6, topology=name, learners_per_node=4, problem="random-walk")
     world, oracle = World(config), World(config)
     rounds = schemes.gossip(world, lambda now_s: None)
     expected = np.stack(oracle.parameters)
-    graph = topology.make(name, config.learners)
+    graph = topology.make(name, config.learners, 4)
     for version in range(1, 8):
         next(rounds)
         updates = np.stack([oracle.problem.update(x) for x in oracle.parameters])
         expected = graph.mixing_matrix(version) @ (expected + updates)
         np.testing.assert_allclose(np.stack(world.parameters), expected, atol=1e-12)
+
+
+def test_slow_links_between_nodes_cost_a_hierarchy_little_of_its_agreement() -> None:
+    def rms(name: str, **network: float) -> float:
+        config = cluster(
+            learners=16,
+            learners_per_node=4,
+            topology=name,
+            when="any",
+            compute_variation=0.1,
+            problem="random-walk",
+            updates=300,
+            **network,
+        )
+        distance: float = simulate("gossip", config)["consensus"]["rms"]
+        return distance
+
+    # A message keeps a port busy for 2.5 updates.
+    slow = {"bandwidth_bytes_per_s": 4 / 2.5, "latency_s": 0.1}
+    assert rms("exponential") < rms("hierarchical") < rms("directed-ring")
+    assert rms("hierarchical", **slow) < rms("exponential", **slow)
 
 
 @pytest.mark.parametrize("learners", [4, 8])

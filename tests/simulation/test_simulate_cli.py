@@ -72,6 +72,11 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
         (["gossip", "--learners", "1"], "learners 1 is too small: it must be at least 2"),
         (["chess"], "scheme 'chess' is unknown: choose from gossip"),
         (["--topology", "star"], "topology 'star' is unknown: choose one of directed-ring"),
+        (["--topology", "hierarchical"], "needs to know the nodes: give --learners-per-node"),
+        (
+            ["--topology", "hierarchical", "--learners-per-node", "17"],
+            "learners_per_node 17 is impossible with 16 learners",
+        ),
         (["--compute-distribution", "uniform"], "invalid choice: 'uniform'"),
         (["--stragglers", "99"], "stragglers 99 are more than the 16 learners"),
         (["--latency-s", "-1"], "latency_s -1.0 is too small"),

@@ -64,6 +64,16 @@ def test_edges_of_ones_own_are_for_those_that_have_several_learners(tmp_path: Pa
     assert plan.configs[1].gossip == gossip
 
 
+def test_so_are_nodes(tmp_path: Path) -> None:
+    gossip = GossipSettings(topology="hierarchical")
+    given = dataclasses.replace(THREE, learners_per_node=2, gossip=gossip)
+    plan = plan_in(tmp_path / "there", configs=configs_of(given, BOTH, simulators_total=18))
+    check(plan)
+    alone, several = plan.configs
+    assert (alone.learners_per_node, alone.gossip) == (None, GossipSettings())
+    assert (several.learners_per_node, several.gossip) == (2, gossip)
+
+
 def test_methods_take_turns_within_each_seed(tmp_path: Path) -> None:
     runs = plan_in(tmp_path).runs
     assert [(run.method, run.seed) for run in runs] == [
