@@ -48,6 +48,13 @@ class TrainConfig:
         minimum=1,
         maximum=10_000,
     )
+    max_learners: int | None = setting(
+        None,
+        "most learners that gala scale can bring the run to; default: twice as many as it starts "
+        "with",
+        minimum=1,
+        maximum=10_000,
+    )
     simulators: int | None = setting(
         None,
         "simulators a learner, of all its actors together; default: as many as the paper has",
@@ -103,6 +110,11 @@ class TrainConfig:
     def resolved_learners(self) -> int:
         """`learners`, once a method has filled it in."""
         return _resolved("learners", self.learners)
+
+    @property
+    def capacity(self) -> int:
+        """Learners that the run has room for."""
+        return self.max_learners or self.resolved_learners
 
     @property
     def resolved_simulators(self) -> int:

@@ -51,6 +51,8 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
+    "consensus watch": ("systems/watch.py", "systems/traffic.py"),
+    "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
 """Instruments with their commands, and the systems that gossip is compared with."""
 MAX_LINES_APART = 2_000

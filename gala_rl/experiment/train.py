@@ -145,7 +145,7 @@ def _summary(
             "mean_return": latest.get(rank, {}).get("mean_return"),
             "episodes": latest.get(rank, {}).get("episodes", 0),
         }
-        for rank in range(config.resolved_learners)
+        for rank in range(len(status.updates))
     ]
     return {
         "run": str(folder.path),

@@ -40,6 +40,9 @@ METHODS = (
     impala.METHOD,
 )
 
+_MOST_LEARNERS = 10_000
+"""That `TrainConfig.learners` allows."""
+
 
 def find(name: str) -> Method:
     """The method of that name.
@@ -106,9 +109,45 @@ def resolve(config: TrainConfig) -> TrainConfig:
         simulators=simulators,
         algorithm=settings,
     )
+    config = dataclasses.replace(config, max_learners=_max_learners(config))
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
     return config
+
+
+def why_not_scaled(config: TrainConfig) -> str | None:
+    """Why the number of learners cannot change while a run goes on; None if it can."""
+    from gala_rl.gossip import topology
+
+    method = find(config.method)
+    able = ", ".join(m.name for m in METHODS if m.gossips)
+    if not method.gossips:
+        reason = {
+            "nothing": "has one learner",
+            "gradients": "averages each gradient over all learners, who begin and end together",
+        }.get(method.sharing, "has learners with one parameter vector, made for their number")
+        return f"{method.name} {reason}; these can be scaled: {able}"
+    if config.serial:
+        return "learners take turns in one process; without --serial they can join and leave"
+    if config.gossip.topology not in topology.NAMES:
+        return (
+            f"topology {config.gossip.topology} says who hears whom for its own number of learners "
+            f"alone; these can be scaled: {', '.join(topology.NAMES)}"
+        )
+    return None
+
+
+def _max_learners(config: TrainConfig) -> int | None:
+    """`max_learners` of a run that can be scaled, None of any other."""
+    learners, most = config.resolved_learners, config.max_learners
+    reason = why_not_scaled(config)
+    if most is None:
+        return min(2 * learners, _MOST_LEARNERS) if reason is None else None
+    if reason is not None:
+        raise UserError(f"max_learners {most} is of no use: {reason}; leave it out")
+    if most < learners:
+        raise UserError(f"max_learners {most} is less than learners {learners}: use at least that")
+    return most
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

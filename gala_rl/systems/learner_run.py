@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config import TrainConfig
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
+from gala_rl.gossip.topology import make as make_topology
 from gala_rl.gossip.transports import Transport
-from gala_rl.learners import Coupling, UpdateMetrics
+from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
@@ -76,6 +78,20 @@ class LearnerRun:
             return False
         self.write_row()
         return True
+
+    @property
+    def learners(self) -> int:
+        """Number of learners that this one goes by."""
+        return self._config.resolved_learners
+
+    def change_learners(self, learners: int) -> None:
+        """Go by another number of learners: neighbours, learning rate and threads follow."""
+        self._config = replace(self._config, learners=learners)
+        topology = make_topology(self._config.gossip.topology, learners)
+        self.agent.gossip.change_topology(topology)
+        if isinstance(self.agent.learner, PPOLearner):
+            self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
+        torch.set_num_threads(self._config.threads_per_learner())
 
     def _begin_interval(self) -> None:
         self._interval_start = time.perf_counter()

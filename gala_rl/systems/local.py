@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
@@ -12,7 +13,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.gossip.topology import largest_in_degree
 from gala_rl.optimizers import state_size
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -22,8 +23,11 @@ from gala_rl.systems.common import make_common
 from gala_rl.systems.crew import Crew
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.saving import Saving
+from gala_rl.systems.scaling import Scaling
 from gala_rl.systems.status import Failure, Observer, Outcome, Status
 from gala_rl.systems.watch import ConsensusWatch, make_watch
+
+_Value = TypeVar("_Value")
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -50,13 +54,13 @@ class LocalSystem:
         start: Checkpoint | None,
     ) -> None:
         count, size = config.resolved_learners, beginning.parameters.numel()
-        mailboxes = SharedMailboxes(count, message_size(config, size))
-        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
+        capacity = config.capacity
+        mailboxes = SharedMailboxes(capacity, message_size(config, size))
+        self._board = Board(count, size, state_size(config.resolved_algorithm, size), capacity)
         self._common = make_common(config, folder, beginning.parameters, start)
         journal = None
-        if count > 1 and self._common is None:
-            in_degree = make_topology(config.gossip.topology, count).largest_in_degree
-            journal = Journal(count, in_degree)
+        if capacity > 1 and self._common is None:
+            journal = Journal(capacity, largest_in_degree(config.gossip.topology, capacity))
         self._watch: ConsensusWatch | None = None
         if journal is not None:
             self._watch = make_watch(
@@ -70,11 +74,11 @@ class LocalSystem:
         if start is not None:
             self._continue(config, start)
         self._saving = Saving(config, folder, self._board, self._common)
-        self._notices: list[str] = []
-        self._disk_full: StorageError | None = None
-        self._stop_wanted = False
-        self._crew = Crew(
-            Assignment(
+        for rank in range(count, capacity):
+            mailboxes.set_down(rank, True)
+
+        def assign(rank: int) -> Assignment:
+            return Assignment(
                 config=config,
                 folder=folder,
                 rank=rank,
@@ -86,8 +90,12 @@ class LocalSystem:
                 supervisor=os.getpid(),
                 checkpoint=None if start is None else start.path,
             )
-            for rank in range(count)
-        )
+
+        self._notices: list[str] = []
+        self._disk_full: StorageError | None = None
+        self._stop_wanted = False
+        self._crew = Crew(map(assign, range(count)))
+        self._scaling = Scaling(config, folder, self._board, self._crew, self._watch, assign)
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -113,6 +121,7 @@ class LocalSystem:
                         stop_asked_at = time.monotonic()
                     with self._ending_on_a_full_disk():
                         if stop_asked_at is None:
+                            self._scale()
                             self._save_regularly()
                         self._follow()
                         observe(self._status())
@@ -142,13 +151,23 @@ class LocalSystem:
             self._disk_full = self._disk_full or error
 
     def _continue(self, config: TrainConfig, start: Checkpoint) -> None:
-        for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
+        made = start.manifest["learner_agent_steps"]
+        self._board.set_learners(len(made))
+        self._board.set_learners(config.resolved_learners)
+        for rank, agent_steps in enumerate(made):
             self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
             self._board.set(rank, Cell.UPDATES, agent_steps // config.update_agent_steps)
         if self._watch is not None:
             self._watch.begin_apart(start)
 
+    def _scale(self) -> None:
+        if (notice := self._scaling.look()) is not None:
+            self._notices.append(notice)
+
     def _save_regularly(self) -> None:
+        # Who leaves may be writing its part of a checkpoint.
+        if not self._crew.has_let_go(self._board.learners):
+            return
         if (notice := self._saving.save_regularly()) is not None:
             self._notices.append(notice)
 
@@ -165,11 +184,17 @@ class LocalSystem:
         notices, self._notices = self._notices + self._crew.take_notices(), []
         if self._watch is not None:
             notices += self._watch.take_notices()
+        members, ever = self._board.learners, self._board.learners_ever
         return Status(
             agent_steps=self._board.column(Cell.AGENT_STEPS),
             updates=self._board.column(Cell.UPDATES),
-            alive=self._crew.alive,
-            restarts=self._crew.restarts,
+            alive=_first(members, self._crew.alive, False),
+            restarts=_first(ever, self._crew.restarts, 0),
             notices=notices,
             consensus=None if self._watch is None else self._watch.latest,
         )
+
+
+def _first(count: int, values: list[_Value], missing: _Value) -> list[_Value]:
+    """The first so many; there are fewer while learners are about to be started."""
+    return (values + [missing] * count)[:count]
