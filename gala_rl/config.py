@@ -112,11 +112,6 @@ class TrainConfig:
         return _resolved("learners", self.learners)
 
     @property
-    def capacity(self) -> int:
-        """Learners that the run has room for."""
-        return self.max_learners or self.resolved_learners
-
-    @property
     def resolved_simulators(self) -> int:
         """`simulators`, once a method has filled it in."""
         return _resolved("simulators", self.simulators)

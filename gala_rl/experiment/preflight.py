@@ -14,7 +14,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment, is_atari
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
-from gala_rl.methods import resolve, why_not_scaled
+from gala_rl.methods import capacity, resolve, why_not_scaled
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ObservationSpec
@@ -69,10 +69,10 @@ def check_scale(run: str | Path, learners: int) -> TrainConfig:
     config = folder.read_config()
     if (reason := why_not_scaled(config)) is not None:
         raise UserError(f"run {run} cannot be scaled: {reason}")
-    if learners > config.capacity:
+    if learners > (most := capacity(config)):
         raise UserError(
             f"learners {learners:,} is too many for run {run}: it was started with room for "
-            f"{config.capacity:,}; a new run has more with --max-learners"
+            f"{most:,}; a new run has more with --max-learners"
         )
     if learners == config.resolved_learners:
         raise UserError(f"learners {learners} is what run {run} has: give another number")
@@ -132,14 +132,14 @@ def _lookup(config: Any, name: str) -> Any:
 def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
-    folder.read_config()
+    config = folder.read_config()
     if folder.checkpointed_agent_steps() is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
     if episodes < 1:
         raise UserError(f"episodes {episodes} is too small: it must be at least 1")
     if not 0 <= seed < 2**31:
         raise UserError(f"seed {seed} is impossible: it must be from 0 to {2**31 - 1}")
-    ranks = [str(rank) for rank in folder.checkpointed_learners()]
+    ranks = [str(rank) for rank in range(folder.learners_ever(config))]
     if learner not in (*ranks, "all", "mean"):
         raise UserError(f"learner {learner!r} is unknown: choose {', '.join(ranks)}, all or mean")
 

@@ -109,7 +109,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         simulators=simulators,
         algorithm=settings,
     )
-    config = dataclasses.replace(config, max_learners=_max_learners(config))
+    _check_max_learners(config)
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
     return config
@@ -137,17 +137,21 @@ def why_not_scaled(config: TrainConfig) -> str | None:
     return None
 
 
-def _max_learners(config: TrainConfig) -> int | None:
-    """`max_learners` of a run that can be scaled, None of any other."""
+def capacity(config: TrainConfig) -> int:
+    """Most learners that a run can be scaled to, those it has where it cannot be."""
+    learners = config.resolved_learners
+    twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
+    return config.max_learners or twice
+
+
+def _check_max_learners(config: TrainConfig) -> None:
     learners, most = config.resolved_learners, config.max_learners
-    reason = why_not_scaled(config)
     if most is None:
-        return min(2 * learners, _MOST_LEARNERS) if reason is None else None
-    if reason is not None:
+        return
+    if (reason := why_not_scaled(config)) is not None:
         raise UserError(f"max_learners {most} is of no use: {reason}; leave it out")
     if most < learners:
         raise UserError(f"max_learners {most} is less than learners {learners}: use at least that")
-    return most
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

@@ -102,13 +102,6 @@ class RunFolder:
         names = sorted(path.name for path in self.checkpoints.glob("step_*"))
         return int(names[-1].removeprefix("step_")) if names else None
 
-    def checkpointed_learners(self) -> list[int]:
-        """Ranks that have a part in the newest checkpoint, by the names of its files."""
-        newest = max(self.checkpoints.glob("step_*"))
-        return sorted(
-            int(part.stem.removeprefix("learner_")) for part in newest.glob("learner_*.json")
-        )
-
     def create(self, config: TrainConfig) -> None:
         """Make the folder and write `config.json`, and what it refers to.
 
@@ -180,15 +173,15 @@ class RunFolder:
         except StorageError as error:
             raise UserError(f"{error}: make room, then resume again") from error
 
-    def note_scale(self, before: int, learners: int, agent_steps: int) -> None:
-        """Record that the run goes on with another number of learners.
+    def note_scale(self, before: int, learners: int, agent_steps: int, capacity: int) -> None:
+        """Record that the run goes on with another number of learners, and for how many it is made.
 
         Raises:
             StorageError: when the folder cannot be written.
         """
         content = read_json(self.config_file)
         change = {"time": _now(), "from": before, "to": learners, "agent_steps": agent_steps}
-        content["config"]["learners"] = learners
+        content["config"] |= {"learners": learners, "max_learners": capacity}
         write_json(self.config_file, content | {"scales": [*self.read_scales(), change]})
 
     def read_scales(self) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from gala_rl.errors import StorageError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import largest_in_degree
+from gala_rl.methods import capacity
 from gala_rl.optimizers import state_size
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -54,13 +55,13 @@ class LocalSystem:
         start: Checkpoint | None,
     ) -> None:
         count, size = config.resolved_learners, beginning.parameters.numel()
-        capacity = config.capacity
-        mailboxes = SharedMailboxes(capacity, message_size(config, size))
-        self._board = Board(count, size, state_size(config.resolved_algorithm, size), capacity)
+        room = capacity(config)
+        mailboxes = SharedMailboxes(room, message_size(config, size))
+        self._board = Board(count, size, state_size(config.resolved_algorithm, size), room)
         self._common = make_common(config, folder, beginning.parameters, start)
         journal = None
-        if capacity > 1 and self._common is None:
-            journal = Journal(capacity, largest_in_degree(config.gossip.topology, capacity))
+        if room > 1 and self._common is None:
+            journal = Journal(room, largest_in_degree(config.gossip.topology, room))
         self._watch: ConsensusWatch | None = None
         if journal is not None:
             self._watch = make_watch(
@@ -74,7 +75,7 @@ class LocalSystem:
         if start is not None:
             self._continue(config, start)
         self._saving = Saving(config, folder, self._board, self._common)
-        for rank in range(count, capacity):
+        for rank in range(count, room):
             mailboxes.set_down(rank, True)
 
         def assign(rank: int) -> Assignment:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import why_not_scaled
+from gala_rl.methods import capacity, why_not_scaled
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.assignment import Assignment
@@ -42,7 +42,7 @@ class Scaling:
         watch: ConsensusWatch | None,
         assign: Callable[[int], Assignment],
     ) -> None:
-        self._capacity = config.capacity
+        self._capacity = capacity(config)
         self._impossible = why_not_scaled(config)
         self._folder = folder
         self._board = board
@@ -106,7 +106,8 @@ class Scaling:
         if learners == before:
             scale_request.withdraw(self._folder)
             return None
-        self._folder.note_scale(before, learners, self._board.total_agent_steps)
+        made = self._board.total_agent_steps
+        self._folder.note_scale(before, learners, made, self._capacity)
         scale_request.withdraw(self._folder)
         return f"learners: {before} before, {learners} now"
 

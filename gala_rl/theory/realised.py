@@ -122,6 +122,9 @@ class Realised:
 
     def leave(self, learner: int) -> None:
         """Nobody mixes what a learner has sent, unless it joins again by `adopt`."""
+        sent = self._learners + learner * HISTORY + np.arange(HISTORY)
+        # Rows that are not in use are zero, and those that never were take no memory.
+        self._coefficients[[learner, *sent]] = 0.0
         self._is_member[learner] = False
         self._versions[learner] = -1
 
@@ -195,7 +198,7 @@ class Realised:
             capacity = min(2 * capacity, self._largest_capacity)
         coefficients = np.zeros((len(self._coefficients), capacity))
         norms = np.zeros(capacity)
-        coefficients[:, :count] = self._coefficients[:, kept]
+        coefficients[rows, :count] = live[:, kept]
         norms[:count] = self._norms[kept]
         self._coefficients, self._norms, self._count = coefficients, norms, count
 
@@ -205,7 +208,7 @@ class Realised:
         Later differences have coefficients that sum to zero over them, so that each counts with
         half of that distance.
         """
-        self._coefficients[:] = 0.0
+        self._coefficients[rows] = 0.0
         self._coefficients[rows, np.arange(len(rows))] = 1.0
         self._norms[:] = 0.0
         self._norms[: len(rows)] = (span + self._forgotten) / 2

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -314,7 +315,7 @@ def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(
         grew = now["agent_steps"] > then["agent_steps"]
         assert grew == (now["learner"] == 0)
     assert after["agent_steps"] == sum(one["agent_steps"] for one in after["learners"])
-    with pytest.raises(UserError, match="learner '1' is unknown: choose 0, all or mean"):
+    with pytest.raises(UserError, match=r"learner '1' is not in .*: choose one of 0, all or mean"):
         evaluate(path, episodes=1, learner="1")
 
 
@@ -349,3 +350,18 @@ def test_so_it_is_when_the_run_refuses_or_has_ended(
     monkeypatch.setattr(scale_request, "place", place_and_refuse)
     with pytest.raises(LearnerFailure, match="has refused 3 learners"):
         scale(folder.path, 3)
+
+
+def test_room_for_learners_that_never_join_takes_no_memory(tmp_path: Path) -> None:
+    """Rows of a thousand learners would be a GiB of journal alone."""
+
+    def memory_mb() -> float:
+        return float(psutil.Process().memory_info().rss / 2**20)
+
+    folder = RunFolder(tmp_path / "run")
+    before = memory_mb()
+    system = make_system(replace(TWO, max_learners=1_000), folder)
+    outcome = Script(folder, ("scale", 3), updates=200).run(system)
+    assert outcome.failure is None
+    check_watch(folder, {2, 3})
+    assert memory_mb() - before < 100
