@@ -26,7 +26,7 @@ class Scaling:
 
     Args:
         config: of the run, resolved.
-        folder: of the run; a request that nobody waits for any more is removed.
+        folder: of the run.
         board: where learners see their number.
         crew: who starts them.
         watch: who follows them; None if they don't gossip.
@@ -51,7 +51,6 @@ class Scaling:
         self._assign = assign
         self._before: int | None = None
         self._to_start: range = range(0)
-        scale_request.withdraw(folder)
 
     def look(self) -> str | None:
         """Go on with the change that is under way, or take one up; called all the while.

@@ -226,10 +226,8 @@ def test_a_request_during_the_start_waits_for_it(tmp_path: Path, method: str) ->
                          simulators=2, steps=10**12, max_learners=3)  # fmt: skip
     folder = RunFolder(tmp_path / "run")
     folder.create(resolve(config))
-    scale_request.place(folder, 1)
-    system = make_system(resolve(config), folder)
-    assert not folder.scale_request.exists(), "nobody waits for what an earlier attempt was asked"
     scale_request.place(folder, 3)
+    system = make_system(resolve(config), folder)
     script = Script(folder, ("scale", 3), ("scale", 4), ("scale", 1), updates=5)
     outcome = script.run(system)
     assert outcome.failure is None
@@ -308,12 +306,14 @@ def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(
     before = read_json(folder.summary_file)
     assert [one["learner"] for one in before["learners"]] == [0, 1, 2]
     assert all(one["updates"] > 0 for one in before["learners"])
+    scale_request.place(folder, 3)  # left by somebody who was killed, with nobody to take it up
     goal = newest(folder).agent_steps + 2_000
     after = resume(path, steps=goal)
     assert goal <= after["agent_steps"] < goal + 10, "one learner is left to go too far"
     for then, now in zip(before["learners"], after["learners"], strict=True):
         grew = now["agent_steps"] > then["agent_steps"]
         assert grew == (now["learner"] == 0)
+    assert not folder.scale_request.exists()
     assert after["agent_steps"] == sum(one["agent_steps"] for one in after["learners"])
     with pytest.raises(UserError, match=r"learner '1' is not in .*: choose one of 0, all or mean"):
         evaluate(path, episodes=1, learner="1")
