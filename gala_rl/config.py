@@ -54,6 +54,13 @@ class TrainConfig:
         "next so many another, the last may have fewer",
         minimum=1,
     )
+    max_learners: int | None = setting(
+        None,
+        "most learners that gala scale can bring the run to; default: twice as many as it starts "
+        "with",
+        minimum=1,
+        maximum=10_000,
+    )
     simulators: int | None = setting(
         None,
         "simulators a learner, of all its actors together; default: as many as the paper has",

@@ -59,6 +59,7 @@ APART = {
     "faults": ("faults/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
+    "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
 """Instruments, the systems that gossip is compared with, and simulators out of their process."""
 MAX_LINES_APART = 2_000

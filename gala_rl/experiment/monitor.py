@@ -71,8 +71,9 @@ class Monitor:
 
     def __init__(self, config: TrainConfig, folder: RunFolder, progress: Progress) -> None:
         self._progress = progress
-        learners = range(config.resolved_learners)
-        self._readers = [MetricsReader(folder.metrics_file(rank)) for rank in learners]
+        self._folder = folder
+        self._readers: list[MetricsReader] = []
+        self._read_files_of(folder.learners_ever(config))
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.latest: dict[int, dict[str, Any]] = {}
         self._consensus_time = 0.0
@@ -86,6 +87,7 @@ class Monitor:
         Raises:
             StorageError: when events cannot be written; said once, from then on none are.
         """
+        self._read_files_of(len(status.updates))
         scalars = self._take_rows() + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest)
         for name, value, agent_steps, time in scalars:
@@ -128,6 +130,11 @@ class Monitor:
             for name in _PLOTTED_OF_ALL
             if row[name] is not None
         ]
+
+    def _read_files_of(self, learners: int) -> None:
+        """Learners may join while the run goes on; those that have left keep their rows."""
+        for rank in range(len(self._readers), learners):
+            self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
     def _take_rows(self) -> list[_Scalar]:
         """Read what is new; returns what there is to plot of it."""

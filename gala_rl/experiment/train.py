@@ -14,7 +14,7 @@ from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.records import checkpoint
+from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
@@ -71,6 +71,8 @@ def resume(
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
+    # Only while a run is held are there requests that somebody waits for.
+    scale_request.withdraw(folder)
     with folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console())
@@ -145,7 +147,7 @@ def _summary(
             "mean_return": latest.get(rank, {}).get("mean_return"),
             "episodes": latest.get(rank, {}).get("episodes", 0),
         }
-        for rank in range(config.resolved_learners)
+        for rank in range(len(status.updates))
     ]
     return {
         "run": str(folder.path),

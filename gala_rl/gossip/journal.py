@@ -98,16 +98,28 @@ class JournalWriter:
         """The parameters have become the mean of themselves and these (sender, version)."""
         self._append(Kind.MIX, version, 0.0, messages)
 
-    def adopt(self, version: int, message: tuple[int, int] | None) -> None:
-        """The parameters have become what (sender, version) was, or what the run began with."""
-        self._append(Kind.ADOPT, version, 0.0, [(NOBODY, 0) if message is None else message])
+    def adopt(
+        self, version: int, message: tuple[int, int] | None, time_s: float | None = None
+    ) -> None:
+        """The parameters have become what (sender, version) was, or what the run began with.
+
+        At `time_s` on the monotonic clock; default: now.
+        """
+        messages = [(NOBODY, 0) if message is None else message]
+        self._append(Kind.ADOPT, version, 0.0, messages, time_s)
 
     def _append(
-        self, kind: Kind, version: int, norm: float, messages: Sequence[tuple[int, int]]
+        self,
+        kind: Kind,
+        version: int,
+        norm: float,
+        messages: Sequence[tuple[int, int]],
+        time_s: float | None = None,
     ) -> None:
+        time_s = time.monotonic() if time_s is None else time_s
         count = int(self._written[self._learner])
         entry = self._ring[count % len(self._ring)]
-        entry[:_FIELDS] = kind, version, norm, time.monotonic(), len(messages)
+        entry[:_FIELDS] = kind, version, norm, time_s, len(messages)
         if messages:
             entry[_FIELDS : _FIELDS + 2 * len(messages)] = np.ravel(messages)
         # Elsewhere than on x86 a reader may see the count before the entry: the sum tells.

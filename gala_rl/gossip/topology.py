@@ -188,6 +188,19 @@ def named_offsets(name: str, learners: int) -> list[list[int]]:
     return [sorted({offset % learners for offset in graph} - {0}) for graph in rounds]
 
 
+def largest_in_degree(name_or_file: str, learners: int) -> int:
+    """Most learners that one learner hears in a round.
+
+    Of a named topology this grows with the number of learners.
+
+    Raises:
+        UserError: as `make`.
+    """
+    if name_or_file in NAMES:
+        return max(len(graph) for graph in named_offsets(name_or_file, learners))
+    return make(name_or_file, learners).largest_in_degree
+
+
 def _named(name: str, learners: int) -> Topology:
     rounds = tuple(
         tuple(tuple(sorted((i - offset) % learners for offset in graph)) for i in range(learners))

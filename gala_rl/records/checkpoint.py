@@ -119,6 +119,14 @@ def parts(folder: Path) -> list[str]:
     return sorted(path.stem.removeprefix("learner_") for path in folder.glob("learner_*.json"))
 
 
+def drop_parts(folder: Path, learners: int) -> None:
+    """Remove the parts of others than the first so many learners from one in the making."""
+    with _storage_errors(folder):
+        for name in parts(folder):
+            if int(name) >= learners:
+                (folder / f"learner_{name}.json").unlink()
+
+
 @contextmanager
 def _storage_errors(folder: Path) -> Iterator[None]:
     try:

@@ -49,6 +49,11 @@ class RunFolder:
         """Event files."""
         return self.path / "tensorboard"
 
+    @property
+    def scale_request(self) -> Path:
+        """There while somebody waits for the run to go on with another number of learners."""
+        return self.path / ".scale.json"
+
     def metrics_file(self, learner: int) -> Path:
         """JSON lines of one learner."""
         return self.path / "metrics" / f"learner_{learner:02d}.jsonl"
@@ -141,6 +146,15 @@ class RunFolder:
             with self.hold():
                 pass
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains the run."""
+        try:
+            self.check_free()
+        except UserError:
+            return True
+        return False
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Keep every other process from training the run; the lock ends with this process.
@@ -170,6 +184,27 @@ class RunFolder:
             write_json(self.config_file, content)
         except StorageError as error:
             raise UserError(f"{error}: make room, then resume again") from error
+
+    def note_scale(self, before: int, learners: int, agent_steps: int, capacity: int) -> None:
+        """Record that the run goes on with another number of learners, and for how many it is made.
+
+        Raises:
+            StorageError: when the folder cannot be written.
+        """
+        content = read_json(self.config_file)
+        change = {"time": _now(), "from": before, "to": learners, "agent_steps": agent_steps}
+        content["config"] |= {"learners": learners, "max_learners": capacity}
+        write_json(self.config_file, content | {"scales": [*self.read_scales(), change]})
+
+    def read_scales(self) -> list[dict[str, Any]]:
+        """Every change of the number of learners: `time`, `from`, `to` and `agent_steps`."""
+        scales: list[dict[str, Any]] = read_json(self.config_file).get("scales", [])
+        return scales
+
+    def learners_ever(self, config: TrainConfig) -> int:
+        """Number of learners that the run has or has had, given its config."""
+        before = [int(change["from"]) for change in self.read_scales()]
+        return max([config.resolved_learners, *before])
 
     def read_config(self) -> TrainConfig:
         """The config of the run in this folder; files that it was given are read from there too.
@@ -228,7 +263,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def provenance() -> dict[str, Any]:
     """Versions, machine and commit of what runs here."""
     return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": _now(),
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES},
         "machine": {
@@ -238,6 +273,10 @@ def provenance() -> dict[str, Any]:
         },
         "commit": _commit(),
     }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _processor() -> str:

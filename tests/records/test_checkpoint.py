@@ -342,3 +342,19 @@ def test_nothing_in_the_package_unpickles() -> None:
     assert len(sources) > 30
     found = {s.name: unpickling(s.read_text(encoding="utf-8")) for s in sources}
     assert {name: what for name, what in found.items() if what} == {}
+
+
+def test_parts_of_those_who_left_are_dropped(tmp_path: Path) -> None:
+    folder = checkpoint.partial_folder(tmp_path, "1")
+    for rank in (0, 1, 2, 11):
+        state = checkpoint.LearnerState({"parameters": torch.ones(2)}, {})
+        checkpoint.write_part(folder, rank, state)
+    checkpoint.drop_parts(folder, 2)
+    path = checkpoint.complete(folder, 30, [10, 10, 10], kept=3)
+    saved = checkpoint.open_checkpoint(path)
+    assert saved.learners() == [0, 1]
+    assert saved.manifest["learner_agent_steps"] == [10, 10, 10]
+    names = {file.name for file in path.iterdir()}
+    assert names == {f"learner_0{i}.{end}" for i in (0, 1) for end in ("json", "safetensors")} | {
+        "manifest.json"
+    }

@@ -16,6 +16,7 @@ whenever its version is.
 """
 
 import functools
+import math
 import platform
 from collections.abc import Collection
 
@@ -32,10 +33,14 @@ _USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros in memory that every process sees to which the tensor is handed at its start."""
-    # Sharing copies; of memory that nobody has touched yet there is nothing to hold twice.
-    shared: Tensor = torch.empty(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
-    return shared.zero_()
+    """Zeros in memory that every process sees to which the tensor is handed at its start.
+
+    The system gives such memory out as zeros, page by page as it is written: rows of learners that
+    never join take none.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 class SharedMailboxes:
