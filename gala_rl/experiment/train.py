@@ -10,7 +10,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError
+from gala_rl.errors import StorageError, UserError, printable
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -86,7 +86,7 @@ def _run(
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {device}, {beginning.parameters.numel():,} parameters, "
-        f"run in {folder.path}",
+        f"run in {printable(str(folder.path))}",
         highlight=False,
         markup=False,
         soft_wrap=True,

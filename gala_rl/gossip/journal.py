@@ -138,8 +138,8 @@ class JournalReader:
 
     def _new_rows(self, learner: int) -> NDArray[np.float64]:
         ring, first = self._rings[learner], int(self._read[learner])
-        places = np.arange(first, int(self._written[learner])) % len(ring)
-        rows = ring[places]
+        written = min(int(self._written[learner]), first + len(ring))
+        rows = ring[np.arange(first, written) % len(ring)]
         if int(self._written[learner]) - first >= len(ring):
             self._read[learner] = int(self._written[learner])
             raise OverrunError(f"learner {learner} wrote {len(ring)} entries since the last look")
