@@ -36,7 +36,7 @@ class TrajectorySource(Protocol):
 
     @property
     def failures(self) -> int:
-        """Simulators that raised and were built anew, so far."""
+        """Simulators that raised, died or were silent and were built anew, so far."""
 
     def collect(self) -> Trajectory:
         """The next trajectory to learn from; always the same object."""

@@ -190,13 +190,15 @@ def build_agent(
     All learners start from the same parameters, which depend on `config.seed` alone; simulators
     and actions follow `seed`. Learners with a coupling don't gossip.
     """
-    in_process = acts_in_process(config)
+    in_process, processes = acts_in_process(config), config.simulator_processes
     simulators = make_simulators(
         config.env,
         config.resolved_simulators if in_process else 1,
         config.simulator_threads or config.threads_per_learner(),
         config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
+        processes=processes if in_process or processes is None else 1,
+        deadline_s=config.simulator_deadline,
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm

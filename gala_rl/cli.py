@@ -11,7 +11,7 @@ from gala_rl.bench_cli import add_bench
 from gala_rl.compare_cli import add_compare
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, SimulatorFailure, StorageError, UserError
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"gala: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except (LearnerFailure, StorageError) as error:
+    except (LearnerFailure, SimulatorFailure, StorageError) as error:
         print(f"gala: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:

@@ -63,6 +63,17 @@ class TrainConfig:
         "(Atari); default: 2 with a GPU, else 1",
         minimum=1,
     )
+    simulator_processes: int | None = setting(
+        None,
+        "processes among which a learner's simulators are shared out, of all its actors together; "
+        "one that dies or is silent is replaced (all but Atari); default: in the learner's own",
+        minimum=1,
+    )
+    simulator_deadline: float = setting(
+        20.0,
+        "seconds after which a process of simulators that has not made its step is replaced",
+        above=0,
+    )
     network: Literal["shallow", "deep"] = setting(
         "shallow",
         "for images; shallow: three convolutions (DQN, GALA); "

@@ -1,4 +1,4 @@
-"""The failures that are told apart: a user's mistake, dead learners and actors, a full disk."""
+"""The failures that are told apart: a user's mistake, who could not be kept alive, a full disk."""
 
 _LONGEST = 2_000
 
@@ -35,6 +35,10 @@ class LearnerFailure(Exception):
 
 class ActorFailure(Exception):
     """An actor that its learner could not keep alive: names both; ends the learner."""
+
+
+class SimulatorFailure(Exception):
+    """Simulators in a process that their learner could not keep alive: carries its last words."""
 
 
 class StorageError(Exception):

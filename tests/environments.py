@@ -2,12 +2,16 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from numpy.typing import NDArray
 
 
@@ -127,6 +131,95 @@ class Failing(Counting):
         if self.always or self.life % 11 == 0:
             raise RuntimeError("the simulator broke")
         return super().step(action)
+
+
+class Breaking(Drifting):
+    """Raises at every 11th step of a simulator's life; goes on as its seed says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = 0
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.life += 1
+        if self.life % 11 == 0:
+            raise RuntimeError("the simulator broke")
+        return super().step(action)
+
+
+def misbehave(fault: str) -> None:
+    """Do what takes a process with it, or all but."""
+    if fault == "raise":
+        raise RuntimeError("the simulator broke")
+    if fault == "hang":
+        time.sleep(10**6)
+    elif fault == "hang with a game":
+        game = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10**6)"])
+        (Path(os.environ["TROUBLE"]) / "game").write_text(str(game.pid), encoding="utf-8")
+        time.sleep(10**6)
+    elif fault == "exit":
+        os._exit(3)
+    elif fault == "sys.exit":
+        sys.exit("enough")
+    elif fault == "print":
+        for stream in (1, 2):
+            os.write(stream, b"\x06\x00s r\xff" * 1000)
+    else:
+        os.kill(os.getpid(), signal.Signals[fault])
+
+
+class Troubled(Counting):
+    """Misbehaves as the file $TROUBLE/WHERE-FIRST says: once, or always if that begins with !.
+
+    WHERE is build, reset or step; FIRST the first simulator of the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meet_trouble("build")
+
+    def _meet_trouble(self, where: str) -> None:
+        first = multiprocessing.current_process().name.rpartition("-")[2]
+        file = Path(os.environ["TROUBLE"]) / f"{where}-{first}"
+        if file.exists():
+            fault = file.read_text(encoding="utf-8")
+            if not fault.startswith("!"):
+                file.unlink()
+            misbehave(fault.removeprefix("!"))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        self._meet_trouble("reset")
+        return super().reset(seed=seed, options=options)
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._meet_trouble("step")
+        return super().step(action)
+
+
+class Treacherous(CartPoleEnv):
+    """Misbehaves at every 120th step of its life, as was done least; notes it in $TROUBLE."""
+
+    FAULTS = ("raise", "hang", "exit", "SIGSEGV", "SIGSTOP")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = 0
+
+    def step(self, action: Any) -> Any:
+        self.life += 1
+        if self.life % 120 == 0:
+            folder = Path(os.environ["TROUBLE"])
+            done = [file.name.partition("-")[0] for file in folder.iterdir()]
+            fault = min(self.FAULTS, key=done.count)
+            (folder / f"{fault}-{os.getpid()}-{self.life}").touch()
+            misbehave(fault)
+        return super().step(action)  # type: ignore[no-untyped-call]
 
 
 class Poisoned(Counting):
@@ -342,6 +435,29 @@ class Parts(gymnasium.Env[dict[str, Any], NDArray[np.int64]]):
         return self._observation(), float(reward), True, False, {}
 
 
+class Stripes(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """Shows random pictures, and is cut after five of them."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (36, 40, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._observation(), {}
+
+    def _observation(self) -> NDArray[np.uint8]:
+        return self.np_random.integers(256, size=(36, 40, 3), dtype=np.uint8)
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        return self._observation(), float(action), False, self.step_number == 5, {}
+
+
 class Letters(Counting):
     """Says something, which no network here can take."""
 
@@ -369,6 +485,8 @@ gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(
     "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}
 )
+for _name in ("Breaking", "Troubled", "Treacherous", "Stripes"):
+    gymnasium.register(f"{_name}-v0", f"{_PREFIX}{_name}", disable_env_checker=True)
 gymnasium.register("Poisoned-v0", f"{_PREFIX}Poisoned", disable_env_checker=True)
 gymnasium.register("PoisonedOnDemand-v0", f"{_PREFIX}PoisonedOnDemand", disable_env_checker=True)
 for _pays in ("always", "observation", "action", "match"):

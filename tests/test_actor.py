@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.envs import Episode, Transition, make_simulators
+from gala_rl.envs.atari import AtariSimulators
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -204,6 +205,53 @@ def test_simulators_that_are_cut_at_different_steps_keep_their_own_values(groups
         for b in range(SIMULATORS):
             cut = (k + 1) % (b + 2) == 0
             assert values[k, b].item() == (-(100 * (k + 1) + 10 * b) if cut else 0)
+
+
+class Reader(Recorder):
+    """Chooses by the pixels that it sees and by nothing else."""
+
+    def sample(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        record: Activations | None = None,
+        state: Tensor | None = None,
+    ) -> Tensor:
+        return observations.long().sum(dim=(1, 2, 3)) % 4
+
+
+def play(groups: int, rollouts: int) -> list[Trajectory]:
+    breakout = AtariSimulators("BreakoutNoFrameskip-v4", 5, 1, AtariProtocol(), True, groups)
+    actor = Actor(breakout, Reader(), 40, seed=3)
+    try:
+        return collect(actor, rollouts)
+    finally:
+        actor.close()
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_alternating_sampling_makes_the_trajectories_of_synchronised_sampling(groups: int) -> None:
+    together, in_turn = play(1, rollouts=5), play(groups, rollouts=5)
+    for name in ("observations", "actions", "rewards", "terminated", "truncated"):
+        expected = joined([getattr(t, name) for t in together])
+        assert torch.equal(joined([getattr(t, name) for t in in_turn]), expected), name
+        assert expected.bool().any() or name == "truncated"
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_alternating_sampling_draws_every_action_from_the_policy_and_on_its_own(
+    groups: int,
+) -> None:
+    actor = Actor(Staggered(groups), Recorder(), 4_000, seed=0)
+    coins = actor.collect().actions.double()
+    # Means and correlations of 4,000 fair coins: five standard deviations.
+    limit = 5 / np.sqrt(len(coins))
+    assert torch.all((2 * coins.mean(dim=0) - 1).abs() < limit)
+    signs = 2 * coins - 1
+    within = signs.T @ signs / len(signs) - torch.eye(SIMULATORS)
+    after = signs[1:].T @ signs[:-1] / len(signs)
+    assert within.abs().max() < limit
+    assert after.abs().max() < limit
 
 
 def test_each_episode_is_reported_once_with_its_score_and_length() -> None:

@@ -51,8 +51,9 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
+    "simulator processes": ("envs/processes/",),
 }
-"""Instruments with their commands, and the systems that gossip is compared with."""
+"""Instruments, the systems that gossip is compared with, and simulators out of their process."""
 MAX_LINES_APART = 2_000
 
 

@@ -370,6 +370,8 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue
         if entry.name == "normalize_observations":
             continue  # the game shows images; its own test is below
+        if entry.name == "simulator_processes":
+            continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
         of_neighbours = group == "gossip" or entry.name.startswith("normalize_")
@@ -396,6 +398,13 @@ def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
     assert main(arguments) == 0
     (config,) = trained
     assert config.resolved_algorithm.normalize_observations == value
+
+
+def test_simulators_can_have_processes(trained: list[TrainConfig]) -> None:
+    options = ["--simulator-processes", "2", "--simulator-deadline", "0.5"]
+    assert main(["train", "a2c", "--env", "CartPole-v1", *options]) == 0
+    (config,) = trained
+    assert (config.simulator_processes, config.simulator_deadline) == (2, 0.5)
 
 
 def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:

@@ -2,6 +2,7 @@
 
 from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
 from gala_rl.envs.gymnasium import GymnasiumSimulators, make_environment, specs_of
+from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
@@ -36,6 +37,8 @@ def make_simulators(
     *,
     training: bool = True,
     groups: int = 1,
+    processes: int | None = None,
+    deadline_s: float = 20.0,
 ) -> Simulators:
     """Simulators of an environment by its Gymnasium id.
 
@@ -46,14 +49,21 @@ def make_simulators(
         protocol: how an Atari game is presented.
         training: False reports whole games with raw rewards.
         groups: that step independently (Atari only).
+        processes: of their own, among which simulators are shared out; None: in this process (all
+            but Atari).
+        deadline_s: after which a process that has not made its step is replaced.
 
     Raises:
         UserError: for an id that does not exist or cannot be used.
     """
     if is_atari(env_id):
+        if processes is not None:
+            raise ValueError(f"{processes} processes: C++ threads step Atari games")
         return AtariSimulators(env_id, count, threads, protocol, training, groups)
     if groups > 1:
         raise ValueError(f"{groups} groups: only Atari games step beside the network")
+    if processes is not None:
+        return SimulatorProcesses(env_id, count, processes, deadline_s)
     return GymnasiumSimulators(env_id, count)
 
 

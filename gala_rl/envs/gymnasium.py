@@ -79,7 +79,7 @@ class GymnasiumSimulators:
     """B copies of one environment; see `Simulators` for methods and attributes.
 
     A simulator that raises is built anew: its episode ends as truncated with the last
-    observation it gave, and is counted in `failures`.
+    observation it gave, and is counted.
 
     An environment whose unwrapped class has `get_state() -> dict[str, NDArray]` and
     `set_state(state)`, covering its random state and its time limit, is saved in checkpoints.
@@ -87,14 +87,26 @@ class GymnasiumSimulators:
     Args:
         env_id: Gymnasium id.
         count: B.
+        first: index of the first of them, among all; of its seeds, too.
+        failures: [B] where it is counted how often each was built anew; default: here.
+        failures_in_a_row: [B] of these, since its last good step.
     """
 
-    def __init__(self, env_id: str, count: int) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        count: int,
+        first: int = 0,
+        failures: NDArray[np.int64] | None = None,
+        failures_in_a_row: NDArray[np.int64] | None = None,
+    ) -> None:
         self.count = count
         self.groups = (slice(0, count),)
         self.frames_per_step = 1
-        self.failures = 0
-        self._env_id = env_id
+        self._env_id, self._first = env_id, first
+        zeros = np.zeros((2, count), dtype=np.int64)
+        self._failures = zeros[0] if failures is None else failures
+        self._failures_in_a_row = zeros[1] if failures_in_a_row is None else failures_in_a_row
         self._envs = [make_environment(env_id) for _ in range(count)]
         self._encode = Encoder(self._envs[0].observation_space, env_id)
         self.observation, self.action = specs_of(self._envs[0], env_id)
@@ -102,16 +114,20 @@ class GymnasiumSimulators:
         dtype = np.uint8 if self.observation.is_image else np.float32
         self._observations = np.zeros((count, *self.observation.shape), dtype=dtype)
         self._counter = EpisodeCounter(count)
-        self._failures_in_a_row = [0] * count
         self._actions: NDArray[Any] = np.zeros(0)
-        self._seeds = np.random.SeedSequence(0)
+        self._seed = 0
+
+    @property
+    def failures(self) -> int:
+        """See `Simulators`."""
+        return int(self._failures.sum())
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
-        self._seeds = np.random.SeedSequence(seed)
+        self._seed = seed
         self._counter = EpisodeCounter(self.count)
         for i, env in enumerate(self._envs):
-            self._observations[i] = self._encode(env.reset(seed=self._new_seed())[0])
+            self._observations[i] = self._encode(env.reset(seed=self._seed_of(i))[0])
         return self._observations.copy()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
@@ -155,7 +171,7 @@ class GymnasiumSimulators:
         try:
             observation, reward, terminated, truncated, _ = self._envs[i].step(self._legal(action))
         except Exception:
-            self._rebuild(i)
+            self._count_failure(i)
             return None, 0.0, False, True
         self._failures_in_a_row[i] = 0
         return observation, float(reward), terminated, truncated
@@ -163,22 +179,26 @@ class GymnasiumSimulators:
     def _begin_episode(self, i: int) -> Any:
         while True:
             try:
-                # A simulator that was just rebuilt has no random state yet.
-                fresh = self._failures_in_a_row[i] > 0
-                return self._envs[i].reset(seed=self._new_seed() if fresh else None)[0]
+                if not self._failures_in_a_row[i]:
+                    return self._envs[i].reset()[0]
+                self._envs[i] = make_environment(self._env_id)
+                return self._envs[i].reset(seed=self._seed_of(i))[0]
             except Exception:
-                self._rebuild(i)
+                self._count_failure(i)
 
-    def _rebuild(self, i: int) -> None:
-        self.failures += 1
+    def _count_failure(self, i: int) -> None:
+        self._failures[i] += 1
         self._failures_in_a_row[i] += 1
         if self._failures_in_a_row[i] >= MAX_FAILURES_IN_A_ROW:
             raise  # noqa: PLE0704 - always called while the simulator's own exception is handled
-        _log.exception("simulator %d of %s raised and is rebuilt", i, self._env_id)
-        self._envs[i] = make_environment(self._env_id)
+        _log.exception("simulator %d of %s raised and is rebuilt", self._first + i, self._env_id)
 
-    def _new_seed(self) -> int:
-        return int(self._seeds.spawn(1)[0].generate_state(1)[0] % 2**31)
+    def _seed_of(self, i: int) -> int:
+        """Of a simulator that is new: its own, whatever happens to others and wherever they are."""
+        own, failures = self._first + i, int(self._failures[i])
+        key = (own, failures) if failures else (own,)
+        sequence = np.random.SeedSequence(self._seed, spawn_key=key)
+        return int(sequence.generate_state(1)[0] % 2**31)
 
     def _legal(self, action: Any) -> Any:
         if isinstance(self._action_space, spaces.Discrete):

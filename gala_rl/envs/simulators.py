@@ -75,7 +75,7 @@ class Simulators(Protocol):
 
     @property
     def failures(self) -> int:
-        """Simulators that raised and were built anew, so far."""
+        """Simulators that raised, died or were silent and were built anew, so far."""
 
     def reset(self, seed: int) -> NDArray[Any]:
         """Start new episodes everywhere; the seed fixes all that follows. Returns [B, ...]."""

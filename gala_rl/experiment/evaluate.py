@@ -101,7 +101,16 @@ def _play(
     config: TrainConfig, parameters: Tensor, episodes: int, greedy: bool, seed: int
 ) -> list[float]:
     count = min(episodes, MAX_SIMULATORS)
-    simulators = make_simulators(config.env, count, usable_cores(), config.atari, training=False)
+    processes = config.simulator_processes
+    simulators = make_simulators(
+        config.env,
+        count,
+        usable_cores(),
+        config.atari,
+        training=False,
+        processes=None if processes is None else min(processes, count),
+        deadline_s=config.simulator_deadline,
+    )
     try:
         model = build_model(config, simulators.observation, simulators.action)
         FlatParameters(model).load(parameters)

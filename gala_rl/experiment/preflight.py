@@ -22,6 +22,8 @@ from gala_rl.spaces import ObservationSpec
 _FLOAT_BYTES = 4
 _PROCESS_BYTES = 150 * 2**20
 """A process with PyTorch in it is never smaller."""
+_SIMULATOR_PROCESS_BYTES = 24 * 2**20
+"""Nor is one with Gymnasium alone."""
 
 
 def check_start(config: TrainConfig) -> TrainConfig:
@@ -143,6 +145,8 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if isinstance(config.resolved_algorithm, ImpalaSettings):
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)
+    if config.simulator_processes is not None:
+        _check_processes(config, config.simulator_processes)
     _check_network(config, observation)
     if config.resolved_algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
@@ -190,6 +194,32 @@ def _check_groups(config: TrainConfig) -> None:
         )
 
 
+def _check_processes(config: TrainConfig, processes: int) -> None:
+    algorithm = config.resolved_algorithm
+    actors = algorithm.actors or 1 if isinstance(algorithm, ImpalaSettings) else 1
+    if is_atari(config.env):
+        raise UserError(
+            f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
+            f"the learner step Atari games; leave it out"
+        )
+    if processes > config.resolved_simulators:
+        raise UserError(
+            f"simulator_processes {processes} is too many for {config.resolved_simulators} "
+            f"simulators: use at most as many"
+        )
+    if processes % actors:
+        raise UserError(
+            f"simulator_processes {processes} cannot be shared out among {actors} actors: "
+            f"use a multiple of {actors}"
+        )
+    if config.simulator_deadline > config.hang_after / 4:
+        raise UserError(
+            f"simulator_deadline {config.simulator_deadline:g} is too long beside hang_after "
+            f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "
+            f"or less"
+        )
+
+
 def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
     """Refuse what cannot fit: a rollout is kept as it was seen and learned from as floats."""
     learners, simulators = config.resolved_learners, config.resolved_simulators
@@ -205,6 +235,7 @@ def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
         rollout += queued * (rollout_steps + 1) * observation.size * seen_bytes
         processes += learners * (algorithm.actors or 1)
     needed = learners * rollout + processes * _PROCESS_BYTES
+    needed += learners * (config.simulator_processes or 0) * _SIMULATOR_PROCESS_BYTES
     there = psutil.virtual_memory().total
     if needed > there:
         raise UserError(

@@ -101,6 +101,8 @@ class Progress:
             items["rejected messages"] = f"{rejected:,}"
         if overdue := sum(row["overdue"] for row in latest.values()):
             items["waits given up"] = f"{overdue:,}"
+        if failures := sum(row["simulator_failures"] for row in latest.values()):
+            items["simulator failures"] = f"{failures:,}"
         if any(status.restarts):
             items["restarts"] = str(sum(status.restarts))
         return items

@@ -16,6 +16,8 @@ _PR_SET_PDEATHSIG = 1
 
 _Argument = TypeVar("_Argument")
 
+_killers: dict[BaseProcess, Finalize] = {}
+
 
 def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> BaseProcess:
     """A new process that does the work; it ends with this one.
@@ -30,8 +32,14 @@ def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> 
     with _no_interrupts(), _patient_threads():
         process.start()
     # What a daemon is for, without being one: daemons may not have children of their own.
-    Finalize(None, process.kill, exitpriority=0)
+    _killers[process] = Finalize(None, process.kill, exitpriority=0)
     return process
+
+
+def release(process: BaseProcess) -> None:
+    """Let go of a process that has ended, where many may follow: a descriptor stays open if not."""
+    _killers.pop(process).cancel()
+    process.close()
 
 
 def die_with(parent: int) -> None:

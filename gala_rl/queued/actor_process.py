@@ -81,12 +81,15 @@ def _make_actor(post: Post) -> Actor:
     config = post.config
     algorithm = config.resolved_algorithm
     threads = config.simulator_threads or config.threads_per_learner()
+    processes, actors = config.simulator_processes, config.resolved_simulators // post.simulators
     simulators = make_simulators(
         config.env,
         post.simulators,
         max(1, threads * post.simulators // config.resolved_simulators),
         config.atari,
         groups=config.simulator_groups or 1,
+        processes=None if processes is None else processes // actors,
+        deadline_s=config.simulator_deadline,
     )
     model = post.make_model(simulators.observation, simulators.action)
     return Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)

@@ -46,7 +46,7 @@ class Note(enum.IntEnum):
     EPISODES = 1
     """Number of games that ended."""
     FAILURES = 2
-    """Simulators that raised and were built anew, since the actor's last rollout."""
+    """Simulators that were built anew after a failure, since the actor's last rollout."""
 
 
 class RolloutSlots:

@@ -33,6 +33,9 @@ class Status:
         return sum(self.agent_steps)
 
 
+Failure = LearnerFailure | StorageError | UserError
+"""Why a system had to give up."""
+
 Observer = Callable[[Status], None]
 """Called a few times a second while a system runs."""
 
@@ -49,4 +52,4 @@ class Outcome:
 
     status: Status
     interrupted: bool
-    failure: LearnerFailure | StorageError | UserError | None = None
+    failure: Failure | None = None

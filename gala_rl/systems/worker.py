@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gala_rl.errors import ActorFailure, StorageError
+from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
 from gala_rl.learners import Coupling
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.spawn import die_with
@@ -55,8 +55,8 @@ def work(assignment: Assignment) -> None:
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
-    except ActorFailure as error:
-        # The traceback worth reading is the actor's, which is the last thing in this log.
+    except (ActorFailure, SimulatorFailure) as error:
+        # The traceback worth reading is the other process', which is the last thing in this log.
         sys.exit(str(error))
 
 

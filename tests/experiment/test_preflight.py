@@ -12,7 +12,7 @@ from gala_rl.errors import UserError
 from gala_rl.experiment import preflight
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings, GossipSettings
+from gala_rl.settings import A2CSettings, GossipSettings, ImpalaSettings
 
 CONFIG = resolve(TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000))
 
@@ -53,6 +53,30 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
         (
             {"env": "PongNoFrameskip-v4", "simulator_groups": 99},
             "simulator_groups 99 is too many for",
+        ),
+        ({"simulator_processes": 0}, "simulator_processes 0 is too small"),
+        ({"simulator_deadline": 0.0}, "simulator_deadline 0.0 is too small"),
+        (
+            {"simulators": 3, "simulator_processes": 4},
+            "simulator_processes 4 is too many for 3 simulators: use at most as many",
+        ),
+        (
+            {"env": "PongNoFrameskip-v4", "simulator_processes": 2},
+            "simulator_processes 2 is of no use for env 'PongNoFrameskip-v4'",
+        ),
+        (
+            {
+                "method": "impala",
+                "learners": 1,
+                "simulators": 6,
+                "algorithm": ImpalaSettings(actors=2),
+                "simulator_processes": 3,
+            },
+            "simulator_processes 3 cannot be shared out among 2 actors: use a multiple of 2",
+        ),
+        (
+            {"simulator_processes": 2, "hang_after": 60.0},
+            "simulator_deadline 20 is too long beside hang_after 60, by which the learner",
         ),
         ({"precision": "float16"}, "precision 'float16'"),
         (

@@ -46,7 +46,7 @@ def status(*agent_steps: int, **changes: Any) -> Status:
 
 def row(mixes: int, updates: int, staleness: int, **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"mixes": mixes, "updates": updates, "staleness_updates": staleness}
-    return values | {"rejected": {}, "overdue": 0} | changes
+    return values | {"rejected": {}, "overdue": 0, "simulator_failures": 0} | changes
 
 
 def plain(done_before: int = 0, frames_per_step: int = 1) -> tuple[Progress, io.StringIO]:
@@ -106,6 +106,13 @@ def test_rejected_messages_and_waits_in_vain_are_told(clock: Clock) -> None:
     }
     shown.show(status(5, 5), None, latest)
     assert file.getvalue().endswith("staleness 0, 0 | rejected messages 5 | waits given up 2\n")
+
+
+def test_failures_of_simulators_are_told(clock: Clock) -> None:
+    shown, file = plain()
+    latest = {0: row(1, 2, 0, simulator_failures=3), 1: row(1, 2, 0, simulator_failures=1)}
+    shown.show(status(5, 5), None, latest)
+    assert file.getvalue().endswith("staleness 0, 0 | simulator failures 4\n")
 
 
 def test_what_was_done_before_does_not_count_for_speed(clock: Clock) -> None:

@@ -44,9 +44,7 @@ def make_system(
 
 def pid_of(system: LocalSystem, rank: int) -> int:
     """Process id of a learner as it is now."""
-    pid = system._learners[rank].process.pid
-    assert pid is not None
-    return pid
+    return system.process_ids[rank]
 
 
 def send_to(system: LocalSystem, rank: int, number: signal.Signals) -> int:

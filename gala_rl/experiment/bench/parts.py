@@ -130,7 +130,13 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
     threads = config.simulator_threads or config.threads_per_learner()
     groups = simulator_groups(config, device)
     simulators = make_simulators(
-        config.env, config.resolved_simulators, threads, config.atari, groups=groups
+        config.env,
+        config.resolved_simulators,
+        threads,
+        config.atari,
+        groups=groups,
+        processes=config.simulator_processes,
+        deadline_s=config.simulator_deadline,
     )
     simulators.reset(rank)
     actions = _random_actions(simulators.action, config.resolved_simulators)

@@ -1,0 +1,196 @@
+"""The learners of one machine: each in a process of its own, watched, restarted and stopped."""
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+
+from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.gossip.topology import make as make_topology
+from gala_rl.processes.spawn import spawn
+from gala_rl.sharing import SharedParameters
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.board import Cell
+from gala_rl.systems.status import Failure
+from gala_rl.systems.worker import CANNOT_WRITE, PROCESS_NAME, STARTED_A_RUN, work
+
+_PROGRESS_UPDATES = 100
+"""A learner that lives for this many updates has its earlier deaths forgiven."""
+_TRACEBACK_LINES = 40
+
+
+@dataclass
+class _Member:
+    """The crew's view of one learner."""
+
+    assignment: Assignment
+    process: BaseProcess
+    started_at_updates: int
+    restarts: int = 0
+    deaths_in_a_row: int = 0
+    done: bool = False
+
+
+class Crew:
+    """Starts a learner for each assignment and keeps them alive.
+
+    Args:
+        assignments: by rank.
+
+    Attributes:
+        failure: why the run has to be given up; None as long as it has not.
+    """
+
+    def __init__(self, assignments: Iterable[Assignment]) -> None:
+        self.failure: Failure | None = None
+        self._notices: list[str] = []
+        self._members = [_start(assignment) for assignment in assignments]
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the learners as they are now, by rank; one that is restarted gets another."""
+        pids = (member.process.pid for member in self._members)
+        return tuple(pid for pid in pids if pid is not None)
+
+    @property
+    def done(self) -> bool:
+        """Whether all learners have ended for good."""
+        return all(member.done for member in self._members)
+
+    @property
+    def alive(self) -> list[bool]:
+        """Whether each learner is."""
+        return [member.process.exitcode is None for member in self._members]
+
+    @property
+    def restarts(self) -> list[int]:
+        """Of each learner."""
+        return [member.restarts for member in self._members]
+
+    def take_notices(self) -> list[str]:
+        """What has happened since the last call, a line each."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def look_after(self) -> None:
+        """See who has ended, died or hangs, and start again who is still needed."""
+        now = time.monotonic()
+        for member in self._members:
+            if not member.done:
+                self._look_after(member, now)
+
+    def end(self) -> None:
+        """Kill who still lives; no process is left."""
+        for member in self._members:
+            if member.process.exitcode is None:
+                member.process.kill()
+            member.process.join()
+
+    def _look_after(self, member: _Member, now: float) -> None:
+        assignment, process = member.assignment, member.process
+        rank, board, mailboxes = assignment.rank, assignment.board, assignment.mailboxes
+        if process.exitcode == 0:
+            member.done = True
+            # Nobody need wait for it any longer.
+            mailboxes.set_down(rank, True)
+            return
+        heartbeat = board.get(rank, Cell.HEARTBEAT_NS) / 1e9
+        patience = assignment.config.hang_after
+        if process.exitcode is None and now - heartbeat > patience:
+            self._notices.append(f"learner {rank} made no update for {patience:.0f} s: killed")
+            process.kill()
+            process.join()
+        updates = board.get(rank, Cell.UPDATES)
+        if process.exitcode is None:
+            if mailboxes.is_down(rank) and updates > member.started_at_updates:
+                mailboxes.set_down(rank, False)
+            return
+        mailboxes.set_down(rank, True)
+        self._bury(member, updates)
+
+    def _bury(self, member: _Member, updates: int) -> None:
+        """Restart a dead learner, or give up on it if it keeps dying."""
+        if updates - member.started_at_updates >= _PROGRESS_UPDATES:
+            member.deaths_in_a_row = 0
+        member.deaths_in_a_row += 1
+        is_ending = self.failure is not None or member.assignment.board.stop
+        failure = _hopeless(member) or (None if is_ending else _gives_up(member))
+        self.failure = self.failure or failure
+        if failure is not None or is_ending:
+            member.done = True
+        else:
+            self._start_again(member)
+
+    def _start_again(self, member: _Member) -> None:
+        assignment, exitcode = member.assignment, member.process.exitcode
+        rank, common = assignment.rank, assignment.common
+        donors = _donors(assignment)
+        shares_all = isinstance(common, SharedParameters)
+        nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
+        source = assignment.checkpoint if nothing_newer else None
+        again = _start(replace(assignment, donors=donors, checkpoint=source))
+        member.assignment, member.process = again.assignment, again.process
+        member.started_at_updates = again.started_at_updates
+        member.restarts += 1
+        origin = "its own last state" if common is None else "the state of the others"
+        origin = f"learner {donors[0]}" if donors else origin
+        self._notices.append(
+            f"learner {rank} died (exit code {exitcode}) and is restarted from {origin}"
+        )
+
+
+def _start(assignment: Assignment) -> _Member:
+    rank, board = assignment.rank, assignment.board
+    board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+    process = spawn(work, assignment, f"{PROCESS_NAME}{rank}")
+    return _Member(assignment, process, board.get(rank, Cell.UPDATES))
+
+
+def _hopeless(member: _Member) -> Failure | None:
+    """Why a learner that has ended so would end so again; None if another may do better."""
+    assignment, exitcode = member.assignment, member.process.exitcode
+    rank, folder = assignment.rank, assignment.folder
+    if exitcode == STARTED_A_RUN:
+        return UserError(
+            "a learner that imported the program has started the run once more: put the call "
+            "of gala_rl.train under if __name__ == '__main__':"
+        )
+    if exitcode == CANNOT_WRITE:
+        free = shutil.disk_usage(folder.path).free
+        return StorageError(
+            f"learner {rank} cannot write to {folder.path}: {free:,} bytes are free there"
+        )
+    return None
+
+
+def _gives_up(member: _Member) -> Failure | None:
+    """Why nobody starts a learner once more that keeps dying; None if it need not be so."""
+    assignment, exitcode = member.assignment, member.process.exitcode
+    if member.deaths_in_a_row <= assignment.config.max_restarts:
+        return None
+    return LearnerFailure(
+        f"learner {assignment.rank} died {member.deaths_in_a_row} times without making "
+        f"{_PROGRESS_UPDATES} updates (exit code {exitcode}):\n{_last_words(assignment)}"
+    )
+
+
+def _donors(assignment: Assignment) -> tuple[int, ...]:
+    """Live learners that have sent something, those that the learner listens to first."""
+    if assignment.common is not None:
+        return ()
+    config, rank, mailboxes = assignment.config, assignment.rank, assignment.mailboxes
+    topology = make_topology(config.gossip.topology, config.resolved_learners)
+    heard = topology.all_in_neighbours(rank)
+    others = [r for r in range(topology.learners) if r not in (rank, *heard)]
+    return tuple(
+        r for r in (*heard, *others) if not mailboxes.is_down(r) and mailboxes.version(r) > 0
+    )
+
+
+def _last_words(assignment: Assignment) -> str:
+    log = assignment.folder.log_file(assignment.rank)
+    if not log.is_file():
+        return "(it wrote no log)"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_TRACEBACK_LINES:])

@@ -1,0 +1,89 @@
+"""A run's checkpoints: asked for at their time, completed when all learners have contributed."""
+
+import time
+from pathlib import Path
+
+from gala_rl.config import TrainConfig
+from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.sharing import SharedParameters
+from gala_rl.systems.assignment import FINAL
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.common import Common
+
+_PATIENCE_S = 60.0
+"""A checkpoint to which not everybody has contributed by then is given up."""
+
+
+class Saving:
+    """Asks learners for their parts and makes checkpoints of them.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run; leftovers of an earlier attempt are removed.
+        board: where learners are asked, and answer.
+        common: what the learners share if they don't gossip.
+    """
+
+    def __init__(
+        self, config: TrainConfig, folder: RunFolder, board: Board, common: Common | None
+    ) -> None:
+        self._config, self._board, self._common = config, board, common
+        self._folder = folder.checkpoints
+        self._last = time.monotonic()
+        self._number = 0
+        self._asked_at: float | None = None
+        self._discard_leftovers()
+
+    def save_regularly(self) -> str | None:
+        """Go on with the checkpoint in the making, or begin one if it is time.
+
+        Returns:
+            What there is to tell, if something went wrong.
+
+        Raises:
+            StorageError: when a checkpoint cannot be written.
+        """
+        now, notice = time.monotonic(), None
+        if self._asked_at is None:
+            if now - self._last > self._config.checkpoint_every:
+                self._number += 1
+                self._asked_at = now
+                self._board.ask_for_checkpoint(self._number)
+            return None
+        partial = checkpoint.partial_folder(self._folder, str(self._number))
+        written = self._board.column(Cell.CHECKPOINT_WRITTEN)
+        if all(number >= self._number for number in written):
+            self._complete(partial)
+        elif now - self._asked_at > _PATIENCE_S:
+            notice = "a checkpoint was given up: a learner did not contribute to it"
+            checkpoint.discard(partial)
+        else:
+            return None
+        self._last, self._asked_at = now, None
+        return notice
+
+    def save_final(self) -> None:
+        """Make a checkpoint of what the learners left when they ended.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        self._discard_leftovers(but=FINAL)
+        final = checkpoint.partial_folder(self._folder, FINAL)
+        if checkpoint.parts(final):
+            self._complete(final)
+        else:
+            checkpoint.discard(final)
+
+    def _complete(self, partial: Path) -> None:
+        steps = self._board.column(Cell.AGENT_STEPS)
+        if isinstance(self._common, SharedParameters):
+            checkpoint.write_shared(partial, self._common.tensors())
+        checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
+
+    def _discard_leftovers(self, but: str | None = None) -> None:
+        kept = None if but is None else checkpoint.partial_folder(self._folder, but)
+        for leftover in self._folder.glob(".partial-*"):
+            if leftover != kept:
+                checkpoint.discard(leftover)
