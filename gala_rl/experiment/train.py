@@ -18,6 +18,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
@@ -72,6 +73,8 @@ def resume(
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
     with folder.hold():
+        size = beginning_of(config).parameters.numel()
+        check_saved(start, config, size, resolve_device(config))
         folder.note_resume(config)
         return _run(config, folder, start, console or Console())
 
