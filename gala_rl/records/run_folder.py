@@ -79,6 +79,7 @@ class RunFolder:
 
     def check_unused(self) -> None:
         """Raise a UserError if there is anything at the path that a run could overwrite."""
+        self._check_name()
         if self.exists:
             raise UserError(
                 f"run folder {self.path} is already in use: choose another --out, or continue "
@@ -163,6 +164,8 @@ class RunFolder:
             write_json(self.config_file, content)
         except StorageError as error:
             raise UserError(f"{error}: make room, then resume again") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.config_file} holds what no run writes ({error})") from error
 
     def read_config(self) -> TrainConfig:
         """The config of the run in this folder; a topology of its own is read from there too.
@@ -191,9 +194,16 @@ class RunFolder:
 
     def check_plain(self) -> None:
         """Raise a UserError if writing in the folder could write, or wait, somewhere else."""
+        self._check_name()
         for path in self.path.rglob("*"):
             if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
                 raise UserError(f"{path} is no file of the run's own: put in its place what it is")
+
+    def _check_name(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"run folder {self.path} is not UTF-8: choose another name") from error
 
 
 def checkpoint_folders(checkpoints: Path) -> list[Path]:

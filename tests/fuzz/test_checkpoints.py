@@ -134,9 +134,8 @@ def test_a_checkpoint_with_anything_in_it_is_refused_or_sound(
         spoil(path, chance)
         try:
             use(path, CONFIGS[name])
-        except UserError as error:
+        except UserError:
             refused += 1
-            assert "\n" not in str(error)
         shutil.rmtree(path)
     assert inputs / 2 < refused < inputs
 
