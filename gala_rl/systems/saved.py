@@ -42,6 +42,8 @@ def check_saved(start: Checkpoint, config: TrainConfig, size: int, device: torch
         _check_counters(start, rank, state.counters, learners)
         for name, length in _vectors(config, size, state.tensors).items():
             check_vector(start, state.tensors, name, length)
+            if name == "optimizer":
+                _check_squares(start, state.tensors[name], config, size)
         if isinstance(config.resolved_algorithm, PPOSettings):
             _check_generator(start, state.tensors.get("learner_generator"), device)
         if "observations" in state.tensors and acts_in_process(config):
@@ -82,6 +84,13 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
             raise _unfit(start, f"{name} of learner {rank} name others than its learners")
     if not are_numbers(counters.get("recent_returns")):
         raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
+
+
+def _check_squares(start: Checkpoint, state: Tensor, config: TrainConfig, size: int) -> None:
+    """Averages of squares, and Adam's count of steps behind them, are never negative."""
+    is_adam = config.resolved_algorithm.optimizer == "adam"
+    if (state[size:] if is_adam else state).min() < 0.0:
+        raise _unfit(start, "optimizer has negative averages of squares")
 
 
 def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.device) -> None:

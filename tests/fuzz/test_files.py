@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from gala_rl.experiment.compare import plan as plans
 from gala_rl.experiment.compare.plan import Plan, configs_of, record
 from gala_rl.experiment.compare.report import result_of
 from gala_rl.experiment.compare.run import EVALUATION
+from gala_rl.experiment.compare.statistics import bootstrap_interval
 from gala_rl.experiment.compare.table import markdown
 from gala_rl.experiment.preflight import check_evaluation, check_resume
 from gala_rl.gossip import topology
@@ -98,8 +100,10 @@ def compared(folder: Path) -> Plan:
 def test_pages_of_a_comparison_are_refused_or_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, inputs: int
 ) -> None:
-    for module in ("curves", "statistics"):
-        monkeypatch.setattr(f"gala_rl.experiment.compare.{module}.RESAMPLES", 5)
+    report = "gala_rl.experiment.compare.report"
+    few = partial(bootstrap_interval, resamples=5)
+    monkeypatch.setattr(f"{report}.bootstrap_interval", few)
+    monkeypatch.setattr(f"{report}.POINTS", 5)
     # It asks git each time.
     told = {"machine": {"cores": 2}, "versions": {"torch": "2"}, "commit": None}
     for module in ("experiment.compare.report", "experiment.compare.plan", "records.run_folder"):
