@@ -108,7 +108,7 @@ class RolloutSlots:
             return False
         simulator, _, steps = told = episodes[:games].unbind(1)
         whole = all(bool(column.isfinite().all()) for column in told)
-        return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps > 0)).all())
+        return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps >= 1)).all())
 
     def note(self, slot: int, note: Note) -> int:
         """One of the numbers beside a rollout."""

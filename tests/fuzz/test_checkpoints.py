@@ -1,5 +1,6 @@
 """Checkpoints that somebody has tampered with, checksums included: one clear error, or sound."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -111,9 +112,11 @@ def use(path: Path, config: TrainConfig) -> None:
         run = LearnerRun(config, rank, network.transport(rank), CPU, folder)
         try:
             run.restore(saved.load(rank))
-            run.advance(0)
-            run.write_row()
-            assert torch.isfinite(run.agent.learner.flat.values).all()
+            # Finite numbers may still be so large that the learner ends loudly, as it should.
+            with contextlib.suppress(FloatingPointError):
+                run.advance(0)
+                run.write_row()
+                assert torch.isfinite(run.agent.learner.flat.values).all()
         finally:
             run.close()
 

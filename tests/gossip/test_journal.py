@@ -98,3 +98,13 @@ def test_processes_write_while_another_reads() -> None:
         updates = [entry for entry in own if entry.kind == Kind.UPDATE]
         assert [entry.norm for entry in updates] == list(range(1, count + 1))
         assert [entry.version for entry in own[1::2]] == list(range(1, count + 1))
+
+
+def test_an_entry_whose_count_is_seen_first_is_waited_for() -> None:
+    journal = Journal(1, 1)
+    reader = journal.reader()
+    journal._written[0] = 1
+    assert reader.new_entries() == []
+    journal._written[0] = 0
+    journal.writer(0).update(1, 0.5)
+    assert [entry.version for entry in reader.new_entries()] == [1]
