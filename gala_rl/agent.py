@@ -1,6 +1,8 @@
 """One agent of GALA: actor, learner and gossip joined as in Algorithm 1 of the paper."""
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -227,5 +229,8 @@ def build_agent(
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )
-    normalizer = Normalizer(model, algorithm.discount, source.trajectory)
+    counting: Callable[[], AbstractContextManager[None]] = nullcontext
+    if coupling is not None:
+        counting = partial(coupling.counting, learner.flat.values[learned_size(model) :])
+    normalizer = Normalizer(model, algorithm.discount, source.trajectory, counting)
     return Agent(source, learner, gossip, normalizer, journal)

@@ -20,6 +20,7 @@ def add_bench(commands: Any) -> None:
     _add_gossip(benchmarks)
     _add_scaling(benchmarks)
     _add_stragglers(benchmarks)
+    _add_faults(benchmarks)
 
 
 def _add_throughput(benchmarks: Any) -> None:
@@ -68,6 +69,25 @@ def _add_stragglers(benchmarks: Any) -> None:
         type=counts,
         metavar="K,…",
         help="numbers of slowed learners (default: 0 to all but one)",
+    )
+    _add_rounds(parser, 10.0)
+
+
+def _add_faults(benchmarks: Any) -> None:
+    text = "what training loses when a learner is killed, or to a plan of faults"
+    parser = add_command(benchmarks, "faults", text, _faults)
+    _add_training(parser, "learners of methods with several, 2 at least (default: cores)")
+    parser.add_argument(
+        "--method",
+        type=lambda text: text.split(","),
+        default=["gala-a2c", "a2c-allreduce", "impala"],
+        metavar="M,…",
+        help="methods to measure in turn (default: gala-a2c,a2c-allreduce,impala)",
+    )
+    parser.add_argument(
+        "--plan",
+        metavar="FILE",
+        help="faults, of which the first is measured: docs/faults.md (default: a kill)",
     )
     _add_rounds(parser, 10.0)
 
@@ -163,6 +183,20 @@ def _stragglers(options: argparse.Namespace) -> int:
 
     result = bench_stragglers(config, slowed, options.seconds, options.repeats, options.method)
     return _report(result, options)
+
+
+def _faults(options: argparse.Namespace) -> int:
+    from gala_rl.experiment import preflight
+    from gala_rl.experiment.bench import plans
+
+    config, _ = plans.stragglers(_config(options), None)
+    preflight.check_bench([], options.seconds, options.repeats)
+    configs = [plans.disturbed(config, method, options.plan) for method in options.method]
+    preflight.check_bench(configs, options.seconds, options.repeats)
+    from gala_rl.experiment.bench.faults import bench_faults
+
+    arguments = options.method, options.plan, options.seconds, options.repeats
+    return _report(bench_faults(config, *arguments), options)
 
 
 def _report(result: dict[str, Any], options: argparse.Namespace) -> int:

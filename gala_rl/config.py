@@ -113,6 +113,10 @@ class TrainConfig:
         above=0,
         maximum=1e9,
     )
+    fault_plan: str | None = setting(
+        None,
+        "JSON file of faults that are to happen, to see what becomes of the run; default: none",
+    )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)

@@ -1,5 +1,8 @@
 """Keeps the running moments of a network up to date with the rollouts of its actor."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -18,15 +21,23 @@ class Normalizer:
         model: the network; it normalises observations itself.
         discount: γ.
         trajectory: like those to come; only shape and device are used.
+        counting: entered while a rollout is counted in, by learners that share their moments.
 
     Attributes:
         discounted_sums: [B] γ-discounted sum of the rewards of each simulator's episode so far.
     """
 
-    def __init__(self, model: ActorCritic, discount: float, trajectory: Trajectory) -> None:
+    def __init__(
+        self,
+        model: ActorCritic,
+        discount: float,
+        trajectory: Trajectory,
+        counting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._of_observations = model.observation_moments
         self._of_sums = model.sum_moments
         self._discount = discount
+        self._counting = counting
         self._sums = torch.zeros_like(trajectory.rewards)
         self.discounted_sums: Tensor = torch.zeros_like(trajectory.rewards[0])
 
@@ -48,8 +59,11 @@ class Normalizer:
         Acting and every epoch of an update then have seen the same moments, so that their
         probabilities and values can be compared.
         """
-        if self._of_observations is not None:
-            # The last observations are the first of the next rollout.
-            self._of_observations.absorb(trajectory.observations[:-1].flatten(0, 1))
-        if self._of_sums is not None:
-            self._of_sums.absorb(self._sums)
+        if self._of_observations is None and self._of_sums is None:
+            return
+        with self._counting():
+            if self._of_observations is not None:
+                # The last observations are the first of the next rollout.
+                self._of_observations.absorb(trajectory.observations[:-1].flatten(0, 1))
+            if self._of_sums is not None:
+                self._of_sums.absorb(self._sums)

@@ -336,7 +336,12 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
         choice = next(c for c in kinds if c not in (entry.default, "cuda"))
         return [flag, choice], choice
     if str in kinds:
-        text = {"env": "ALE/Breakout-v5", "topology": "complete", "out": "elsewhere"}[entry.name]
+        text = {
+            "env": "ALE/Breakout-v5",
+            "topology": "complete",
+            "out": "elsewhere",
+            "fault_plan": "faults.json",
+        }[entry.name]
         return [flag, text], text
     if int in kinds:
         number = (entry.default or 8) + 1
@@ -355,6 +360,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
         return SUMMARY
 
     monkeypatch.chdir(tmp_path)
+    Path("faults.json").write_text('{"faults": []}', encoding="utf-8")
     monkeypatch.setattr("gala_rl.experiment.train.train", note)
     return configs
 
@@ -374,8 +380,7 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
-        of_neighbours = group == "gossip" or entry.name.startswith("normalize_")
-        if of_neighbours and find(method).sharing not in ("nothing", "gossip"):
+        if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
             continue
         if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
             continue  # refused, as a test of methods shows

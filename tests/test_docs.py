@@ -66,8 +66,15 @@ def test_every_command_of_a_document_runs_in_its_order(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for block in blocks(document, "json"):
+        Path("faults.json").write_text(block, encoding="utf-8")
     for command in commands(document):
         assert cli.main(with_a_small_budget(command)) == 0, command
+
+
+def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
+    (block,) = blocks(ROOT / "docs" / "faults.md", "json")
+    assert json.loads(block) == json.loads((ROOT / "examples" / "faults.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("number", range(len(blocks(ROOT / "README.md", "python"))))

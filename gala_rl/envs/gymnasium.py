@@ -92,6 +92,9 @@ class GymnasiumSimulators:
         first: index of the first of them, among all; of its seeds, too.
         failures: [B] where it is counted how often each was built anew; default: here.
         failures_in_a_row: [B] of these, since its last good step.
+
+    Attributes:
+        environments: the B copies; one that raises is replaced here.
     """
 
     def __init__(
@@ -109,10 +112,10 @@ class GymnasiumSimulators:
         zeros = np.zeros((2, count), dtype=np.int64)
         self._failures = zeros[0] if failures is None else failures
         self._failures_in_a_row = zeros[1] if failures_in_a_row is None else failures_in_a_row
-        self._envs = [make_environment(env_id) for _ in range(count)]
-        self._encode = Encoder(self._envs[0].observation_space, env_id)
-        self.observation, self.action = specs_of(self._envs[0], env_id)
-        self._action_space = self._envs[0].action_space
+        self.environments = [make_environment(env_id) for _ in range(count)]
+        self._encode = Encoder(self.environments[0].observation_space, env_id)
+        self.observation, self.action = specs_of(self.environments[0], env_id)
+        self._action_space = self.environments[0].action_space
         dtype = np.uint8 if self.observation.is_image else np.float32
         self._observations = np.zeros((count, *self.observation.shape), dtype=dtype)
         self._counter = EpisodeCounter(count)
@@ -128,7 +131,7 @@ class GymnasiumSimulators:
         """See `Simulators`."""
         self._seed = seed
         self._counter = EpisodeCounter(self.count)
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             self._observations[i] = self._encode(env.reset(seed=self._seed_of(i))[0])
         return self._observations.copy()
 
@@ -171,7 +174,9 @@ class GymnasiumSimulators:
 
     def _step_one(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
         try:
-            observation, reward, terminated, truncated, _ = self._envs[i].step(self._legal(action))
+            observation, reward, terminated, truncated, _ = self.environments[i].step(
+                self._legal(action)
+            )
         except Exception:
             self._count_failure(i)
             return None, 0.0, False, True
@@ -182,9 +187,9 @@ class GymnasiumSimulators:
         while True:
             try:
                 if not self._failures_in_a_row[i]:
-                    return self._envs[i].reset()[0]
-                self._envs[i] = make_environment(self._env_id)
-                return self._envs[i].reset(seed=self._seed_of(i))[0]
+                    return self.environments[i].reset()[0]
+                self.environments[i] = make_environment(self._env_id)
+                return self.environments[i].reset(seed=self._seed_of(i))[0]
             except Exception:
                 self._count_failure(i)
 
@@ -214,14 +219,14 @@ class GymnasiumSimulators:
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """See `Simulators`."""
-        if not all(hasattr(env.unwrapped, "get_state") for env in self._envs):
+        if not all(hasattr(env.unwrapped, "get_state") for env in self.environments):
             return None
         state = {
             "observations": self._observations.copy(),
             "scores": self._counter.scores.copy(),
             "agent_steps": self._counter.agent_steps.copy(),
         }
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             for key, value in env.unwrapped.get_state().items():  # type: ignore[attr-defined]
                 state[f"{i}.{key}"] = np.asarray(value)
         return state
@@ -231,7 +236,7 @@ class GymnasiumSimulators:
         self._observations = state["observations"].copy()
         self._counter.scores = state["scores"].copy()
         self._counter.agent_steps = state["agent_steps"].copy()
-        for i, env in enumerate(self._envs):
+        for i, env in enumerate(self.environments):
             env.reset()
             prefix = f"{i}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -239,5 +244,5 @@ class GymnasiumSimulators:
 
     def close(self) -> None:
         """See `Simulators`."""
-        for env in self._envs:
+        for env in self.environments:
             env.close()

@@ -13,6 +13,8 @@ from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment, is_atari
 from gala_rl.errors import UserError
+from gala_rl.faults.check import check_plan
+from gala_rl.faults.plan import read_plan
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
@@ -89,6 +91,8 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     same = {"steps", "out"}
     if _graph(config, old.resolved_learners) == _graph(old, old.resolved_learners):
         same.add("gossip.topology")  # by whatever name
+    if _faults(config) == _faults(old):
+        same.add("fault_plan")
     for name in sorted((given | {"method"}) - same):
         if _lookup(config, name) != _lookup(old, name):
             raise UserError(
@@ -99,6 +103,10 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
 
 def _graph(config: TrainConfig, learners: int) -> object:
     return topology.make(config.gossip.topology, learners).rounds
+
+
+def _faults(config: TrainConfig) -> object:
+    return None if config.fault_plan is None else read_plan(config.fault_plan)
 
 
 def _lookup(config: Any, name: str) -> Any:
@@ -157,6 +165,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
         )
     _check_memory(config, observation)
     topology.make(config.gossip.topology, config.resolved_learners)
+    check_plan(config)
     return config
 
 

@@ -30,6 +30,7 @@ class Gossip:
 
     Attributes:
         parameters: [P] as given.
+        transport: as given.
         node: the protocol's state, with its counters.
         wait_s: seconds spent waiting for neighbours, in all.
         last_mixed: (sender, version) of each message that the last `exchange` mixed in.
@@ -52,7 +53,7 @@ class Gossip:
         self.wait_s = 0.0
         self.last_mixed: tuple[tuple[int, int], ...] = ()
         self.parameters = parameters
-        self._transport = transport
+        self.transport = transport
         self._has_neighbours = topology.largest_in_degree > 0
         self._deadline_s = deadline_s
         self._outbox: Tensor | None = None
@@ -67,7 +68,7 @@ class Gossip:
             None where parameters must be copied to be sent, or there is nobody to send them to.
         """
         if self._has_neighbours and not self.parameters.is_cuda:
-            self._outbox = self._transport.outbox()
+            self._outbox = self.transport.outbox()
         return self._outbox
 
     def exchange(self, version: int | None = None) -> int:
@@ -85,7 +86,7 @@ class Gossip:
             return 0
         outbox, self._outbox = self._outbox, None
         parameters = self.parameters if outbox is None else outbox
-        sent = self._transport.send(
+        sent = self.transport.send(
             Message(self.node.rank, send.version, parameters), send.receivers
         )
         self._mix_what_is_there(sent, parameters)
@@ -115,7 +116,7 @@ class Gossip:
         return False
 
     def _poll(self) -> None:
-        for event in self._transport.poll(self.node.listening_to):
+        for event in self.transport.poll(self.node.listening_to):
             if isinstance(event, PeerDown):
                 self.node.on_peer_down(event.learner)
             else:

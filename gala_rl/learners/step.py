@@ -1,5 +1,6 @@
 """From a loss to new parameters: gradient, clipping, one step of the optimiser."""
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -18,7 +19,7 @@ class Norms(NamedTuple):
 
 
 class Coupling(Protocol):
-    """What a learner shares with others within each of its gradient steps."""
+    """What a learner shares with others within each of its gradient steps, and right after."""
 
     def average(self, grads: Tensor) -> None:
         """What becomes of the gradient [P], in place, before it is clipped."""
@@ -27,6 +28,9 @@ class Coupling(Protocol):
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
         """Who makes the step, as `gala_rl.optimizers.make_optimizer`."""
+
+    def counting(self, moments: Tensor) -> AbstractContextManager[None]:
+        """Within it a learner counts a rollout into its running moments [M], for all others too."""
 
 
 class GradientStep:

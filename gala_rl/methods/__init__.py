@@ -132,9 +132,3 @@ def _check_without_gossip(config: TrainConfig, method: Method) -> None:
             f"target_kl is impossible with {method.name}: its learners make each step together "
             f"and would stop after different ones; leave it out"
         )
-    for name in ("normalize_observations", "normalize_rewards"):
-        if getattr(config.resolved_algorithm, name):
-            raise UserError(
-                f"{name} is impossible with {method.name}: each learner would go by moments of "
-                f"its own; leave it out, or choose one whose learners gossip: {able}"
-            )

@@ -1,7 +1,5 @@
 """PPO: one learner, all simulators in step, several epochs of minibatches on each rollout."""
 
-from dataclasses import replace
-
 from gala_rl.methods.method import Method
 from gala_rl.settings import EnvKind, PPOSettings
 
@@ -32,11 +30,6 @@ def settings(kind: EnvKind) -> PPOSettings:
                 normalize_observations=True,
                 normalize_rewards=True,
             )
-
-
-def without_moments(kind: EnvKind) -> PPOSettings:
-    """Those for learners that share no running moments."""
-    return replace(settings(kind), normalize_observations=False, normalize_rewards=False)
 
 
 METHOD = Method(

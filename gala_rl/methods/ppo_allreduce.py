@@ -12,5 +12,4 @@ METHOD = replace(
     "Schulman et al. 2017, arXiv 1707.06347",
     sharing="gradients",
     default_learners=gala_a2c.default_learners,
-    settings=ppo.without_moments,
 )

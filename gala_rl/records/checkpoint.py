@@ -92,6 +92,11 @@ def partial_folder(checkpoints: Path, request: str) -> Path:
     return checkpoints / f".partial-{request}"
 
 
+def counters_in_the_making(folder: Path, learner: int) -> Path:
+    """Where the last file of a learner's part is written, until it is whole."""
+    return folder / f".learner_{learner:02d}.json"
+
+
 def write_part(folder: Path, learner: int, state: LearnerState) -> None:
     """Write one learner's part into the folder of a checkpoint in the making.
 
@@ -103,7 +108,7 @@ def write_part(folder: Path, learner: int, state: LearnerState) -> None:
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
         save_file(tensors, stem.with_suffix(".safetensors"))
-        aside = folder / f".{stem.name}.json"
+        aside = counters_in_the_making(folder, learner)
         aside.write_text(json.dumps(state.counters), encoding="utf-8")
         aside.replace(stem.with_suffix(".json"))
 

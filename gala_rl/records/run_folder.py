@@ -98,6 +98,16 @@ class RunFolder:
         """The run's own copy of the edges it was given, where it was given a file."""
         return self.path / "topology.json"
 
+    @property
+    def fault_plan_file(self) -> Path:
+        """The run's own copy of the faults that it was given, if it was."""
+        return self.path / "faults.json"
+
+    @property
+    def faults_file(self) -> Path:
+        """JSON lines of the faults that have happened."""
+        return self.path / "metrics" / "faults.jsonl"
+
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
         folders = checkpoint_folders(self.checkpoints)
@@ -115,6 +125,8 @@ class RunFolder:
                 folder.mkdir(parents=True)
             if config.gossip.topology not in topology.NAMES:
                 shutil.copyfile(config.gossip.topology, self.topology_file)
+            if config.fault_plan is not None:
+                shutil.copyfile(config.fault_plan, self.fault_plan_file)
         except OSError as error:
             raise UserError(
                 f"run folder {self.path} cannot be written ({error.strerror}): choose another --out"
@@ -168,7 +180,7 @@ class RunFolder:
             raise UserError(f"{self.config_file} holds what no run writes ({error})") from error
 
     def read_config(self) -> TrainConfig:
-        """The config of the run in this folder; a topology of its own is read from there too.
+        """The config of the run in this folder; files that it was given are read from there too.
 
         Raises:
             UserError: when there is no run or its config cannot be read.
@@ -176,6 +188,8 @@ class RunFolder:
         if not self.exists:
             raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
         config = configs.from_dict(read_json(self.config_file).get("config", {}))
+        if self.fault_plan_file.is_file():
+            config = dataclasses.replace(config, fault_plan=str(self.fault_plan_file))
         if not self.topology_file.is_file():
             return config
         gossip = dataclasses.replace(config.gossip, topology=str(self.topology_file))

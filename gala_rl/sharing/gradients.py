@@ -14,7 +14,8 @@ A replica that dies while it waits comes back with a larger number, which all ot
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -165,6 +166,18 @@ class GradientAverage:
         stop, checkpoint = self._buffer[size:].tolist()
         # Everybody has seen a checkpoint asked for, or nobody saves it yet.
         self.agreed = Wishes(stop > 0, int(checkpoint // replicas))
+
+    @contextmanager
+    def counting(self, moments: Tensor) -> Iterator[None]:
+        """Replace running moments [M] by their mean over all replicas, once each has counted.
+
+        Raises:
+            PeerLost: when a replica is gone.
+        """
+        yield
+        host = moments.cpu()
+        self._finish(self._connected.allreduce([host]))
+        moments.copy_(host.div_(self._meeting.replicas))
 
     def part(self) -> None:
         """End, once all replicas want to.

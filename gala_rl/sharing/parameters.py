@@ -8,10 +8,12 @@ and copies the result back, which is what it acts with next. Two forms:
   time may lose one of them; nobody ever waits.
 * Chunk by chunk under a lock for each chunk: "Accelerated Methods for Deep Reinforcement
   Learning", Stooke and Abbeel 2018. No step is lost, and a chunk is never read half-way.
+
+Running moments, behind the parameters that learn, are brought up to date in the same two ways.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -58,6 +60,7 @@ class SharedParameters:
         states = sum(state_size(settings, len(part)) for part in self.chunks(initial))
         self.optimizer_state = shared_zeros((states,), torch.float32)
         self._lock_file, self._deadline_s = lock_file, deadline_s
+        self._locks: FileLocks | None = None
         self._optimizers(settings, fresh=True)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -82,10 +85,39 @@ class SharedParameters:
             settings: of the optimiser.
             memory: left alone, since statistics are shared.
         """
-        locks = None
         if self._lock_file is not None:
-            locks = FileLocks(self._lock_file, self._deadline_s)
-        return SharedOptimizer(self, self._optimizers(settings), parameters, locks)
+            self._locks = FileLocks(self._lock_file, self._deadline_s)
+        return SharedOptimizer(self, self._optimizers(settings), parameters)
+
+    @contextmanager
+    def hold(self, chunk: int) -> Iterator[None]:
+        """Keep other learners' processes from a chunk, if there are locks.
+
+        Raises:
+            TimeoutError: when another learner holds it for too long.
+        """
+        if self._locks is None:
+            yield
+            return
+        with self._locks.hold(chunk):
+            yield
+
+    @contextmanager
+    def counting(self, moments: Tensor) -> Iterator[None]:
+        """Lend the running moments [M] of all learners, and take them back; see `Coupling`.
+
+        Raises:
+            TimeoutError: when another learner holds them for too long.
+        """
+        shared = self.parameters[-len(moments) :]
+        begin = len(self.parameters) - len(moments)
+        with ExitStack() as held:
+            for chunk, place in enumerate(self._places):
+                if place.stop > begin:
+                    held.enter_context(self.hold(chunk))
+            moments.copy_(shared)
+            yield
+            shared.copy_(moments)
 
     def chunks(self, vector: Tensor) -> list[Tensor]:
         """The parts of a vector [P] that are stepped one after the other."""
@@ -113,7 +145,6 @@ class SharedOptimizer:
         shared: the parameters of all.
         optimizers: of its chunks.
         parameters: [P] the learner's own copy, brought up to date here and by each step.
-        locks: one for each chunk; None: none.
     """
 
     def __init__(
@@ -121,11 +152,9 @@ class SharedOptimizer:
         shared: SharedParameters,
         optimizers: list[Optimizer],
         parameters: Tensor,
-        locks: FileLocks | None,
     ) -> None:
         self.state = shared.optimizer_state
-        self._shared, self._optimizers = shared, optimizers
-        self._parameters, self._locks = parameters, locks
+        self._shared, self._optimizers, self._parameters = shared, optimizers, parameters
         parameters.copy_(shared.parameters)
 
     def step(
@@ -148,16 +177,8 @@ class SharedOptimizer:
         )
         norms = []
         for number, (optimizer, grad, shared, own) in enumerate(chunks):
-            with self._hold(number):
+            with self._shared.hold(number):
                 norms.append(optimizer.step(grad, learning_rate))
                 own.copy_(shared)
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
-
-    @contextmanager
-    def _hold(self, chunk: int) -> Iterator[None]:
-        if self._locks is None:
-            yield
-            return
-        with self._locks.hold(chunk):
-            yield

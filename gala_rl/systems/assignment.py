@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gala_rl.config import TrainConfig
+from gala_rl.faults.clock import FaultClock
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.records import checkpoint
@@ -33,6 +34,7 @@ class Assignment:
         journal: what the learners do to their parameters, for the supervisor; None if they don't
             gossip.
         common: what the learners share if they don't gossip.
+        faults: when faults are to happen, and who is stopped by one; None if there is no plan.
         supervisor: process id; the learner does not outlive it.
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
@@ -46,6 +48,7 @@ class Assignment:
     board: Board
     journal: Journal | None
     common: Common | None
+    faults: FaultClock | None
     supervisor: int
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
@@ -81,7 +84,7 @@ class Assignment:
     def write_part(self, run: LearnerRun, request: str) -> None:
         """Write the learner's part of a checkpoint in the making."""
         partial = checkpoint.partial_folder(self.folder.checkpoints, request)
-        checkpoint.write_part(partial, self.rank, run.state(self.mailboxes.latest(self.rank)))
+        run.save(partial, self.mailboxes.latest(self.rank))
 
     def _publish_state(self, run: LearnerRun) -> None:
         """Leave in shared memory what a learner that starts over, and whoever watches, need."""

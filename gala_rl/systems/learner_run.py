@@ -2,6 +2,8 @@
 
 import time
 from collections import deque
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,13 @@ import torch
 
 from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config import TrainConfig
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.learner import LearnerFaults
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
 from gala_rl.learners import Coupling, UpdateMetrics
+from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
@@ -57,8 +62,14 @@ class LearnerRun:
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._episodes = 0
         self._process = psutil.Process()
+        self._faults: LearnerFaults | None = None
         self._unwritten: tuple[UpdateMetrics, float, int] | None = None
         self._begin_interval()
+
+    def suffer(self, folder: RunFolder, clock: FaultClock) -> None:
+        """Have the faults of the run's plan happen from now on."""
+        self._faults = LearnerFaults(folder, self.rank, clock)
+        self._faults.beset(self.agent.gossip)
 
     def advance(self, total_agent_steps: int) -> bool:
         """One step of the agent.
@@ -69,6 +80,8 @@ class LearnerRun:
         Returns:
             Whether a row of metrics was due and has been written.
         """
+        if self._faults is not None:
+            self._faults.before_update(self.agent)
         learning_rate = self._config.learning_rate_at(total_agent_steps)
         metrics = self.agent.step(learning_rate)
         self._unwritten = (metrics, learning_rate, total_agent_steps)
@@ -126,6 +139,19 @@ class LearnerRun:
             }
         )
         self._begin_interval()
+
+    def save(self, folder: Path, sent: Message | None) -> None:
+        """Write this learner's part into the folder of a checkpoint in the making.
+
+        Args:
+            folder: from `checkpoint.partial_folder`.
+            sent: see `state`.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        with self._faults.before_saving(self.agent, folder) if self._faults else nullcontext():
+            checkpoint.write_part(folder, self.rank, self.state(sent))
 
     def state(self, sent: Message | None) -> LearnerState:
         """Everything this learner needs to continue.
@@ -210,6 +236,8 @@ class LearnerRun:
     def close(self) -> None:
         """Release simulators and files."""
         self._writer.close()
+        if self._faults is not None:
+            self._faults.close()
         self.agent.source.close()
 
 

@@ -10,6 +10,8 @@ import torch
 from gala_rl.agent import Beginning, message_size
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
@@ -69,6 +71,8 @@ class LocalSystem:
             )
         if start is not None:
             self._continue(config, start)
+        faults = None if config.fault_plan is None else FaultClock(count)
+        self._faults = None if faults is None else FaultWatch(faults, folder.faults_file)
         self._saving = Saving(config, folder, self._board, self._common)
         self._notices: list[str] = []
         self._disk_full: StorageError | None = None
@@ -83,6 +87,7 @@ class LocalSystem:
                 board=self._board,
                 journal=journal,
                 common=self._common,
+                faults=faults,
                 supervisor=os.getpid(),
                 checkpoint=None if start is None else start.path,
             )
@@ -93,6 +98,11 @@ class LocalSystem:
     def process_ids(self) -> tuple[int, ...]:
         """Of the learners as they are now, by rank; one that is restarted gets another."""
         return self._crew.process_ids
+
+    @property
+    def agent_steps(self) -> list[int]:
+        """Made by each learner so far."""
+        return self._board.column(Cell.AGENT_STEPS)
 
     def stop(self) -> None:
         """Ask all learners to end after the update they are in; may be called by the observer."""
@@ -106,6 +116,8 @@ class LocalSystem:
                 while not self._crew.done:
                     time.sleep(_LOOK_EVERY_S)
                     self._crew.look_after()
+                    if self._faults is not None:
+                        self._faults.wake(self._crew.process_ids)
                     if interrupts.count or self._failure is not None:
                         self.stop()
                     if self._stop_wanted and stop_asked_at is None:
@@ -163,10 +175,10 @@ class LocalSystem:
 
     def _status(self) -> Status:
         notices, self._notices = self._notices + self._crew.take_notices(), []
-        if self._watch is not None:
-            notices += self._watch.take_notices()
+        for watch in (self._faults, self._watch):
+            notices += [] if watch is None else watch.take_notices()
         return Status(
-            agent_steps=self._board.column(Cell.AGENT_STEPS),
+            agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
             alive=self._crew.alive,
             restarts=self._crew.restarts,

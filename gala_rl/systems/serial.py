@@ -7,6 +7,8 @@ import torch
 
 from gala_rl.agent import Beginning
 from gala_rl.config import TrainConfig
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
@@ -51,23 +53,37 @@ def run_serial(
         _make_learner(config, rank, network, device, folder, start, journal, common)
         for rank in range(config.resolved_learners)
     ]
+    faults = _make_faults(folder, learners) if config.fault_plan is not None else None
     watch = _make_watch(config, folder, learners, beginning.learned, network, journal, start)
     if start is not None:
         _send_again(network, learners, start)
+
+    def tell(status: Status) -> None:
+        observe(_told(status, watch, faults))
+
     try:
         with Interrupts() as interrupts:
-            _take_turns(config, folder, learners, network, common, watch, observe, interrupts)
+            _take_turns(config, folder, learners, network, common, watch, tell, interrupts)
         for learner in learners:
             learner.write_row()
         if watch is not None:
             watch.look(_status(learners).total_agent_steps)
         _save(config, folder, learners, network, common)
-        return Outcome(_told(_status(learners), watch), interrupts.count > 0)
+        return Outcome(_told(_status(learners), watch, faults), interrupts.count > 0)
     finally:
         for learner in learners:
             learner.close()
         if watch is not None:
             watch.close()
+
+
+def _make_faults(folder: RunFolder, learners: list[LearnerRun]) -> FaultWatch:
+    """Have the faults of the run's plan happen to the learners."""
+    clock = FaultClock(len(learners))
+    watch = FaultWatch(clock, folder.faults_file)
+    for learner in learners:
+        learner.suffer(folder, clock)
+    return watch
 
 
 def _make_journal(config: TrainConfig) -> Journal | None:
@@ -153,7 +169,7 @@ def _take_turns(
         if now - observed > _OBSERVE_EVERY_S:
             if watch is not None:
                 watch.follow(status.total_agent_steps)
-            observe(_told(status, watch))
+            observe(status)
             observed = now
         if now - saved > config.checkpoint_every:
             _save(config, folder, learners, network, common)
@@ -171,8 +187,7 @@ def _save(
     partial = checkpoint.partial_folder(folder.checkpoints, "serial")
     checkpoint.discard(partial)
     for learner in learners:
-        sent = network.latest(learner.rank)
-        checkpoint.write_part(partial, learner.rank, learner.state(sent))
+        learner.save(partial, network.latest(learner.rank))
     if isinstance(common, SharedParameters):
         checkpoint.write_shared(partial, common.tensors())
     checkpoint.complete(
@@ -180,11 +195,12 @@ def _save(
     )
 
 
-def _told(status: Status, watch: ConsensusWatch | None) -> Status:
-    """The status with what the watch has to tell."""
+def _told(status: Status, watch: ConsensusWatch | None, faults: FaultWatch | None) -> Status:
+    """The status with what the watches have to tell."""
+    notices = [] if faults is None else faults.take_notices()
     if watch is None:
-        return status
-    return replace(status, notices=watch.take_notices(), consensus=watch.latest)
+        return replace(status, notices=notices)
+    return replace(status, notices=notices + watch.take_notices(), consensus=watch.latest)
 
 
 def _status(learners: list[LearnerRun]) -> Status:

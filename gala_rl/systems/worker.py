@@ -104,6 +104,8 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
         None if assignment.journal is None else assignment.journal.writer(rank),
         coupling,
     )
+    if assignment.faults is not None:
+        run.suffer(assignment.folder, assignment.faults)
     if assignment.checkpoint is not None:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
     elif updates or assignment.donors:

@@ -5,6 +5,8 @@ from typing import Protocol
 import pytest
 import torch
 
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.transport import FaultyTransport
 from gala_rl.gossip import MemoryNetwork, Message, PeerDown, SharedMailboxes
 from gala_rl.gossip.transports import Transport
 from gala_rl.gossip.transports.memory import prompt
@@ -28,11 +30,33 @@ class SupervisedMailboxes(SharedMailboxes):
         self.set_down(learner, True)
 
 
+class FaultlessNetwork(MemoryNetwork):
+    """Its ends are behind the transport of faults, none of which is planned."""
+
+    def transport(self, rank: int) -> Transport:  # type: ignore[override]
+        return FaultyTransport(super().transport(rank), rank, (), FaultClock(LEARNERS))
+
+
+class FaultlessMailboxes(SupervisedMailboxes):
+    """The same in shared memory."""
+
+    def transport(self, rank: int) -> Transport:  # type: ignore[override]
+        return FaultyTransport(super().transport(rank), rank, (), FaultClock(LEARNERS))
+
+
 def make_network(kind: str, size: int) -> MemoryNetwork | SupervisedMailboxes:
-    return MemoryNetwork(LEARNERS) if kind == "memory" else SupervisedMailboxes(LEARNERS, size)
+    match kind:
+        case "memory":
+            return MemoryNetwork(LEARNERS)
+        case "shared":
+            return SupervisedMailboxes(LEARNERS, size)
+        case "faultless-memory":
+            return FaultlessNetwork(LEARNERS)
+        case _:
+            return FaultlessMailboxes(LEARNERS, size)
 
 
-@pytest.fixture(params=["memory", "shared"])
+@pytest.fixture(params=["memory", "shared", "faultless-memory", "faultless-shared"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -110,7 +110,7 @@ def play(env: GymnasiumSimulators, steps: int, action: int = 1) -> list[Transiti
 
 
 def inner(env: GymnasiumSimulators, index: int = 0) -> Any:
-    return env._envs[index].unwrapped
+    return env.environments[index].unwrapped
 
 
 def test_an_episodes_end_shows_the_first_observation_of_the_next() -> None:
@@ -336,7 +336,7 @@ def test_continuous_actions_are_clipped_to_what_is_legal(monkeypatch: pytest.Mon
     env.reset(0)
     assert (env.action.size, env.action.is_discrete) == (1, False)
     given: list[NDArray[np.float32]] = []
-    for wrapped in env._envs:
+    for wrapped in env.environments:
         step = wrapped.step
 
         def spy(action: Any, step: Any = step) -> Any:

@@ -95,24 +95,12 @@ def test_settings_of_gossip_are_refused_where_nobody_gossips(
         methods.resolve(TrainConfig(method=method, gossip=gossip))
 
 
-@pytest.mark.parametrize("method", SHARING)
-def test_moments_are_refused_where_they_would_not_be_shared(method: str) -> None:
-    for given in ({"normalize_observations": True}, {"normalize_rewards": True}):
-        config = methods.with_settings(TrainConfig(method=method, env="CartPole-v1"), given)
-        with pytest.raises(UserError, match=f"{next(iter(given))} is impossible with {method}"):
-            methods.resolve(config)
-
-
-@pytest.mark.parametrize("method", ["ppo-allreduce", "ppo-async"])
-def test_ppo_on_continuous_control_is_without_the_moments_that_cannot_be_shared(
-    method: str,
-) -> None:
-    config = methods.resolve(TrainConfig(method=method, env="Pendulum-v1"))
-    plain = methods.resolve(TrainConfig(method="ppo", env="Pendulum-v1"))
-    assert plain.resolved_algorithm.normalize_observations
-    assert config.resolved_algorithm == dataclasses.replace(
-        plain.resolved_algorithm, normalize_observations=False, normalize_rewards=False
-    )
+@pytest.mark.parametrize("method", ["gala-ppo", "ppo-allreduce", "ppo-async"])
+@pytest.mark.parametrize("env", ["PongNoFrameskip-v4", "CartPole-v1", "Pendulum-v1"])
+def test_learners_of_ppo_have_the_settings_of_ppo_however_they_share(method: str, env: str) -> None:
+    config, plain = (methods.resolve(TrainConfig(method=m, env=env)) for m in (method, "ppo"))
+    assert config.resolved_algorithm == plain.resolved_algorithm
+    assert config.resolved_algorithm.normalize_observations == (env == "Pendulum-v1")
 
 
 def test_learners_that_step_together_cannot_take_turns() -> None:

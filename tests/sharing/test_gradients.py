@@ -41,6 +41,22 @@ def test_every_replica_gets_the_mean_and_all_the_same_bits(tmp_path: Path, repli
         assert torch.equal(averaged[0], gradient(0))
 
 
+def test_running_moments_are_the_mean_of_what_the_replicas_have_counted(tmp_path: Path) -> None:
+    moments = {rank: gradient(rank) for rank in range(3)}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        for count in (1.0, 2.0):
+            with average.counting(moments[rank]):
+                moments[rank].add_(count * rank)
+        average.part()
+
+    run_replicas(Meeting(3, tmp_path / "replicas", DEADLINE_S), life)
+    counted = torch.stack([gradient(rank).double() for rank in range(3)]).mean(0) + 1.0 + 2.0
+    torch.testing.assert_close(moments[0].double(), counted, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(moments[0], other) for other in moments.values())
+
+
 def joined(trajectories: list[Trajectory]) -> Trajectory:
     """One batch of all simulators."""
     names = ("observations", "actions", "rewards", "terminated", "truncated", "truncation_values")

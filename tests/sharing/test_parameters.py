@@ -114,6 +114,48 @@ def test_what_was_saved_is_restored(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("locked", [False, True])
+def test_learners_count_into_the_moments_of_all(tmp_path: Path, locked: bool) -> None:
+    shared, before = shared_of(tmp_path, ADAM, locked), vector(0)
+    copies = [torch.zeros(SIZE) for _ in range(2)]
+    for copy in copies:
+        shared.make_optimizer(copy, ADAM, torch.empty(0))
+    for copy, expected in ((copies[0], before + 1.0), (copies[1], before + 2.0)):
+        moments = copy[-5:]
+        with shared.counting(moments):
+            moments.add_(1.0)
+        assert torch.equal(moments, expected[-5:])
+        assert torch.equal(shared.parameters[-5:], expected[-5:])
+        assert torch.equal(shared.parameters[:-5], before[:-5])
+
+
+COUNTS = 300
+
+
+def count_up(shared: SharedParameters, moments: int) -> None:
+    torch.set_num_threads(1)
+    own = torch.zeros_like(shared.parameters)
+    shared.make_optimizer(own, ADAM, torch.empty(0))
+    for _ in range(COUNTS):
+        with shared.counting(own[-moments:]):
+            own[-moments:].add_(1.0)
+
+
+@pytest.mark.parametrize("moments", [5, 700])
+def test_under_locks_no_count_is_lost_wherever_the_moments_lie(
+    tmp_path: Path, moments: int
+) -> None:
+    shared = SharedParameters(torch.zeros(SIZE), ADAM, tmp_path / "chunks", GIVE_UP_S)
+    processes = [PROCESSES.Process(target=count_up, args=(shared, moments)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(GIVE_UP_S)
+        assert process.exitcode == 0
+    assert torch.all(shared.parameters[-moments:] == 3 * COUNTS)
+    assert torch.all(shared.parameters[:-moments] == 0)
+
+
 def step_for_ever(shared: SharedParameters, made: Tensor, rank: int) -> None:
     """Steps of the same direction everywhere: each number says how many reached it."""
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.evaluate import evaluate
 from gala_rl.experiment.train import resume, train
-from gala_rl.methods import resolve
+from gala_rl.methods import resolve, with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import MetricsReader
@@ -39,7 +39,9 @@ def plain_method(method: str) -> str:
 def config_of(method: str, learners: int = 3, steps: int = ENDLESS) -> TrainConfig:
     algorithm = QUICK_PPO if plain_method(method) == "ppo" else None
     config = replace(CONFIG, method=method, learners=learners, steps=steps, log_every=10)
-    return resolve(replace(config, algorithm=algorithm))
+    # With running moments, which are shared too.
+    moments = {"normalize_observations": True, "normalize_rewards": True}
+    return resolve(with_settings(replace(config, algorithm=algorithm), moments))
 
 
 def states(saved: Checkpoint | None) -> list[LearnerState]:

@@ -10,6 +10,7 @@ import psutil
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
+from gala_rl.methods import find
 
 SLOWDOWNS = (2.0, 4.0)
 """Factors by which stragglers are slowed."""
@@ -85,6 +86,16 @@ def stragglers(config: TrainConfig, slowed: Sequence[int] | None) -> tuple[Train
             )
     chosen = range(learners) if slowed is None else sorted(set(slowed))
     return dataclasses.replace(config, learners=learners), list(chosen)
+
+
+def disturbed(config: TrainConfig, method: str, plan: str | None) -> TrainConfig:
+    """The training of a method that a plan of faults disturbs; some methods have one learner.
+
+    Raises:
+        UserError: when the method is unknown.
+    """
+    learners = 1 if find(method).sharing == "nothing" else config.learners
+    return dataclasses.replace(config, method=method, learners=learners, fault_plan=plan)
 
 
 def gossip_bytes(learners: int, parameters: int) -> int:

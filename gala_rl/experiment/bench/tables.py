@@ -82,6 +82,17 @@ _STRAGGLERS = (
     Column("gossip_share", "gossip's share", "{:.2%}"),
 )
 
+_FAULTS = (
+    Column("before_sps", "agent steps/s before"),
+    Column("soon_sps", "in the 5 s after"),
+    Column("soon_of_before", "of before", "{:.2f}"),
+    Column("longest_pause_before_s", "longest pause of others before, s", "{:.2f}"),
+    Column("longest_pause_s", "after, s", "{:.2f}"),
+    Column("recovery_s", "0.95 of before after, s", "{:.1f}"),
+    Column("lost_agent_steps", "agent steps lost"),
+    Column("restarts", "restarts"),
+)
+
 _OF_FIRST = Column("of_first_method", "of the first method", "{:.2f}")
 
 
@@ -92,6 +103,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         "gossip": _gossip,
         "scaling": _scaling,
         "stragglers": _stragglers,
+        "faults": _faults,
     }[result["benchmark"]](result)
 
 
@@ -169,6 +181,14 @@ def _stragglers_of(result: Mapping[str, Any], method: str, columns: tuple[Column
     ]
     texts = ["slowed", "by", *(column.text for column in columns)]
     return Table(f"{title}: {_medians(result)}", texts, rows)
+
+
+def _faults(result: Mapping[str, Any]) -> list[Table]:
+    plan = result["settings"]["plan"] or "a learner is killed"
+    cores = result["machine"]["cores"]
+    title = f"{_training(result)}, {plan}, {cores} cores: {_medians(result)}"
+    rows = [_row([c["method"], f"{c['learners']}"], c, _FAULTS) for c in result["cases"]]
+    return [Table(title, ["method", "learners", *(c.text for c in _FAULTS)], rows)]
 
 
 def _training(result: Mapping[str, Any], method: str | None = None) -> str:

@@ -1,0 +1,73 @@
+"""Holds a plan of faults against the run in which it is to happen; imports no torch."""
+
+from gala_rl.config import TrainConfig
+from gala_rl.envs import is_atari
+from gala_rl.errors import UserError
+from gala_rl.faults.plan import KINDS, Fault, read_plan
+from gala_rl.gossip import topology
+from gala_rl.methods import METHODS, find
+from gala_rl.settings import ImpalaSettings
+
+
+def check_plan(config: TrainConfig) -> None:
+    """Raise a UserError if the config's plan asks for what cannot happen in its run.
+
+    Args:
+        config: of the run, resolved.
+    """
+    if config.fault_plan is None:
+        return
+    for fault in read_plan(config.fault_plan):
+        place = f"fault plan {config.fault_plan}: faults[{fault.index}] ({fault.kind})"
+        _check_learners(place, fault, config)
+        if config.serial and KINDS[fault.kind].needs_processes:
+            raise UserError(f"{place} needs a process a learner: leave out --serial")
+        if fault.edges:
+            _check_edges(place, fault, config)
+        elif fault.learner is None:
+            raise UserError(f"{place} is about no edge: senders and receivers are the same")
+        if fault.kind == "simulator-crash":
+            _check_simulator(place, fault, config)
+
+
+def _check_learners(place: str, fault: Fault, config: TrainConfig) -> None:
+    count = config.resolved_learners
+    named = fault.learners | {sender for sender, _ in fault.edges}
+    if named and (largest := max(named)) >= count:
+        raise UserError(f"{place} names learner {largest}: learners are 0 to {count - 1}")
+
+
+def _check_edges(place: str, fault: Fault, config: TrainConfig) -> None:
+    """Refuse faults of messages where there are none."""
+    count, method = config.resolved_learners, find(config.method)
+    if not method.gossips:
+        able = ", ".join(m.name for m in METHODS if m.gossips)
+        raise UserError(f"{place} happens to messages, and {method.name} sends none: {able} do")
+    graph = topology.make(config.gossip.topology, count)
+    if not any(sender in graph.all_in_neighbours(receiver) for sender, receiver in fault.edges):
+        raise UserError(
+            f"{place} is about no edge of topology {config.gossip.topology}: none of its "
+            f"receivers hears one of its senders; learner {min(fault.learners)} hears "
+            f"{', '.join(map(str, graph.all_in_neighbours(min(fault.learners))))}"
+        )
+
+
+def _check_simulator(place: str, fault: Fault, config: TrainConfig) -> None:
+    simulators = config.resolved_simulators
+    if fault.simulator >= simulators:
+        raise UserError(
+            f"{place} names simulator {fault.simulator}: simulators are 0 to {simulators - 1}"
+        )
+    if is_atari(config.env):
+        raise UserError(
+            f"{place} needs a Gymnasium environment: Atari games run in C++ and don't raise"
+        )
+    if config.simulator_processes is not None:
+        raise UserError(
+            f"{place} needs simulators in the learner's process: leave out --simulator-processes"
+        )
+    if isinstance(config.resolved_algorithm, ImpalaSettings) and not config.serial:
+        raise UserError(
+            f"{place} needs simulators in the learner's process: those of {config.method} are its "
+            f"actors'"
+        )
