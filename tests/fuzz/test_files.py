@@ -19,6 +19,10 @@ from gala_rl.experiment.compare.run import EVALUATION
 from gala_rl.experiment.compare.statistics import bootstrap_interval
 from gala_rl.experiment.compare.table import markdown
 from gala_rl.experiment.preflight import check_evaluation, check_resume
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.log import FaultLog
+from gala_rl.faults.plan import read_plan
+from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
 from gala_rl.records.metrics import MetricsReader, of_learners
@@ -77,6 +81,45 @@ def test_edges_are_refused_or_make_a_graph(tmp_path: Path, seed: int, inputs: in
                 )
         count += refused(lambda: topology.learners_in(str(file)))
     assert inputs / 4 < count < inputs
+
+
+PLAN = (
+    b'{"faults": [{"kind": "kill", "learner": 1, "at_s": 5}, {"kind": "delay", "at_updates": 3, '
+    b'"updates": 9, "senders": [0, 1], "receivers": [1], "delay_s": 0.5, "both_ways": true}, '
+    b'{"kind": "corrupt", "how": "bits", "at_s": 0, "senders": [0], "receivers": [1]}]}'
+)
+
+
+@both(300, 20_000)
+def test_a_plan_of_faults_is_refused_or_can_be_followed(
+    tmp_path: Path, seed: int, inputs: int
+) -> None:
+    chance, file, count = random.Random(seed), tmp_path / "faults.json", 0
+    for _ in range(inputs):
+        file.write_bytes(spoiled_json(PLAN, chance))
+        if refused(lambda: read_plan(file)):
+            count += 1
+            continue
+        for fault in read_plan(file):
+            assert not fault.is_on(-1, -1.0)
+            assert all(learner >= 0 for learner in fault.learners)
+    assert inputs / 4 < count < inputs
+
+
+@both(300, 5_000)
+def test_faults_that_are_written_down_are_told(tmp_path: Path, seed: int, inputs: int) -> None:
+    chance, file, told = random.Random(seed), tmp_path / "faults.jsonl", 0
+    row = {"time": 1.0, "fault": 0, "kind": "cut", "learner": 0, "phase": "end", "updates": 4}
+    whole = json.dumps(row | {"messages": 5}).encode()
+    for _ in range(inputs):
+        file.write_bytes(b"")
+        watch = FaultWatch(FaultClock(1), file)
+        file.write_bytes(spoiled_json(whole, chance) + b"\n")
+        told += len(watch.take_notices())
+        log = FaultLog(file, 0)
+        assert len(log.begun | log.ended) <= 1
+        log.close()
+    assert 0 < told < inputs
 
 
 def compared(folder: Path) -> Plan:
