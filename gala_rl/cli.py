@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except UserError as error:
-        print(f"gala: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"gala: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except (LearnerFailure, SimulatorFailure, StorageError) as error:
         print(f"gala: {error}", file=sys.stderr)  # noqa: T201

@@ -21,7 +21,12 @@ from gala_rl import cli
 from gala_rl.records.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 RESULTS = ROOT / "benchmarks" / "results"
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 

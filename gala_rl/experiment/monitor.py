@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.experiment.progress import Progress
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean, of_learners
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
 
@@ -138,7 +138,7 @@ class Monitor:
 
     def _take_rows(self) -> list[_Scalar]:
         """Read what is new; returns what there is to plot of it."""
-        rows = [row for reader in self._readers for row in reader.new_rows()]
+        rows = [row for reader in self._readers for row in of_learners(reader.new_rows())]
         scalars: list[_Scalar] = []
         for row in sorted(rows, key=lambda row: row["time"]):
             self.latest[row["learner"]] = row

@@ -49,7 +49,9 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
     """
     folder = RunFolder(Path(run))
     config = folder.read_config()
+    folder.check_plain()
     folder.check_free()
+    folder.read_summary()
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     config = check_config(config)
@@ -109,7 +111,7 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     Raises:
         UserError: when one differs; only `steps` may.
     """
-    old = RunFolder(Path(run)).read_config()
+    old = resolve(RunFolder(Path(run)).read_config())
     same = {"steps", "out"}
     if config.learners in (change["from"] for change in RunFolder(Path(run)).read_scales()[:1]):
         same.add("learners")  # that it was started with; it goes on with those it has now
@@ -146,7 +148,7 @@ def _lookup(config: Any, name: str) -> Any:
 def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
-    config = folder.read_config()
+    config = resolve(folder.read_config())
     if folder.checkpointed_agent_steps() is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
     if episodes < 1:

@@ -10,7 +10,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError
+from gala_rl.errors import StorageError, UserError, printable
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -18,6 +18,7 @@ from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
@@ -74,6 +75,8 @@ def resume(
     # Only while a run is held are there requests that somebody waits for.
     scale_request.withdraw(folder)
     with folder.hold():
+        size = beginning_of(config).parameters.numel()
+        check_saved(start, config, size, resolve_device(config))
         folder.note_resume(config)
         return _run(config, folder, start, console or Console())
 
@@ -88,7 +91,7 @@ def _run(
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {device}, {beginning.parameters.numel():,} parameters, "
-        f"run in {folder.path}",
+        f"run in {printable(str(folder.path))}",
         highlight=False,
         markup=False,
         soft_wrap=True,

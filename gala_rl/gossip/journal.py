@@ -150,16 +150,18 @@ class JournalReader:
 
     def _new_rows(self, learner: int) -> NDArray[np.float64]:
         ring, first = self._rings[learner], int(self._read[learner])
-        places = np.arange(first, int(self._written[learner])) % len(ring)
-        rows = ring[places]
+        new = min(max(0, int(self._written[learner]) - first), len(ring))
+        rows = ring[(first % len(ring) + np.arange(new)) % len(ring)]
         if int(self._written[learner]) - first >= len(ring):
             self._read[learner] = int(self._written[learner])
             raise OverrunError(f"learner {learner} wrote {len(ring)} entries since the last look")
         whole = _checksum(rows[:, :-1]).view(np.int64) == rows[:, -1].view(np.int64)
+        # Of zeros, where nothing has been written yet, the sum is zero as well.
+        whole &= rows[:, 0] != 0
         count = len(rows) if whole.all() else int(whole.argmin())
         self._read[learner] = first + count
-        new: NDArray[np.float64] = rows[:count]
-        return new
+        found: NDArray[np.float64] = rows[:count]
+        return found
 
 
 def _checksum(rows: NDArray[np.float64]) -> NDArray[np.float64]:

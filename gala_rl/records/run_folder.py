@@ -5,7 +5,9 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,8 +21,11 @@ from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
+from gala_rl.records.plausible import are_counts, is_number
 
 _PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
+_CHECKPOINT = re.compile("step_[0-9]{12,19}")
+_MOST_JSON_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class RunFolder:
 
     def check_unused(self) -> None:
         """Raise a UserError if there is anything at the path that a run could overwrite."""
+        self._check_name()
         if self.exists:
             raise UserError(
                 f"run folder {self.path} is already in use: choose another --out, or continue "
@@ -109,8 +115,8 @@ class RunFolder:
 
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
-        names = sorted(path.name for path in self.checkpoints.glob("step_*"))
-        return int(names[-1].removeprefix("step_")) if names else None
+        folders = checkpoint_folders(self.checkpoints)
+        return int(folders[0].name.removeprefix("step_")) if folders else None
 
     def create(self, config: TrainConfig) -> None:
         """Make the folder and write `config.json`, and what it refers to.
@@ -178,12 +184,14 @@ class RunFolder:
             UserError: when the folder cannot be written.
         """
         content = read_json(self.config_file)
-        resumes = [*content.get("resumes", []), provenance()]
+        resumes = [*entries(self.config_file, content, "resumes"), provenance()]
         content |= {"config": configs.to_dict(config), "resumes": resumes}
         try:
             write_json(self.config_file, content)
         except StorageError as error:
             raise UserError(f"{error}: make room, then resume again") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.config_file} holds what no run writes ({error})") from error
 
     def note_scale(self, before: int, learners: int, agent_steps: int, capacity: int) -> None:
         """Record that the run goes on with another number of learners, and for how many it is made.
@@ -197,13 +205,20 @@ class RunFolder:
         write_json(self.config_file, content | {"scales": [*self.read_scales(), change]})
 
     def read_scales(self) -> list[dict[str, Any]]:
-        """Every change of the number of learners: `time`, `from`, `to` and `agent_steps`."""
-        scales: list[dict[str, Any]] = read_json(self.config_file).get("scales", [])
+        """Every change of the number of learners: `time`, `from`, `to` and `agent_steps`.
+
+        Raises:
+            UserError: when what is there is none.
+        """
+        scales = entries(self.config_file, read_json(self.config_file), "scales")
+        for change in scales:
+            if not are_counts([change.get(name) for name in ("from", "to", "agent_steps")]):
+                raise UserError(f"{self.config_file} has {change!r:.80} in 'scales': no change")
         return scales
 
     def learners_ever(self, config: TrainConfig) -> int:
         """Number of learners that the run has or has had, given its config."""
-        before = [int(change["from"]) for change in self.read_scales()]
+        before = [change["from"] for change in self.read_scales()]
         return max([config.resolved_learners, *before])
 
     def read_config(self) -> TrainConfig:
@@ -223,8 +238,34 @@ class RunFolder:
         return dataclasses.replace(config, gossip=gossip)
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary of the run, empty if it has not ended yet."""
-        return read_json(self.summary_file) if self.summary_file.is_file() else {}
+        """The summary of the run, empty if it has not ended yet.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
+        summary = read_json(self.summary_file) if self.summary_file.is_file() else {}
+        if not all(is_number(summary.get(name) or 0) for name in ("elapsed_s", "mean_return")):
+            raise UserError(f"{self.summary_file} does not tell numbers: remove it")
+        return summary
+
+    def check_plain(self) -> None:
+        """Raise a UserError if writing in the folder could write, or wait, somewhere else."""
+        self._check_name()
+        for path in self.path.rglob("*"):
+            if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+                raise UserError(f"{path} is no file of the run's own: put in its place what it is")
+
+    def _check_name(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"run folder {self.path} is not UTF-8: choose another name") from error
+
+
+def checkpoint_folders(checkpoints: Path) -> list[Path]:
+    """Folders of checkpoints, by their names; the newest first."""
+    named = (path for path in checkpoints.glob("step_*") if _CHECKPOINT.fullmatch(path.name))
+    return sorted(named, reverse=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -252,12 +293,26 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: when the file is not one.
     """
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"more than {_MOST_JSON_BYTES:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, not a {type(content).__name__}")
     return content
+
+
+def entries(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of objects in what was read from a file; empty if it is not there.
+
+    Raises:
+        UserError: when it is something else.
+    """
+    found = content.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise UserError(f"{path} cannot be read: {name} must be a list of objects")
+    return found
 
 
 def provenance() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gala_rl.learners import Coupling
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.spawn import die_with
 from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader
+from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.sharing import GradientAverage, Meeting
 from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Cell
@@ -146,7 +146,8 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
         updates = 0 if origin is None else origin[1]
         agent_steps = updates * assignment.config.update_agent_steps
     run.continue_at(updates, agent_steps)
-    run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
+    reader = MetricsReader(assignment.folder.metrics_file(assignment.rank))
+    run.recall(of_learners(reader.new_rows()))
 
 
 def _take_over(assignment: Assignment, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:

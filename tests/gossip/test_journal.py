@@ -111,3 +111,13 @@ def test_what_was_adopted_is_placed_where_it_was_known_to_be_new() -> None:
     joiner.adopt(0, (0, 1), at_s)
     kinds = [(entry.learner, entry.version) for entry in reader.new_entries()]
     assert kinds[:3] == [(0, 1), (1, 0), (0, 2)]
+
+
+def test_an_entry_whose_count_is_seen_first_is_waited_for() -> None:
+    journal = Journal(1, 1)
+    reader = journal.reader()
+    journal._written[0] = 1
+    assert reader.new_entries() == []
+    journal._written[0] = 0
+    journal.writer(0).update(1, 0.5)
+    assert [entry.version for entry in reader.new_entries()] == [1]

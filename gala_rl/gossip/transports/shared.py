@@ -117,7 +117,7 @@ class SharedMailboxes:
 
     def version(self, learner: int) -> int:
         """Version of the latest whole message of a learner, 0 if there is none."""
-        return max(0, int(self._headers[learner, int(self._latest[learner]), _VERSION]))
+        return max(0, int(self._headers[learner, self._latest_slot(learner), _VERSION]))
 
     def lend(self, learner: int) -> Message | None:
         """The latest message of a learner where it lies.
@@ -126,7 +126,7 @@ class SharedMailboxes:
             None if there is none yet, or if the writer was faster at every try.
         """
         for _ in range(_TRIES):
-            slot = int(self._latest[learner])
+            slot = self._latest_slot(learner)
             version = int(self._headers[learner, slot, _VERSION])
             if version == 0:
                 return None
@@ -146,8 +146,12 @@ class SharedMailboxes:
                 return Message(learner, message.version, copy)
         return None
 
+    def _latest_slot(self, sender: int) -> int:
+        # Whatever a process that has gone wrong wrote there is a slot.
+        return int(self._latest[sender]) % SLOTS
+
     def _next_slot(self, sender: int) -> int:
-        return (int(self._latest[sender]) + 1) % SLOTS
+        return (self._latest_slot(sender) + 1) % SLOTS
 
     def _lend(self, learner: int, slot: int, version: int) -> Message:
         is_whole = functools.partial(self._is_whole, learner, slot, version)
