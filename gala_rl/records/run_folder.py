@@ -218,7 +218,7 @@ class RunFolder:
 
     def learners_ever(self, config: TrainConfig) -> int:
         """Number of learners that the run has or has had, given its config."""
-        before = [change["from"] for change in self.read_scales()]
+        before: list[int] = [change["from"] for change in self.read_scales()]
         return max([config.resolved_learners, *before])
 
     def read_config(self) -> TrainConfig:
