@@ -15,7 +15,7 @@ from gala_rl.config import TrainConfig, from_dict
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import METHODS, find, resolve
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import ALGORITHMS
+from gala_rl.settings import ALGORITHMS, GossipSettings
 from tests.folders import tree
 
 REPOSITORY = Path(__file__).parents[1]
@@ -404,8 +404,8 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
-        if entry.name == "max_learners":
-            continue  # not with --serial; its own test is below
+        if entry.name in ("max_learners", "learners_per_node"):
+            continue  # not with --serial, nor on a ring; tests of their own are here too
         if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
             continue
         if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
@@ -419,6 +419,13 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
         inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [from_dict(expected)]
+
+
+def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
+    options = ["--topology", "hierarchical", "--learners-per-node", "2", "--learners", "4"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    gossip = GossipSettings(topology="hierarchical")
+    assert trained == [TrainConfig(learners=4, learners_per_node=2, gossip=gossip)]
 
 
 def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:

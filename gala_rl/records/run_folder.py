@@ -4,16 +4,12 @@ import dataclasses
 import fcntl
 import json
 import os
-import platform
 import re
 import shutil
 import stat
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,8 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
 from gala_rl.records.plausible import are_counts, is_number
+from gala_rl.records.provenance import provenance, timestamp
 
-_PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
 _CHECKPOINT = re.compile("step_[0-9]{12,19}")
 _MOST_JSON_BYTES = 1 << 24
 
@@ -200,7 +196,7 @@ class RunFolder:
             StorageError: when the folder cannot be written.
         """
         content = read_json(self.config_file)
-        change = {"time": _now(), "from": before, "to": learners, "agent_steps": agent_steps}
+        change = {"time": timestamp(), "from": before, "to": learners, "agent_steps": agent_steps}
         content["config"] |= {"learners": learners, "max_learners": capacity}
         write_json(self.config_file, content | {"scales": [*self.read_scales(), change]})
 
@@ -313,54 +309,3 @@ def entries(path: Path, content: dict[str, Any], name: str) -> list[dict[str, An
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise UserError(f"{path} cannot be read: {name} must be a list of objects")
     return found
-
-
-def provenance() -> dict[str, Any]:
-    """Versions, machine and commit of what runs here."""
-    return {
-        "started": _now(),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in _PACKAGES},
-        "machine": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": configs.usable_cores(),
-        },
-        "commit": _commit(),
-    }
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, with "+changes" if it has any; None outside one."""
-    root = Path(__file__).parents[2]
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return result.stdout.strip()
-
-    if not (root / ".git").exists():
-        return None
-    try:
-        changes = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

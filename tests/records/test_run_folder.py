@@ -10,7 +10,7 @@ import pytest
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.records import run_folder
+from gala_rl.records import provenance
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
 from gala_rl.settings import A2CSettings, GossipSettings
 
@@ -191,10 +191,10 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_the_commit_of_a_source_tree_is_known_and_elsewhere_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "gala_rl" / "records" / "x.py"))
-    assert run_folder.provenance()["commit"] is None
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "gala_rl" / "records" / "x.py"))
+    assert provenance.provenance()["commit"] is None
     (tmp_path / ".git").mkdir()  # git itself does not take this for a repository
-    assert run_folder.provenance()["commit"] is None
+    assert provenance.provenance()["commit"] is None
 
 
 def test_changes_of_the_number_of_learners_are_noted_and_the_last_one_counts(

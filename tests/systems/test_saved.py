@@ -104,13 +104,15 @@ def test_what_no_such_run_saved_is_refused(run: RunFolder, tmp_path: Path, words
         check(saved)
 
 
-def test_more_learners_than_the_run_has_room_for_are_refused(
+def test_another_number_of_learners_than_the_run_can_have_had_is_refused(
     run: RunFolder, tmp_path: Path
 ) -> None:
     saved = changed(run, tmp_path, lambda tensors, counters: None)
-    check(saved, replace(CONFIG, learners=3))
+    with pytest.raises(UserError, match="of 2 learners, not of 3"):
+        check(saved, replace(CONFIG, learners=3))  # They take turns: they cannot be scaled.
+    check(saved, replace(CONFIG, serial=False, learners=3))
     with pytest.raises(UserError, match="of 2 learners, not of 1"):
-        check(saved, replace(CONFIG, learners=1, max_learners=1))
+        check(saved, replace(CONFIG, serial=False, learners=1, max_learners=1))
 
 
 @pytest.mark.parametrize("name", ["metrics/learner_00.jsonl", "config.json", ".lock", "logs/x.log"])

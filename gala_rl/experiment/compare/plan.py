@@ -15,7 +15,8 @@ from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import find, resolve, with_settings
 from gala_rl.records.plausible import is_count
-from gala_rl.records.run_folder import RunFolder, entries, provenance, read_json, write_json
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.settings import AlgorithmSettings, GossipSettings
 
 FILE = "compare.json"

@@ -30,7 +30,8 @@ from gala_rl.experiment.compare.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
-from gala_rl.records.run_folder import RunFolder, entries, provenance, read_json
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json
 
 POINTS = 101
 """Of a curve."""
