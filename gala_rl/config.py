@@ -110,6 +110,16 @@ class TrainConfig:
         None,
         "JSON file of faults that are to happen, to see what becomes of the run; default: none",
     )
+    cluster: str | None = setting(
+        None, "address of a Ray cluster whose machines run the learners, or auto; default: none"
+    )
+    learners_per_node: int | None = setting(
+        None, "learners on one machine of the cluster; default: all machines alike", minimum=1
+    )
+    message_precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "of parameters on their way to another machine of the cluster; bfloat16 is half as long",
+    )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)
@@ -159,9 +169,14 @@ class TrainConfig:
             return self.initial_learning_rate
         return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
 
+    @property
+    def resolved_learners_per_node(self) -> int:
+        """Learners that share a machine: all of them, unless there is a cluster."""
+        return min(self.learners_per_node or self.resolved_learners, self.resolved_learners)
+
     def threads_per_learner(self) -> int:
         """Threads each learner may keep busy: the machine's cores shared out, at least 1."""
-        return max(1, usable_cores() // (1 if self.serial else self.resolved_learners))
+        return max(1, usable_cores() // (1 if self.serial else self.resolved_learners_per_node))
 
 
 def _resolved(name: str, value: _Value | None) -> _Value:

@@ -82,6 +82,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     from gala_rl.envs import kind_of
 
     method = find(config.method)
+    if config.cluster is not None:
+        _check_cluster(config, method)
     learners = config.learners or method.default_learners(usable_cores())
     if learners > 1 and method.sharing == "nothing":
         raise UserError(
@@ -97,7 +99,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         )
     simulators = config.simulators or method.default_simulators(kind)
     # In one process there is nobody to act meanwhile.
-    cores = 1 if config.serial else usable_cores() // learners
+    here = min(learners, config.learners_per_node or learners)
+    cores = 1 if config.serial else usable_cores() // here
     settings = (config.algorithm or settings).resolved(simulators, cores)
     settings.check(simulators, is_recurrent=config.lstm_size is not None)
     config = dataclasses.replace(
@@ -109,6 +112,24 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
     return config
+
+
+def _check_cluster(config: TrainConfig, method: Method) -> None:
+    """Refuse what cannot run on several machines."""
+    if not method.gossips:
+        able = ", ".join(m.name for m in METHODS if m.gossips)
+        raise UserError(
+            f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
+            f"gossip can be on several machines; choose one of {able}"
+        )
+    if config.learners is None:
+        raise UserError(
+            f"cluster {config.cluster!r} needs --learners: say how many there are on all machines"
+        )
+    if config.serial:
+        raise UserError("serial is for one process, cluster for many machines: leave one out")
+    if config.fault_plan is not None:
+        raise UserError("fault_plan is for the learners of one machine: leave out cluster")
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

@@ -1,0 +1,132 @@
+"""What crosses between the machines of a cluster; Ray serialises it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Letter(NamedTuple):
+    """The latest parameters of a learner, for another node.
+
+    Attributes:
+        sender: rank.
+        version: number of updates the sender had made.
+        parameters: [P] float32, or the bits of [P] bfloat16 as int16.
+    """
+
+    sender: int
+    version: int
+    parameters: NDArray[Any]
+
+
+class Counters(NamedTuple):
+    """What other nodes know of a learner."""
+
+    agent_steps: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a node sends another.
+
+    Attributes:
+        node: index of the sender.
+        counters: of its learners, by rank.
+        down: ranks of its learners that are dead.
+        letters: what is new for the receiver.
+    """
+
+    node: int
+    counters: dict[int, Counters]
+    down: frozenset[int]
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the driver starts a node with.
+
+    Attributes:
+        node: its index.
+        ranks: of the learners of each node.
+        files: for its own copy of the run's folder, by path: config, topology, plan of faults, and
+            what its learners wrote before.
+        agent_steps: made by each learner of the run before.
+        updates: made by each learner of the run before.
+        parts: of a checkpoint to continue from, by name of the file; empty for a new run.
+    """
+
+    node: int
+    ranks: tuple[range, ...]
+    files: dict[str, bytes]
+    agent_steps: list[int]
+    updates: list[int]
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the driver asks of a node at each look.
+
+    Attributes:
+        stop: whether its learners are to end after the update they are in.
+        checkpoint: number of the newest checkpoint that is asked for.
+        read: bytes of each file that the driver has already, by path.
+    """
+
+    stop: bool
+    checkpoint: int
+    read: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node tells the driver.
+
+    Attributes:
+        agent_steps, updates, alive, restarts: of its learners, in the order of their ranks.
+        notices: what has happened, a line each.
+        news: what was added to files since, by path.
+        written: number of the newest checkpoint to which each learner has contributed.
+        done: whether all its learners have ended for good.
+        failure: class and text of the error for which the run has to be given up; None if none.
+    """
+
+    agent_steps: list[int]
+    updates: list[int]
+    alive: list[bool]
+    restarts: list[int]
+    notices: list[str]
+    news: dict[str, bytes]
+    written: list[int]
+    done: bool
+    failure: tuple[str, str] | None
+
+
+def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:
+    """Parameters [P] float32 as they cross; bfloat16 rounds to nearest."""
+    if precision == "bfloat16":
+        return np.asarray(parameters.to(torch.bfloat16).view(torch.int16).numpy())
+    return np.asarray(parameters.numpy())
+
+
+def unpack(array: NDArray[Any]) -> Tensor:
+    """Parameters [P] as float32.
+
+    Raises:
+        ValueError: when what has crossed cannot be parameters.
+    """
+    if array.ndim != 1 or array.dtype not in (np.float32, np.int16):
+        raise ValueError(f"{array.dtype} {array.shape} are no parameters")
+    # Ray lends read-only memory; whoever reads it copies it next.
+    tensor = torch.from_numpy(array.copy())
+    if array.dtype == np.int16:
+        return tensor.view(torch.bfloat16).to(torch.float32)
+    return tensor
