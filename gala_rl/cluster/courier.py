@@ -1,14 +1,20 @@
-"""Gossip between nodes: the latest messages carried out, one call at a time each, and taken in.
+"""Gossip between nodes: the latest messages carried out, one call at a time, and taken in.
 
-A courier never waits. While a call to a node is under way nothing else is sent there; when it has
-ended, the next takes whatever is the latest then. So a slow link skips messages, and a cut one
-holds up nobody.
+Rules
+    1. To each other node at most one call is under way. When it has ended, the next takes what is
+       the latest then: a slow link skips messages, a cut one holds up nobody, nothing queues.
+    2. A learner's message crosses once to a node, however many learners there hear it, and only if
+       it is newer than what was sent there before.
+    3. A parcel carries counters and deaths too, and goes out every fifth of a second at least.
+    4. Whoever is behind a call that failed, or has been silent, is down until its next parcel.
+    5. What comes in is checked, and written where a learner of this machine would write it; a
+       parcel of an earlier incarnation of its sender is dropped.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gala_rl.cluster.wire import Counters, Letter, Parcel, Precision, pack, unpack
@@ -18,16 +24,17 @@ from gala_rl.gossip.topology import Topology
 from gala_rl.systems.board import Board, Cell
 
 _HEARTBEAT_S = 0.2
-"""Counters go out so often even when no message does."""
 _PAUSE_S = 0.5
 """After a call that failed."""
+_LEAST_SILENCE_S = 1.0
+"""Two parcels may be so far apart on a busy machine; less is no sign of death."""
 
 
 class Call(Protocol):
     """A call to another node that is under way."""
 
     def outcome(self) -> bool | None:
-        """Whether it has succeeded; None while it is under way."""
+        """Whether the parcel was taken in; None while the call is under way."""
 
 
 Post = Callable[[int, Parcel], Call]
@@ -36,18 +43,25 @@ Post = Callable[[int, Parcel], Call]
 
 @dataclass
 class _Line:
-    """The way to one other node."""
+    """The way to one other node, and what has come from there."""
 
     heard: tuple[int, ...]
+    heard_at: float
+    incarnation: int = 0
     call: Call | None = None
-    next_at: float = 0.0
+    sent_at: float = -_PAUSE_S
+    paused: bool = False
+    sent: dict[int, int] = field(default_factory=dict)
 
 
 class Courier:
     """One node's end of the wires to all others.
 
+    `carry` and `mind_silence` are for one thread, `take` may be called from another.
+
     Args:
         node: index of this one.
+        incarnation: how often it has been started.
         ranks: of the learners of each node.
         topology: of all learners.
         mailboxes: of all learners, on this machine; rows of other nodes' learners are written here.
@@ -58,11 +72,13 @@ class Courier:
 
     Attributes:
         rejected: letters that were not fit to be mixed.
+        known: how far the others know this node's learners to be, by rank.
     """
 
     def __init__(
         self,
         node: int,
+        incarnation: int,
         ranks: Sequence[range],
         topology: Topology,
         *,
@@ -73,88 +89,104 @@ class Courier:
         post: Post,
     ) -> None:
         self.rejected = 0
-        self._node, self._ranks = node, ranks
+        self.known: dict[int, Counters] = {}
+        self._node, self._incarnation, self._ranks = node, incarnation, ranks
         self._mailboxes, self._board = mailboxes, board
-        self._precision, self._silence_s, self._post = precision, silence_s, post
+        self._precision, self._post = precision, post
+        self._silence_s = max(silence_s, _LEAST_SILENCE_S)
+        now = time.monotonic()
         self._lines = {
-            other: _Line(heard) for other, heard in routes(node, ranks, topology).items()
+            other: _Line(heard, now) for other, heard in routes(node, ranks, topology).items()
         }
-        self._sent: dict[tuple[int, int], int] = {}
-        self._heard_at = dict.fromkeys(self._lines, time.monotonic())
         self._lock = threading.Lock()
 
     def carry(self) -> bool:
-        """Send what is new to whom no call is under way; returns whether anything was sent."""
+        """Send what is due to whom no call is under way; returns whether anything was sent."""
         now, sent = time.monotonic(), False
         for other, line in self._lines.items():
             if line.call is not None:
                 outcome = line.call.outcome()
                 if outcome is None:
                     continue
-                line.call = None
+                line.call, line.paused = None, not outcome
                 if not outcome:
-                    line.next_at = now + _PAUSE_S
                     # Whoever comes back there has none of what was sent before.
-                    self._sent = {way: v for way, v in self._sent.items() if way[0] != other}
-            if now < line.next_at and not self._has_news(other, line, now):
-                continue
-            line.call = self._post(other, self._parcel(other, line))
-            line.next_at = now + _HEARTBEAT_S
-            sent = True
+                    line.sent.clear()
+                    self._set_down(other)
+            waited = now - line.sent_at
+            pause = _PAUSE_S if line.paused else _HEARTBEAT_S
+            if waited >= pause or (not line.paused and self._has_news(line)):
+                line.call, line.sent_at = self._post(other, self._parcel(other, line)), now
+                sent = True
         return sent
 
     def take(self, parcel: Parcel) -> None:
         """Take in what another node has sent."""
+        line = self._lines[parcel.node]
         with self._lock:
-            self._heard_at[parcel.node] = time.monotonic()
-            for rank in self._ranks[parcel.node]:
+            if parcel.incarnation < line.incarnation:
+                return
+            line.incarnation, line.heard_at = parcel.incarnation, time.monotonic()
+            for rank, counters in parcel.counters.items():
+                self._count(rank, counters)
                 self._mailboxes.set_down(rank, rank in parcel.down)
-                if (counters := parcel.counters.get(rank)) is not None:
-                    self._board.set(rank, Cell.AGENT_STEPS, counters.agent_steps)
-                    self._board.set(rank, Cell.READY, counters.ready)
+            for rank, counters in parcel.known.items():
+                before = self.known.get(rank, counters)
+                self.known[rank] = Counters(*map(max, before, counters))
             for letter in parcel.letters:
                 if letter.sender in self._ranks[parcel.node]:
                     self._deliver(letter)
 
-    def mind_silence(self) -> list[int]:
-        """Set down the learners of nodes that have been silent for too long; returns the nodes."""
-        silent = []
-        with self._lock:
-            for other, heard_at in self._heard_at.items():
-                if time.monotonic() - heard_at <= self._silence_s:
-                    continue
-                silent.append(other)
-                for rank in self._ranks[other]:
-                    self._mailboxes.set_down(rank, True)
-        return silent
+    def has_heard_all(self) -> bool:
+        """Whether something has come from every other node."""
+        return all(line.incarnation for line in self._lines.values())
 
-    def _has_news(self, other: int, line: _Line, now: float) -> bool:
-        paused = line.next_at - now > _HEARTBEAT_S
-        return not paused and any(
-            self._mailboxes.version(rank) > self._sent.get((other, rank), 0) for rank in line.heard
-        )
+    def mind_silence(self) -> None:
+        """Set down the learners of nodes that have been silent for too long."""
+        now = time.monotonic()
+        for other, line in self._lines.items():
+            if now - line.heard_at > self._silence_s:
+                self._set_down(other)
+
+    def _set_down(self, other: int) -> None:
+        with self._lock:
+            for rank in self._ranks[other]:
+                self._mailboxes.set_down(rank, True)
+
+    def _count(self, rank: int, counters: Counters) -> None:
+        # A learner that was started again may have been told less than was known here.
+        for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
+            self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
+        self._board.set(rank, Cell.READY, counters.ready)
+
+    def _has_news(self, line: _Line) -> bool:
+        return any(self._mailboxes.version(rank) > line.sent.get(rank, 0) for rank in line.heard)
 
     def _parcel(self, other: int, line: _Line) -> Parcel:
         letters = []
         for rank in line.heard:
-            if self._mailboxes.version(rank) <= self._sent.get((other, rank), 0):
+            if self._mailboxes.version(rank) <= line.sent.get(rank, 0):
                 continue
             message = self._mailboxes.latest(rank)
             if message is not None:
                 packed = pack(message.parameters, self._precision)
                 letters.append(Letter(rank, message.version, packed))
-                self._sent[other, rank] = message.version
+                line.sent[rank] = message.version
         own = self._ranks[self._node]
         return Parcel(
             node=self._node,
-            counters={
-                rank: Counters(
-                    self._board.get(rank, Cell.AGENT_STEPS), self._board.get(rank, Cell.READY)
-                )
-                for rank in own
-            },
+            incarnation=self._incarnation,
+            counters={rank: self._counters(rank) for rank in own},
+            known={rank: self._counters(rank) for rank in self._ranks[other]},
             down=frozenset(rank for rank in own if self._mailboxes.is_down(rank)),
             letters=tuple(letters),
+        )
+
+    def _counters(self, rank: int) -> Counters:
+        return Counters(
+            self._board.get(rank, Cell.AGENT_STEPS),
+            max(self._board.get(rank, Cell.UPDATES), self._mailboxes.version(rank)),
+            self._board.get(rank, Cell.READY),
         )
 
     def _deliver(self, letter: Letter) -> None:
@@ -173,12 +205,12 @@ class Courier:
 
 def routes(node: int, ranks: Sequence[range], topology: Topology) -> Mapping[int, tuple[int, ...]]:
     """For each other node, which learners of this one are heard there."""
+    heard = [
+        {sender for receiver in share for sender in topology.all_in_neighbours(receiver)}
+        for share in ranks
+    ]
     return {
-        other: tuple(
-            sender
-            for sender in ranks[node]
-            if any(sender in topology.all_in_neighbours(receiver) for receiver in ranks[other])
-        )
+        other: tuple(sender for sender in ranks[node] if sender in heard[other])
         for other in range(len(ranks))
         if other != node
     }

@@ -2,21 +2,22 @@
 
 import os
 import platform
-import shutil
-import tempfile
+import sys
 import threading
 import time
+from concurrent.futures import Future
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
-from gala_rl.cluster.courier import Courier
-from gala_rl.cluster.wire import Orders, Parcel, Report, Wishes
+from gala_rl.cluster.courier import Call, Courier
+from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
@@ -24,39 +25,32 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import make as make_topology
 from gala_rl.optimizers import state_size
-from gala_rl.records import checkpoint
-from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.crew import Crew
+from gala_rl.systems.crew import Crew, donors_of
+
+GOSSIP, REPORTS = "gossip", "reports"
+CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
+"""Neither waits for the other, nor for a node that starts or ends its learners."""
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 _LOOK_EVERY_S = 0.1
-_IDLE_S = 0.001
+_IDLE_S = 0.002
 _DRIVER_SILENT_S = 60.0
-"""Learners are stopped when the driver has not asked for a report for so long."""
+"""Learners end when the driver has not asked for a report for so long."""
 
 
 class RayCall:
     """A call to another node's actor; see `Call`."""
 
     def __init__(self, reference: Any) -> None:
-        self._reference = reference
+        self._future: Future[bool] = reference.future()
 
     def outcome(self) -> bool | None:
         """See `Call`."""
-        ended, _ = ray.wait([self._reference], timeout=0)
-        if not ended:
+        if not self._future.done():
             return None
-        try:
-            ray.get(self._reference)
-        except ray.exceptions.RayError:
-            return False
-        return True
-
-
-CONCURRENCY_GROUPS = {"gossip": 1, "reports": 1}
-"""Neither waits for the other, nor for a node that starts or ends its learners."""
+        return self._future.exception() is None and self._future.result()
 
 
 class Node:
@@ -67,27 +61,12 @@ class Node:
         self._courier: Courier | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
+        # Learners are told to import the main module again: here it is Ray's, of no use to them.
+        vars(sys.modules["__main__"]).pop("__file__", None)
 
     def probe(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What has to be equal on all nodes, or why learners cannot run here.
-
-        Args:
-            values: the run's config, as `config.to_dict`.
-        """
-        try:
-            config = configs.from_dict(values)
-            check_environment(config.env, config.atari)
-            _device(config)
-            versions = {name: metadata.version(name) for name in PACKAGES}
-            parameters = beginning_of(config).parameters
-        except (UserError, metadata.PackageNotFoundError) as error:
-            return {"host": platform.node(), "error": str(error)}
-        return {
-            "host": platform.node(),
-            "python": platform.python_version(),
-            **versions,
-            "parameters": parameters.numel(),
-        }
+        """See the function; asked for before anything is started."""
+        return probe(values)
 
     def set_up(self, orders: Orders, others: list[Any]) -> None:
         """Start the learners.
@@ -96,9 +75,8 @@ class Node:
             orders: what to do.
             others: the actors of all nodes, by index.
         """
-        self._folder = RunFolder(Path(tempfile.mkdtemp(prefix="gala-node-")))
-        self._write_files(orders)
-        config = self._config = self._folder.read_config()
+        self._place = Workplace(orders)
+        config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
         size = beginning_of(config).parameters.numel()
         count = config.resolved_learners
@@ -109,87 +87,114 @@ class Node:
         for rank in range(count):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
-        self._start_from = self._unpack_checkpoint(orders)
         self._driver_asked_at = time.monotonic()
+
+        def post(other: int, parcel: Parcel) -> Call:
+            return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
+
         self._courier = Courier(
             orders.node,
+            orders.incarnation,
             orders.ranks,
             topology,
             mailboxes=self._mailboxes,
             board=self._board,
             precision=config.message_precision,
             silence_s=config.gossip.deadline,
-            post=lambda other, parcel: RayCall(
-                others[other].deliver.options(concurrency_group="gossip").remote(parcel)
-            ),
+            post=post,
         )
-        for work in (self._keep, self._carry):
-            self._threads.append(threading.Thread(target=work, name=work.__name__, daemon=True))
-            self._threads[-1].start()
+        self._start_thread(self._carry, self._courier)
+        if orders.incarnation > 1:
+            self._catch_up(self._courier)
+        started: Future[Crew] = Future()
+        self._start_thread(self._keep, started, orders.incarnation > 1)
+        self._crew = started.result()
 
-    def deliver(self, parcel: Parcel) -> None:
-        """Take in what another node has sent."""
-        if self._courier is not None:
-            self._courier.take(parcel)
+    def deliver(self, parcel: Parcel) -> bool:
+        """Take in what another node has sent; returns whether that was possible already."""
+        if self._courier is None:
+            return False
+        self._courier.take(parcel)
+        return True
 
     def report(self, wishes: Wishes) -> Report | None:
         """What has happened since the last one; None if this node was not set up, or not again."""
-        if (crew := self._crew) is None:
+        if self._crew is None or self._courier is None:
             return None
+        crew, failure = self._crew, self._crew.failure
         self._driver_asked_at = time.monotonic()
         if wishes.stop:
             self._board.ask_to_stop()
         if wishes.checkpoint > self._board.checkpoint_wanted:
+            self._place.forget_parts(but=wishes.checkpoint)
             self._board.ask_for_checkpoint(wishes.checkpoint)
         done, written = crew.done, self._column(Cell.CHECKPOINT_WRITTEN)
-        failure = crew.failure
         return Report(
             agent_steps=self._column(Cell.AGENT_STEPS),
             updates=self._column(Cell.UPDATES),
             alive=crew.alive,
             restarts=crew.restarts,
-            notices=crew.take_notices(),
-            news={name: self._read(name, wishes.read.get(name, 0)) for name in self._files()},
             written=written,
+            notices=crew.take_notices(),
+            rejected=self._courier.rejected,
+            news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
         )
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
-        """A learner's part of a checkpoint in the making, by name of the file; None without one."""
-        partial = checkpoint.partial_folder(self._folder.checkpoints, request)
-        files = sorted(partial.glob(f"learner_{rank:02d}.*"))
-        if f"learner_{rank:02d}.json" not in [file.name for file in files]:
-            return None
-        return {file.name: file.read_bytes() for file in files}
+        """See `Workplace.part`."""
+        return self._place.part(request, rank)
+
+    def sights(self, size: int) -> list[Sight]:
+        """What the learners here have last sent, of those that have.
+
+        Args:
+            size: P of the parameters that learn, which come first in a message.
+        """
+        seen = []
+        for rank in self._ranks if self._crew is not None else ():
+            if (message := self._mailboxes.latest(rank)) is not None:
+                gradient = np.array(self._board.gradients[rank].numpy())
+                parameters = np.asarray(message.parameters[:size].numpy())
+                seen.append(Sight(rank, message.version, parameters, gradient))
+        return seen
 
     def end(self) -> None:
         """Kill who still lives and remove this node's files."""
         self._ending = True
         for thread in self._threads:
             thread.join()
-        shutil.rmtree(self._folder.path, ignore_errors=True)
+        if self._crew is not None:
+            self._place.remove()
 
-    def _keep(self) -> None:
+    def _start_thread(self, work: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _catch_up(self, courier: Courier) -> None:
+        """Wait until the others have said how far this node's learners were, but not for ever."""
+        for rank in range(self._board.learners):
+            # Nobody who is back waits for all to be ready, nor do the others wait for these.
+            self._board.set(rank, Cell.READY, 1)
+        for rank in self._ranks:
+            self._mailboxes.set_down(rank, True)
+        deadline = time.monotonic() + self._config.gossip.deadline
+        while not courier.has_heard_all() and time.monotonic() < deadline:
+            time.sleep(_IDLE_S)
+        for rank, counters in courier.known.items():
+            for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
+                self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
+
+    def _keep(self, started: "Future[Crew]", is_back: bool) -> None:
         """The thread that starts learners: the kernel ends them with it, so it lives as long."""
-        device = _device(self._config)
-        crew = Crew(
-            Assignment(
-                config=self._config,
-                folder=self._folder,
-                rank=rank,
-                device=device,
-                mailboxes=self._mailboxes,
-                board=self._board,
-                journal=self._journal,
-                common=None,
-                faults=None,
-                supervisor=os.getpid(),
-                checkpoint=self._start_from,
-            )
-            for rank in self._ranks
-        )
-        self._crew = crew
+        try:
+            crew = Crew(self._assignment(rank, is_back) for rank in self._ranks)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(crew)
         try:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
@@ -199,58 +204,50 @@ class Node:
         finally:
             crew.end()
 
-    def _carry(self) -> None:
-        courier = self._courier
-        assert courier is not None
-        looked_at = 0.0
+    def _assignment(self, rank: int, is_back: bool) -> Assignment:
+        assignment = Assignment(
+            config=self._config,
+            folder=self._place.folder,
+            rank=rank,
+            device=_device(self._config),
+            mailboxes=self._mailboxes,
+            board=self._board,
+            journal=self._journal,
+            common=None,
+            faults=None,
+            supervisor=os.getpid(),
+            checkpoint=self._place.start,
+        )
+        return with_donors(assignment) if is_back else assignment
+
+    def _carry(self, courier: Courier) -> None:
         while not self._ending:
             if not courier.carry():
                 time.sleep(_IDLE_S)
-            if time.monotonic() - looked_at > _LOOK_EVERY_S:
-                courier.mind_silence()
-                looked_at = time.monotonic()
-
-    def _write_files(self, orders: Orders) -> None:
-        for name, content in orders.files.items():
-            path = self._folder.path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        for folder in (self._folder.checkpoints, *map(self._parent, self._files(orders))):
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def _parent(self, name: str) -> Path:
-        return (self._folder.path / name).parent
-
-    def _unpack_checkpoint(self, orders: Orders) -> Path | None:
-        if not orders.parts:
-            return None
-        partial = checkpoint.partial_folder(self._folder.checkpoints, "start")
-        partial.mkdir()
-        for name, content in orders.parts.items():
-            (partial / name).write_bytes(content)
-        return checkpoint.complete(partial, sum(orders.agent_steps), orders.agent_steps, 1)
-
-    def _files(self, orders: Orders | None = None) -> list[str]:
-        """Files that learners here add to, relative to the run's folder."""
-        ranks = self._ranks if orders is None else orders.ranks[orders.node]
-        paths = [
-            path
-            for rank in ranks
-            for path in (self._folder.metrics_file(rank), self._folder.log_file(rank))
-        ]
-        return [str(path.relative_to(self._folder.path)) for path in paths]
-
-    def _read(self, name: str, begin: int) -> bytes:
-        path = self._folder.path / name
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            file.seek(begin)
-            return file.read()
+            courier.mind_silence()
 
     def _column(self, cell: Cell) -> list[int]:
         column = self._board.column(cell)
         return [column[rank] for rank in self._ranks]
+
+
+def probe(values: dict[str, Any]) -> dict[str, Any]:
+    """What has to be equal on all machines, or why learners cannot run on this one.
+
+    Args:
+        values: the run's config, as `config.to_dict`.
+    """
+    host = platform.node()
+    try:
+        config = configs.from_dict(values)
+        check_environment(config.env, config.atari)
+        _device(config)
+        versions = {name: metadata.version(name) for name in PACKAGES}
+        parameters = beginning_of(config).parameters.numel()
+    except (UserError, metadata.PackageNotFoundError) as error:
+        return {"host": host, "error": str(error)}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"host": host, "python": python, **versions, "parameters": parameters}
 
 
 def _device(config: TrainConfig) -> str:

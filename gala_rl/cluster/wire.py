@@ -26,9 +26,10 @@ class Letter(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What other nodes know of a learner."""
+    """How far a learner is, as a node knows it."""
 
     agent_steps: int
+    updates: int
     ready: int
 
 
@@ -38,13 +39,18 @@ class Parcel:
 
     Attributes:
         node: index of the sender.
-        counters: of its learners, by rank.
-        down: ranks of its learners that are dead.
+        incarnation: how often the sender has been started; a late parcel of an earlier one is void.
+        counters: of the sender's learners, by rank.
+        known: of the receiver's learners, as the sender knows them, by rank: whoever was started
+            again goes on from there.
+        down: ranks of the sender's learners that are dead.
         letters: what is new for the receiver.
     """
 
     node: int
+    incarnation: int
     counters: dict[int, Counters]
+    known: dict[int, Counters]
     down: frozenset[int]
     letters: tuple[Letter, ...]
 
@@ -55,15 +61,17 @@ class Orders:
 
     Attributes:
         node: its index.
+        incarnation: 1 at the start of a run, one more each time it is started again.
         ranks: of the learners of each node.
-        files: for its own copy of the run's folder, by path: config, topology, plan of faults, and
-            what its learners wrote before.
+        files: for its own copy of the run's folder, by path: config, topology, and what its
+            learners wrote before.
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
-        parts: of a checkpoint to continue from, by name of the file; empty for a new run.
+        parts: of a checkpoint to continue from, by name of the file; empty if there is none.
     """
 
     node: int
+    incarnation: int
     ranks: tuple[range, ...]
     files: dict[str, bytes]
     agent_steps: list[int]
@@ -92,9 +100,10 @@ class Report:
 
     Attributes:
         agent_steps, updates, alive, restarts: of its learners, in the order of their ranks.
-        notices: what has happened, a line each.
-        news: what was added to files since, by path.
         written: number of the newest checkpoint to which each learner has contributed.
+        notices: what has happened, a line each.
+        rejected: messages of other nodes that were not fit to be mixed.
+        news: what was added to files since, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error for which the run has to be given up; None if none.
     """
@@ -103,11 +112,28 @@ class Report:
     updates: list[int]
     alive: list[bool]
     restarts: list[int]
-    notices: list[str]
-    news: dict[str, bytes]
     written: list[int]
+    notices: list[str]
+    rejected: int
+    news: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None
+
+
+class Sight(NamedTuple):
+    """What a learner has last sent, for the driver's watch.
+
+    Attributes:
+        rank: of the learner.
+        version: number of updates it had made.
+        parameters: [P] float32 that learn, without what else gossip takes along.
+        gradient: [P] float32, the last that it has shown.
+    """
+
+    rank: int
+    version: int
+    parameters: NDArray[np.float32]
+    gradient: NDArray[np.float32]
 
 
 def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:
@@ -125,7 +151,7 @@ def unpack(array: NDArray[Any]) -> Tensor:
     """
     if array.ndim != 1 or array.dtype not in (np.float32, np.int16):
         raise ValueError(f"{array.dtype} {array.shape} are no parameters")
-    # Ray lends read-only memory; whoever reads it copies it next.
+    # Ray lends memory that must not be written, for which PyTorch has no tensors.
     tensor = torch.from_numpy(array.copy())
     if array.dtype == np.int16:
         return tensor.view(torch.bfloat16).to(torch.float32)
