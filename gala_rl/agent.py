@@ -16,9 +16,9 @@ from gala_rl.envs import is_atari, make_simulators
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
-from gala_rl.gossip.topology import isolated
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.gossip.topology import isolated, resolve_when
 from gala_rl.gossip.transports import Transport
+from gala_rl.graph import graph_of
 from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.normalizer import Normalizer
@@ -219,13 +219,12 @@ def build_agent(
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
         source = QueuedActors(config, rank, make_model, parameters, simulators, device, seed)
-    count = config.resolved_learners
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,
         rank,
-        make_topology(config.gossip.topology, count) if coupling is None else isolated(count),
-        when=config.gossip.when,
+        graph_of(config) if coupling is None else isolated(config.resolved_learners),
+        when=resolve_when(config.gossip.when, config.gossip.topology),
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )

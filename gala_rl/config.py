@@ -48,6 +48,12 @@ class TrainConfig:
         minimum=1,
         maximum=10_000,
     )
+    learners_per_node: int | None = setting(
+        None,
+        "learners that share a node, for --topology hierarchical: the first so many are one, the "
+        "next so many another, the last may have fewer",
+        minimum=1,
+    )
     simulators: int | None = setting(
         None,
         "simulators a learner, of all its actors together; default: as many as the paper has",

@@ -243,10 +243,12 @@ class GossipSettings:
     topology: str = setting(
         "directed-ring",
         "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
-        "or a JSON file of [sender, receiver] edges",
+        "hierarchical (with --learners-per-node), or a JSON file of [sender, receiver] edges",
     )
-    when: Literal["all", "any"] = setting(
-        "all", "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has"
+    when: Literal["auto", "all", "any"] = setting(
+        "auto",
+        "mix when all in-neighbours have news (GALA, Algorithm 1) or when any has; "
+        "auto: any if hierarchical, else all",
     )
     mix_optimizer: bool = setting(
         False, "average the optimiser's state too; the paper averages parameters alone"

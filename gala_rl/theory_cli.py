@@ -32,6 +32,12 @@ def add_theory(commands: Any) -> None:
         help="numbers of learners (default: 2,4,8,16,64,256,1024,4096, or as the file has)",
     )
     parser.add_argument(
+        "--learners-per-node",
+        type=count,
+        metavar="G",
+        help="show the hierarchical topology too, with so many learners a node",
+    )
+    parser.add_argument(
         "--delay", type=count, default=1, metavar="A", help="rounds a message is old (default: 1)"
     )
     parser.add_argument(
@@ -51,7 +57,7 @@ def _theory(options: argparse.Namespace) -> int:
     if options.plot is not None:
         plot.check_plot(options.plot)
     cases = table.cases(options.delay, options.miss)
-    rows = table.rows(options.topology, options.learners, cases)
+    rows = table.rows(options.topology, options.learners, cases, options.learners_per_node)
     if options.plot is not None:
         plot.draw(rows, options.plot)
     if options.json:
@@ -73,7 +79,9 @@ def _theory(options: argparse.Namespace) -> int:
 def _cells(row: "Row") -> list[str]:
     ball = row.ball
     return [
-        row.topology,
+        row.topology
+        if row.learners_per_node is None
+        else f"{row.topology}, {row.learners_per_node} a node",
         f"{row.learners:,}",
         f"{ball.beta:.4f}",
         _figure(ball.spectral_gap),

@@ -17,6 +17,7 @@ LAYERS = (
     ("spaces", "flat", "trajectory", "capture", "processes"),
     ("losses",),
     ("gossip",),
+    ("graph",),
     ("theory",),
     ("simulation",),
     ("models",),

@@ -120,6 +120,16 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--env", "Pong-v4"), ("'Pong-v4'", "PongNoFrameskip-v4")),
     (train("--env", "tests.environments:Letters-v0"), ("Letters-v0'", "Text")),
     (train("--env", "two\nlines"), ("two", "lines")),
+    (topology("hierarchical"), ("hierarchical", "--learners-per-node")),
+    (
+        [*topology("hierarchical"), "--learners-per-node", "3"],
+        ("learners_per_node 3", "2 learners"),
+    ),
+    ([*topology("hierarchical"), "--learners-per-node", "0"], ("learners_per_node 0",)),
+    (
+        [*topology("complete"), "--learners-per-node", "2"],
+        ("learners_per_node 2", "topology complete"),
+    ),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),
     (topology("object.json"), ("object.json", "dict")),

@@ -129,6 +129,15 @@ def test_the_picture_is_drawn(
         (["--plot", "balls.pdf"], "plot balls.pdf: choose a name that ends in .png or .svg"),
         (["--plot", "no/such/balls.png"], "folder no/such does not exist, create it first"),
         (["--topology", "x" * 5000], "is unknown"),
+        (["--topology", "hierarchical"], "needs to know the nodes: give --learners-per-node"),
+        (
+            ["--topology", "hierarchical", "--learners", "2", "--learners-per-node", "4"],
+            "learners_per_node 4 is impossible with 2 learners: choose 1 … 2",
+        ),
+        (
+            ["--topology", "complete", "--learners-per-node", "4"],
+            "learners_per_node 4 is of no use with topology complete",
+        ),
     ],
 )
 def test_mistakes_are_one_line_with_the_value(
@@ -144,7 +153,7 @@ def test_mistakes_are_one_line_with_the_value(
         ("[[0, 1], [1, 0], [0, 0]]", [], "edge [0, 0] is a loop"),
         ("[[0, 1], [1, 0]]", ["--learners", "4"], "nothing that learner 2 learns"),
         ("[[0, 1], [1, 2], [2, 0]]", ["--learners", "2"], "edge [1, 2] names learner 2"),
-        ("[[0, 100], [100, 0]]", [], "with 101 learners: a graph of your own may have 64"),
+        ("[[0, 100], [100, 0]]", [], "with 101 learners: a graph that does not look the same"),
         ("[[0, -1], [-1, 0]]", [], "names learner -1"),
         ("[[0, 1, 0.5]]", [], "holds the edge [0, 1, 0.5]"),
     ],

@@ -137,7 +137,7 @@ def test_the_defaults_are_those_of_the_papers() -> None:
     )
     assert (a2c.max_grad_norm, a2c.learning_rate, a2c.rmsprop_decay) == (0.5, 7e-4, 0.99)
     assert (atari.frame_skip, atari.frame_stack, atari.image_size, atari.noop_max) == (4, 4, 84, 30)
-    assert (gossip.topology, gossip.when) == ("directed-ring", "all")
+    assert (gossip.topology, gossip.when) == ("directed-ring", "auto")
     assert TrainConfig().simulators is None
 
 

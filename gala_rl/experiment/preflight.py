@@ -15,7 +15,8 @@ from gala_rl.envs import check_environment, is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
-from gala_rl.gossip import topology
+from gala_rl.gossip.topology import HIERARCHICAL, resolve_when
+from gala_rl.graph import graph_of
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
@@ -87,8 +88,11 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     """
     old = RunFolder(Path(run)).read_config()
     same = {"steps", "out"}
-    if _graph(config, old.resolved_learners) == _graph(old, old.resolved_learners):
+    learners = old.resolved_learners
+    if graph_of(config, learners).rounds == graph_of(old, learners).rounds:
         same.add("gossip.topology")  # by whatever name
+    if _when(config) == _when(old):
+        same.add("gossip.when")
     if _faults(config) == _faults(old):
         same.add("fault_plan")
     for name in sorted((given | {"method"}) - same):
@@ -99,8 +103,8 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
             )
 
 
-def _graph(config: TrainConfig, learners: int) -> object:
-    return topology.make(config.gossip.topology, learners).rounds
+def _when(config: TrainConfig) -> object:
+    return resolve_when(config.gossip.when, config.gossip.topology)
 
 
 def _faults(config: TrainConfig) -> object:
@@ -162,7 +166,12 @@ def check_config(config: TrainConfig) -> TrainConfig:
             f"pixels have one scale already: use --no-normalize-observations"
         )
     _check_memory(config, observation)
-    topology.make(config.gossip.topology, config.resolved_learners)
+    if config.learners_per_node is not None and config.gossip.topology != HIERARCHICAL:
+        raise UserError(
+            f"learners_per_node {config.learners_per_node} is of no use with topology "
+            f"{config.gossip.topology}: leave it out, or choose {HIERARCHICAL}"
+        )
+    graph_of(config)
     check_plan(config)
     return config
 

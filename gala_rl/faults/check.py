@@ -4,7 +4,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import KINDS, Fault, read_plan
-from gala_rl.gossip import topology
+from gala_rl.graph import graph_of
 from gala_rl.methods import METHODS, find
 from gala_rl.settings import ImpalaSettings
 
@@ -39,11 +39,11 @@ def _check_learners(place: str, fault: Fault, config: TrainConfig) -> None:
 
 def _check_edges(place: str, fault: Fault, config: TrainConfig) -> None:
     """Refuse faults of messages where there are none."""
-    count, method = config.resolved_learners, find(config.method)
+    method = find(config.method)
     if not method.gossips:
         able = ", ".join(m.name for m in METHODS if m.gossips)
         raise UserError(f"{place} happens to messages, and {method.name} sends none: {able} do")
-    graph = topology.make(config.gossip.topology, count)
+    graph = graph_of(config)
     if not any(sender in graph.all_in_neighbours(receiver) for sender, receiver in fault.edges):
         raise UserError(
             f"{place} is about no edge of topology {config.gossip.topology}: none of its "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         directed_ring,
         exponential,
         from_edges,
+        hierarchical,
         rotating_exponential,
         undirected_ring,
     )
@@ -33,6 +34,7 @@ __all__ = [
     "directed_ring",
     "exponential",
     "from_edges",
+    "hierarchical",
     "rotating_exponential",
     "undirected_ring",
 ]
@@ -47,6 +49,7 @@ _HOMES = {
         "directed_ring",
         "exponential",
         "from_edges",
+        "hierarchical",
         "rotating_exponential",
         "undirected_ring",
     ),

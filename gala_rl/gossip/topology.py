@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from gala_rl.errors import UserError
 
 NAMES = ("directed-ring", "undirected-ring", "exponential", "rotating-exponential", "complete")
+"""Of topologies that a number of learners determines, and that look the same from each of them."""
+
+HIERARCHICAL = "hierarchical"
+"""Name of the topology that the number of learners of a node determines too."""
 
 Neighbours = tuple[int, ...]
 
@@ -22,7 +27,7 @@ class Topology:
     Every in-neighbour and the learner itself have the same weight, 1 / (1 + in-degree), so each
     mixing matrix is row-stochastic. It is doubly stochastic, and a mix of all keeps the mean of
     the parameters, only where every learner is heard by as many as it hears (a regular graph):
-    all the named topologies are; see `is_doubly_stochastic` for one of your own.
+    all `NAMES` are, a hierarchy of equal nodes too; see `is_doubly_stochastic` for any other.
 
     Attributes:
         name: for people and configs.
@@ -126,6 +131,39 @@ def complete(learners: int) -> Topology:
     return _named("complete", learners)
 
 
+def hierarchical(learners: int, learners_per_node: int) -> Topology:
+    """Everybody hears all of its node, and one learner of the node before it in a ring of nodes.
+
+    That one has the same place in its node, modulo the learners there. With nodes of G each the
+    graph is regular, and a full round leaves of a disagreement between N ≥ 2 nodes at most the
+    share √(1 - 2G (1 - cos(2π/N)) / (G + 1)²), of one within a node 1 / (G + 1).
+
+    Args:
+        learners: n.
+        learners_per_node: G; learners aG … aG + G - 1 are node a. The last may have fewer, but
+            then a round of all does not keep their mean.
+
+    Raises:
+        UserError: when a node would hold more learners than there are.
+    """
+    if not 1 <= learners_per_node <= learners:
+        raise UserError(
+            f"learners_per_node {learners_per_node} is impossible with {learners} learners: "
+            f"choose 1 … {learners}"
+        )
+    nodes = [
+        range(first, min(first + learners_per_node, learners))
+        for first in range(0, learners, learners_per_node)
+    ]
+    graph = []
+    for number, node in enumerate(nodes):
+        before = nodes[number - 1]
+        for place, learner in enumerate(node):
+            heard = {*node, before[place % len(before)]} - {learner}
+            graph.append(tuple(sorted(heard)))
+    return Topology(HIERARCHICAL, (tuple(graph),))
+
+
 def isolated(learners: int) -> Topology:
     """Nobody hears anybody."""
     return Topology("isolated", (((),) * learners,))
@@ -190,21 +228,49 @@ def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom"
     return topology
 
 
-def make(name_or_file: str, learners: int) -> Topology:
+def is_name(name_or_file: str) -> bool:
+    """Whether it is the name of a topology, not a file."""
+    return name_or_file in (*NAMES, HIERARCHICAL)
+
+
+def make(name_or_file: str, learners: int, learners_per_node: int | None = None) -> Topology:
     """The named topology, or the one in a JSON file such as [[0, 1], [1, 2], [2, 0]].
 
+    Args:
+        name_or_file: which.
+        learners: n.
+        learners_per_node: of a hierarchical topology; no other looks at it.
+
     Raises:
-        UserError: when it is neither, or the file does not describe a usable graph.
+        UserError: when it is neither, the file does not describe a usable graph, or nobody says
+            how many learners a node has.
     """
     if name_or_file in NAMES:
         return _named(name_or_file, learners)
+    if name_or_file == HIERARCHICAL:
+        if learners_per_node is None:
+            raise UserError(
+                f"topology {HIERARCHICAL} needs to know the nodes: give --learners-per-node"
+            )
+        return hierarchical(learners, learners_per_node)
     path = Path(name_or_file)
     if not _is_file(path):
         raise UserError(
             f"topology {name_or_file!r} is unknown: choose one of {', '.join(NAMES)}, "
-            f"or a JSON file of [sender, receiver] edges"
+            f"{HIERARCHICAL}, or a JSON file of [sender, receiver] edges"
         )
     return from_edges(_read_edges(path), learners, name=str(path))
+
+
+def resolve_when(when: Literal["auto", "all", "any"], name_or_file: str) -> Literal["all", "any"]:
+    """When a learner mixes: "auto" is "any" in a hierarchy, "all" in every other topology.
+
+    With "all" a learner would pass over what its node has sent until a slower message, from
+    another node, is there as well.
+    """
+    if when == "auto":
+        return "any" if name_or_file == HIERARCHICAL else "all"
+    return when
 
 
 def learners_in(file: str) -> int:

@@ -117,7 +117,7 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.path / "metrics", self.path / "logs"):
                 folder.mkdir(parents=True)
-            if config.gossip.topology not in topology.NAMES:
+            if not topology.is_name(config.gossip.topology):
                 shutil.copyfile(config.gossip.topology, self.topology_file)
             if config.fault_plan is not None:
                 shutil.copyfile(config.fault_plan, self.fault_plan_file)

@@ -42,7 +42,7 @@ def check(scheme: str, config: SimulationConfig) -> None:
         )
     _check_memory(scheme, config)
     if scheme == "gossip":
-        topology.make(config.topology, config.learners)
+        topology.make(config.topology, config.learners, config.learners_per_node)
 
 
 def _check_memory(scheme: str, config: SimulationConfig) -> None:

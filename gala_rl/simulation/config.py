@@ -19,10 +19,18 @@ class SimulationConfig:
     topology: str = setting(
         "directed-ring",
         "of gossip: directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
-        "or a JSON file of [sender, receiver] edges",
+        "hierarchical (with --learners-per-node), or a JSON file of [sender, receiver] edges",
     )
-    when: Literal["all", "any"] = setting(
-        "all", "of gossip: mix when all in-neighbours have news (GALA) or when any has"
+    learners_per_node: int | None = setting(
+        None,
+        "of gossip: learners that share a machine, whose messages to one another arrive at once; "
+        "default: 1",
+        minimum=1,
+    )
+    when: Literal["auto", "all", "any"] = setting(
+        "auto",
+        "of gossip: mix when all in-neighbours have news (GALA) or when any has; "
+        "auto: any if hierarchical, else all",
     )
     average_every: int = setting(8, "of local-sgd: updates from average to average", minimum=1)
     compute_s: float = setting(

@@ -29,6 +29,8 @@ class Network:
         message_s: seconds that a message to one receiver keeps the sender's port busy.
         latency_s: seconds from the last byte's departure to its arrival.
         sent: where the messages that have left each learner's port are counted.
+        learners_per_node: G; messages among learners aG … aG + G - 1 go through the memory of
+            their machine: they arrive as they are sent, and pass no port.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class Network:
         message_s: float,
         latency_s: float,
         sent: list[float],
+        learners_per_node: int = 1,
     ) -> None:
         self._sent = sent
         self._heard = topology.rounds
-        self._hearing = [_reversed(graph) for graph in topology.rounds]
+        hearing = [_reversed(graph) for graph in topology.rounds]
+        self._near = [_on_its_node(graph, learners_per_node, True) for graph in hearing]
+        self._far = [_on_its_node(graph, learners_per_node, False) for graph in hearing]
         self._period = topology.period
         self._when = when
         self._message_s, self._latency_s = message_s, latency_s
@@ -62,6 +67,8 @@ class Network:
         Returns:
             When to call `send_waiting`, if that has to be arranged.
         """
+        for receiver in self._near[version % self._period][sender]:
+            self._put(receiver, Letter(sender, version, now_s, parameters), now_s)
         if (free_s := self._free_s[sender]) > now_s:
             is_arranged = sender in self._waiting
             self._waiting[sender] = (version, parameters)
@@ -95,21 +102,25 @@ class Network:
         self._waiting.pop(learner, None)
         for queue in self._inbox[learner].values():
             queue.clear()
-        for hearing in self._hearing:
+        for hearing in (*self._near, *self._far):
             for receiver in hearing[learner]:
                 self._inbox[receiver][learner].clear()
                 self._excused.add((receiver, learner))
 
     def _depart(self, sender: int, version: int, parameters: Vector, now_s: float) -> None:
-        receivers = self._hearing[version % self._period][sender]
+        receivers = self._far[version % self._period][sender]
         sent_s = now_s
         for receiver in receivers:
             sent_s += self._message_s
-            queue = self._inbox[receiver][sender]
-            _drop_replaced(queue, now_s)
-            queue.append(Letter(sender, version, sent_s + self._latency_s, parameters))
+            arrival_s = sent_s + self._latency_s
+            self._put(receiver, Letter(sender, version, arrival_s, parameters), now_s)
         self._free_s[sender] = sent_s
         self._sent[sender] += len(receivers)
+
+    def _put(self, receiver: int, letter: Letter, now_s: float) -> None:
+        queue = self._inbox[receiver][letter.sender]
+        _drop_replaced(queue, now_s)
+        queue.append(letter)
 
 
 def _drop_replaced(queue: list[Letter], now_s: float) -> None:
@@ -125,3 +136,11 @@ def _reversed(graph: tuple[tuple[int, ...], ...]) -> list[list[int]]:
         for sender in senders:
             hearing[sender].append(receiver)
     return hearing
+
+
+def _on_its_node(hearing: list[list[int]], learners_per_node: int, same: bool) -> list[list[int]]:
+    """Those who hear each learner, and are on the same node as it, or on another."""
+    return [
+        [r for r in receivers if (r // learners_per_node == sender // learners_per_node) is same]
+        for sender, receivers in enumerate(hearing)
+    ]

@@ -48,10 +48,16 @@ class _Gossiping:
     def __init__(self, world: World, agenda: Agenda) -> None:
         config = world.config
         self._world, self._agenda = world, agenda
-        self._graph = topology.make(config.topology, config.learners)
+        per_node = config.learners_per_node
+        self._graph = topology.make(config.topology, config.learners, per_node)
         message_s = costs.transfer_s(config.message_bytes, config.bandwidth_bytes_per_s)
         self._network = Network(
-            self._graph, config.when, message_s, config.latency_s, world.sent_messages
+            self._graph,
+            topology.resolve_when(config.when, config.topology),
+            message_s,
+            config.latency_s,
+            world.sent_messages,
+            learners_per_node=per_node or 1,
         )
         for learner, is_present in enumerate(world.is_present):
             if not is_present:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 
 from gala_rl.errors import LearnerFailure, StorageError, UserError
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.graph import graph_of
 from gala_rl.processes.spawn import spawn
 from gala_rl.sharing import SharedParameters
 from gala_rl.systems.assignment import Assignment
@@ -179,10 +179,10 @@ def _donors(assignment: Assignment) -> tuple[int, ...]:
     """Live learners that have sent something, those that the learner listens to first."""
     if assignment.common is not None:
         return ()
-    config, rank, mailboxes = assignment.config, assignment.rank, assignment.mailboxes
-    topology = make_topology(config.gossip.topology, config.resolved_learners)
-    heard = topology.all_in_neighbours(rank)
-    others = [r for r in range(topology.learners) if r not in (rank, *heard)]
+    rank, mailboxes = assignment.rank, assignment.mailboxes
+    graph = graph_of(assignment.config)
+    heard = graph.all_in_neighbours(rank)
+    others = [r for r in range(graph.learners) if r not in (rank, *heard)]
     return tuple(
         r for r in (*heard, *others) if not mailboxes.is_down(r) and mailboxes.version(r) > 0
     )

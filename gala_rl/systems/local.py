@@ -14,7 +14,7 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.graph import graph_of
 from gala_rl.optimizers import state_size
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -57,8 +57,7 @@ class LocalSystem:
         self._common = make_common(config, folder, beginning.parameters, start)
         journal = None
         if count > 1 and self._common is None:
-            in_degree = make_topology(config.gossip.topology, count).largest_in_degree
-            journal = Journal(count, in_degree)
+            journal = Journal(count, graph_of(config).largest_in_degree)
         self._watch: ConsensusWatch | None = None
         if journal is not None:
             self._watch = make_watch(

@@ -11,7 +11,7 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.graph import graph_of
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
@@ -89,8 +89,7 @@ def _make_faults(folder: RunFolder, learners: list[LearnerRun]) -> FaultWatch:
 def _make_journal(config: TrainConfig) -> Journal | None:
     """None for one learner alone."""
     count = config.resolved_learners
-    topology = make_topology(config.gossip.topology, count)
-    return Journal(count, topology.largest_in_degree) if count > 1 else None
+    return Journal(count, graph_of(config).largest_in_degree) if count > 1 else None
 
 
 def _make_watch(

@@ -14,7 +14,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.gossip import Message
 from gala_rl.gossip.journal import Entry, JournalReader, Kind, OverrunError
 from gala_rl.gossip.topology import NAMES
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.graph import graph_of
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
@@ -255,15 +255,15 @@ def make_watch(
 ) -> ConsensusWatch:
     """The watch of a run; see `ConsensusWatch` for what it is given."""
     learners = config.resolved_learners
-    topology = make_topology(config.gossip.topology, learners)
-    is_quick = topology.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
+    graph = graph_of(config)
+    is_quick = graph.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
     return ConsensusWatch(
         learners,
         size,
         journal=journal,
         read=read,
         gradients=gradients,
-        radius=ball(topology).epsilon_factor if is_quick else None,
+        radius=ball(graph).epsilon_factor if is_quick else None,
         path=folder.consensus_file,
         defects=folder.defects,
     )

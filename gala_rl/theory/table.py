@@ -54,12 +54,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """The ball of one topology with so many learners."""
+    """The ball of one topology with so many learners, and so many a node if it is hierarchical."""
 
     topology: str
     learners: int
     case: Case
     ball: Ball
+    learners_per_node: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers, with a reason where null stands for no bound."""
@@ -68,6 +69,7 @@ class Row:
         return {
             "topology": self.topology,
             "learners": self.learners,
+            "learners_per_node": self.learners_per_node,
             "case": self.case.name,
             "delay": self.case.delay,
             "miss": self.case.miss,
@@ -88,13 +90,20 @@ def cases(delay: int, miss: float) -> list[Case]:
     return [case for case in named if case.name == "synchronous" or case.delay or case.miss]
 
 
-def rows(name_or_file: str | None, learners: list[int] | None, each: list[Case]) -> list[Row]:
+def rows(
+    name_or_file: str | None,
+    learners: list[int] | None,
+    each: list[Case],
+    learners_per_node: int | None = None,
+) -> list[Row]:
     """A row for each topology, number of learners and case.
 
     Args:
-        name_or_file: as for training; None: all the named topologies.
+        name_or_file: as for training; None: all the named topologies, the hierarchical one only if
+            it is known how many learners a node has.
         learners: numbers of them; None: `LEARNERS`, or as many as a file names.
         each: from `cases`.
+        learners_per_node: of the hierarchical topology.
 
     Raises:
         UserError: when a topology or a number of learners cannot be used.
@@ -102,26 +111,40 @@ def rows(name_or_file: str | None, learners: list[int] | None, each: list[Case])
     for number in learners or []:
         if not 1 <= number <= MAX_LEARNERS:
             raise UserError(f"{number} learners: choose 1 … {MAX_LEARNERS}")
-    if name_or_file is not None and name_or_file not in topology.NAMES:
-        numbers = learners or [topology.learners_in(name_or_file)]
-        graphs = [_own(name_or_file, number) for number in numbers]
-        return [
-            Row(graph.name, graph.learners, case, ball(graph, delay=case.delay, miss=case.miss))
-            for graph in graphs
-            for case in each
-        ]
+    names: tuple[str, ...] = topology.NAMES if name_or_file is None else (name_or_file,)
+    if name_or_file is None and learners_per_node is not None:
+        names = (*names, topology.HIERARCHICAL)
+    if learners_per_node is not None and topology.HIERARCHICAL not in names:
+        raise UserError(
+            f"learners_per_node {learners_per_node} is of no use with topology {name_or_file}: "
+            f"leave it out, or choose {topology.HIERARCHICAL}"
+        )
     return [
-        Row(name, number, case, named_ball(name, number, delay=case.delay, miss=case.miss))
-        for name in ([name_or_file] if name_or_file else topology.NAMES)
-        for number in learners or LEARNERS
+        Row(name, number, case, _ball(name, number, learners_per_node, case), per_node)
+        for name in names
+        for per_node in (learners_per_node if name == topology.HIERARCHICAL else None,)
+        for number in learners or _numbers(name, learners_per_node)
         for case in each
     ]
 
 
-def _own(name_or_file: str, learners: int) -> topology.Topology:
+def _numbers(name_or_file: str, learners_per_node: int | None) -> tuple[int, ...]:
+    """Numbers of learners to show where none are given."""
+    if name_or_file in topology.NAMES:
+        return LEARNERS
+    if name_or_file == topology.HIERARCHICAL:
+        least = learners_per_node or 1
+        return tuple(n for n in LEARNERS if least <= n <= MAX_OWN_LEARNERS) or (least,)
+    return (topology.learners_in(name_or_file),)
+
+
+def _ball(name_or_file: str, learners: int, learners_per_node: int | None, case: Case) -> Ball:
+    if name_or_file in topology.NAMES:
+        return named_ball(name_or_file, learners, delay=case.delay, miss=case.miss)
     if learners > MAX_OWN_LEARNERS:
         raise UserError(
-            f"topology {name_or_file} with {learners} learners: a graph of your own may have "
-            f"{MAX_OWN_LEARNERS} at most here"
+            f"topology {name_or_file} with {learners} learners: a graph that does not look the "
+            f"same from every learner may have {MAX_OWN_LEARNERS} at most here"
         )
-    return topology.make(name_or_file, learners)
+    graph = topology.make(name_or_file, learners, learners_per_node)
+    return ball(graph, delay=case.delay, miss=case.miss)

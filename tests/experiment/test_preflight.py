@@ -185,6 +185,22 @@ def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path
             preflight.check_unchanged(run, new, {"steps", name})
 
 
+def test_the_nodes_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
+    gossip = dataclasses.replace(CONFIG.gossip, topology="hierarchical")
+    old = dataclasses.replace(CONFIG, learners=2, learners_per_node=1, gossip=gossip)
+    run = make_run(tmp_path / "run", 400, config=old)
+    preflight.check_unchanged(run, old, {"gossip.topology", "gossip.when", "learners_per_node"})
+    # The same mixing rule by its other name.
+    same = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="any"))
+    preflight.check_unchanged(run, same, {"gossip.when"})
+    other = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="all"))
+    with pytest.raises(UserError, match=r"gossip.when .* is not what run"):
+        preflight.check_unchanged(run, other, {"gossip.when"})
+    other = dataclasses.replace(old, learners_per_node=2)
+    with pytest.raises(UserError, match=r"learners_per_node .* is not what run"):
+        preflight.check_unchanged(run, other, {"learners_per_node"})
+
+
 def test_the_method_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 400)
     with pytest.raises(UserError, match=r"method a2c .*\(gala-a2c\)"):

@@ -14,17 +14,26 @@ from gala_rl.experiment.train import train
 from gala_rl.methods import with_settings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings
+from gala_rl.settings import A2CSettings, GossipSettings
 
 LEARNERS = 4
 SOLVED = 475
 
 
-def learn(path: Path, *, steps: int, seed: int, serial: bool) -> dict[str, Any]:
+def learn(
+    path: Path,
+    *,
+    steps: int,
+    seed: int,
+    serial: bool,
+    topology: str = "directed-ring",
+    learners_per_node: int | None = None,
+) -> dict[str, Any]:
     config = TrainConfig(
         method="gala-a2c",
         env="CartPole-v1",
         learners=LEARNERS,
+        learners_per_node=learners_per_node,
         simulators=4,
         steps=steps,
         seed=seed,
@@ -32,6 +41,7 @@ def learn(path: Path, *, steps: int, seed: int, serial: bool) -> dict[str, Any]:
         serial=serial,
         out=str(path),
         log_every=10,
+        gossip=GossipSettings(topology=topology),
         algorithm=A2CSettings(
             rollout_steps=16,
             learning_rate=8e-3,
@@ -71,6 +81,24 @@ def test_cartpole_is_solved_with_nearly_every_seed(tmp_path: Path, serial: bool)
         for seed in range(8)
     ]
     assert sum(score >= SOLVED for score in returns) >= 7, returns
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_cartpole_is_solved_by_two_nodes_of_two_learners(tmp_path: Path) -> None:
+    returns = []
+    for seed in range(3):
+        summary = learn(
+            tmp_path / str(seed),
+            steps=400_000,
+            seed=seed,
+            serial=False,
+            topology="hierarchical",
+            learners_per_node=2,
+        )
+        assert all(learner["mixes"] > 0 for learner in summary["learners"])
+        returns.append(summary["mean_return"])
+    assert sum(score >= SOLVED for score in returns) >= 2, returns
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,21 @@ def test_what_waits_for_a_busy_port_is_replaced_by_what_is_newer() -> None:
     assert taken(network, 1, 6.0) == [3]
 
 
+def test_messages_within_a_node_arrive_at_once_and_pass_no_port() -> None:
+    sent = [0.0] * 4
+    graph = topology.hierarchical(4, 2)
+    network = Network(graph, "any", 2.0, 0.5, sent, learners_per_node=2)
+    for version, now_s in ((1, 1.0), (2, 1.5)):
+        network.send(0, version, NOTHING, now_s=now_s)
+        assert taken(network, 1, now_s) == [version]
+    assert taken(network, 2, 3.4) == []
+    assert taken(network, 2, 3.5) == [1]
+    assert sent == [1, 0, 0, 0]
+    network.lose(0)
+    network.send_waiting(0, 3.5)
+    assert taken(network, 2, 99.0) == []
+
+
 def test_copies_for_several_receivers_leave_one_after_another() -> None:
     sent = [0.0] * 4
     network = Network(topology.complete(4), "any", 1.0, 0.0, sent)

@@ -99,6 +99,7 @@ def test_one_gossiping_learner_is_the_plain_method_bit_for_bit(
         replace(CONFIG, gossip=GossipSettings(topology="directed-ring")),
         replace(CONFIG, gossip=GossipSettings(topology="undirected-ring")),
         replace(CONFIG, gossip=GossipSettings(topology="rotating-exponential")),
+        replace(CONFIG, learners_per_node=2, gossip=GossipSettings(topology="hierarchical")),
         replace(CONFIG, gossip=GossipSettings(mix_optimizer=True)),
         replace(CONFIG, lstm_size=8),
         PPO,

@@ -121,8 +121,9 @@ def _names(settings: AlgorithmSettings) -> set[str]:
 
 
 def _without_graph(config: TrainConfig) -> TrainConfig:
-    """Edges that somebody drew for gossip are no graph of who does not gossip."""
-    return replace(config, gossip=replace(config.gossip, topology=GossipSettings().topology))
+    """Edges and nodes that are meant for gossip are no graph of who does not gossip."""
+    gossip = replace(config.gossip, topology=GossipSettings().topology)
+    return replace(config, learners_per_node=None, gossip=gossip)
 
 
 def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:

@@ -1,0 +1,19 @@
+"""The graph of a run: who hears whom, as its config says."""
+
+from gala_rl.config import TrainConfig
+from gala_rl.gossip import topology
+from gala_rl.gossip.topology import Topology
+
+
+def graph_of(config: TrainConfig, learners: int | None = None) -> Topology:
+    """The topology on which a run's learners gossip.
+
+    Args:
+        config: of the run.
+        learners: number of them; default: the config's, which has to be resolved then.
+
+    Raises:
+        UserError: when the config names none that can be used.
+    """
+    count = config.resolved_learners if learners is None else learners
+    return topology.make(config.gossip.topology, count, config.learners_per_node)
