@@ -50,8 +50,9 @@ class TrainConfig:
     )
     learners_per_node: int | None = setting(
         None,
-        "learners that share a node, for --topology hierarchical: the first so many are one, the "
-        "next so many another, the last may have fewer",
+        "learners that share a node, for --topology hierarchical and --cluster: the first so many "
+        "are one, the next so many another, the last may have fewer; default with --cluster: all "
+        "machines alike",
         minimum=1,
     )
     simulators: int | None = setting(
@@ -119,9 +120,6 @@ class TrainConfig:
     cluster: str | None = setting(
         None, "address of a Ray cluster whose machines run the learners, or auto; default: none"
     )
-    learners_per_node: int | None = setting(
-        None, "learners on one machine of the cluster; default: all machines alike", minimum=1
-    )
     message_precision: Literal["float32", "bfloat16"] = setting(
         "float32",
         "of parameters on their way to another machine of the cluster; bfloat16 is half as long",
@@ -176,13 +174,15 @@ class TrainConfig:
         return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
 
     @property
-    def resolved_learners_per_node(self) -> int:
-        """Learners that share a machine: all of them, unless there is a cluster."""
-        return min(self.learners_per_node or self.resolved_learners, self.resolved_learners)
+    def learners_per_machine(self) -> int:
+        """Learners that share the cores of a machine: all of them, unless there is a cluster."""
+        if self.cluster is None or self.learners_per_node is None:
+            return self.resolved_learners
+        return min(self.learners_per_node, self.resolved_learners)
 
     def threads_per_learner(self) -> int:
         """Threads each learner may keep busy: the machine's cores shared out, at least 1."""
-        return max(1, usable_cores() // (1 if self.serial else self.resolved_learners_per_node))
+        return max(1, usable_cores() // (1 if self.serial else self.learners_per_machine))
 
 
 def _resolved(name: str, value: _Value | None) -> _Value:

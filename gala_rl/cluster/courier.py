@@ -11,13 +11,17 @@ Rules
        parcel of an earlier incarnation of its sender is dropped.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gala_rl.cluster.wire import Counters, Letter, Parcel, Precision, pack, unpack
+import numpy as np
+from numpy.typing import NDArray
+
+from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.mixing import defect
 from gala_rl.gossip.topology import Topology
@@ -26,6 +30,7 @@ from gala_rl.systems.board import Board, Cell
 _HEARTBEAT_S = 0.2
 _PAUSE_S = 0.5
 """After a call that failed."""
+_STATE_EVERY_S = 10.0
 _LEAST_SILENCE_S = 1.0
 """Two parcels may be so far apart on a busy machine; less is no sign of death."""
 
@@ -52,6 +57,7 @@ class _Line:
     sent_at: float = -_PAUSE_S
     paused: bool = False
     sent: dict[int, int] = field(default_factory=dict)
+    state_sent_at: dict[int, float] = field(default_factory=dict)
 
 
 class Courier:
@@ -60,9 +66,7 @@ class Courier:
     `carry` and `mind_silence` are for one thread, `take` may be called from another.
 
     Args:
-        node: index of this one.
-        incarnation: how often it has been started.
-        ranks: of the learners of each node.
+        orders: which node this is, and which learners are where.
         topology: of all learners.
         mailboxes: of all learners, on this machine; rows of other nodes' learners are written here.
         board: of all learners, on this machine; likewise.
@@ -77,9 +81,7 @@ class Courier:
 
     def __init__(
         self,
-        node: int,
-        incarnation: int,
-        ranks: Sequence[range],
+        orders: Orders,
         topology: Topology,
         *,
         mailboxes: SharedMailboxes,
@@ -90,13 +92,14 @@ class Courier:
     ) -> None:
         self.rejected = 0
         self.known: dict[int, Counters] = {}
-        self._node, self._incarnation, self._ranks = node, incarnation, ranks
+        self._orders, self._ranks = orders, orders.ranks
         self._mailboxes, self._board = mailboxes, board
         self._precision, self._post = precision, post
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
         self._lines = {
-            other: _Line(heard, now) for other, heard in routes(node, ranks, topology).items()
+            other: _Line(heard, now)
+            for other, heard in routes(orders.node, orders.ranks, topology).items()
         }
         self._lock = threading.Lock()
 
@@ -112,6 +115,7 @@ class Courier:
                 if not outcome:
                     # Whoever comes back there has none of what was sent before.
                     line.sent.clear()
+                    line.state_sent_at.clear()
                     self._set_down(other)
             waited = now - line.sent_at
             pause = _PAUSE_S if line.paused else _HEARTBEAT_S
@@ -170,17 +174,25 @@ class Courier:
             message = self._mailboxes.latest(rank)
             if message is not None:
                 packed = pack(message.parameters, self._precision)
-                letters.append(Letter(rank, message.version, packed))
+                state = self._state_if_due(rank, line)
+                letters.append(Letter(rank, message.version, packed, state))
                 line.sent[rank] = message.version
-        own = self._ranks[self._node]
+        own = self._ranks[self._orders.node]
         return Parcel(
-            node=self._node,
-            incarnation=self._incarnation,
+            node=self._orders.node,
+            incarnation=self._orders.incarnation,
             counters={rank: self._counters(rank) for rank in own},
             known={rank: self._counters(rank) for rank in self._ranks[other]},
             down=frozenset(rank for rank in own if self._mailboxes.is_down(rank)),
             letters=tuple(letters),
         )
+
+    def _state_if_due(self, rank: int, line: _Line) -> NDArray[np.float32] | None:
+        now = time.monotonic()
+        if now - line.state_sent_at.get(rank, -math.inf) < _STATE_EVERY_S:
+            return None
+        line.state_sent_at[rank] = now
+        return np.array(self._board.optimizer_states[rank].numpy())
 
     def _counters(self, rank: int) -> Counters:
         return Counters(
@@ -192,15 +204,15 @@ class Courier:
     def _deliver(self, letter: Letter) -> None:
         if letter.version <= self._mailboxes.version(letter.sender):
             return
-        try:
-            parameters = unpack(letter.parameters)
-        except ValueError:
-            self.rejected += 1
-            return
-        if defect(parameters, self._mailboxes.size) is not None:
+        parameters = unpack(letter.parameters)
+        if parameters is None or defect(parameters, self._mailboxes.size) is not None:
             self.rejected += 1
             return
         self._mailboxes.write(Message(letter.sender, letter.version, parameters))
+        if letter.optimizer_state is not None:
+            state, row = unpack(letter.optimizer_state), self._board.optimizer_states[letter.sender]
+            if state is not None and defect(state, row.numel()) is None:
+                row.copy_(state)
 
 
 def routes(node: int, ranks: Sequence[range], topology: Topology) -> Mapping[int, tuple[int, ...]]:

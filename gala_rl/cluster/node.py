@@ -6,11 +6,11 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from gala_rl import config as configs
@@ -23,7 +23,7 @@ from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.gossip.topology import make as make_topology
+from gala_rl.graph import graph_of
 from gala_rl.optimizers import state_size
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
@@ -36,6 +36,7 @@ CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 0.002
+_CATCH_UP_S = 5.0
 _DRIVER_SILENT_S = 60.0
 """Learners end when the driver has not asked for a report for so long."""
 
@@ -80,7 +81,7 @@ class Node:
         self._ranks = orders.ranks[orders.node]
         size = beginning_of(config).parameters.numel()
         count = config.resolved_learners
-        topology = make_topology(config.gossip.topology, count)
+        topology = graph_of(config)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
         self._journal = Journal(count, topology.largest_in_degree) if count > 1 else None
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
@@ -93,9 +94,7 @@ class Node:
             return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
 
         self._courier = Courier(
-            orders.node,
-            orders.incarnation,
-            orders.ranks,
+            orders,
             topology,
             mailboxes=self._mailboxes,
             board=self._board,
@@ -175,12 +174,12 @@ class Node:
 
     def _catch_up(self, courier: Courier) -> None:
         """Wait until the others have said how far this node's learners were, but not for ever."""
-        for rank in range(self._board.learners):
+        for rank in range(self._config.resolved_learners):
             # Nobody who is back waits for all to be ready, nor do the others wait for these.
             self._board.set(rank, Cell.READY, 1)
         for rank in self._ranks:
             self._mailboxes.set_down(rank, True)
-        deadline = time.monotonic() + self._config.gossip.deadline
+        deadline = time.monotonic() + min(self._config.gossip.deadline, _CATCH_UP_S)
         while not courier.has_heard_all() and time.monotonic() < deadline:
             time.sleep(_IDLE_S)
         for rank, counters in courier.known.items():
@@ -218,7 +217,9 @@ class Node:
             supervisor=os.getpid(),
             checkpoint=self._place.start,
         )
-        return with_donors(assignment) if is_back else assignment
+        if is_back and (donors := donors_of(assignment)):
+            return replace(assignment, donors=donors, checkpoint=None)
+        return assignment
 
     def _carry(self, courier: Courier) -> None:
         while not self._ending:

@@ -18,11 +18,13 @@ class Letter(NamedTuple):
         sender: rank.
         version: number of updates the sender had made.
         parameters: [P] float32, or the bits of [P] bfloat16 as int16.
+        optimizer_state: [S] float32, for a learner that is started again there; seldom sent.
     """
 
     sender: int
     version: int
     parameters: NDArray[Any]
+    optimizer_state: NDArray[Any] | None
 
 
 class Counters(NamedTuple):
@@ -143,16 +145,10 @@ def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:
     return np.asarray(parameters.numpy())
 
 
-def unpack(array: NDArray[Any]) -> Tensor:
-    """Parameters [P] as float32.
-
-    Raises:
-        ValueError: when what has crossed cannot be parameters.
-    """
+def unpack(array: NDArray[Any]) -> Tensor | None:
+    """What `pack` packed, as [P] float32; None when that cannot be what has crossed."""
     if array.ndim != 1 or array.dtype not in (np.float32, np.int16):
-        raise ValueError(f"{array.dtype} {array.shape} are no parameters")
+        return None
     # Ray lends memory that must not be written, for which PyTorch has no tensors.
     tensor = torch.from_numpy(array.copy())
-    if array.dtype == np.int16:
-        return tensor.view(torch.bfloat16).to(torch.float32)
-    return tensor
+    return tensor if array.dtype == np.float32 else tensor.view(torch.bfloat16).float()

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +106,14 @@ def _run(
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
-    device = resolve_device(config)
+    device = resolve_device(config if connection is None else replace(config, device="cpu"))
     done_before = 0 if start is None else start.agent_steps
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
+    where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {device}, {beginning.parameters.numel():,} parameters, "
+        f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
         f"run in {folder.path}",
         highlight=False,
         markup=False,
@@ -127,7 +129,7 @@ def _run(
             elif connection is not None:
                 from gala_rl.cluster.system import ClusterSystem
 
-                outcome = ClusterSystem(connection, folder, start).run(monitor)
+                outcome = ClusterSystem(connection, folder, beginning, start).run(monitor)
             else:
                 outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
             monitor.close(outcome.status)

@@ -99,7 +99,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         )
     simulators = config.simulators or method.default_simulators(kind)
     # In one process there is nobody to act meanwhile.
-    here = min(learners, config.learners_per_node or learners)
+    here = dataclasses.replace(config, learners=learners).learners_per_machine
     cores = 1 if config.serial else usable_cores() // here
     settings = (config.algorithm or settings).resolved(simulators, cores)
     settings.check(simulators, is_recurrent=config.lstm_size is not None)

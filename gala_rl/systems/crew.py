@@ -125,7 +125,7 @@ class Crew:
     def _start_again(self, member: _Member) -> None:
         assignment, exitcode = member.assignment, member.process.exitcode
         rank, common = assignment.rank, assignment.common
-        donors = _donors(assignment)
+        donors = donors_of(assignment)
         shares_all = isinstance(common, SharedParameters)
         nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
         source = assignment.checkpoint if nothing_newer else None
@@ -175,7 +175,7 @@ def _gives_up(member: _Member) -> Failure | None:
     )
 
 
-def _donors(assignment: Assignment) -> tuple[int, ...]:
+def donors_of(assignment: Assignment) -> tuple[int, ...]:
     """Live learners that have sent something, those that the learner listens to first."""
     if assignment.common is not None:
         return ()

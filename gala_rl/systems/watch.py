@@ -18,7 +18,7 @@ from gala_rl.graph import graph_of
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.traffic import Traffic
+from gala_rl.systems.traffic import UNKNOWN, Traffic
 from gala_rl.theory import ball
 from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
@@ -43,7 +43,8 @@ class ConsensusWatch:
         learners: n.
         size: length of the first part of what is sent: the parameters that learn. Behind them may
             be running moments, in units of their own, and the optimiser's state.
-        journal: what the learners do.
+        journal: what the learners do; None where nobody can tell in which order: bounds and traffic
+            are not known then.
         read: the latest message of a learner where it lies, None before the first.
         gradients: [P] of each learner, the last that it has shown.
         radius: worst-case radius in units of the update size if all mixed in every round; None
@@ -60,7 +61,7 @@ class ConsensusWatch:
         learners: int,
         size: int,
         *,
-        journal: JournalReader,
+        journal: JournalReader | None,
         read: Callable[[int], Message | None],
         gradients: Sequence[Tensor],
         radius: float | None,
@@ -75,7 +76,7 @@ class ConsensusWatch:
         self._defects = defects
         self._defects_kept = 0
         self._writer = MetricsWriter(path)
-        self._realised: Realised | None = Realised(learners)
+        self._realised = None if journal is None else Realised(learners)
         self._traffic = Traffic(learners)
         self._sent = torch.zeros(learners, size)
         self._next_look = time.monotonic() + _LOOK_EVERY_S
@@ -131,7 +132,7 @@ class ConsensusWatch:
             "gradient_cosine": mean_pairwise_cosine(
                 torch.stack([gradient.cpu() for gradient in self._gradients])
             ),
-            **self._traffic.take_row(),
+            **(UNKNOWN if self._journal is None else self._traffic.take_row()),
         }
         self._writer.write(self.latest)
         if bounds is not None and is_exceeded(measured, bounds):
@@ -173,6 +174,8 @@ class ConsensusWatch:
         return versions
 
     def _take_in(self) -> None:
+        if self._journal is None:
+            return
         try:
             for entry in self._journal.new_entries():
                 self._take(entry)
@@ -249,7 +252,7 @@ def make_watch(
     config: TrainConfig,
     folder: RunFolder,
     size: int,
-    journal: JournalReader,
+    journal: JournalReader | None,
     read: Callable[[int], Message | None],
     gradients: Sequence[Tensor],
 ) -> ConsensusWatch:
