@@ -2,13 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.machines import Machines
-
-ROOT = Path(__file__).parents[2]
+from tests.cluster.machines import ROOT, Machines
 
 
 @pytest.fixture(scope="session")

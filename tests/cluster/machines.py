@@ -2,11 +2,23 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import psutil
 from ray.cluster_utils import Cluster
 
+from gala_rl.agent import beginning_of
+from gala_rl.cluster.connection import connect
+from gala_rl.cluster.system import ClusterSystem
+from gala_rl.config import TrainConfig
+from gala_rl.methods import resolve
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.status import Outcome
+
 GIVE_UP_S = 120.0
+ROOT = Path(__file__).parents[2]
 
 
 class Machines:
@@ -62,3 +74,30 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up, "waited in vain"
         time.sleep(0.05)
+
+
+CONFIG = TrainConfig(
+    method="gala-a2c",
+    env="tests.environments:Drifting-v0",
+    learners=4,
+    learners_per_node=2,
+    simulators=2,
+    steps=10**12,
+    log_every=20,
+)
+"""A run that goes on until something stops it."""
+
+
+def run(machines: Machines, folder: RunFolder, config: TrainConfig, observer: Any) -> Outcome:
+    """Learners of a run on the cluster; what the observer raises ends it.
+
+    Args:
+        machines: to run on.
+        folder: of the run, which is made.
+        config: of the run.
+        observer: called with the system and its status.
+    """
+    with connect(resolve(replace(config, cluster=machines.address))) as connection:
+        folder.create(connection.config)
+        system = ClusterSystem(connection, folder, beginning_of(connection.config), None)
+        return system.run(lambda status: observer(system, status))

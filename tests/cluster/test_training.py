@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from gala_rl.cli import main
-from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import Machines, node_actors
 
