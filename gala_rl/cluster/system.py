@@ -145,6 +145,7 @@ class ClusterSystem:
         }
         post.read = {}
         for rank in post.ranks:
+            self._folder.log_file(rank).touch()
             for path in (self._folder.metrics_file(rank), self._folder.log_file(rank)):
                 name = str(path.relative_to(self._folder.path))
                 files[name] = path.read_bytes() if path.is_file() else b""
