@@ -51,8 +51,9 @@ class TrainConfig:
     )
     learners_per_node: int | None = setting(
         None,
-        "learners that share a node, for --topology hierarchical: the first so many are one, the "
-        "next so many another, the last may have fewer",
+        "learners that share a node, for --topology hierarchical and --cluster: the first so many "
+        "are one, the next so many another, the last may have fewer; default with --cluster: all "
+        "machines alike",
         minimum=1,
     )
     max_learners: int | None = setting(
@@ -130,6 +131,13 @@ class TrainConfig:
         None,
         "JSON file of faults that are to happen, to see what becomes of the run; default: none",
     )
+    cluster: str | None = setting(
+        None, "address of a Ray cluster whose machines run the learners, or auto; default: none"
+    )
+    message_precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "of parameters on their way to another machine of the cluster; bfloat16 is half as long",
+    )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)
@@ -179,9 +187,16 @@ class TrainConfig:
             return self.initial_learning_rate
         return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
 
+    @property
+    def learners_per_machine(self) -> int:
+        """Learners that share the cores of a machine: all of them, unless there is a cluster."""
+        if self.cluster is None or self.learners_per_node is None:
+            return self.resolved_learners
+        return min(self.learners_per_node, self.resolved_learners)
+
     def threads_per_learner(self) -> int:
         """Threads each learner may keep busy: the machine's cores shared out, at least 1."""
-        return max(1, usable_cores() // (1 if self.serial else self.resolved_learners))
+        return max(1, usable_cores() // (1 if self.serial else self.learners_per_machine))
 
 
 def _resolved(name: str, value: _Value | None) -> _Value:

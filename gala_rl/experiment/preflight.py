@@ -178,7 +178,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
     """
     configs.check(config)
     config = resolve(config)
-    if config.device == "cuda" and cuda_devices() == 0:
+    if config.device == "cuda" and config.cluster is None and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
     observation = check_environment(config.env, config.atari)
     if isinstance(config.resolved_algorithm, ImpalaSettings):
@@ -192,15 +192,25 @@ def check_config(config: TrainConfig) -> TrainConfig:
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
             f"pixels have one scale already: use --no-normalize-observations"
         )
-    _check_memory(config, observation)
+    if config.cluster is None:
+        _check_memory(config, observation)
+        _check_without_cluster(config)
+    graph_of(config)
+    check_plan(config)
+    return config
+
+
+def _check_without_cluster(config: TrainConfig) -> None:
     if config.learners_per_node is not None and config.gossip.topology != HIERARCHICAL:
         raise UserError(
             f"learners_per_node {config.learners_per_node} is of no use with topology "
             f"{config.gossip.topology}: leave it out, or choose {HIERARCHICAL}"
         )
-    graph_of(config)
-    check_plan(config)
-    return config
+    if config.message_precision != "float32":
+        raise UserError(
+            f"message_precision {config.message_precision!r} is for messages between machines of "
+            f"a cluster: leave it out, or give --cluster"
+        )
 
 
 def _check_actors(config: TrainConfig, algorithm: ImpalaSettings) -> None:

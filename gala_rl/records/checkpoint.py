@@ -113,6 +113,21 @@ def write_part(folder: Path, learner: int, state: LearnerState) -> None:
         aside.replace(stem.with_suffix(".json"))
 
 
+def copy_part(folder: Path, files: dict[str, bytes]) -> None:
+    """Add one learner's part, written elsewhere, to the folder of a checkpoint in the making.
+
+    Raises:
+        StorageError: when it cannot be written; it does not count then.
+    """
+    with _storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        # Counters last: a part without them does not count.
+        for name in sorted(files, key=lambda name: name.endswith(".json")):
+            aside = folder / f".{name}"
+            aside.write_bytes(files[name])
+            aside.replace(folder / name)
+
+
 def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Write what belongs to all learners into the folder of a checkpoint in the making.
 

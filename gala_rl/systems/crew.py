@@ -81,7 +81,7 @@ class Crew:
         board.set(rank, Cell.LEARNERS, 0)
         # A checkpoint in the making goes without it.
         board.set(rank, Cell.CHECKPOINT_WRITTEN, board.checkpoint_wanted)
-        new = _start(replace(assignment, donors=_donors(assignment), joins=True))
+        new = _start(replace(assignment, donors=donors_of(assignment), joins=True))
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
                 new.restarts = member.restarts
@@ -157,7 +157,7 @@ class Crew:
         assignment, exitcode = member.assignment, member.process.exitcode
         rank, common = assignment.rank, assignment.common
         joins = assignment.board.get(rank, Cell.UPDATES) == member.joined_at_updates
-        donors = _donors(assignment)
+        donors = donors_of(assignment)
         shares_all = isinstance(common, SharedParameters)
         nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
         source = assignment.checkpoint if nothing_newer else None
@@ -210,7 +210,7 @@ def _gives_up(member: _Member) -> Failure | None:
     )
 
 
-def _donors(assignment: Assignment) -> tuple[int, ...]:
+def donors_of(assignment: Assignment) -> tuple[int, ...]:
     """Live learners that have sent something, those that the learner listens to first."""
     if assignment.common is not None:
         return ()

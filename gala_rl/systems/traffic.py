@@ -9,6 +9,15 @@ from gala_rl.theory.realised import HISTORY
 _MOST_EDGES = 256
 """More edges are not told one by one."""
 
+UNKNOWN: dict[str, Any] = {
+    "updates": None,
+    "mixed_share": None,
+    "update_norm_mean": None,
+    "update_norm_max": None,
+    "edges": [],
+}
+"""A row where there is no journal to count."""
+
 
 @dataclass
 class _Edge:

@@ -18,7 +18,7 @@ from gala_rl.graph import graph_of
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.traffic import Traffic
+from gala_rl.systems.traffic import UNKNOWN, Traffic
 from gala_rl.theory import ball
 from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
@@ -43,7 +43,8 @@ class ConsensusWatch:
         learners: number of members at the beginning, the first so many of all that there can be.
         size: length of the first part of what is sent: the parameters that learn. Behind them may
             be running moments, in units of their own, and the optimiser's state.
-        journal: what the learners do.
+        journal: what the learners do; None where nobody can tell in which order: bounds and traffic
+            are not known then.
         read: the latest message of a learner where it lies, None before the first.
         gradients: [P] of all learners that there can be, the last that each has shown.
         radius: worst-case radius in units of the update size if so many learners all mixed in every
@@ -60,7 +61,7 @@ class ConsensusWatch:
         learners: int,
         size: int,
         *,
-        journal: JournalReader,
+        journal: JournalReader | None,
         read: Callable[[int], Message | None],
         gradients: Sequence[Tensor],
         radius: Callable[[int], float | None],
@@ -78,7 +79,7 @@ class ConsensusWatch:
         self._defects_kept = 0
         # Those that are measured, and those that may mix what others of them have sent.
         self._measured = self._followed = learners
-        self._realised: Realised | None = Realised(len(gradients), members=learners)
+        self._realised = None if journal is None else Realised(len(gradients), members=learners)
         self._traffic = Traffic(len(gradients))
         # Rows of learners that never join stay untouched, and take no memory.
         self._sent = torch.empty(len(gradients), size)
@@ -155,7 +156,7 @@ class ConsensusWatch:
             "gradient_cosine": mean_pairwise_cosine(
                 torch.stack([gradient.cpu() for gradient in self._gradients[: self._measured]])
             ),
-            **self._traffic.take_row(),
+            **(UNKNOWN if self._journal is None else self._traffic.take_row()),
         }
         self._writer = self._writer or MetricsWriter(self._path)
         self._writer.write(self.latest)
@@ -199,6 +200,8 @@ class ConsensusWatch:
         return versions
 
     def _take_in(self) -> None:
+        if self._journal is None:
+            return
         try:
             for entry in self._journal.new_entries():
                 self._take(entry)
@@ -275,7 +278,7 @@ def make_watch(
     config: TrainConfig,
     folder: RunFolder,
     size: int,
-    journal: JournalReader,
+    journal: JournalReader | None,
     read: Callable[[int], Message | None],
     gradients: Sequence[Tensor],
 ) -> ConsensusWatch:
