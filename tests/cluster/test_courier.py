@@ -269,7 +269,8 @@ def test_whoever_is_back_learns_how_far_it_was(clock: Clock) -> None:
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20))
 def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: list[float]) -> None:
     sent = torch.tensor(values, dtype=torch.float32)
-    for precision, error in (("float32", 0.0), ("bfloat16", 2.0**-8)):
+    errors: dict[Precision, float] = {"float32": 0.0, "bfloat16": 2.0**-8}
+    for precision, error in errors.items():
         crossed = pack(sent, precision)
         crossed.flags.writeable = False
         received = unpack(crossed)
