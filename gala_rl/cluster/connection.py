@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -90,7 +92,7 @@ def _join(address: str) -> None:
         address = os.environ.get("RAY_ADDRESS", address)
     _check_reachable(address)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             ray.init(
                 address=address,
@@ -100,11 +102,25 @@ def _join(address: str) -> None:
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise UserError(
-            f"cluster {address!r} cannot be joined: {reason}; this machine has to be one of a "
-            f"running cluster: start it with `ray start`"
+            f"cluster {address!r} cannot be joined: {reason}; this machine has to be one of it, by "
+            f"`ray start`, with the same Ray and the same token: docs/cluster.md"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray's C++ from telling every second why it cannot join; the last reason is raised."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_reachable(address: str) -> None:

@@ -1,6 +1,9 @@
 """What a cluster cannot do is one line before anything starts; which learners are where."""
 
+import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 from gala_rl.cli import main
 from gala_rl.cluster.connection import compare, shares
 from gala_rl.errors import UserError
-from tests.cluster.machines import Machines, node_actors
+from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
+
+pytestmark = pytest.mark.slow
 
 TRAIN = ["train", "gala-a2c", "--env", "CartPole-v1", "--learners", "4", "--simulators", "2"]
 
@@ -45,7 +50,7 @@ def test_a_cluster_that_is_too_small_is_refused(
     line = refusal(capsys, "--cluster", machines.address, *arguments, "--out", str(out))
     assert all(word in line for word in words), line
     assert not out.exists()
-    assert not node_actors()
+    wait_until(lambda: not node_actors())
 
 
 def test_an_address_where_nobody_answers_is_refused_at_once(
@@ -116,3 +121,53 @@ def test_every_learner_is_on_one_node_and_nodes_are_full_but_the_last(
     assert [rank for share in split for rank in share] == list(range(learners))
     assert all(len(share) == min(per_node, learners) for share in split[:-1])
     assert 1 <= len(split[-1]) <= per_node
+
+
+TOKEN = "a-token-that-only-the-cluster-knows-0123456789"
+
+
+def test_who_has_not_the_token_is_refused(tmp_path: Path) -> None:
+    with_token = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    head = subprocess.Popen(
+        command, env=with_token, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: answers(port))
+        address = f"127.0.0.1:{port}"
+        gala = [sys.executable, "-m", "gala_rl.cli", *TRAIN, "--cluster", address]
+        without = environment(tmp_path, RAY_AUTH_MODE="disabled")
+        wrong = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN[::-1])
+        for env in (without, wrong):
+            refused = subprocess.run(
+                gala, env=env, cwd=tmp_path, check=False, capture_output=True, text=True
+            )
+            assert refused.returncode == 2
+            (line,) = refused.stderr.splitlines()
+            assert "the same token" in line
+        assert not (tmp_path / "runs").exists()
+        join = f"from gala_rl.cluster import connection; connection._join({address!r})"
+        subprocess.run([sys.executable, "-c", join], env=with_token, check=True)
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """This process' environment with no token from elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return kept | {
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "RAY_NUM_REDIS_GET_RETRIES": "2",
+        **variables,
+    }
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0

@@ -27,6 +27,8 @@ from tests.cluster.machines import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 Script = Generator[None, None, None]
 """Disturbs a run; yields wherever it waits for the next look."""
 
@@ -94,7 +96,7 @@ def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_pat
     outcome = run(machines, folder, CONFIG, observer)
     assert outcome.failure is None
     assert sum(outcome.status.restarts) == 3
-    assert not node_actors()
+    wait_until(lambda: not node_actors())
     for before, after in zip(observer.statuses, observer.statuses[1:], strict=False):
         assert all(a <= b for a, b in zip(before.agent_steps, after.agent_steps, strict=True))
     saved = checkpoint.newest(folder.checkpoints)

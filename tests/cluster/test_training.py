@@ -12,9 +12,11 @@ from gala_rl.experiment.evaluate import evaluate
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from tests.cluster.machines import Machines, node_actors
+from tests.cluster.machines import Machines, node_actors, wait_until
 
-TRAIN = "train gala-a2c --env CartPole-v1 --learners 4 --simulators 2 --steps 6k --log-every 20"
+pytestmark = pytest.mark.slow
+
+TRAIN = "train gala-a2c --env CartPole-v1 --learners 2 --simulators 2 --steps 3k --log-every 20"
 
 
 def files(folder: RunFolder) -> set[str]:
@@ -31,24 +33,25 @@ def test_a_run_ends_as_on_one_machine_is_evaluated_and_goes_on(
     machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here, there = RunFolder(tmp_path / "here"), RunFolder(tmp_path / "there")
-    assert main([*TRAIN.split(), "--out", str(here.path)]) == 0
+    assert main([*TRAIN.split(), "--serial", "--out", str(here.path)]) == 0
     cluster = ["--cluster", machines.address, "--message-precision", "bfloat16"]
     assert main([*TRAIN.split(), *cluster, "--out", str(there.path)]) == 0
     assert "on 2 nodes" in capsys.readouterr().out
-    assert not node_actors()
+    wait_until(lambda: not node_actors())
 
-    assert files(there) == files(here)
+    logs = {f"logs/learner_{rank:02d}.log" for rank in range(2)}
+    assert files(there) == files(here) | logs
     summary = there.read_summary()
     assert set(summary) == set(here.read_summary())
-    assert 6_000 <= summary["agent_steps"] < 12_000
+    assert 3_000 <= summary["agent_steps"] < 6_000
     assert summary["restarts"] == 0
-    assert there.read_config().learners_per_node == 2
-    for rank in range(4):
+    assert there.read_config().learners_per_node == 1
+    for rank in range(2):
         assert set(rows(there, rank)[0]) == set(rows(here, rank)[0])
         assert rows(there, rank)[-1]["mixes"] > 0
     saved = checkpoint.newest(there.checkpoints)
     assert saved is not None
-    assert saved.learners() == [0, 1, 2, 3]
+    assert saved.learners() == [0, 1]
     assert saved.agent_steps == summary["agent_steps"]
     consensus = json.loads(there.consensus_file.read_text().splitlines()[-1])
     assert consensus["versions"] == summary_updates(summary)
@@ -56,10 +59,10 @@ def test_a_run_ends_as_on_one_machine_is_evaluated_and_goes_on(
     assert consensus["consensus_span_bound"] is None
     assert evaluate(there.path, episodes=1)["agent_steps"] == summary["agent_steps"]
 
-    made = {rank: rows(there, rank) for rank in range(4)}
-    assert main(["resume", str(there.path), "--steps", "12k"]) == 0
-    assert there.read_summary()["agent_steps"] >= 12_000
-    for rank in range(4):
+    made = {rank: rows(there, rank) for rank in range(2)}
+    assert main(["resume", str(there.path), "--steps", "6k"]) == 0
+    assert there.read_summary()["agent_steps"] >= 6_000
+    for rank in range(2):
         again = rows(there, rank)
         assert again[: len(made[rank])] == made[rank], "rows of the first part are there, once"
         assert again[-1]["agent_steps"] > made[rank][-1]["agent_steps"]
