@@ -404,7 +404,7 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
-        if entry.name in ("max_learners", "learners_per_node"):
+        if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
             continue  # not with --serial, nor on a ring; tests of their own are here too
         if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
             continue
