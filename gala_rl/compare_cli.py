@@ -64,7 +64,9 @@ def add_compare(commands: Any) -> None:
         "(default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    add_settings(parser, TrainConfig, without=("method", "seed", "out", "simulators"))
+    of_runs_elsewhere = ("cluster", "message_precision")
+    without = ("method", "seed", "out", "simulators", *of_runs_elsewhere)
+    add_settings(parser, TrainConfig, without=without)
 
 
 def _compare(options: argparse.Namespace) -> int:

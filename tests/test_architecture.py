@@ -31,6 +31,7 @@ LAYERS = (
     ("records",),
     ("faults",),
     ("systems",),
+    ("cluster",),
     ("experiment",),
     ("options", "console"),
     ("bench_cli", "theory_cli", "simulate_cli", "compare_cli"),
@@ -57,8 +58,10 @@ APART = {
     "sharing": ("sharing/",),
     "queued": ("queued/",),
     "faults": ("faults/",),
+    "cluster": ("cluster/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
+    "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
 """Instruments, the systems that gossip is compared with, and simulators out of their process."""
 MAX_LINES_APART = 2_000

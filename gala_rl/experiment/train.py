@@ -1,8 +1,10 @@
 """Training and resuming: from a config to a finished run folder."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -10,17 +12,21 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError
+from gala_rl.errors import StorageError, UserError, printable
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.records import checkpoint
+from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
+
+if TYPE_CHECKING:
+    from gala_rl.cluster.connection import Connection
 
 
 def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
@@ -43,9 +49,10 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     config = check_start(config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
-    folder.create(config)
-    with folder.hold():
-        return _run(folder.read_config(), folder, None, console or Console())
+    with _cluster_of(config) as connection:
+        folder.create(config if connection is None else connection.config)
+        with folder.hold():
+            return _run(folder.read_config(), folder, None, console or Console(), connection)
 
 
 def resume(
@@ -71,22 +78,48 @@ def resume(
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
-    with folder.hold():
+    # Only while a run is held are there requests that somebody waits for.
+    scale_request.withdraw(folder)
+    size = beginning_of(config).parameters.numel()
+    check_saved(start, config, size, resolve_device(config))
+    with _cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
-        return _run(config, folder, start, console or Console())
+        return _run(config, folder, start, console or Console(), connection)
+
+
+def _cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
+    """The cluster that a config asks for; only then is Ray imported.
+
+    Raises:
+        UserError: when it is not installed.
+    """
+    if config.cluster is None:
+        return nullcontext()
+    try:
+        from gala_rl.cluster.connection import connect
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"cluster {config.cluster!r} needs Ray: pip install 'gala-rl[cluster]'"
+        ) from error
+    return connect(config)
 
 
 def _run(
-    config: TrainConfig, folder: RunFolder, start: Checkpoint | None, console: Console
+    config: TrainConfig,
+    folder: RunFolder,
+    start: Checkpoint | None,
+    console: Console,
+    connection: "Connection | None",
 ) -> dict[str, Any]:
-    device = resolve_device(config)
+    device = resolve_device(config if connection is None else replace(config, device="cpu"))
     done_before = 0 if start is None else start.agent_steps
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
+    where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {device}, {beginning.parameters.numel():,} parameters, "
-        f"run in {folder.path}",
+        f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
+        f"run in {printable(str(folder.path))}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -98,6 +131,10 @@ def _run(
             monitor = Monitor(config, folder, progress)
             if config.serial:
                 outcome = run_serial(config, folder, device, beginning, start, monitor)
+            elif connection is not None:
+                from gala_rl.cluster.system import ClusterSystem
+
+                outcome = ClusterSystem(connection, folder, beginning, start).run(monitor)
             else:
                 outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
             monitor.close(outcome.status)
@@ -145,7 +182,7 @@ def _summary(
             "mean_return": latest.get(rank, {}).get("mean_return"),
             "episodes": latest.get(rank, {}).get("episodes", 0),
         }
-        for rank in range(config.resolved_learners)
+        for rank in range(len(status.updates))
     ]
     return {
         "run": str(folder.path),

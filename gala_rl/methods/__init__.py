@@ -40,6 +40,9 @@ METHODS = (
     impala.METHOD,
 )
 
+_MOST_LEARNERS = 10_000
+"""That `TrainConfig.learners` allows."""
+
 
 def find(name: str) -> Method:
     """The method of that name.
@@ -82,6 +85,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     from gala_rl.envs import kind_of
 
     method = find(config.method)
+    if config.cluster is not None:
+        _check_cluster(config, method)
     learners = config.learners or method.default_learners(usable_cores())
     if learners > 1 and method.sharing == "nothing":
         raise UserError(
@@ -97,7 +102,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         )
     simulators = config.simulators or method.default_simulators(kind)
     # In one process there is nobody to act meanwhile.
-    cores = 1 if config.serial else usable_cores() // learners
+    here = dataclasses.replace(config, learners=learners).learners_per_machine
+    cores = 1 if config.serial else usable_cores() // here
     settings = (config.algorithm or settings).resolved(simulators, cores)
     settings.check(simulators, is_recurrent=config.lstm_size is not None)
     config = dataclasses.replace(
@@ -106,9 +112,69 @@ def resolve(config: TrainConfig) -> TrainConfig:
         simulators=simulators,
         algorithm=settings,
     )
+    _check_max_learners(config)
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
     return config
+
+
+def why_not_scaled(config: TrainConfig) -> str | None:
+    """Why the number of learners cannot change while a run goes on; None if it can."""
+    from gala_rl.gossip import topology
+
+    method = find(config.method)
+    able = ", ".join(m.name for m in METHODS if m.gossips)
+    if not method.gossips:
+        reason = {
+            "nothing": "has one learner",
+            "gradients": "averages each gradient over all learners, who begin and end together",
+        }.get(method.sharing, "has learners with one parameter vector, made for their number")
+        return f"{method.name} {reason}; these can be scaled: {able}"
+    if config.serial:
+        return "learners take turns in one process; without --serial they can join and leave"
+    if config.cluster is not None:
+        return "learners are on several machines; those of one machine can join and leave"
+    if config.gossip.topology not in topology.NAMES:
+        return (
+            f"topology {config.gossip.topology} says who hears whom for its own number of learners "
+            f"alone; these can be scaled: {', '.join(topology.NAMES)}"
+        )
+    return None
+
+
+def capacity(config: TrainConfig) -> int:
+    """Most learners that a run can be scaled to, those it has where it cannot be."""
+    learners = config.resolved_learners
+    twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
+    return config.max_learners or twice
+
+
+def _check_max_learners(config: TrainConfig) -> None:
+    learners, most = config.resolved_learners, config.max_learners
+    if most is None:
+        return
+    if (reason := why_not_scaled(config)) is not None:
+        raise UserError(f"max_learners {most} is of no use: {reason}; leave it out")
+    if most < learners:
+        raise UserError(f"max_learners {most} is less than learners {learners}: use at least that")
+
+
+def _check_cluster(config: TrainConfig, method: Method) -> None:
+    """Refuse what cannot run on several machines."""
+    if not method.gossips:
+        able = ", ".join(m.name for m in METHODS if m.gossips)
+        raise UserError(
+            f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
+            f"gossip can be on several machines; choose one of {able}"
+        )
+    if config.learners is None:
+        raise UserError(
+            f"cluster {config.cluster!r} needs --learners: say how many there are on all machines"
+        )
+    if config.serial:
+        raise UserError("serial is for one process, cluster for many machines: leave one out")
+    if config.fault_plan is not None:
+        raise UserError("fault_plan is for the learners of one machine: leave out cluster")
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

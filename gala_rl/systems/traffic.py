@@ -9,6 +9,15 @@ from gala_rl.theory.realised import HISTORY
 _MOST_EDGES = 256
 """More edges are not told one by one."""
 
+UNKNOWN: dict[str, Any] = {
+    "updates": None,
+    "mixed_share": None,
+    "update_norm_mean": None,
+    "update_norm_max": None,
+    "edges": [],
+}
+"""A row where there is no journal to count."""
+
 
 @dataclass
 class _Edge:
@@ -63,6 +72,11 @@ class Traffic:
             sums.mixes += 1
             for sender, version in entry.messages:
                 self._count_edge(entry, sender, version)
+
+    def forget(self, learner: int) -> None:
+        """A learner has left: what it misses, and what is missed of it, is not skipped."""
+        for edge in [edge for edge in self._mixed_version if learner in edge]:
+            del self._mixed_version[edge]
 
     def take_row(self) -> dict[str, Any]:
         """What was counted since the last call.

@@ -1,0 +1,228 @@
+"""Gossip between nodes: the latest messages carried out, one call at a time, and taken in.
+
+Rules
+    1. To each other node at most one call is under way. When it has ended, the next takes what is
+       the latest then: a slow link skips messages, a cut one holds up nobody, nothing queues.
+    2. A learner's message crosses once to a node, however many learners there hear it, and only if
+       it is newer than what was sent there before.
+    3. A parcel carries counters and deaths too, and goes out every fifth of a second at least.
+    4. Whoever is behind a call that failed, or has been silent, is down until its next parcel.
+    5. What comes in is checked, and written where a learner of this machine would write it; a
+       parcel of an earlier incarnation of its sender is dropped.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.mixing import defect
+from gala_rl.gossip.topology import Topology
+from gala_rl.systems.board import Board, Cell
+
+_HEARTBEAT_S = 0.2
+_PAUSE_S = 0.5
+"""After a call that failed."""
+_STATE_EVERY_S = 10.0
+_LEAST_SILENCE_S = 1.0
+"""Two parcels may be so far apart on a busy machine; less is no sign of death."""
+
+
+class Call(Protocol):
+    """A call to another node that is under way."""
+
+    def outcome(self) -> bool | None:
+        """Whether the parcel was taken in; None while the call is under way."""
+
+
+Post = Callable[[int, Parcel], Call]
+"""(node, parcel) → the call that delivers it."""
+
+
+@dataclass
+class _Line:
+    """The way to one other node, and what has come from there."""
+
+    heard: tuple[int, ...]
+    heard_at: float
+    incarnation: int = 0
+    call: Call | None = None
+    sent_at: float = -_PAUSE_S
+    paused: bool = False
+    sent: dict[int, int] = field(default_factory=dict)
+    state_sent_at: dict[int, float] = field(default_factory=dict)
+
+
+class Courier:
+    """One node's end of the wires to all others.
+
+    `carry` and `mind_silence` are for one thread, `take` may be called from another.
+
+    Args:
+        orders: which node this is, and which learners are where.
+        topology: of all learners.
+        mailboxes: of all learners, on this machine; rows of other nodes' learners are written here.
+        board: of all learners, on this machine; likewise.
+        precision: of the parameters that cross.
+        silence_s: learners of a node from which nothing has come for so long are down.
+        post: sends a parcel.
+
+    Attributes:
+        rejected: letters that were not fit to be mixed.
+        known: how far the others know this node's learners to be, by rank.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        topology: Topology,
+        *,
+        mailboxes: SharedMailboxes,
+        board: Board,
+        precision: Precision,
+        silence_s: float,
+        post: Post,
+    ) -> None:
+        self.rejected = 0
+        self.known: dict[int, Counters] = {}
+        self._orders, self._ranks = orders, orders.ranks
+        self._mailboxes, self._board = mailboxes, board
+        self._precision, self._post = precision, post
+        self._silence_s = max(silence_s, _LEAST_SILENCE_S)
+        now = time.monotonic()
+        self._lines = {
+            other: _Line(heard, now)
+            for other, heard in routes(orders.node, orders.ranks, topology).items()
+        }
+        self._lock = threading.Lock()
+
+    def carry(self) -> bool:
+        """Send what is due to whom no call is under way; returns whether anything was sent."""
+        now, sent = time.monotonic(), False
+        for other, line in self._lines.items():
+            if line.call is not None:
+                outcome = line.call.outcome()
+                if outcome is None:
+                    continue
+                line.call, line.paused = None, not outcome
+                if not outcome:
+                    # Whoever comes back there has none of what was sent before.
+                    line.sent.clear()
+                    line.state_sent_at.clear()
+                    self._set_down(other)
+            waited = now - line.sent_at
+            pause = _PAUSE_S if line.paused else _HEARTBEAT_S
+            if waited >= pause or (not line.paused and self._has_news(line)):
+                line.call, line.sent_at = self._post(other, self._parcel(other, line)), now
+                sent = True
+        return sent
+
+    def take(self, parcel: Parcel) -> None:
+        """Take in what another node has sent."""
+        line = self._lines[parcel.node]
+        with self._lock:
+            if parcel.incarnation < line.incarnation:
+                return
+            line.incarnation, line.heard_at = parcel.incarnation, time.monotonic()
+            for rank, counters in parcel.counters.items():
+                self._count(rank, counters)
+                self._mailboxes.set_down(rank, rank in parcel.down)
+            for rank, counters in parcel.known.items():
+                before = self.known.get(rank, counters)
+                self.known[rank] = Counters(*map(max, before, counters))
+            for letter in parcel.letters:
+                if letter.sender in self._ranks[parcel.node]:
+                    self._deliver(letter)
+
+    def has_heard_all(self) -> bool:
+        """Whether something has come from every other node."""
+        return all(line.incarnation for line in self._lines.values())
+
+    def mind_silence(self) -> None:
+        """Set down the learners of nodes that have been silent for too long."""
+        now = time.monotonic()
+        for other, line in self._lines.items():
+            if now - line.heard_at > self._silence_s:
+                self._set_down(other)
+
+    def _set_down(self, other: int) -> None:
+        with self._lock:
+            for rank in self._ranks[other]:
+                self._mailboxes.set_down(rank, True)
+
+    def _count(self, rank: int, counters: Counters) -> None:
+        # A learner that was started again may have been told less than was known here.
+        for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
+            self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
+        self._board.set(rank, Cell.READY, counters.ready)
+
+    def _has_news(self, line: _Line) -> bool:
+        return any(self._mailboxes.version(rank) > line.sent.get(rank, 0) for rank in line.heard)
+
+    def _parcel(self, other: int, line: _Line) -> Parcel:
+        letters = []
+        for rank in line.heard:
+            if self._mailboxes.version(rank) <= line.sent.get(rank, 0):
+                continue
+            message = self._mailboxes.latest(rank)
+            if message is not None:
+                packed = pack(message.parameters, self._precision)
+                state = self._state_if_due(rank, line)
+                letters.append(Letter(rank, message.version, packed, state))
+                line.sent[rank] = message.version
+        own = self._ranks[self._orders.node]
+        return Parcel(
+            node=self._orders.node,
+            incarnation=self._orders.incarnation,
+            counters={rank: self._counters(rank) for rank in own},
+            known={rank: self._counters(rank) for rank in self._ranks[other]},
+            down=frozenset(rank for rank in own if self._mailboxes.is_down(rank)),
+            letters=tuple(letters),
+        )
+
+    def _state_if_due(self, rank: int, line: _Line) -> NDArray[np.float32] | None:
+        now = time.monotonic()
+        if now - line.state_sent_at.get(rank, -math.inf) < _STATE_EVERY_S:
+            return None
+        line.state_sent_at[rank] = now
+        return np.array(self._board.optimizer_states[rank].numpy())
+
+    def _counters(self, rank: int) -> Counters:
+        return Counters(
+            self._board.get(rank, Cell.AGENT_STEPS),
+            max(self._board.get(rank, Cell.UPDATES), self._mailboxes.version(rank)),
+            self._board.get(rank, Cell.READY),
+        )
+
+    def _deliver(self, letter: Letter) -> None:
+        if letter.version <= self._mailboxes.version(letter.sender):
+            return
+        parameters = unpack(letter.parameters)
+        if parameters is None or defect(parameters, self._mailboxes.size) is not None:
+            self.rejected += 1
+            return
+        self._mailboxes.write(Message(letter.sender, letter.version, parameters))
+        if letter.optimizer_state is not None:
+            state, row = unpack(letter.optimizer_state), self._board.optimizer_states[letter.sender]
+            if state is not None and defect(state, row.numel()) is None:
+                row.copy_(state)
+
+
+def routes(node: int, ranks: Sequence[range], topology: Topology) -> Mapping[int, tuple[int, ...]]:
+    """For each other node, which learners of this one are heard there."""
+    heard = [
+        {sender for receiver in share for sender in topology.all_in_neighbours(receiver)}
+        for share in ranks
+    ]
+    return {
+        other: tuple(sender for sender in ranks[node] if sender in heard[other])
+        for other in range(len(ranks))
+        if other != node
+    }

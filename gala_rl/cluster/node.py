@@ -1,0 +1,259 @@
+"""A node: the learners of one machine of a cluster, supervised there, as a Ray actor."""
+
+import os
+import platform
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from gala_rl import config as configs
+from gala_rl.agent import beginning_of, message_size
+from gala_rl.cluster.courier import Call, Courier
+from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.workplace import Workplace
+from gala_rl.config import TrainConfig
+from gala_rl.envs import check_environment
+from gala_rl.errors import UserError
+from gala_rl.gossip import SharedMailboxes
+from gala_rl.gossip.journal import Journal
+from gala_rl.graph import graph_of
+from gala_rl.optimizers import state_size
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.crew import Crew, donors_of
+
+GOSSIP, REPORTS = "gossip", "reports"
+CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
+"""Neither waits for the other, nor for a node that starts or ends its learners."""
+
+PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
+_LOOK_EVERY_S = 0.1
+_IDLE_S = 0.002
+_CATCH_UP_S = 5.0
+_DRIVER_SILENT_S = 60.0
+"""Learners end when the driver has not asked for a report for so long."""
+
+
+class RayCall:
+    """A call to another node's actor; see `Call`."""
+
+    def __init__(self, reference: Any) -> None:
+        self._future: Future[bool] = reference.future()
+
+    def outcome(self) -> bool | None:
+        """See `Call`."""
+        if not self._future.done():
+            return None
+        return self._future.exception() is None and self._future.result()
+
+
+class Node:
+    """Owns what the learners of a machine share, their crew, and the courier to other nodes."""
+
+    def __init__(self) -> None:
+        self._crew: Crew | None = None
+        self._courier: Courier | None = None
+        self._ending = False
+        self._threads: list[threading.Thread] = []
+        # Learners are told to import the main module again: here it is Ray's, of no use to them.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+
+    def probe(self, values: dict[str, Any]) -> dict[str, Any]:
+        """See the function; asked for before anything is started."""
+        return probe(values)
+
+    def set_up(self, orders: Orders, others: list[Any]) -> None:
+        """Start the learners.
+
+        Args:
+            orders: what to do.
+            others: the actors of all nodes, by index.
+        """
+        self._place = Workplace(orders)
+        config = self._config = self._place.folder.read_config()
+        self._ranks = orders.ranks[orders.node]
+        size = beginning_of(config).parameters.numel()
+        count = config.resolved_learners
+        topology = graph_of(config)
+        self._mailboxes = SharedMailboxes(count, message_size(config, size))
+        self._journal = Journal(count, topology.largest_in_degree) if count > 1 else None
+        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
+        for rank in range(count):
+            self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
+            self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        self._driver_asked_at = time.monotonic()
+
+        def post(other: int, parcel: Parcel) -> Call:
+            return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
+
+        self._courier = Courier(
+            orders,
+            topology,
+            mailboxes=self._mailboxes,
+            board=self._board,
+            precision=config.message_precision,
+            silence_s=config.gossip.deadline,
+            post=post,
+        )
+        self._start_thread(self._carry, self._courier)
+        if orders.incarnation > 1:
+            self._catch_up(self._courier)
+        started: Future[Crew] = Future()
+        self._start_thread(self._keep, started, orders.incarnation > 1)
+        self._crew = started.result()
+
+    def deliver(self, parcel: Parcel) -> bool:
+        """Take in what another node has sent; returns whether that was possible already."""
+        if self._courier is None:
+            return False
+        self._courier.take(parcel)
+        return True
+
+    def report(self, wishes: Wishes) -> Report | None:
+        """What has happened since the last one; None if this node was not set up, or not again."""
+        if self._crew is None or self._courier is None:
+            return None
+        crew, failure = self._crew, self._crew.failure
+        self._driver_asked_at = time.monotonic()
+        if wishes.stop:
+            self._board.ask_to_stop()
+        if wishes.checkpoint > self._board.checkpoint_wanted:
+            self._place.forget_parts(but=wishes.checkpoint)
+            self._board.ask_for_checkpoint(wishes.checkpoint)
+        done, written = crew.done, self._column(Cell.CHECKPOINT_WRITTEN)
+        return Report(
+            agent_steps=self._column(Cell.AGENT_STEPS),
+            updates=self._column(Cell.UPDATES),
+            alive=crew.alive,
+            restarts=crew.restarts,
+            written=written,
+            notices=crew.take_notices(),
+            rejected=self._courier.rejected,
+            news=self._place.news(wishes.read),
+            done=done,
+            failure=None if failure is None else (type(failure).__name__, str(failure)),
+        )
+
+    def part(self, request: str, rank: int) -> dict[str, bytes] | None:
+        """See `Workplace.part`."""
+        return self._place.part(request, rank)
+
+    def sights(self, size: int) -> list[Sight]:
+        """What the learners here have last sent, of those that have.
+
+        Args:
+            size: P of the parameters that learn, which come first in a message.
+        """
+        seen = []
+        for rank in self._ranks if self._crew is not None else ():
+            if (message := self._mailboxes.latest(rank)) is not None:
+                gradient = np.array(self._board.gradients[rank].numpy())
+                parameters = np.asarray(message.parameters[:size].numpy())
+                seen.append(Sight(rank, message.version, parameters, gradient))
+        return seen
+
+    def end(self) -> None:
+        """Kill who still lives and remove this node's files."""
+        self._ending = True
+        for thread in self._threads:
+            thread.join()
+        if self._crew is not None:
+            self._place.remove()
+
+    def _start_thread(self, work: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _catch_up(self, courier: Courier) -> None:
+        """Wait until the others have said how far this node's learners were, but not for ever."""
+        for rank in range(self._config.resolved_learners):
+            # Nobody who is back waits for all to be ready, nor do the others wait for these.
+            self._board.set(rank, Cell.READY, 1)
+        for rank in self._ranks:
+            self._mailboxes.set_down(rank, True)
+        deadline = time.monotonic() + min(self._config.gossip.deadline, _CATCH_UP_S)
+        while not courier.has_heard_all() and time.monotonic() < deadline:
+            time.sleep(_IDLE_S)
+        for rank, counters in courier.known.items():
+            for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
+                self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
+
+    def _keep(self, started: "Future[Crew]", is_back: bool) -> None:
+        """The thread that starts learners: the kernel ends them with it, so it lives as long."""
+        try:
+            crew = Crew(self._assignment(rank, is_back) for rank in self._ranks)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(crew)
+        try:
+            while not self._ending:
+                time.sleep(_LOOK_EVERY_S)
+                crew.look_after()
+                if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
+                    self._board.ask_to_stop()
+        finally:
+            crew.end()
+
+    def _assignment(self, rank: int, is_back: bool) -> Assignment:
+        assignment = Assignment(
+            config=self._config,
+            folder=self._place.folder,
+            rank=rank,
+            device=_device(self._config),
+            mailboxes=self._mailboxes,
+            board=self._board,
+            journal=self._journal,
+            common=None,
+            faults=None,
+            supervisor=os.getpid(),
+            checkpoint=self._place.start,
+        )
+        if is_back and (donors := donors_of(assignment)):
+            return replace(assignment, donors=donors, checkpoint=None)
+        return assignment
+
+    def _carry(self, courier: Courier) -> None:
+        while not self._ending:
+            if not courier.carry():
+                time.sleep(_IDLE_S)
+            courier.mind_silence()
+
+    def _column(self, cell: Cell) -> list[int]:
+        column = self._board.column(cell)
+        return [column[rank] for rank in self._ranks]
+
+
+def probe(values: dict[str, Any]) -> dict[str, Any]:
+    """What has to be equal on all machines, or why learners cannot run on this one.
+
+    Args:
+        values: the run's config, as `config.to_dict`.
+    """
+    host = platform.node()
+    try:
+        config = configs.from_dict(values)
+        check_environment(config.env, config.atari)
+        _device(config)
+        versions = {name: metadata.version(name) for name in PACKAGES}
+        parameters = beginning_of(config).parameters.numel()
+    except (UserError, metadata.PackageNotFoundError) as error:
+        return {"host": host, "error": str(error)}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"host": host, "python": python, **versions, "parameters": parameters}
+
+
+def _device(config: TrainConfig) -> str:
+    if config.device == "cpu" or not torch.cuda.is_available():
+        if config.device == "cuda":
+            raise UserError("there is no GPU that PyTorch can use: choose --device cpu")
+        return "cpu"
+    return "cuda"

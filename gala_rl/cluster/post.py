@@ -1,0 +1,141 @@
+"""The driver's view of one node: starting it, asking it for reports, missing it."""
+
+import enum
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+
+from gala_rl.cluster.node import REPORTS
+from gala_rl.cluster.wire import Orders, Report, Sight, Wishes
+
+_SILENT_S = 10.0
+"""A node that has not answered for so long is as good as dead, until it answers."""
+_STARTED_S = 120.0
+"""Nor is one that has not started its learners by then."""
+_PATIENCE_S = 30.0
+"""For a part of a checkpoint, which is read and sent."""
+
+
+class Absence(enum.Enum):
+    """Why there is no report of a node."""
+
+    LOST = 1
+    """It is dead, or cannot be reached."""
+    EMPTY = 2
+    """It was dead and has been started by Ray; it has to be set up again."""
+    FAILED = 3
+    """It could not start its learners; `Post.error` tells."""
+
+
+class Post:
+    """One node, by its actor; no call waits unless it says so.
+
+    Attributes:
+        index: of the node.
+        ranks: of its learners.
+        incarnation: how often it has been set up.
+        is_lost: whether nothing is known of it at the moment.
+        latest: newest report of this incarnation.
+        read: bytes of each of its files that have come, by path.
+        error: why its learners could not be started.
+    """
+
+    def __init__(self, index: int, actor: Any, ranks: range) -> None:
+        self.index, self.ranks = index, ranks
+        self.incarnation = 0
+        self.is_lost = False
+        self.latest: Report | None = None
+        self.read: dict[str, int] = {}
+        self.error = ""
+        self._actor = actor
+        self._starting: Future[None] | None = None
+        self._call: Future[Report | None] | None = None
+        self._heard_at = time.monotonic()
+        self._restarts = [0] * len(ranks)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its learners have ended for good, and all that they wrote has come."""
+        return self.latest is not None and self.latest.done and not self.latest.news
+
+    @property
+    def alive(self) -> list[bool]:
+        """Whether each learner is, as far as is known."""
+        if self.is_lost or self.latest is None:
+            return [not self.is_lost] * len(self.ranks)
+        return self.latest.alive
+
+    @property
+    def restarts(self) -> list[int]:
+        """Of each learner, by its crew or with its node."""
+        now = [0] * len(self.ranks) if self.latest is None else self.latest.restarts
+        return [before + n for before, n in zip(self._restarts, now, strict=True)]
+
+    def set_up(self, orders: Orders, actors: list[Any]) -> None:
+        """Have it start its learners, for the first time or after it was lost."""
+        if self.incarnation:
+            self._restarts = [n + 1 for n in self.restarts]
+        self.incarnation, self.latest = orders.incarnation, None
+        self._call = None
+        self._heard_at = time.monotonic()
+        self._starting = self._actor.set_up.remote(orders, actors).future()
+
+    def look(self, wishes: Wishes) -> Report | Absence | None:
+        """Go on asking for reports.
+
+        Returns:
+            The next report if it has come; or why there is none to be expected; else None.
+        """
+        if self._starting is not None:
+            return self._look_at_start(self._starting)
+        if self._call is None:
+            report = self._actor.report.options(concurrency_group=REPORTS)
+            self._call = report.remote(wishes).future()
+        if not self._call.done():
+            return Absence.LOST if time.monotonic() - self._heard_at > _SILENT_S else None
+        call, self._call = self._call, None
+        if call.exception() is not None:
+            return Absence.LOST
+        self._heard_at = time.monotonic()
+        report = call.result()
+        if report is None:
+            return Absence.EMPTY
+        self.latest = report
+        return report
+
+    def part(self, request: str, rank: int) -> dict[str, bytes] | None:
+        """A learner's part of a checkpoint in the making; waits for it.
+
+        Raises:
+            ray.exceptions.RayError: when the node cannot be reached.
+        """
+        part = self._actor.part.options(concurrency_group=REPORTS)
+        files: dict[str, bytes] | None = ray.get(part.remote(request, rank), timeout=_PATIENCE_S)
+        return files
+
+    def sights(self, size: int) -> "Future[list[Sight]]":
+        """See `Node.sights`."""
+        sights = self._actor.sights.options(concurrency_group=REPORTS)
+        future: Future[list[Sight]] = sights.remote(size).future()
+        return future
+
+    def end(self) -> Any:
+        """Ask it to end whatever it has started; returns what can be waited for."""
+        return self._actor.end.remote()
+
+    def kill(self) -> None:
+        """End it in any case, with whatever it has started."""
+        ray.kill(self._actor)
+
+    def _look_at_start(self, starting: "Future[None]") -> Absence | None:
+        if not starting.done():
+            return Absence.LOST if time.monotonic() - self._heard_at > _STARTED_S else None
+        self._starting = None
+        self._heard_at = time.monotonic()
+        error = starting.exception()
+        if isinstance(error, ray.exceptions.RayTaskError):
+            self.error = str(error)
+            return Absence.FAILED
+        return None if error is None else Absence.LOST

@@ -1,0 +1,287 @@
+"""A run on a cluster, seen from the driver: asks nodes for reports, and keeps the run's folder.
+
+Nothing that learners do waits for the driver: gossip goes from node to node. What is asked for here
+is what people look at, and what is to be kept.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import ray
+
+from gala_rl.agent import Beginning
+from gala_rl.cluster.connection import Connection
+from gala_rl.cluster.distances import Distances
+from gala_rl.cluster.post import Absence, Post
+from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.assignment import FINAL
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.saving import Saving
+from gala_rl.systems.status import Failure, Observer, Outcome, Status
+
+_LOOK_EVERY_S = 0.2
+_STOP_S = 60.0
+"""After a request to stop, nodes whose learners are not done by then are ended."""
+_ALL_LOST_S = 60.0
+"""A run of which no node has been heard for so long has failed."""
+_END_S = 10.0
+_PROGRESS_UPDATES = 100
+"""A node whose learners make this many updates has its earlier deaths forgiven."""
+
+
+class ClusterSystem:
+    """Watches the learners of a run on the machines of a cluster.
+
+    Args:
+        connection: to the cluster.
+        folder: of the run, created.
+        beginning: what all learners begin with.
+        start: what to continue from.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        folder: RunFolder,
+        beginning: Beginning,
+        start: Checkpoint | None,
+    ) -> None:
+        config = self._config = connection.config
+        self._connection, self._folder, self._start = connection, folder, start
+        # Of what learners share with their supervisor the driver has the counters alone.
+        self._board = Board(config.resolved_learners, 1, 1)
+        if start is not None:
+            for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
+                self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
+                self._board.set(rank, Cell.UPDATES, agent_steps // config.update_agent_steps)
+        self._saving = Saving(config, folder, self._board, None)
+        self._distances: Distances | None = None
+        if config.resolved_learners > 1:
+            self._distances = Distances(config, folder, beginning.learned)
+        self._notices: list[str] = []
+        self._failure: Failure | None = None
+        self._stop_wanted = False
+        self._updates_at_start = [0] * len(connection.nodes)
+        self._deaths_in_a_row = [0] * len(connection.nodes)
+        self._heard_at = time.monotonic()
+        self._posts = [
+            Post(index, *pair)
+            for index, pair in enumerate(zip(connection.nodes, connection.ranks, strict=True))
+        ]
+        for post in self._posts:
+            self._set_up(post)
+
+    @property
+    def agent_steps(self) -> list[int]:
+        """Made by each learner so far, as far as is known."""
+        return self._board.column(Cell.AGENT_STEPS)
+
+    def stop(self) -> None:
+        """Ask all learners to end after the update they are in; may be called by the observer."""
+        self._stop_wanted = True
+
+    def run(self, observe: Observer) -> Outcome:
+        """Watch until all learners are done; always ends with no learner left."""
+        stop_asked_at: float | None = None
+        try:
+            with Interrupts() as interrupts:
+                while not self._is_over():
+                    time.sleep(_LOOK_EVERY_S)
+                    if interrupts.count or self._failure is not None:
+                        self.stop()
+                    if self._stop_wanted and stop_asked_at is None:
+                        self._board.ask_to_stop()
+                        stop_asked_at = time.monotonic()
+                    with self._ending_on_a_full_disk():
+                        self._look_after()
+                        if stop_asked_at is None:
+                            self._save_regularly()
+                        self._follow()
+                        observe(self._status())
+                    if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
+                        break
+            with self._ending_on_a_full_disk():
+                self._collect(FINAL, self._posts)
+                self._end_distances()
+        finally:
+            self._end()
+        status = self._status()
+        with self._ending_on_a_full_disk():
+            self._saving.save_final()
+            observe(status)
+        return Outcome(status, interrupts.count > 0, self._failure)
+
+    @contextmanager
+    def _ending_on_a_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._failure = self._failure or error
+
+    def _is_over(self) -> bool:
+        """Whether all who can be asked are done; what a lost node would still do, others have."""
+        there = [post for post in self._posts if not post.is_lost]
+        if there:
+            return all(post.is_done for post in there)
+        if time.monotonic() - self._heard_at > _ALL_LOST_S:
+            self._failure = self._failure or LearnerFailure(
+                f"no node has answered for {_ALL_LOST_S:.0f} s; go on from the last checkpoint "
+                f"with: gala resume {self._folder.path}"
+            )
+        return self._failure is not None
+
+    def _set_up(self, post: Post) -> None:
+        """Have a node start its learners, whether for the first time or after it was lost."""
+        files = {
+            path.name: path.read_bytes()
+            for path in (self._folder.config_file, self._folder.topology_file)
+            if path.is_file()
+        }
+        post.read = {}
+        for rank in post.ranks:
+            self._folder.log_file(rank).touch()
+            for path in (self._folder.metrics_file(rank), self._folder.log_file(rank)):
+                name = str(path.relative_to(self._folder.path))
+                files[name] = path.read_bytes() if path.is_file() else b""
+                post.read[name] = len(files[name])
+        again = post.incarnation > 0
+        start = checkpoint.newest(self._folder.checkpoints) if again else self._start
+        orders = Orders(
+            node=post.index,
+            incarnation=post.incarnation + 1,
+            ranks=self._connection.ranks,
+            files=files,
+            agent_steps=self.agent_steps,
+            updates=self._board.column(Cell.UPDATES),
+            parts={} if start is None else _parts_for(post, start),
+        )
+        self._updates_at_start[post.index] = self._updates_of(post)
+        post.set_up(orders, list(self._connection.nodes))
+
+    def _look_after(self) -> None:
+        for post in self._posts:
+            wishes = Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
+            seen = post.look(wishes)
+            if isinstance(seen, Report):
+                self._take(post, seen)
+            elif seen is Absence.LOST and not post.is_lost:
+                post.is_lost = True
+                self._tell(post, "is lost; the others go on without it")
+            elif seen is Absence.EMPTY:
+                self._start_again(post)
+            elif seen is Absence.FAILED:
+                self._failure = self._failure or LearnerFailure(
+                    f"node {post.index} could not start its learners:\n{post.error}"
+                )
+
+    def _start_again(self, post: Post) -> None:
+        """Ray has started a dead node's actor again; of what was there nothing is left."""
+        made = self._updates_of(post) - self._updates_at_start[post.index]
+        progress = made >= _PROGRESS_UPDATES
+        self._deaths_in_a_row[post.index] = 1 + (0 if progress else self._last_deaths(post))
+        if self._last_deaths(post) > self._config.max_restarts:
+            self._failure = self._failure or LearnerFailure(
+                f"node {post.index} died {self._last_deaths(post)} times without making "
+                f"{_PROGRESS_UPDATES} updates: what its machine's Ray has logged may tell why"
+            )
+        post.is_lost = True
+        if self._failure is None and not self._board.stop:
+            self._set_up(post)
+
+    def _take(self, post: Post, report: Report) -> None:
+        self._heard_at = time.monotonic()
+        if post.is_lost:
+            post.is_lost = False
+            self._tell(post, "is back")
+        self._notices += report.notices
+        for rank, agent_steps, updates in zip(
+            post.ranks, report.agent_steps, report.updates, strict=True
+        ):
+            self._board.set(rank, Cell.AGENT_STEPS, max(agent_steps, self.agent_steps[rank]))
+            self._board.set(rank, Cell.UPDATES, max(updates, self._board.get(rank, Cell.UPDATES)))
+        self._append(post, report)
+        if report.failure is not None:
+            kind, text = report.failure
+            failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
+            self._failure = self._failure or failures[kind](text)
+        wanted = self._board.checkpoint_wanted
+        if min(report.written) >= wanted > self._board.get(post.ranks[0], Cell.CHECKPOINT_WRITTEN):
+            self._collect(str(wanted), [post])
+            for rank in post.ranks:
+                self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
+
+    def _append(self, post: Post, report: Report) -> None:
+        for name, content in report.news.items():
+            path = self._folder.path / name
+            try:
+                with path.open("ab") as file:
+                    file.write(content)
+            except OSError as error:
+                raise StorageError(f"{path} cannot be written ({error.strerror})") from error
+            post.read[name] += len(content)
+
+    def _collect(self, request: str, posts: Iterable[Post]) -> None:
+        """Fetch parts of a checkpoint in the making into the run's folder."""
+        folder = checkpoint.partial_folder(self._folder.checkpoints, request)
+        for post in posts:
+            try:
+                for rank in () if post.is_lost else post.ranks:
+                    if (files := post.part(request, rank)) is not None:
+                        checkpoint.copy_part(folder, files)
+            except ray.exceptions.RayError:
+                self._tell(post, "could not be asked for its part of a checkpoint")
+
+    def _save_regularly(self) -> None:
+        if (notice := self._saving.save_regularly()) is not None:
+            self._notices.append(notice)
+
+    def _follow(self) -> None:
+        if self._distances is not None:
+            self._distances.follow(self._posts, self._board.total_agent_steps)
+
+    def _end_distances(self) -> None:
+        if self._distances is not None:
+            self._distances.look(self._posts, self._board.total_agent_steps)
+            self._distances.close()
+
+    def _status(self) -> Status:
+        notices, self._notices = self._notices, []
+        return Status(
+            agent_steps=self.agent_steps,
+            updates=self._board.column(Cell.UPDATES),
+            alive=[alive for post in self._posts for alive in post.alive],
+            restarts=[restarts for post in self._posts for restarts in post.restarts],
+            notices=notices,
+            consensus=None if self._distances is None else self._distances.latest,
+        )
+
+    def _end(self) -> None:
+        ends = [post.end() for post in self._posts if not post.is_lost]
+        if ends:
+            ray.wait(ends, num_returns=len(ends), timeout=_END_S)
+        for post in self._posts:
+            post.kill()
+
+    def _tell(self, post: Post, what: str) -> None:
+        first, last = post.ranks[0], post.ranks[-1]
+        self._notices.append(f"node {post.index} (learners {first} to {last}) {what}")
+
+    def _last_deaths(self, post: Post) -> int:
+        return self._deaths_in_a_row[post.index]
+
+    def _updates_of(self, post: Post) -> int:
+        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks)
+
+
+def _parts_for(post: Post, start: Checkpoint) -> dict[str, bytes]:
+    """Files of a checkpoint, as far as a node's learners need them."""
+    saved = start.learners()
+    wanted = {rank for rank in post.ranks if rank in saved} | {saved[0]}
+    stems = [f"learner_{rank:02d}" for rank in wanted]
+    return {path.name: path.read_bytes() for path in start.path.iterdir() if path.stem in stems}

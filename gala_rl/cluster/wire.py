@@ -1,0 +1,154 @@
+"""What crosses between the machines of a cluster; Ray serialises it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Letter(NamedTuple):
+    """The latest parameters of a learner, for another node.
+
+    Attributes:
+        sender: rank.
+        version: number of updates the sender had made.
+        parameters: [P] float32, or the bits of [P] bfloat16 as int16.
+        optimizer_state: [S] float32, for a learner that is started again there; seldom sent.
+    """
+
+    sender: int
+    version: int
+    parameters: NDArray[Any]
+    optimizer_state: NDArray[Any] | None
+
+
+class Counters(NamedTuple):
+    """How far a learner is, as a node knows it."""
+
+    agent_steps: int
+    updates: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a node sends another.
+
+    Attributes:
+        node: index of the sender.
+        incarnation: how often the sender has been started; a late parcel of an earlier one is void.
+        counters: of the sender's learners, by rank.
+        known: of the receiver's learners, as the sender knows them, by rank: whoever was started
+            again goes on from there.
+        down: ranks of the sender's learners that are dead.
+        letters: what is new for the receiver.
+    """
+
+    node: int
+    incarnation: int
+    counters: dict[int, Counters]
+    known: dict[int, Counters]
+    down: frozenset[int]
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the driver starts a node with.
+
+    Attributes:
+        node: its index.
+        incarnation: 1 at the start of a run, one more each time it is started again.
+        ranks: of the learners of each node.
+        files: for its own copy of the run's folder, by path: config, topology, and what its
+            learners wrote before.
+        agent_steps: made by each learner of the run before.
+        updates: made by each learner of the run before.
+        parts: of a checkpoint to continue from, by name of the file; empty if there is none.
+    """
+
+    node: int
+    incarnation: int
+    ranks: tuple[range, ...]
+    files: dict[str, bytes]
+    agent_steps: list[int]
+    updates: list[int]
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the driver asks of a node at each look.
+
+    Attributes:
+        stop: whether its learners are to end after the update they are in.
+        checkpoint: number of the newest checkpoint that is asked for.
+        read: bytes of each file that the driver has already, by path.
+    """
+
+    stop: bool
+    checkpoint: int
+    read: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node tells the driver.
+
+    Attributes:
+        agent_steps, updates, alive, restarts: of its learners, in the order of their ranks.
+        written: number of the newest checkpoint to which each learner has contributed.
+        notices: what has happened, a line each.
+        rejected: messages of other nodes that were not fit to be mixed.
+        news: what was added to files since, by path.
+        done: whether all its learners have ended for good.
+        failure: class and text of the error for which the run has to be given up; None if none.
+    """
+
+    agent_steps: list[int]
+    updates: list[int]
+    alive: list[bool]
+    restarts: list[int]
+    written: list[int]
+    notices: list[str]
+    rejected: int
+    news: dict[str, bytes]
+    done: bool
+    failure: tuple[str, str] | None
+
+
+class Sight(NamedTuple):
+    """What a learner has last sent, for the driver's watch.
+
+    Attributes:
+        rank: of the learner.
+        version: number of updates it had made.
+        parameters: [P] float32 that learn, without what else gossip takes along.
+        gradient: [P] float32, the last that it has shown.
+    """
+
+    rank: int
+    version: int
+    parameters: NDArray[np.float32]
+    gradient: NDArray[np.float32]
+
+
+def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:
+    """Parameters [P] float32 as they cross; bfloat16 rounds to nearest."""
+    if precision == "bfloat16":
+        return np.asarray(parameters.to(torch.bfloat16).view(torch.int16).numpy())
+    return np.asarray(parameters.numpy())
+
+
+def unpack(array: NDArray[Any]) -> Tensor | None:
+    """What `pack` packed, as [P] float32; None when that cannot be what has crossed."""
+    if array.ndim != 1 or array.dtype not in (np.float32, np.int16):
+        return None
+    # Ray lends memory that must not be written, for which PyTorch has no tensors.
+    tensor = torch.from_numpy(array.copy())
+    return tensor if array.dtype == np.float32 else tensor.view(torch.bfloat16).float()

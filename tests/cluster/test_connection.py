@@ -1,0 +1,173 @@
+"""What a cluster cannot do is one line before anything starts; which learners are where."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala_rl.cli import main
+from gala_rl.cluster.connection import compare, shares
+from gala_rl.errors import UserError
+from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
+
+pytestmark = pytest.mark.slow
+
+TRAIN = ["train", "gala-a2c", "--env", "CartPole-v1", "--learners", "4", "--simulators", "2"]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*TRAIN, *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--learners-per-node", "3"], ("learners_per_node 3", "3 CPU", "2 CPU")),
+        (["--learners", "6", "--learners-per-node", "2"], ("3 nodes", "2 machines")),
+        (["--device", "cuda"], ("1 GPU", "0 GPU")),
+    ],
+    ids=["cpus", "nodes", "gpus"],
+)
+def test_a_cluster_that_is_too_small_is_refused(
+    arguments: list[str],
+    words: tuple[str, ...],
+    machines: Machines,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.connection._PLACED_S", 0.5)
+    out = tmp_path / "run"
+    line = refusal(capsys, "--cluster", machines.address, *arguments, "--out", str(out))
+    assert all(word in line for word in words), line
+    assert not out.exists()
+    wait_until(lambda: not node_actors())
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        assert address in refusal(capsys, "--cluster", address)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:10001", "127.0.0.1:port"])
+def test_what_is_no_address_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{address!r} is no address" in refusal(capsys, "--cluster", address)
+
+
+def test_without_ray_the_line_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n == "ray" or n.startswith("gala_rl.cluster.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install 'gala-rl[cluster]'" in refusal(capsys, "--cluster", "auto")
+
+
+def test_a_machine_without_the_environment_is_named(
+    machines: Machines,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "only_here.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Here-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cluster = ["--cluster", machines.address, "--env", "only_here:Here-v0"]
+    line = refusal(capsys, *cluster, "--out", str(tmp_path / "run"))
+    assert "machine" in line
+    assert "only_here" in line
+    assert not (tmp_path / "run").exists()
+
+
+PROBE = {
+    "host": "a",
+    "python": "3.11",
+    "gala-rl": "0.1.0",
+    "torch": "2.9.0",
+    "gymnasium": "1.1",
+    "ale-py": "0.12",
+    "parameters": 100,
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(PROBE) - {"host"}))
+def test_machines_that_differ_are_refused(name: str) -> None:
+    other: dict[str, Any] = PROBE | {"host": "b", name: "other"}
+    compare([PROBE, PROBE])
+    with pytest.raises(UserError, match=f"machine b has {name} other, a has {PROBE[name]}"):
+        compare([PROBE, PROBE, other])
+
+
+@given(st.integers(1, 40), st.integers(1, 10))
+def test_every_learner_is_on_one_node_and_nodes_are_full_but_the_last(
+    learners: int, per_node: int
+) -> None:
+    split = shares(learners, per_node)
+    assert [rank for share in split for rank in share] == list(range(learners))
+    assert all(len(share) == min(per_node, learners) for share in split[:-1])
+    assert 1 <= len(split[-1]) <= per_node
+
+
+TOKEN = "a-token-that-only-the-cluster-knows-0123456789"
+
+
+def test_who_has_not_the_token_is_refused(tmp_path: Path) -> None:
+    with_token = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    head = subprocess.Popen(
+        command, env=with_token, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: answers(port))
+        address = f"127.0.0.1:{port}"
+        gala = [sys.executable, "-m", "gala_rl.cli", *TRAIN, "--cluster", address]
+        without = environment(tmp_path, RAY_AUTH_MODE="disabled")
+        wrong = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN[::-1])
+        for env in (without, wrong):
+            refused = subprocess.run(
+                gala, env=env, cwd=tmp_path, check=False, capture_output=True, text=True
+            )
+            assert refused.returncode == 2
+            (line,) = refused.stderr.splitlines()
+            assert "the same token" in line
+        assert not (tmp_path / "runs").exists()
+        join = f"from gala_rl.cluster import connection; connection._join({address!r})"
+        subprocess.run([sys.executable, "-c", join], env=with_token, check=True)
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """This process' environment with no token from elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return kept | {
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "RAY_NUM_REDIS_GET_RETRIES": "2",
+        **variables,
+    }
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,281 @@
+"""The courier: latest wins, one call at a time, nothing waits; what comes in is checked."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala_rl.cluster import courier as couriers
+from gala_rl.cluster.courier import Courier, routes
+from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.topology import make
+from gala_rl.systems.board import Board, Cell
+
+SIZE, STATE_SIZE = 5, 3
+RANKS = (range(2), range(2, 4))
+
+
+@dataclass
+class FakeCall:
+    """A call that ends when the test says so."""
+
+    parcel: Parcel
+    ended: bool | None = None
+
+    def outcome(self) -> bool | None:
+        return self.ended
+
+
+class Side:
+    """A node without learners: the test writes their messages, and is the network."""
+
+    def __init__(
+        self,
+        node: int,
+        incarnation: int = 1,
+        precision: Precision = "float32",
+        ranks: tuple[range, ...] = RANKS,
+        topology: str = "directed-ring",
+    ) -> None:
+        learners = ranks[-1].stop
+        self.mailboxes = SharedMailboxes(learners, SIZE)
+        self.board = Board(learners, SIZE, STATE_SIZE)
+        self.calls: list[tuple[int, FakeCall]] = []
+        orders = Orders(node, incarnation, ranks, {}, [0] * learners, [0] * learners)
+        self.courier = Courier(
+            orders,
+            make(topology, learners),
+            mailboxes=self.mailboxes,
+            board=self.board,
+            precision=precision,
+            silence_s=2.0,
+            post=self._post,
+        )
+
+    def _post(self, other: int, parcel: Parcel) -> FakeCall:
+        self.calls.append((other, FakeCall(parcel)))
+        return self.calls[-1][1]
+
+    def say(self, rank: int, version: int, value: float = 1.0) -> None:
+        self.mailboxes.write(Message(rank, version, torch.full((SIZE,), value)))
+
+    @property
+    def last(self) -> FakeCall:
+        return self.calls[-1][1]
+
+
+@dataclass
+class Clock:
+    now: float = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(couriers, "time", fake)
+    return fake
+
+
+def versions(parcel: Parcel) -> dict[int, int]:
+    return {letter.sender: letter.version for letter in parcel.letters}
+
+
+def test_only_who_is_heard_elsewhere_crosses_and_once_a_node(clock: Clock) -> None:
+    ring = make("directed-ring", 4)
+    assert routes(0, RANKS, ring) == {1: (1,)}
+    assert routes(1, RANKS, ring) == {0: (3,)}
+    complete = make("complete", 6)
+    three = (range(2), range(2, 4), range(4, 6))
+    assert routes(1, three, complete) == {0: (2, 3), 2: (2, 3)}
+    side = Side(0)
+    side.say(0, 1)
+    side.say(1, 1)
+    side.courier.carry()
+    assert versions(side.last.parcel) == {1: 1}
+
+
+def test_while_a_call_is_under_way_nothing_is_sent_and_the_next_takes_the_latest(
+    clock: Clock,
+) -> None:
+    side = Side(0)
+    side.say(1, 1)
+    assert side.courier.carry()
+    for version in range(2, 9):
+        side.say(1, version)
+        clock.now += 1.0
+        assert not side.courier.carry()
+    assert len(side.calls) == 1
+    side.last.ended = True
+    assert side.courier.carry()
+    assert [versions(call.parcel) for _, call in side.calls] == [{1: 1}, {1: 8}]
+
+
+def test_a_slow_node_holds_up_no_other(clock: Clock) -> None:
+    three = (range(2), range(2, 4), range(4, 6))
+    side = Side(0, ranks=three, topology="complete")
+    side.say(0, 1)
+    side.courier.carry()
+    assert [other for other, _ in side.calls] == [1, 2]
+    side.calls[1][1].ended = True
+    for version in range(2, 5):
+        side.say(0, version)
+        assert side.courier.carry()
+        other, call = side.calls[-1]
+        assert (other, versions(call.parcel)) == (2, {0: version})
+        call.ended = True
+
+
+def test_without_news_a_parcel_of_counters_goes_out_now_and_then(clock: Clock) -> None:
+    side = Side(0)
+    side.board.set(0, Cell.AGENT_STEPS, 70)
+    side.mailboxes.set_down(1, True)
+    sent = 0
+    for _ in range(1_000):
+        clock.now += 0.002
+        sent += side.courier.carry()
+        side.last.ended = True
+    assert 9 <= sent <= 11
+    assert side.last.parcel.letters == ()
+    assert side.last.parcel.counters[0].agent_steps == 70
+    assert side.last.parcel.down == {1}
+
+
+def test_after_a_failed_call_the_node_is_down_and_gets_everything_anew(clock: Clock) -> None:
+    side = Side(0)
+    side.say(1, 4)
+    side.courier.carry()
+    side.last.ended = False
+    assert not side.courier.carry(), "it is left alone for a while"
+    assert [side.mailboxes.is_down(rank) for rank in range(4)] == [False, False, True, True]
+    clock.now += 0.6
+    assert side.courier.carry()
+    assert versions(side.last.parcel) == {1: 4}, "whoever is there now has not had it"
+    assert side.last.parcel.letters[0].optimizer_state is not None
+
+
+def test_the_optimiser_state_comes_with_the_first_message_and_then_seldom(clock: Clock) -> None:
+    side, other = Side(0), Side(1)
+    side.board.optimizer_states[1] = torch.arange(STATE_SIZE)
+    states = []
+    for version in range(1, 300):
+        side.say(1, version)
+        side.courier.carry()
+        letter = side.last.parcel.letters[0]
+        states.append(letter.optimizer_state)
+        other.courier.take(side.last.parcel)
+        side.last.ended = True
+        clock.now += 0.1
+    assert states[0] is not None
+    assert sum(state is not None for state in states) == 3
+    assert other.board.optimizer_states[1].tolist() == [0.0, 1.0, 2.0]
+    assert other.board.optimizer_states[0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_what_is_taken_in_is_there_as_if_its_sender_were_on_this_machine(clock: Clock) -> None:
+    here, there = Side(0), Side(1)
+    here.say(1, 3, value=0.25)
+    here.board.set(1, Cell.AGENT_STEPS, 90)
+    here.board.set(1, Cell.READY, 1)
+    here.mailboxes.set_down(0, True)
+    here.courier.carry()
+    assert there.courier.has_heard_all() is False
+    there.courier.take(here.last.parcel)
+    message = there.mailboxes.latest(1)
+    assert message is not None
+    assert message.version == 3
+    assert message.parameters.tolist() == [0.25] * SIZE
+    assert there.board.total_agent_steps == 90
+    assert there.board.column(Cell.READY) == [0, 1, 0, 0]
+    assert there.mailboxes.is_down(0)
+    assert there.courier.has_heard_all()
+
+
+PARCEL = Parcel(0, 2, {}, {}, frozenset(), ())
+SOUND = np.ones(SIZE, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        np.ones(SIZE + 1, dtype=np.float32),
+        np.ones((SIZE, 1), dtype=np.float32),
+        np.ones(SIZE, dtype=np.float64),
+        np.full(SIZE, np.nan, dtype=np.float32),
+        np.full(SIZE, np.inf, dtype=np.float32),
+    ],
+    ids=["size", "shape", "dtype", "nan", "inf"],
+)
+def test_what_is_not_fit_to_be_mixed_is_not_taken_in(
+    clock: Clock, parameters: np.typing.NDArray[np.float32]
+) -> None:
+    side = Side(1)
+    side.courier.take(replace(PARCEL, letters=(Letter(1, 5, SOUND, None),)))
+    side.courier.take(replace(PARCEL, letters=(Letter(1, 6, parameters, None),)))
+    assert side.courier.rejected == 1
+    assert side.mailboxes.version(1) == 5
+
+
+def test_older_versions_foreign_senders_and_earlier_incarnations_change_nothing(
+    clock: Clock,
+) -> None:
+    side = Side(1)
+    counters = {1: Counters(50, 5, 1)}
+    fresh = replace(PARCEL, counters=counters, letters=(Letter(1, 5, SOUND, None),))
+    side.courier.take(fresh)
+    side.courier.take(replace(PARCEL, letters=(Letter(1, 4, 9 * SOUND, None),)))
+    side.courier.take(replace(PARCEL, letters=(Letter(2, 9, SOUND, None),)))
+    late = replace(fresh, incarnation=1, down=frozenset({1}), letters=(Letter(1, 9, SOUND, None),))
+    side.courier.take(late)
+    side.courier.take(replace(PARCEL, counters={1: Counters(40, 4, 1)}))
+    assert side.mailboxes.version(1) == 5
+    assert side.mailboxes.version(2) == 0
+    assert not side.mailboxes.is_down(1)
+    assert side.board.get(1, Cell.AGENT_STEPS) == 50, "counters never run backwards"
+
+
+def test_a_silent_node_is_down_until_its_next_parcel(clock: Clock) -> None:
+    side = Side(1)
+    side.courier.take(PARCEL)
+    clock.now += 1.9
+    side.courier.mind_silence()
+    assert not side.mailboxes.is_down(0)
+    clock.now += 0.2
+    side.courier.mind_silence()
+    assert [side.mailboxes.is_down(rank) for rank in range(4)] == [True, True, False, False]
+    side.courier.take(replace(PARCEL, counters={0: Counters(1, 1, 1), 1: Counters(1, 1, 1)}))
+    assert not side.mailboxes.is_down(0)
+
+
+def test_whoever_is_back_learns_how_far_it_was(clock: Clock) -> None:
+    before, here = Side(1), Side(0)
+    before.board.set(3, Cell.AGENT_STEPS, 120)
+    before.board.set(3, Cell.UPDATES, 11)
+    before.say(3, 12)
+    before.courier.carry()
+    here.courier.take(before.last.parcel)
+    again = Side(1, incarnation=2)
+    here.courier.carry()
+    again.courier.take(here.last.parcel)
+    assert again.courier.known == {2: Counters(0, 0, 0), 3: Counters(120, 12, 0)}
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20))
+def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: list[float]) -> None:
+    sent = torch.tensor(values, dtype=torch.float32)
+    errors: dict[Precision, float] = {"float32": 0.0, "bfloat16": 2.0**-8}
+    for precision, error in errors.items():
+        crossed = pack(sent, precision)
+        crossed.flags.writeable = False
+        received = unpack(crossed)
+        assert received is not None
+        assert received.dtype == torch.float32
+        normal = sent.abs() > 2.0**-126
+        assert bool(((received - sent).abs() <= error * sent.abs())[normal].all())
+    assert pack(sent, "bfloat16").nbytes * 2 == pack(sent, "float32").nbytes
