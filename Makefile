@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow test-gpu test-peers check format bench clean
+.PHONY: train test test-slow fuzz test-gpu test-peers check format bench clean
 
 train: $(VENV)/.installed
 	$(BIN)/gala train gala-a2c --env $(ENV) --steps $(STEPS) \
@@ -21,6 +21,9 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow tests/fuzz
 
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu

@@ -23,7 +23,8 @@ from benchmarks.soak import Sample, minute_means, own_memory_mib, second_half, s
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.run_folder import RunFolder, provenance
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder
 
 LEARNERS, SIMULATORS = 4, 2
 ENV = "CartPole-v1"

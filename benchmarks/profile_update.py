@@ -22,7 +22,7 @@ from gala_rl.envs import Simulators, Transition
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
 from gala_rl.processes.allocator import keep_freed_memory
-from gala_rl.records.run_folder import provenance
+from gala_rl.records.provenance import provenance
 
 WARM_UP, UPDATES, OPERATORS = 10, 100, 12
 LEARNING_RATE = 7e-4

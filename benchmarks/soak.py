@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from gala_rl.records.run_folder import provenance
+from gala_rl.records.provenance import provenance
 
 _SAMPLE_S = 5.0
 _STOP_S = 120.0

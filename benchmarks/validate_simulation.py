@@ -32,7 +32,8 @@ from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import open_checkpoint
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.run_folder import RunFolder, provenance
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.simulation.config import SimulationConfig
 from gala_rl.simulation.simulate import simulate
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gala_rl.config import TrainConfig
     from gala_rl.errors import LearnerFailure, StorageError, UserError
     from gala_rl.experiment.evaluate import evaluate
+    from gala_rl.experiment.scale import scale
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
@@ -39,6 +40,7 @@ __all__ = [
     "UserError",
     "evaluate",
     "resume",
+    "scale",
     "train",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "gala_rl.config": ("TrainConfig",),
     "gala_rl.errors": ("LearnerFailure", "StorageError", "UserError"),
     "gala_rl.experiment.evaluate": ("evaluate",),
+    "gala_rl.experiment.scale": ("scale",),
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),

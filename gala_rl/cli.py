@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except UserError as error:
-        print(f"gala: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"gala: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except (LearnerFailure, SimulatorFailure, StorageError) as error:
         print(f"gala: {error}", file=sys.stderr)  # noqa: T201
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_resume(commands)
+    _add_scale(commands)
     _add_evaluate(commands)
     add_compare(commands)
     add_bench(commands)
@@ -75,6 +76,19 @@ def _add_resume(commands: Any) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
         "--steps", type=count, metavar="STEPS", help="new total of agent steps; default: as before"
+    )
+
+
+def _add_scale(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "scale",
+        "have a run that is being trained go on with more or fewer learners",
+        _scale,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--learners", type=count, required=True, metavar="N", help="learners from then on"
     )
 
 
@@ -145,6 +159,17 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
         say(f"stopped; continue with: gala resume {run}" if made else "stopped before any update")
         return 130
     say(f"next: gala evaluate {run}")
+    return 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from gala_rl.experiment.scale import scale
+
+    change = scale(options.run, options.learners)
+    say(
+        f"{change['from']} learners before, {change['to']} now, "
+        f"at {change['agent_steps']:,} agent steps"
+    )
     return 0
 
 

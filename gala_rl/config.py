@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gala_rl.errors import UserError
@@ -55,13 +56,20 @@ class TrainConfig:
         "machines alike",
         minimum=1,
     )
+    max_learners: int | None = setting(
+        None,
+        "most learners that gala scale can bring the run to; default: twice as many as it starts "
+        "with",
+        minimum=1,
+        maximum=10_000,
+    )
     simulators: int | None = setting(
         None,
         "simulators a learner, of all its actors together; default: as many as the paper has",
         minimum=1,
     )
     simulator_threads: int | None = setting(
-        None, "simulator threads a learner; default: cores / learners", minimum=1
+        None, "simulator threads a learner; default: cores / learners", minimum=1, maximum=1_000
     )
     simulator_groups: int | None = setting(
         None,
@@ -86,7 +94,10 @@ class TrainConfig:
         "deep: residual, 15 convolutions (IMPALA)",
     )
     lstm_size: int | None = setting(
-        None, "units of an LSTM between torso and heads; default: no LSTM", minimum=1
+        None,
+        "units of an LSTM between torso and heads; default: no LSTM",
+        minimum=1,
+        maximum=8_192,
     )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
@@ -111,7 +122,10 @@ class TrainConfig:
         3, "a learner that dies more often than this without progress ends the run", minimum=0
     )
     hang_after: float = setting(
-        120.0, "seconds without an update after which a learner is killed and restarted", above=0
+        120.0,
+        "seconds without an update after which a learner is killed and restarted",
+        above=0,
+        maximum=1e9,
     )
     fault_plan: str | None = setting(
         None,
@@ -236,19 +250,21 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             choices = ", ".join(map(str, get_args(hint)))
-            raise UserError(f"{name} {value!r} is unknown: choose one of {choices}")
+            raise UserError(f"{name} {short(value)} is unknown: choose one of {choices}")
         return
     allowed = get_args(hint) or (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
-        raise UserError(f"{name} {value!r} has the wrong type: it must be {names}")
+        raise UserError(f"{name} {short(value)} has the wrong type: it must be {names}")
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
     if value is None or isinstance(value, str):
         return
+    if isinstance(value, int) and abs(value) >= 10 ** (_MAX_DIGITS + 1):
+        raise UserError(f"{name} {short(value)} is too large: no number here has so many digits")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} {value} is not finite: give a finite number")
     if "minimum" in bounds and value < bounds["minimum"]:
@@ -300,14 +316,16 @@ def _build_algorithm(values: Mapping[str, Any]) -> Any:
     _check_object(values, "algorithm.")
     settings = dict(values)
     name = settings.pop("name", None)
-    if name not in ALGORITHMS:
-        raise UserError(f"algorithm.name {name!r} is unknown: choose {', '.join(ALGORITHMS)}")
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise UserError(f"algorithm.name {short(name)} is unknown: choose {', '.join(ALGORITHMS)}")
     return _build(ALGORITHMS[name], settings, "algorithm.")
 
 
 def _check_object(values: Any, prefix: str) -> None:
     if not isinstance(values, Mapping):
-        raise UserError(f"config {prefix or 'file'} must be an object of settings, not {values!r}")
+        raise UserError(
+            f"config {prefix or 'file'} must be an object of settings, not {short(values)}"
+        )
 
 
 def default_run_folder(config: TrainConfig, stamp: str) -> Path:

@@ -1,12 +1,14 @@
 """What the command line prints: lines and tables; loads rich only when it draws one."""
 
+from gala_rl.errors import printable
+
 _FILE_WIDTH = 240
 """Columns that a table may take where it does not go to a terminal."""
 
 
 def say(line: str) -> None:
     """Print a line."""
-    print(line)  # noqa: T201
+    print(printable(line))  # noqa: T201
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -14,12 +16,13 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=printable(title), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console()
+        table.add_row(*map(printable, row))
+    # What is in brackets, in the name of a file say, is no command.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
     console.print(table)

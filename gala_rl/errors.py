@@ -1,15 +1,36 @@
 """The failures that are told apart: a user's mistake, who could not be kept alive, a full disk."""
 
+_LONGEST = 2_000
+
+
+def printable(text: str) -> str:
+    """The text with what could steer a terminal, or hide there, as escapes; lines stay lines."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _one_line(text: str) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+
 
 class UserError(Exception):
     """A mistake the user can mend: one line that names the value and the remedy.
 
     The command line prints the line and exits with code 2; nothing has been started or written.
+    Whatever the line quotes, from files and names that others made, it is one line and printable.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(_one_line(line))
 
 
 class LearnerFailure(Exception):
     """A learner that could not be kept alive: names its rank and carries its own traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class ActorFailure(Exception):
@@ -22,3 +43,6 @@ class SimulatorFailure(Exception):
 
 class StorageError(Exception):
     """A run's folder cannot be written any more: one line; what was saved before is untouched."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(_one_line(line))

@@ -17,3 +17,14 @@ def graph_of(config: TrainConfig, learners: int | None = None) -> Topology:
     """
     count = config.resolved_learners if learners is None else learners
     return topology.make(config.gossip.topology, count, config.learners_per_node)
+
+
+def largest_in_degree(config: TrainConfig, learners: int) -> int:
+    """Most learners that one of so many hears in a round; quick, for any number of them.
+
+    Raises:
+        UserError: as `graph_of`.
+    """
+    if config.gossip.topology in topology.NAMES:
+        return topology.largest_in_degree(config.gossip.topology, learners)
+    return graph_of(config, learners).largest_in_degree

@@ -9,6 +9,9 @@ from gala_rl.errors import UserError
 EnvKind = Literal["atari", "discrete", "continuous"]
 """What the settings of papers depend on: an ALE game, or else the kind of its actions."""
 
+_INT32 = 2**31 - 1
+"""The emulator counts in 32 bits."""
+
 
 def setting(default: Any, text: str, **bounds: float) -> Any:
     """A dataclass field with its help text and, optionally, `minimum`, `above`, `maximum`."""
@@ -26,12 +29,16 @@ class AtariProtocol:
         minimum=0,
         maximum=1,
     )
-    frame_skip: int = setting(4, "emulator frames an action is held (DQN, 2015)", minimum=1)
+    frame_skip: int = setting(
+        4, "emulator frames an action is held (DQN, 2015)", minimum=1, maximum=1_000
+    )
     max_pool: bool = setting(True, "pixel-wise maximum of the last two frames of a skip")
-    frame_stack: int = setting(4, "consecutive images in one observation", minimum=1)
-    image_size: int = setting(84, "height and width of an image, pixels", minimum=36)
+    frame_stack: int = setting(4, "consecutive images in one observation", minimum=1, maximum=1_000)
+    image_size: int = setting(84, "height and width of an image, pixels", minimum=36, maximum=512)
     grayscale: bool = setting(True, "grey images instead of colour")
-    noop_max: int = setting(30, "at most this many no-ops at the start of a game", minimum=0)
+    noop_max: int = setting(
+        30, "at most this many no-ops at the start of a game", minimum=0, maximum=_INT32
+    )
     fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
     life_loss_terminal: bool = setting(
         True, "in training, a lost life ends the return; the game itself goes on"
@@ -41,7 +48,10 @@ class AtariProtocol:
     )
     full_action_space: bool = setting(False, "all 18 actions instead of the game's own")
     max_episode_frames: int = setting(
-        108_000, "a game is truncated after this many emulator frames (30 minutes)", minimum=1
+        108_000,
+        "a game is truncated after this many emulator frames (30 minutes)",
+        minimum=1,
+        maximum=_INT32,
     )
 
 

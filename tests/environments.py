@@ -260,6 +260,15 @@ class SlowToBuild(Drifting):
             time.sleep(1.0)
 
 
+class FailingInLearner2(Drifting):
+    """Cannot be built in the process of learner 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if multiprocessing.current_process().name.endswith("-2"):
+            raise RuntimeError("the simulator broke")
+
+
 class Slow(Drifting):
     """Half a millisecond a step, so that a run is still going when a test disturbs it."""
 
@@ -480,6 +489,7 @@ gymnasium.register(
 )
 gymnasium.register("Drifting-v0", f"{_PREFIX}Drifting", disable_env_checker=True)
 gymnasium.register("SlowToBuild-v0", f"{_PREFIX}SlowToBuild", disable_env_checker=True)
+gymnasium.register("FailingInLearner2-v0", f"{_PREFIX}FailingInLearner2", disable_env_checker=True)
 gymnasium.register("Slow-v0", f"{_PREFIX}Slow", disable_env_checker=True)
 gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(

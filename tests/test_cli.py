@@ -15,7 +15,7 @@ from gala_rl.config import TrainConfig, from_dict
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import METHODS, find, resolve
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import ALGORITHMS
+from gala_rl.settings import ALGORITHMS, GossipSettings
 from tests.folders import tree
 
 REPOSITORY = Path(__file__).parents[1]
@@ -71,6 +71,10 @@ def gala_ppo(*arguments: str) -> list[str]:
 
 def impala(*arguments: str) -> list[str]:
     return ["train", "impala", "--env", "CartPole-v1", "--out", "new", *arguments]
+
+
+def cluster(*arguments: str) -> list[str]:
+    return train("--learners", "2", "--cluster", "127.0.0.1:1", *arguments)
 
 
 def topology(name: str) -> list[str]:
@@ -130,6 +134,13 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         [*topology("complete"), "--learners-per-node", "2"],
         ("learners_per_node 2", "topology complete"),
     ),
+    (cluster("--learners-per-node", "0"), ("learners_per_node 0", "at least 1")),
+    (["train", "gala-a2c", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
+    (["train", "a2c-allreduce", "--cluster", "auto"], ("a2c-allreduce", "gala-a2c", "gala-ppo")),
+    (cluster("--serial"), ("serial", "cluster")),
+    (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
+    (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),
+    (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),
     (topology("object.json"), ("object.json", "dict")),
@@ -191,6 +202,17 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["resume", "ended", "--steps", "-1"], ("steps -1",)),
     (["resume", "ended", "--steps", "many"], ("'many'",)),
     (["resume", "ended", "--steps", "900"], ("step_000000000400", "is damaged")),
+    (train("--learners", "4", "--max-learners", "3"), ("max_learners 3", "learners 4")),
+    (train("--max-learners", "0"), ("max_learners 0", "at least 1")),
+    (["train", "a2c", "--max-learners", "2"], ("max_learners 2", "a2c has one learner")),
+    (train("--serial", "--max-learners", "9"), ("max_learners 9", "--serial")),
+    (["scale", "ended"], ("--learners",)),
+    (["scale", "nowhere", "--learners", "2"], ("nowhere", "holds no run")),
+    (["scale", "ended", "--learners", "0"], ("learners 0", "at least 1")),
+    (["scale", "ended", "--learners", "2"], ("learners 2", "ended")),
+    (["scale", "ended", "--learners", "5"], ("learners 5", "room for 4", "--max-learners")),
+    (["scale", "ended", "--learners", "3"], ("not being trained", "gala resume ended")),
+    (["scale", "ended", "--learners", "few"], ("'few'",)),
     (["evaluate", "nowhere"], ("nowhere", "holds no run")),
     (["evaluate", "unborn"], ("unborn", "no checkpoint")),
     (["evaluate", "ended"], ("step_000000000400", "is damaged")),
@@ -271,7 +293,10 @@ def test_help_and_mistakes_do_not_wait_for_torch(place: Path) -> None:
     # These few are found by looking into files that only torch's world can read, or write.
     late = ("is damaged", "cannot be written")
     lines = [arguments for arguments, words in MISTAKES if not set(late) & set(words)]
-    helps = [["--help"], *([name, "--help"] for name in ("train", "resume", "evaluate", "bench"))]
+    helps = [
+        ["--help"],
+        *([name, "--help"] for name in ("train", "resume", "scale", "evaluate", "bench")),
+    ]
     helps += [["bench", what, "--help"] for what in ("throughput", "gossip", "scaling")]
     helps += [["bench", "stragglers", "--help"]]
     program = f"""
@@ -390,6 +415,8 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
             continue  # C++ threads step the game; its own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
+        if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
+            continue  # not with --serial, nor on a ring; tests of their own are here too
         if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
             continue
         if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
@@ -403,6 +430,25 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
         inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [from_dict(expected)]
+
+
+def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
+    options = ["--topology", "hierarchical", "--learners-per-node", "2", "--learners", "4"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    gossip = GossipSettings(topology="hierarchical")
+    assert trained == [TrainConfig(learners=4, learners_per_node=2, gossip=gossip)]
+
+
+def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
+    options = ["--cluster", "10.0.0.1:6379", "--learners", "4", "--message-precision", "bfloat16"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    (config,) = trained
+    assert config == TrainConfig(cluster="10.0.0.1:6379", learners=4, message_precision="bfloat16")
+
+
+def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:
+    assert main(["train", "gala-a2c", "--learners", "2", "--max-learners", "6"]) == 0
+    assert trained == [TrainConfig(learners=2, max_learners=6)]
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])

@@ -1,22 +1,32 @@
 """The documents: commands and snippets run, figures come from results, links lead somewhere."""
 
+import contextlib
 import functools
 import json
+import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gala_rl import cli
+from gala_rl.records.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 RESULTS = ROOT / "benchmarks" / "results"
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 
@@ -54,6 +64,28 @@ def with_a_small_budget(command: str) -> list[str]:
     return arguments
 
 
+@contextlib.contextmanager
+def while_it_trains(run: RunFolder) -> Iterator[None]:
+    """Another terminal, in which a run goes on for as long as it is needed."""
+    program = [sys.executable, "-m", "gala_rl.cli", "resume", str(run.path), "--steps", "1G"]
+    process = subprocess.Popen(
+        program,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        give_up = time.monotonic() + 120
+        while not run.is_held:
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+
+
 @pytest.mark.parametrize(
     "document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: str(d.relative_to(ROOT))
 )
@@ -64,7 +96,10 @@ def test_every_command_of_a_document_runs_in_its_order(
     for block in blocks(document, "json"):
         Path("faults.json").write_text(block, encoding="utf-8")
     for command in commands(document):
-        assert cli.main(with_a_small_budget(command)) == 0, command
+        arguments = with_a_small_budget(command)
+        trains = while_it_trains(RunFolder(Path(arguments[1]))) if arguments[0] == "scale" else None
+        with trains or contextlib.nullcontext():
+            assert cli.main(arguments) == 0, command
 
 
 def test_the_plan_of_faults_in_the_document_is_the_example() -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.figures import draw, results, runs, summary
-from gala_rl.records.run_folder import provenance
+from gala_rl.records.provenance import provenance
 
 
 def main(arguments: Sequence[str]) -> None:

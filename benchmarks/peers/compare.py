@@ -27,7 +27,8 @@ from rich.table import Table
 
 from benchmarks.peers.work import Result, Work, read_line
 from gala_rl.errors import UserError
-from gala_rl.records.run_folder import provenance, write_json
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import write_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -32,6 +32,8 @@ def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
         with warnings.catch_warnings():
             # An id without a version is an error below, not a warning.
             warnings.filterwarnings("ignore", ".*unversioned environment.*")
+            if env_id.startswith("."):
+                raise ValueError("its module would be relative to this one")
             env = gymnasium.make(env_id)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error

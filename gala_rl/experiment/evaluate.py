@@ -8,16 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gala_rl.agent import build_model
+from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.envs import Simulators, make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_evaluation
 from gala_rl.flat import FlatParameters
+from gala_rl.methods import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.saved import check_vector
 
 MAX_SIMULATORS = 16
 MEAN = "mean"
@@ -49,13 +51,14 @@ def evaluate(
     """
     check_evaluation(run, episodes, learner, seed)
     folder = RunFolder(Path(run))
-    config = folder.read_config()
+    config = resolve(folder.read_config())
     saved = checkpoint.newest(folder.checkpoints)
     if saved is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
     torch.set_num_threads(usable_cores())
     results = []
-    for name, parameters in _policies(saved, learner).items():
+    size = beginning_of(config).parameters.numel()
+    for name, parameters in _policies(saved, learner, size).items():
         returns = _play(config, parameters, episodes, policy == "greedy", seed)
         spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
         results.append(
@@ -81,20 +84,25 @@ def evaluate(
     }
 
 
-def _policies(saved: Checkpoint, learner: str) -> dict[str, Tensor]:
-    """Parameter vectors by the name under which they are reported."""
+def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
+    """Parameter vectors [P], P = `size`, by the name under which they are reported."""
     ranks = saved.learners()
+
+    def parameters_of(rank: int) -> Tensor:
+        tensors = saved.load(rank).tensors
+        check_vector(saved, tensors, "parameters", size)
+        return tensors["parameters"]
+
     if learner == MEAN:
-        vectors = [saved.load(rank).tensors["parameters"] for rank in ranks]
-        return {MEAN: torch.stack(vectors).mean(dim=0)}
+        return {MEAN: torch.stack([parameters_of(rank) for rank in ranks]).mean(dim=0)}
     if learner == "all":
-        return {str(rank): saved.load(rank).tensors["parameters"] for rank in ranks}
+        return {str(rank): parameters_of(rank) for rank in ranks}
     if not learner.isdigit() or int(learner) not in ranks:
         raise UserError(
             f"learner {learner!r} is not in {saved.path}: choose one of "
             f"{', '.join(map(str, ranks))}, all or mean"
         )
-    return {learner: saved.load(int(learner)).tensors["parameters"]}
+    return {learner: parameters_of(int(learner))}
 
 
 def _play(

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.experiment.progress import Progress
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean, of_learners
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
 
@@ -71,8 +71,9 @@ class Monitor:
 
     def __init__(self, config: TrainConfig, folder: RunFolder, progress: Progress) -> None:
         self._progress = progress
-        learners = range(config.resolved_learners)
-        self._readers = [MetricsReader(folder.metrics_file(rank)) for rank in learners]
+        self._folder = folder
+        self._readers: list[MetricsReader] = []
+        self._read_files_of(folder.learners_ever(config))
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.latest: dict[int, dict[str, Any]] = {}
         self._consensus_time = 0.0
@@ -86,6 +87,7 @@ class Monitor:
         Raises:
             StorageError: when events cannot be written; said once, from then on none are.
         """
+        self._read_files_of(len(status.updates))
         scalars = self._take_rows() + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest)
         for name, value, agent_steps, time in scalars:
@@ -129,9 +131,14 @@ class Monitor:
             if row[name] is not None
         ]
 
+    def _read_files_of(self, learners: int) -> None:
+        """Learners may join while the run goes on; those that have left keep their rows."""
+        for rank in range(len(self._readers), learners):
+            self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
+
     def _take_rows(self) -> list[_Scalar]:
         """Read what is new; returns what there is to plot of it."""
-        rows = [row for reader in self._readers for row in reader.new_rows()]
+        rows = [row for reader in self._readers for row in of_learners(reader.new_rows())]
         scalars: list[_Scalar] = []
         for row in sorted(rows, key=lambda row: row["time"]):
             self.latest[row["learner"]] = row

@@ -17,7 +17,7 @@ from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import HIERARCHICAL, resolve_when
 from gala_rl.graph import graph_of
-from gala_rl.methods import resolve
+from gala_rl.methods import capacity, resolve, why_not_scaled
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ObservationSpec
@@ -49,7 +49,9 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
     """
     folder = RunFolder(Path(run))
     config = folder.read_config()
+    folder.check_plain()
     folder.check_free()
+    folder.read_summary()
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     config = check_config(config)
@@ -61,6 +63,29 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
+    return config
+
+
+def check_scale(run: str | Path, learners: int) -> TrainConfig:
+    """The config, as it is now, of a run that can go on with that number of learners.
+
+    Raises:
+        UserError: when it cannot, or when it is not being trained.
+    """
+    folder = RunFolder(Path(run))
+    config = folder.read_config()
+    if (reason := why_not_scaled(config)) is not None:
+        raise UserError(f"run {run} cannot be scaled: {reason}")
+    if learners > (most := capacity(config)):
+        raise UserError(
+            f"learners {learners:,} is too many for run {run}: it was started with room for "
+            f"{most:,}; a new run has more with --max-learners"
+        )
+    if learners == config.resolved_learners:
+        raise UserError(f"learners {learners} is what run {run} has: give another number")
+    check_config(dataclasses.replace(config, learners=learners))
+    if not folder.is_held:
+        raise UserError(f"run {run} is not being trained: start it with gala resume {run} first")
     return config
 
 
@@ -86,8 +111,10 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     Raises:
         UserError: when one differs; only `steps` may.
     """
-    old = RunFolder(Path(run)).read_config()
+    old = resolve(RunFolder(Path(run)).read_config())
     same = {"steps", "out"}
+    if config.learners in (change["from"] for change in RunFolder(Path(run)).read_scales()[:1]):
+        same.add("learners")  # that it was started with; it goes on with those it has now
     learners = old.resolved_learners
     if graph_of(config, learners).rounds == graph_of(old, learners).rounds:
         same.add("gossip.topology")  # by whatever name
@@ -121,14 +148,14 @@ def _lookup(config: Any, name: str) -> Any:
 def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
-    config = folder.read_config()
+    config = resolve(folder.read_config())
     if folder.checkpointed_agent_steps() is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
     if episodes < 1:
         raise UserError(f"episodes {episodes} is too small: it must be at least 1")
     if not 0 <= seed < 2**31:
         raise UserError(f"seed {seed} is impossible: it must be from 0 to {2**31 - 1}")
-    ranks = [str(rank) for rank in range(config.resolved_learners)]
+    ranks = [str(rank) for rank in range(folder.learners_ever(config))]
     if learner not in (*ranks, "all", "mean"):
         raise UserError(f"learner {learner!r} is unknown: choose {', '.join(ranks)}, all or mean")
 

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import printable
 from gala_rl.methods import find
 from gala_rl.systems.status import Status
 
@@ -54,7 +55,7 @@ class Progress:
             latest: each learner's newest row of metrics.
         """
         for notice in status.notices:
-            self._console.print(notice, markup=False, highlight=False)
+            self._console.print(printable(notice), markup=False, highlight=False)
         now = time.monotonic()
         self._samples.append((now, status.total_agent_steps))
         # A rate over the last half minute or so.

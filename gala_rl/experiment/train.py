@@ -12,14 +12,15 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError
+from gala_rl.errors import StorageError, UserError, printable
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
-from gala_rl.records import checkpoint
+from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
+from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
@@ -77,6 +78,10 @@ def resume(
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
+    # Only while a run is held are there requests that somebody waits for.
+    scale_request.withdraw(folder)
+    size = beginning_of(config).parameters.numel()
+    check_saved(start, config, size, _device_here(config))
     with _cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console(), connection)
@@ -99,6 +104,11 @@ def _cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | Non
     return connect(config)
 
 
+def _device_here(config: TrainConfig) -> torch.device:
+    """Where this machine computes: nowhere but on its CPU if learners are on others."""
+    return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
+
+
 def _run(
     config: TrainConfig,
     folder: RunFolder,
@@ -106,7 +116,7 @@ def _run(
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
-    device = resolve_device(config if connection is None else replace(config, device="cpu"))
+    device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
@@ -114,7 +124,7 @@ def _run(
     console.print(
         f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
-        f"run in {folder.path}",
+        f"run in {printable(str(folder.path))}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -177,7 +187,7 @@ def _summary(
             "mean_return": latest.get(rank, {}).get("mean_return"),
             "episodes": latest.get(rank, {}).get("episodes", 0),
         }
-        for rank in range(config.resolved_learners)
+        for rank in range(len(status.updates))
     ]
     return {
         "run": str(folder.path),

@@ -7,6 +7,7 @@ from typing import Any
 
 from gala_rl.faults.plan import Fault
 from gala_rl.records.metrics import MetricsReader, MetricsWriter
+from gala_rl.records.plausible import is_count
 
 BEGIN, END = "begin", "end"
 """What a row tells."""
@@ -27,7 +28,7 @@ class FaultLog:
     """
 
     def __init__(self, path: Path, learner: int) -> None:
-        rows = [row for row in MetricsReader(path).new_rows() if row["learner"] == learner]
+        rows = [row for row in told(MetricsReader(path)) if row["learner"] == learner]
         self.begun = {row["fault"] for row in rows if row["phase"] == BEGIN}
         self.ended = {row["fault"] for row in rows if row["phase"] == END}
         self._learner = learner
@@ -58,6 +59,18 @@ class FaultLog:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+
+def told(reader: MetricsReader) -> list[dict[str, Any]]:
+    """New rows that a learner can have written."""
+    return [
+        row
+        for row in reader.new_rows()
+        if all(is_count(row.get(name)) for name in ("fault", "learner", "updates"))
+        and is_count(row.get("messages", 0))
+        and isinstance(row.get("kind"), str)
+        and row.get("phase") in (BEGIN, END)
+    ]
 
 
 def notice(row: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 from gala_rl.errors import UserError
@@ -127,16 +128,16 @@ def read_plan(file: str | Path) -> tuple[Fault, ...]:
 
 def _fault(place: str, index: int, entry: Any) -> Fault:
     if not isinstance(entry, dict):
-        raise UserError(f"{place} is {entry!r}: it must be an object; {_REMEDY}")
+        raise UserError(f"{place} is {short(entry)}: it must be an object; {_REMEDY}")
     name = entry.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise UserError(f"{place} has kind {name!r}: choose one of {', '.join(KINDS)}")
+        raise UserError(f"{place} has kind {short(name)}: choose one of {', '.join(KINDS)}")
     values = {key: value for key, value in entry.items() if key != "kind"}
     _check_fields(place, name, values)
     for key, value in values.items():
         allowed, holds = _RULES[key]
         if not holds(value):
-            raise UserError(f"{place} ({name}) has {key} {value!r}: it must be {allowed}")
+            raise UserError(f"{place} ({name}) has {key} {short(value)}: it must be {allowed}")
     senders, receivers = values.pop("senders", ()), values.pop("receivers", ())
     edges = {(s, r) for s in senders for r in receivers if s != r}
     if values.pop("both_ways", False):
@@ -154,7 +155,9 @@ def _check_fields(place: str, name: str, values: dict[str, Any]) -> None:
     known = (*kind.needs, *kind.may, *moments, *((length,) if kind.is_lasting else ()))
     for key in values:
         if key not in known:
-            raise UserError(f"{place} ({name}) has {key!r}: beside kind it has {', '.join(known)}")
+            raise UserError(
+                f"{place} ({name}) has {short(key)}: beside kind it has {', '.join(known)}"
+            )
     for key in kind.needs:
         if key not in values:
             raise UserError(f"{place} ({name}) has no {key}: it must be {_RULES[key][0]}")

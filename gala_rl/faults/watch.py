@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.log import notice
+from gala_rl.faults.log import notice, told
 from gala_rl.records.metrics import MetricsReader
 
 
@@ -32,4 +32,4 @@ class FaultWatch:
 
     def take_notices(self) -> list[str]:
         """What has happened since the last call, a line each."""
-        return [notice(row) for row in self._reader.new_rows()]
+        return [notice(row) for row in told(self._reader)]

@@ -33,6 +33,7 @@ class Gossip:
         transport: as given.
         node: the protocol's state, with its counters.
         wait_s: seconds spent waiting for neighbours, in all.
+        has_neighbours: whether anybody gossips.
         last_mixed: (sender, version) of each message that the last `exchange` mixed in.
     """
 
@@ -51,12 +52,20 @@ class Gossip:
             rank, topology, size=parameters.numel(), when=when, max_staleness=max_staleness
         )
         self.wait_s = 0.0
+        self.has_neighbours = topology.largest_in_degree > 0
         self.last_mixed: tuple[tuple[int, int], ...] = ()
         self.parameters = parameters
         self.transport = transport
-        self._has_neighbours = topology.largest_in_degree > 0
         self._deadline_s = deadline_s
         self._outbox: Tensor | None = None
+
+    def change_topology(self, topology: Topology) -> None:
+        """Gossip in another graph from the next `exchange` on; see `GossipNode`.
+
+        Between an `outbox` and its `exchange` it must not be called.
+        """
+        self.node.change_topology(topology)
+        self.has_neighbours = topology.largest_in_degree > 0
 
     def outbox(self) -> Tensor | None:
         """[P] where an optimiser may write the new parameters, to spare `exchange` a copy.
@@ -67,7 +76,7 @@ class Gossip:
         Returns:
             None where parameters must be copied to be sent, or there is nobody to send them to.
         """
-        if self._has_neighbours and not self.parameters.is_cuda:
+        if self.has_neighbours and not self.parameters.is_cuda:
             self._outbox = self.transport.outbox()
         return self._outbox
 
@@ -82,7 +91,7 @@ class Gossip:
         """
         self.last_mixed = ()
         send = self.node.on_update(self.node.version + 1 if version is None else version)
-        if not self._has_neighbours:
+        if not self.has_neighbours:
             return 0
         outbox, self._outbox = self._outbox, None
         parameters = self.parameters if outbox is None else outbox

@@ -98,16 +98,28 @@ class JournalWriter:
         """The parameters have become the mean of themselves and these (sender, version)."""
         self._append(Kind.MIX, version, 0.0, messages)
 
-    def adopt(self, version: int, message: tuple[int, int] | None) -> None:
-        """The parameters have become what (sender, version) was, or what the run began with."""
-        self._append(Kind.ADOPT, version, 0.0, [(NOBODY, 0) if message is None else message])
+    def adopt(
+        self, version: int, message: tuple[int, int] | None, time_s: float | None = None
+    ) -> None:
+        """The parameters have become what (sender, version) was, or what the run began with.
+
+        At `time_s` on the monotonic clock; default: now.
+        """
+        messages = [(NOBODY, 0) if message is None else message]
+        self._append(Kind.ADOPT, version, 0.0, messages, time_s)
 
     def _append(
-        self, kind: Kind, version: int, norm: float, messages: Sequence[tuple[int, int]]
+        self,
+        kind: Kind,
+        version: int,
+        norm: float,
+        messages: Sequence[tuple[int, int]],
+        time_s: float | None = None,
     ) -> None:
+        time_s = time.monotonic() if time_s is None else time_s
         count = int(self._written[self._learner])
         entry = self._ring[count % len(self._ring)]
-        entry[:_FIELDS] = kind, version, norm, time.monotonic(), len(messages)
+        entry[:_FIELDS] = kind, version, norm, time_s, len(messages)
         if messages:
             entry[_FIELDS : _FIELDS + 2 * len(messages)] = np.ravel(messages)
         # Elsewhere than on x86 a reader may see the count before the entry: the sum tells.
@@ -138,16 +150,18 @@ class JournalReader:
 
     def _new_rows(self, learner: int) -> NDArray[np.float64]:
         ring, first = self._rings[learner], int(self._read[learner])
-        places = np.arange(first, int(self._written[learner])) % len(ring)
-        rows = ring[places]
+        new = min(max(0, int(self._written[learner]) - first), len(ring))
+        rows = ring[(first % len(ring) + np.arange(new)) % len(ring)]
         if int(self._written[learner]) - first >= len(ring):
             self._read[learner] = int(self._written[learner])
             raise OverrunError(f"learner {learner} wrote {len(ring)} entries since the last look")
         whole = _checksum(rows[:, :-1]).view(np.int64) == rows[:, -1].view(np.int64)
+        # Of zeros, where nothing has been written yet, the sum is zero as well.
+        whole &= rows[:, 0] != 0
         count = len(rows) if whole.all() else int(whole.argmin())
         self._read[learner] = first + count
-        new: NDArray[np.float64] = rows[:count]
-        return new
+        found: NDArray[np.float64] = rows[:count]
+        return found
 
 
 def _checksum(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,8 @@ Rules
        left out (the weights of the others grow accordingly) until its next message.
     5. A message that is not newer than the last one is rejected. So is one that is malformed or
        not finite; what the same sender had sent before, if not yet mixed, goes with it.
+    6. Neighbours may change between two updates. What one that is no neighbour any more has sent
+       is not mixed; whoever returns is heard by what it sends from then on.
 
 The caller feeds events in (`on_update`, `on_message`, `on_mixed`, `on_peer_down`, `on_deadline`)
 and carries out the actions that come back. Ordering, loss, delay and staleness are thus unit tests.
@@ -92,6 +94,18 @@ class GossipNode:
         self._accepted_version = dict.fromkeys(self._neighbours, 0)
         self._mixed_version = dict.fromkeys(self._neighbours, 0)
         self._down: set[int] = set()
+
+    def change_topology(self, topology: Topology) -> None:
+        """Go on in another graph, of another number of learners perhaps; all counters stay."""
+        if self.rank >= topology.learners:
+            raise ValueError(f"learner {self.rank} is not among {topology.learners} learners")
+        self.topology = topology
+        self._neighbours = frozenset(topology.all_in_neighbours(self.rank))
+        for learner in self._fresh.keys() - self._neighbours:
+            del self._fresh[learner]
+        self._mixed_version = {j: self._mixed_version.get(j, 0) for j in self._neighbours}
+        # Of those that go it stays known, so that nothing old of theirs is mixed on their return.
+        self._accepted_version = dict.fromkeys(self._neighbours, 0) | self._accepted_version
 
     @property
     def listening_to(self) -> tuple[int, ...]:

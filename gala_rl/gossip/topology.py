@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ NAMES = ("directed-ring", "undirected-ring", "exponential", "rotating-exponentia
 
 HIERARCHICAL = "hierarchical"
 """Name of the topology that the number of learners of a node determines too."""
+
+_FAR_TOO_MANY = 10**9
+"""Learners: a number that could not even be printed is no user's."""
 
 Neighbours = tuple[int, ...]
 
@@ -188,6 +192,19 @@ def named_offsets(name: str, learners: int) -> list[list[int]]:
     return [sorted({offset % learners for offset in graph} - {0}) for graph in rounds]
 
 
+def largest_in_degree(name_or_file: str, learners: int) -> int:
+    """Most learners that one learner hears in a round.
+
+    Of a named topology this grows with the number of learners.
+
+    Raises:
+        UserError: as `make`.
+    """
+    if name_or_file in NAMES:
+        return max(len(graph) for graph in named_offsets(name_or_file, learners))
+    return make(name_or_file, learners).largest_in_degree
+
+
 def _named(name: str, learners: int) -> Topology:
     rounds = tuple(
         tuple(tuple(sorted((i - offset) % learners for offset in graph)) for i in range(learners))
@@ -299,6 +316,10 @@ def _read_edges(path: Path) -> list[tuple[int, int]]:
     if not isinstance(edges, list):
         raise UserError(f"topology file {path} holds a {type(edges).__name__}: {remedy}")
     for edge in edges:
-        if not isinstance(edge, list) or len(edge) != 2 or any(type(x) is not int for x in edge):
-            raise UserError(f"topology file {path} holds the edge {str(edge)[:60]}: {remedy}")
+        if not isinstance(edge, list) or len(edge) != 2 or not all(map(_may_be_learner, edge)):
+            raise UserError(f"topology file {path} holds the edge {short(edge)}: {remedy}")
     return [(sender, receiver) for sender, receiver in edges]
+
+
+def _may_be_learner(value: object) -> bool:
+    return type(value) is int and abs(value) < _FAR_TOO_MANY

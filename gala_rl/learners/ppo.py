@@ -53,7 +53,8 @@ class PPOLearner:
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: of the algorithm.
-        initial_learning_rate: where the clip range has not been annealed yet.
+        initial_learning_rate: where the clip range has not been annealed yet; may be set anew
+            when the number of learners changes.
         seed: of the shuffling.
         coupling: what is shared with other learners; None: nothing.
     """
@@ -74,7 +75,7 @@ class PPOLearner:
         self.generator: torch.Generator | None = generator
         self._model = model
         self._settings = settings
-        self._initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = initial_learning_rate
         self._before = torch.empty_like(self.flat.values)
 
     def update(
@@ -158,7 +159,7 @@ class PPOLearner:
 
     def _loss(self, minibatch: _Minibatch, learning_rate: float) -> PPOLoss:
         settings, (batch, past) = self._settings, minibatch
-        annealing = learning_rate / self._initial_learning_rate
+        annealing = learning_rate / self.initial_learning_rate
         advantages = batch.advantages
         evaluation = self._model.evaluate(batch.observations, batch.actions, past=past)
         return ppo_loss(

@@ -40,6 +40,9 @@ METHODS = (
     impala.METHOD,
 )
 
+_MOST_LEARNERS = 10_000
+"""That `TrainConfig.learners` allows."""
+
 
 def find(name: str) -> Method:
     """The method of that name.
@@ -109,9 +112,51 @@ def resolve(config: TrainConfig) -> TrainConfig:
         simulators=simulators,
         algorithm=settings,
     )
+    _check_max_learners(config)
     if method.sharing not in ("nothing", "gossip"):
         _check_without_gossip(config, method)
     return config
+
+
+def why_not_scaled(config: TrainConfig) -> str | None:
+    """Why the number of learners cannot change while a run goes on; None if it can."""
+    from gala_rl.gossip import topology
+
+    method = find(config.method)
+    able = ", ".join(m.name for m in METHODS if m.gossips)
+    if not method.gossips:
+        reason = {
+            "nothing": "has one learner",
+            "gradients": "averages each gradient over all learners, who begin and end together",
+        }.get(method.sharing, "has learners with one parameter vector, made for their number")
+        return f"{method.name} {reason}; these can be scaled: {able}"
+    if config.serial:
+        return "learners take turns in one process; without --serial they can join and leave"
+    if config.cluster is not None:
+        return "learners are on several machines; those of one machine can join and leave"
+    if config.gossip.topology not in topology.NAMES:
+        return (
+            f"topology {config.gossip.topology} says who hears whom for its own number of learners "
+            f"alone; these can be scaled: {', '.join(topology.NAMES)}"
+        )
+    return None
+
+
+def capacity(config: TrainConfig) -> int:
+    """Most learners that a run can be scaled to, those it has where it cannot be."""
+    learners = config.resolved_learners
+    twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
+    return config.max_learners or twice
+
+
+def _check_max_learners(config: TrainConfig) -> None:
+    learners, most = config.resolved_learners, config.max_learners
+    if most is None:
+        return
+    if (reason := why_not_scaled(config)) is not None:
+        raise UserError(f"max_learners {most} is of no use: {reason}; leave it out")
+    if most < learners:
+        raise UserError(f"max_learners {most} is less than learners {learners}: use at least that")
 
 
 def _check_cluster(config: TrainConfig, method: Method) -> None:

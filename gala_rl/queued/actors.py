@@ -127,7 +127,7 @@ class QueuedActors:
         self._publish()
         self._listen(0.0)
         for first in range(0, self.trajectory.rewards.shape[1], self._share):
-            station, slot = self._next_full()
+            station, slot = self._next_sound()
             slots = station.slots
             slots.read(slot, self.trajectory, slice(first, first + self._share))
             self._lags.append(self._version - slots.note(slot, Note.VERSION))
@@ -173,6 +173,15 @@ class QueuedActors:
         self._waited_s += time.monotonic() - start
         return self._full.popleft()
 
+    def _next_sound(self) -> tuple[_Station, int]:
+        while True:
+            station, slot = self._next_full()
+            if station.slots.is_sound(slot, self._version, self._config.resolved_simulators):
+                return station, slot
+            _log.warning("actor %d has delivered what no actor writes", station.index)
+            self._full = deque(full for full in self._full if full[0] is not station)
+            self._bury(station)
+
     def _listen(self, timeout_s: float) -> None:
         """Take what actors have sent; bury those that are dead, or silent for too long."""
         by_connection = {station.connection: station for station in self._stations}
@@ -180,7 +189,7 @@ class QueuedActors:
             station = by_connection[ready]  # type: ignore[index]
             try:
                 while station.connection.poll():
-                    self._hear(station, station.connection.recv_bytes(1)[0])
+                    self._hear(station, station.connection.recv_bytes(1))
             except (EOFError, OSError):
                 # It ends by itself: time for its traceback and for its exit code.
                 station.process.join(_LAST_WORDS_S)
@@ -193,13 +202,17 @@ class QueuedActors:
                 _log.warning("actor %d has delivered nothing for %.0f s", station.index, patience_s)
                 self._bury(station)
 
-    def _hear(self, station: _Station, word: int) -> None:
+    def _hear(self, station: _Station, said: bytes) -> None:
+        """Take a word of an actor's; raises an OSError when it is none."""
         station.since = time.monotonic()
-        if word == READY:
+        word = said[0] if said else -1
+        if word == READY and not station.ready:
             station.ready = True
             if self._version > 0:
                 self._give_all(station)
             return
+        if word not in station.held:
+            raise ConnectionError(f"actor {station.index} does not have slot {word}")
         station.held.remove(word)
         station.rollouts += 1
         self._full.append((station, word))
@@ -238,6 +251,8 @@ class QueuedActors:
         process = spawn(act, post, f"gala-actor-{self._rank}-{index}")
         # Held by the actor alone, it tells of the actor's end by its own.
         there.close()
+        # A word is there whole or not at all: nobody waits for the rest of one.
+        os.set_blocking(here.fileno(), False)
         return _Station(index, slots, process, here, time.monotonic())
 
     def _bury(self, station: _Station) -> None:

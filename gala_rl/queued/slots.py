@@ -94,6 +94,22 @@ class RolloutSlots:
             place: Tensor = getattr(into, name)
             (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
 
+    def is_sound(self, slot: int, version: int, simulators: int) -> bool:
+        """Whether what stands beside a rollout can be true.
+
+        Args:
+            slot: of the rollout.
+            version: newest there is.
+            simulators: of all the learner's actors.
+        """
+        acted, games, failures = self._notes[slot].tolist()
+        episodes = self._episodes[slot]
+        if not (0 <= acted <= version and 0 <= games <= len(episodes) and failures >= 0):
+            return False
+        simulator, _, steps = told = episodes[:games].unbind(1)
+        whole = all(bool(column.isfinite().all()) for column in told)
+        return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps >= 1)).all())
+
     def note(self, slot: int, note: Note) -> int:
         """One of the numbers beside a rollout."""
         return int(self._notes[slot, note])

@@ -17,10 +17,12 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from safetensors import SafetensorError
@@ -28,6 +30,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gala_rl.errors import StorageError, UserError
+from gala_rl.records.plausible import are_counts, is_count
+from gala_rl.records.run_folder import checkpoint_folders, read_json
 
 FORMAT = 1
 _SHARED = "shared.safetensors"
@@ -68,14 +72,19 @@ class Checkpoint:
 
     def load(self, learner: int) -> LearnerState:
         """One learner's part."""
-        stem = self.path / f"learner_{learner:02d}"
-        counters = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        own = load_file(stem.with_suffix(".safetensors"))
-        return LearnerState(self.shared() | own, counters)
+        stem = f"learner_{learner:02d}"
+        counters = read_json(self.path / f"{stem}.json")
+        return LearnerState(self.shared() | self._tensors(f"{stem}.safetensors"), counters)
 
     def shared(self) -> dict[str, Tensor]:
         """Tensors that belong to all learners."""
-        return load_file(self.path / _SHARED) if (self.path / _SHARED).is_file() else {}
+        return self._tensors(_SHARED) if _SHARED in self.manifest["sha256"] else {}
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / name)
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as e:
+            raise UserError(f"checkpoint {self.path} is damaged: {name}: {e!r}") from e
 
 
 def partial_folder(checkpoints: Path, request: str) -> Path:
@@ -108,8 +117,11 @@ def copy_part(folder: Path, files: dict[str, bytes]) -> None:
     """Add one learner's part, written elsewhere, to the folder of a checkpoint in the making.
 
     Raises:
+        ValueError: when a name leads out of the folder.
         StorageError: when it cannot be written; it does not count then.
     """
+    if any(Path(name).name != name for name in files):
+        raise ValueError(f"{sorted(files)} are no files of a checkpoint")
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
         # Counters last: a part without them does not count.
@@ -132,6 +144,14 @@ def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
 def parts(folder: Path) -> list[str]:
     """Names of the learners whose part in the making is whole, such as "00"."""
     return sorted(path.stem.removeprefix("learner_") for path in folder.glob("learner_*.json"))
+
+
+def drop_parts(folder: Path, learners: int) -> None:
+    """Remove the parts of others than the first so many learners from one in the making."""
+    with _storage_errors(folder):
+        for name in parts(folder):
+            if int(name) >= learners:
+                (folder / f"learner_{name}.json").unlink()
 
 
 @contextmanager
@@ -180,7 +200,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             shutil.rmtree(final)
         folder.rename(final)
         _flush_to_disk(final.parent)
-        for old in _folders(final.parent)[kept:]:
+        for old in checkpoint_folders(final.parent)[kept:]:
             shutil.rmtree(old)
     return final
 
@@ -196,7 +216,7 @@ def newest(checkpoints: Path) -> Checkpoint | None:
     Raises:
         UserError: when there are checkpoints but none is whole.
     """
-    folders = _folders(checkpoints)
+    folders = checkpoint_folders(checkpoints)
     damage = ""
     for folder in folders:
         try:
@@ -216,29 +236,42 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         UserError: when something is missing, damaged or of another format.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise UserError(
-                f"checkpoint {folder} has format {manifest['format']}, this version reads {FORMAT}"
-            )
-        for name, expected in manifest["sha256"].items():
-            if Path(name).name != name or _sha256(folder / name) != expected:
-                raise UserError(f"checkpoint {folder} is damaged: {name} has changed")
-        for name in manifest["learners"]:
-            if not _files_of(int(name)) <= set(manifest["sha256"]):
-                raise UserError(f"checkpoint {folder} is damaged: learner {name} is not in it")
-        return Checkpoint(folder, int(manifest["agent_steps"]), manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        what = error if isinstance(error, OSError) else repr(error)
+        _check_plain(folder / "manifest.json")
+        manifest = read_json(folder / "manifest.json")
+        found = manifest["format"]
+        if found == FORMAT:
+            _check_content(folder, manifest)
+            return Checkpoint(folder, manifest["agent_steps"], manifest)
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = error if isinstance(error, (UserError, OSError, ValueError)) else repr(error)
         raise UserError(f"checkpoint {folder} is damaged: {what}") from error
+    raise UserError(f"checkpoint {folder} has format {short(found)}, this version reads {FORMAT}")
+
+
+def _check_content(folder: Path, manifest: dict[str, Any]) -> None:
+    for name, expected in manifest["sha256"].items():
+        if Path(name).name != name:
+            raise ValueError(f"{name} is in another folder")
+        _check_plain(folder / name)
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"{name} has changed")
+    steps, learners = manifest["learner_agent_steps"], manifest["learners"]
+    if not (is_count(manifest["agent_steps"]) and are_counts(steps) and learners):
+        raise ValueError("its manifest does not count")
+    for name in learners:
+        rank = int(name) if isinstance(name, str) else -1
+        if not 0 <= rank < len(steps) or not _files_of(rank) <= set(manifest["sha256"]):
+            raise ValueError(f"learner {short(name)} is not in it")
+
+
+def _check_plain(file: Path) -> None:
+    """Refuse what is no file of the checkpoint's own: a link, a pipe, a device that never ends."""
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise ValueError(f"{file.name} is not a plain file")
 
 
 def _files_of(learner: int) -> set[str]:
     return {f"learner_{learner:02d}{suffix}" for suffix in (".safetensors", ".json")}
-
-
-def _folders(checkpoints: Path) -> list[Path]:
-    return sorted(checkpoints.glob("step_*"), reverse=True)
 
 
 def _sha256(file: Path) -> str:

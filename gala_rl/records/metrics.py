@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gala_rl.errors import StorageError
+from gala_rl.records.plausible import are_counts, are_numbers, is_count, is_number
 
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
@@ -67,10 +68,37 @@ class MetricsReader:
         rows = []
         for line in complete.splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(row, dict):
+                rows.append(row)
         return rows
+
+
+_COUNTS = (
+    *("learner", "agent_steps", "total_agent_steps", "updates", "episodes"),
+    *("mixes", "staleness_updates", "overdue"),
+)
+_NUMBERS = (
+    *("time", "agent_steps_per_s", "policy_loss", "value_loss", "entropy"),
+    *("grad_norm", "update_norm", "learning_rate", "rss_mb"),
+)
+
+
+def of_learners(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those rows that a learner can have written, and that can be computed with."""
+    return [
+        row
+        for row in rows
+        if all(is_count(row.get(name)) for name in _COUNTS)
+        and all(is_number(row.get(name)) for name in _NUMBERS)
+        and row["agent_steps_per_s"] > 0
+        and ((score := row.get("mean_return", "")) is None or is_number(score))
+        and are_numbers(row.get("episode_returns"))
+        and isinstance(row.get("rejected"), dict)
+        and are_counts(list(row["rejected"].values()))
+    ]
 
 
 def mean(values: list[float]) -> float | None:

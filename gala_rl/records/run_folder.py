@@ -4,14 +4,12 @@ import dataclasses
 import fcntl
 import json
 import os
-import platform
+import re
 import shutil
-import subprocess
-import time
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,11 @@ from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
+from gala_rl.records.plausible import are_counts, is_number
+from gala_rl.records.provenance import provenance, timestamp
 
-_PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
+_CHECKPOINT = re.compile("step_[0-9]{12,19}")
+_MOST_JSON_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class RunFolder:
         """Event files."""
         return self.path / "tensorboard"
 
+    @property
+    def scale_request(self) -> Path:
+        """There while somebody waits for the run to go on with another number of learners."""
+        return self.path / ".scale.json"
+
     def metrics_file(self, learner: int) -> Path:
         """JSON lines of one learner."""
         return self.path / "metrics" / f"learner_{learner:02d}.jsonl"
@@ -74,6 +80,7 @@ class RunFolder:
 
     def check_unused(self) -> None:
         """Raise a UserError if there is anything at the path that a run could overwrite."""
+        self._check_name()
         if self.exists:
             raise UserError(
                 f"run folder {self.path} is already in use: choose another --out, or continue "
@@ -104,8 +111,8 @@ class RunFolder:
 
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
-        names = sorted(path.name for path in self.checkpoints.glob("step_*"))
-        return int(names[-1].removeprefix("step_")) if names else None
+        folders = checkpoint_folders(self.checkpoints)
+        return int(folders[0].name.removeprefix("step_")) if folders else None
 
     def create(self, config: TrainConfig) -> None:
         """Make the folder and write `config.json`, and what it refers to.
@@ -141,6 +148,15 @@ class RunFolder:
             with self.hold():
                 pass
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains the run."""
+        try:
+            self.check_free()
+        except UserError:
+            return True
+        return False
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Keep every other process from training the run; the lock ends with this process.
@@ -164,12 +180,42 @@ class RunFolder:
             UserError: when the folder cannot be written.
         """
         content = read_json(self.config_file)
-        resumes = [*content.get("resumes", []), provenance()]
+        resumes = [*entries(self.config_file, content, "resumes"), provenance()]
         content |= {"config": configs.to_dict(config), "resumes": resumes}
         try:
             write_json(self.config_file, content)
         except StorageError as error:
             raise UserError(f"{error}: make room, then resume again") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.config_file} holds what no run writes ({error})") from error
+
+    def note_scale(self, before: int, learners: int, agent_steps: int, capacity: int) -> None:
+        """Record that the run goes on with another number of learners, and for how many it is made.
+
+        Raises:
+            StorageError: when the folder cannot be written.
+        """
+        content = read_json(self.config_file)
+        change = {"time": timestamp(), "from": before, "to": learners, "agent_steps": agent_steps}
+        content["config"] |= {"learners": learners, "max_learners": capacity}
+        write_json(self.config_file, content | {"scales": [*self.read_scales(), change]})
+
+    def read_scales(self) -> list[dict[str, Any]]:
+        """Every change of the number of learners: `time`, `from`, `to` and `agent_steps`.
+
+        Raises:
+            UserError: when what is there is none.
+        """
+        scales = entries(self.config_file, read_json(self.config_file), "scales")
+        for change in scales:
+            if not are_counts([change.get(name) for name in ("from", "to", "agent_steps")]):
+                raise UserError(f"{self.config_file} has {change!r:.80} in 'scales': no change")
+        return scales
+
+    def learners_ever(self, config: TrainConfig) -> int:
+        """Number of learners that the run has or has had, given its config."""
+        before: list[int] = [change["from"] for change in self.read_scales()]
+        return max([config.resolved_learners, *before])
 
     def read_config(self) -> TrainConfig:
         """The config of the run in this folder; files that it was given are read from there too.
@@ -188,8 +234,34 @@ class RunFolder:
         return dataclasses.replace(config, gossip=gossip)
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary of the run, empty if it has not ended yet."""
-        return read_json(self.summary_file) if self.summary_file.is_file() else {}
+        """The summary of the run, empty if it has not ended yet.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
+        summary = read_json(self.summary_file) if self.summary_file.is_file() else {}
+        if not all(is_number(summary.get(name) or 0) for name in ("elapsed_s", "mean_return")):
+            raise UserError(f"{self.summary_file} does not tell numbers: remove it")
+        return summary
+
+    def check_plain(self) -> None:
+        """Raise a UserError if writing in the folder could write, or wait, somewhere else."""
+        self._check_name()
+        for path in self.path.rglob("*"):
+            if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+                raise UserError(f"{path} is no file of the run's own: put in its place what it is")
+
+    def _check_name(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"run folder {self.path} is not UTF-8: choose another name") from error
+
+
+def checkpoint_folders(checkpoints: Path) -> list[Path]:
+    """Folders of checkpoints, by their names; the newest first."""
+    named = (path for path in checkpoints.glob("step_*") if _CHECKPOINT.fullmatch(path.name))
+    return sorted(named, reverse=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -217,6 +289,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: when the file is not one.
     """
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"more than {_MOST_JSON_BYTES:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
@@ -225,48 +299,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, machine and commit of what runs here."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in _PACKAGES},
-        "machine": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": configs.usable_cores(),
-        },
-        "commit": _commit(),
-    }
+def entries(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of objects in what was read from a file; empty if it is not there.
 
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, with "+changes" if it has any; None outside one."""
-    root = Path(__file__).parents[2]
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return result.stdout.strip()
-
-    if not (root / ".git").exists():
-        return None
-    try:
-        changes = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+    Raises:
+        UserError: when it is something else.
+    """
+    found = content.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise UserError(f"{path} cannot be read: {name} must be a list of objects")
+    return found

@@ -38,6 +38,7 @@ class Assignment:
         supervisor: process id; the learner does not outlive it.
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
+        joins: whether the run goes on already; it begins with what a donor has sent or not at all.
     """
 
     config: TrainConfig
@@ -52,11 +53,17 @@ class Assignment:
     supervisor: int
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
+    joins: bool = False
 
     @property
     def is_orphan(self) -> bool:
         """Whether the supervisor is gone."""
         return os.getppid() != self.supervisor
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the learner is one of those that the run goes on with."""
+        return self.rank < self.board.learners
 
     def advance(self, run: LearnerRun, total_agent_steps: int) -> None:
         """One step of the learner; the supervisor sees that it lives, and how far it is."""
@@ -93,6 +100,6 @@ class Assignment:
         learner = run.agent.learner
         self.board.gradients[self.rank].copy_(learner.flat.grads)
         self.board.optimizer_states[self.rank].copy_(learner.optimizer.state)
-        if self.journal is None:
+        if not run.agent.gossip.has_neighbours:
             # Nobody is sent anything, so this learner's own parameters are nowhere else.
             self.mailboxes.write(Message(self.rank, run.agent.updates, run.agent.gossip.parameters))

@@ -19,6 +19,8 @@ class Cell(enum.IntEnum):
     HEARTBEAT_NS = 2
     CHECKPOINT_WRITTEN = 3
     READY = 4
+    LEARNERS = 5
+    """Number of learners that it went by in its last update."""
 
 
 class Board:
@@ -28,18 +30,41 @@ class Board:
     neighbour's; a copy that is half old and half new is as good as either, element by element.
     So is a gradient, by which the supervisor sees how far learners agree.
 
+    Members are the first so many learners; their number may change while a run goes on.
+
     Args:
-        learners: number of learners.
+        learners: number of members.
         size: P, length of a parameter vector.
         state_size: S, length of an optimiser's state.
+        capacity: most members there can be; default: those that there are.
     """
 
-    def __init__(self, learners: int, size: int, state_size: int) -> None:
-        self._cells = shared_zeros((learners, len(Cell)), torch.int64)
+    def __init__(
+        self, learners: int, size: int, state_size: int, capacity: int | None = None
+    ) -> None:
+        capacity = learners if capacity is None else capacity
+        self._cells = shared_zeros((capacity, len(Cell)), torch.int64)
+        self._members = shared_zeros((2,), torch.int64)
+        self.set_learners(learners)
         self._stop = shared_zeros((1,), torch.int64)
         self._checkpoint = shared_zeros((1,), torch.int64)
-        self.optimizer_states = shared_zeros((learners, state_size), torch.float32)
-        self.gradients = shared_zeros((learners, size), torch.float32)
+        self.optimizer_states = shared_zeros((capacity, state_size), torch.float32)
+        self.gradients = shared_zeros((capacity, size), torch.float32)
+
+    @property
+    def learners(self) -> int:
+        """Number of members."""
+        return int(self._members[0])
+
+    @property
+    def learners_ever(self) -> int:
+        """Number of those that are members or have been."""
+        return int(self._members[1])
+
+    def set_learners(self, learners: int) -> None:
+        """Written by the supervisor; learners look at it before each update."""
+        self._members[1] = max(learners, self.learners_ever)
+        self._members[0] = learners
 
     def set(self, learner: int, cell: Cell, value: int) -> None:
         """Written by the learner (by the supervisor only before the learner starts)."""
@@ -50,9 +75,13 @@ class Board:
         return int(self._cells[learner, cell])
 
     def column(self, cell: Cell) -> list[int]:
-        """One number of every learner."""
-        column: list[int] = self._cells[:, cell].tolist()
+        """One number of every learner that is a member or has been."""
+        column: list[int] = self._cells[: self.learners_ever, cell].tolist()
         return column
+
+    def members(self, cell: Cell) -> list[int]:
+        """One number of every member."""
+        return self.column(cell)[: self.learners]
 
     @property
     def total_agent_steps(self) -> int:

@@ -8,6 +8,7 @@ from gala_rl.methods import find
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import GradientAverage, Meeting, SharedParameters
+from gala_rl.systems.saved import check_vector
 
 Common = Meeting | SharedParameters
 
@@ -36,7 +37,10 @@ def make_common(
         deadline_s = 2 * config.hang_after
         shared = SharedParameters(initial, config.resolved_algorithm, locks, deadline_s)
         if start is not None:
-            shared.restore(start.shared())
+            saved = start.shared()
+            for name, own in shared.tensors().items():
+                check_vector(start, saved, name, own.numel())
+            shared.restore(saved)
         return shared
     return None
 

@@ -27,6 +27,7 @@ class _Member:
     assignment: Assignment
     process: BaseProcess
     started_at_updates: int
+    joined_at_updates: int | None = None
     restarts: int = 0
     deaths_in_a_row: int = 0
     done: bool = False
@@ -44,6 +45,7 @@ class Crew:
 
     def __init__(self, assignments: Iterable[Assignment]) -> None:
         self.failure: Failure | None = None
+        self._rejected: LearnerFailure | None = None
         self._notices: list[str] = []
         self._members = [_start(assignment) for assignment in assignments]
 
@@ -67,6 +69,30 @@ class Crew:
     def restarts(self) -> list[int]:
         """Of each learner."""
         return [member.restarts for member in self._members]
+
+    def has_let_go(self, learners: int) -> bool:
+        """Whether of all others than the first so many none is at work any more."""
+        return all(m.done for m in self._members if m.assignment.rank >= learners)
+
+    def join(self, assignment: Assignment) -> None:
+        """Start one more learner, or one again that has left, with what a live one has sent."""
+        rank, board = assignment.rank, assignment.board
+        assignment.mailboxes.set_down(rank, True)
+        board.set(rank, Cell.LEARNERS, 0)
+        # A checkpoint in the making goes without it.
+        board.set(rank, Cell.CHECKPOINT_WRITTEN, board.checkpoint_wanted)
+        new = _start(replace(assignment, donors=donors_of(assignment), joins=True))
+        for place, member in enumerate(self._members):
+            if member.assignment.rank == rank:
+                new.restarts = member.restarts
+                self._members[place] = new
+                return
+        self._members.append(new)
+
+    def take_rejected(self) -> LearnerFailure | None:
+        """Why learners that were to join cannot, since the last call; None if they can."""
+        rejected, self._rejected = self._rejected, None
+        return rejected
 
     def take_notices(self) -> list[str]:
         """What has happened since the last call, a line each."""
@@ -114,9 +140,14 @@ class Crew:
         if updates - member.started_at_updates >= _PROGRESS_UPDATES:
             member.deaths_in_a_row = 0
         member.deaths_in_a_row += 1
-        is_ending = self.failure is not None or member.assignment.board.stop
+        assignment = member.assignment
+        leaves = assignment.board.stop or not assignment.is_member
+        is_ending = self.failure is not None or leaves
         failure = _hopeless(member) or (None if is_ending else _gives_up(member))
-        self.failure = self.failure or failure
+        if isinstance(failure, LearnerFailure) and updates == member.joined_at_updates:
+            self._rejected = self._rejected or failure
+        else:
+            self.failure = self.failure or failure
         if failure is not None or is_ending:
             member.done = True
         else:
@@ -125,11 +156,12 @@ class Crew:
     def _start_again(self, member: _Member) -> None:
         assignment, exitcode = member.assignment, member.process.exitcode
         rank, common = assignment.rank, assignment.common
+        joins = assignment.board.get(rank, Cell.UPDATES) == member.joined_at_updates
         donors = donors_of(assignment)
         shares_all = isinstance(common, SharedParameters)
         nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
         source = assignment.checkpoint if nothing_newer else None
-        again = _start(replace(assignment, donors=donors, checkpoint=source))
+        again = _start(replace(assignment, donors=donors, checkpoint=source, joins=joins))
         member.assignment, member.process = again.assignment, again.process
         member.started_at_updates = again.started_at_updates
         member.restarts += 1
@@ -143,8 +175,11 @@ class Crew:
 def _start(assignment: Assignment) -> _Member:
     rank, board = assignment.rank, assignment.board
     board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+    config = replace(assignment.config, learners=board.learners)
+    assignment = replace(assignment, config=config)
     process = spawn(work, assignment, f"{PROCESS_NAME}{rank}")
-    return _Member(assignment, process, board.get(rank, Cell.UPDATES))
+    updates = board.get(rank, Cell.UPDATES)
+    return _Member(assignment, process, updates, updates if assignment.joins else None)
 
 
 def _hopeless(member: _Member) -> Failure | None:
@@ -180,7 +215,7 @@ def donors_of(assignment: Assignment) -> tuple[int, ...]:
     if assignment.common is not None:
         return ()
     rank, mailboxes = assignment.rank, assignment.mailboxes
-    graph = graph_of(assignment.config)
+    graph = graph_of(assignment.config, assignment.board.learners)
     heard = graph.all_in_neighbours(rank)
     others = [r for r in range(graph.learners) if r not in (rank, *heard)]
     return tuple(

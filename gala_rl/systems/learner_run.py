@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from gala_rl.faults.learner import LearnerFaults
 from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
-from gala_rl.learners import Coupling, UpdateMetrics
+from gala_rl.graph import graph_of
+from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
@@ -89,6 +91,20 @@ class LearnerRun:
             return False
         self.write_row()
         return True
+
+    @property
+    def learners(self) -> int:
+        """Number of learners that this one goes by."""
+        return self._config.resolved_learners
+
+    def change_learners(self, learners: int) -> None:
+        """Go by another number of learners: neighbours, learning rate and threads follow."""
+        self._config = replace(self._config, learners=learners)
+        topology = graph_of(self._config, learners)
+        self.agent.gossip.change_topology(topology)
+        if isinstance(self.agent.learner, PPOLearner):
+            self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
+        torch.set_num_threads(self._config.threads_per_learner())
 
     def _begin_interval(self) -> None:
         self._interval_start = time.perf_counter()

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
@@ -14,7 +15,8 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.graph import graph_of
+from gala_rl.graph import largest_in_degree
+from gala_rl.methods import capacity
 from gala_rl.optimizers import state_size
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -24,8 +26,11 @@ from gala_rl.systems.common import make_common
 from gala_rl.systems.crew import Crew
 from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.saving import Saving
+from gala_rl.systems.scaling import Scaling
 from gala_rl.systems.status import Failure, Observer, Outcome, Status
 from gala_rl.systems.watch import ConsensusWatch, make_watch
+
+_Value = TypeVar("_Value")
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -52,12 +57,13 @@ class LocalSystem:
         start: Checkpoint | None,
     ) -> None:
         count, size = config.resolved_learners, beginning.parameters.numel()
-        mailboxes = SharedMailboxes(count, message_size(config, size))
-        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
+        room = capacity(config)
+        mailboxes = SharedMailboxes(room, message_size(config, size))
+        self._board = Board(count, size, state_size(config.resolved_algorithm, size), room)
         self._common = make_common(config, folder, beginning.parameters, start)
         journal = None
-        if count > 1 and self._common is None:
-            journal = Journal(count, graph_of(config).largest_in_degree)
+        if room > 1 and self._common is None:
+            journal = Journal(room, largest_in_degree(config, room))
         self._watch: ConsensusWatch | None = None
         if journal is not None:
             self._watch = make_watch(
@@ -70,14 +76,14 @@ class LocalSystem:
             )
         if start is not None:
             self._continue(config, start)
-        faults = None if config.fault_plan is None else FaultClock(count)
+        faults = None if config.fault_plan is None else FaultClock(room)
         self._faults = None if faults is None else FaultWatch(faults, folder.faults_file)
         self._saving = Saving(config, folder, self._board, self._common)
-        self._notices: list[str] = []
-        self._disk_full: StorageError | None = None
-        self._stop_wanted = False
-        self._crew = Crew(
-            Assignment(
+        for rank in range(count, room):
+            mailboxes.set_down(rank, True)
+
+        def assign(rank: int) -> Assignment:
+            return Assignment(
                 config=config,
                 folder=folder,
                 rank=rank,
@@ -90,8 +96,12 @@ class LocalSystem:
                 supervisor=os.getpid(),
                 checkpoint=None if start is None else start.path,
             )
-            for rank in range(count)
-        )
+
+        self._notices: list[str] = []
+        self._disk_full: StorageError | None = None
+        self._stop_wanted = False
+        self._crew = Crew(map(assign, range(count)))
+        self._scaling = Scaling(config, folder, self._board, self._crew, self._watch, assign)
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -124,6 +134,7 @@ class LocalSystem:
                         stop_asked_at = time.monotonic()
                     with self._ending_on_a_full_disk():
                         if stop_asked_at is None:
+                            self._scale()
                             self._save_regularly()
                         self._follow()
                         observe(self._status())
@@ -153,13 +164,23 @@ class LocalSystem:
             self._disk_full = self._disk_full or error
 
     def _continue(self, config: TrainConfig, start: Checkpoint) -> None:
-        for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
+        made = start.manifest["learner_agent_steps"]
+        self._board.set_learners(len(made))
+        self._board.set_learners(config.resolved_learners)
+        for rank, agent_steps in enumerate(made):
             self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
             self._board.set(rank, Cell.UPDATES, agent_steps // config.update_agent_steps)
         if self._watch is not None:
             self._watch.begin_apart(start)
 
+    def _scale(self) -> None:
+        if (notice := self._scaling.look()) is not None:
+            self._notices.append(notice)
+
     def _save_regularly(self) -> None:
+        # Who leaves may be writing its part of a checkpoint.
+        if not self._crew.has_let_go(self._board.learners):
+            return
         if (notice := self._saving.save_regularly()) is not None:
             self._notices.append(notice)
 
@@ -176,11 +197,17 @@ class LocalSystem:
         notices, self._notices = self._notices + self._crew.take_notices(), []
         for watch in (self._faults, self._watch):
             notices += [] if watch is None else watch.take_notices()
+        members, ever = self._board.learners, self._board.learners_ever
         return Status(
             agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
-            alive=self._crew.alive,
-            restarts=self._crew.restarts,
+            alive=_first(members, self._crew.alive, False),
+            restarts=_first(ever, self._crew.restarts, 0),
             notices=notices,
             consensus=None if self._watch is None else self._watch.latest,
         )
+
+
+def _first(count: int, values: list[_Value], missing: _Value) -> list[_Value]:
+    """The first so many; there are fewer while learners are about to be started."""
+    return (values + [missing] * count)[:count]

@@ -1,4 +1,4 @@
-"""A run's checkpoints: asked for at their time, completed when all learners have contributed."""
+"""A run's checkpoints: asked for at their time, completed when all members have contributed."""
 
 import time
 from pathlib import Path
@@ -38,6 +38,8 @@ class Saving:
     def save_regularly(self) -> str | None:
         """Go on with the checkpoint in the making, or begin one if it is time.
 
+        Must not be called while a learner leaves: it may be writing its part.
+
         Returns:
             What there is to tell, if something went wrong.
 
@@ -52,7 +54,7 @@ class Saving:
                 self._board.ask_for_checkpoint(self._number)
             return None
         partial = checkpoint.partial_folder(self._folder, str(self._number))
-        written = self._board.column(Cell.CHECKPOINT_WRITTEN)
+        written = self._board.members(Cell.CHECKPOINT_WRITTEN)
         if all(number >= self._number for number in written):
             self._complete(partial)
         elif now - self._asked_at > _PATIENCE_S:
@@ -78,6 +80,7 @@ class Saving:
 
     def _complete(self, partial: Path) -> None:
         steps = self._board.column(Cell.AGENT_STEPS)
+        checkpoint.drop_parts(partial, self._board.learners)
         if isinstance(self._common, SharedParameters):
             checkpoint.write_shared(partial, self._common.tensors())
         checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)

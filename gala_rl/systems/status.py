@@ -12,10 +12,10 @@ class Status:
     """The state of a run between two looks.
 
     Attributes:
-        agent_steps: made by each learner.
-        updates: made by each learner.
-        alive: whether each learner is.
-        restarts: of each learner.
+        agent_steps: made by each learner that is a member or has been.
+        updates: made by each of them.
+        alive: whether each member is.
+        restarts: of each learner that is a member or has been.
         notices: what happened since the last look, a line each.
         consensus: the newest row of the consensus watch, if there is one.
     """

@@ -73,6 +73,11 @@ class Traffic:
             for sender, version in entry.messages:
                 self._count_edge(entry, sender, version)
 
+    def forget(self, learner: int) -> None:
+        """A learner has left: what it misses, and what is missed of it, is not skipped."""
+        for edge in [edge for edge in self._mixed_version if learner in edge]:
+            del self._mixed_version[edge]
+
     def take_row(self) -> dict[str, Any]:
         """What was counted since the last call.
 

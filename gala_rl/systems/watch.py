@@ -40,20 +40,20 @@ class ConsensusWatch:
     """Measures distances, follows the journal for their bounds, and writes rows of both.
 
     Args:
-        learners: n.
+        learners: number of members at the beginning, the first so many of all that there can be.
         size: length of the first part of what is sent: the parameters that learn. Behind them may
             be running moments, in units of their own, and the optimiser's state.
         journal: what the learners do; None where nobody can tell in which order: bounds and traffic
             are not known then.
         read: the latest message of a learner where it lies, None before the first.
-        gradients: [P] of each learner, the last that it has shown.
-        radius: worst-case radius in units of the update size if all mixed in every round; None
-            where that is too much to compute.
+        gradients: [P] of all learners that there can be, the last that each has shown.
+        radius: worst-case radius in units of the update size if so many learners all mixed in every
+            round; None where that is too much to compute.
         path: file for the rows.
         defects: folder for what is wrong.
 
     Attributes:
-        latest: the newest row.
+        latest: the newest row; None before the first, and where one learner is alone.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ConsensusWatch:
         journal: JournalReader | None,
         read: Callable[[int], Message | None],
         gradients: Sequence[Tensor],
-        radius: float | None,
+        radius: Callable[[int], float | None],
         path: Path,
         defects: Path,
     ) -> None:
@@ -72,13 +72,17 @@ class ConsensusWatch:
         self._journal = journal
         self._read = read
         self._gradients = gradients
-        self._radius = radius
+        self._radius_of, self._radius = radius, radius(learners)
+        self._path = path
+        self._writer: MetricsWriter | None = None
         self._defects = defects
         self._defects_kept = 0
-        self._writer = MetricsWriter(path)
-        self._realised = None if journal is None else Realised(learners)
-        self._traffic = Traffic(learners)
-        self._sent = torch.zeros(learners, size)
+        # Those that are measured, and those that may mix what others of them have sent.
+        self._measured = self._followed = learners
+        self._realised = None if journal is None else Realised(len(gradients), members=learners)
+        self._traffic = Traffic(len(gradients))
+        # Rows of learners that never join stay untouched, and take no memory.
+        self._sent = torch.empty(len(gradients), size)
         self._next_look = time.monotonic() + _LOOK_EVERY_S
         self._notices: list[str] = []
 
@@ -86,8 +90,8 @@ class ConsensusWatch:
         """The learners continue from a checkpoint, and with the messages that were under way."""
         assert self._realised is not None
         saved = start.learners()
-        learners, size = self._sent.shape
-        states = [start.load(i if i in saved else saved[0]) for i in range(learners)]
+        size = self._sent.shape[1]
+        states = [start.load(i if i in saved else saved[0]) for i in range(self._measured)]
         centre = torch.stack([s.tensors["parameters"][:size] for s in states]).mean(dim=0)
 
         def distance(vector: Tensor) -> float:
@@ -98,6 +102,26 @@ class ConsensusWatch:
             if learner in saved and "sent" in state.tensors:
                 version = int(state.counters["sent_version"])
                 self._realised.place_sent(learner, version, distance(state.tensors["sent"]))
+
+    def begin_change(self, learners: int) -> None:
+        """The learners are about to go by another number; those that stay are measured on."""
+        self._take_in()
+        if self._followed == 1:
+            # Whatever it went through alone, there is nobody to be apart from.
+            self._realised = Realised(len(self._sent), members=1)
+        self._measured, self._followed = sorted((self._measured, learners))
+
+    def end_change(self, learners: int) -> None:
+        """All go by the new number: who has left is mixed no more, who has joined has sent."""
+        self._take_in()
+        for left in range(learners, self._followed):
+            self._traffic.forget(left)
+            if self._realised is not None:
+                self._realised.leave(left)
+        self._measured = self._followed = learners
+        self._radius = self._radius_of(learners)
+        if learners == 1:
+            self.latest = None
 
     def follow(self, total_agent_steps: int) -> None:
         """Take in what the learners wrote, and measure if it is time; called all the while.
@@ -119,21 +143,22 @@ class ConsensusWatch:
         Raises:
             StorageError: when it cannot be written.
         """
-        seen = self._see()
+        seen = self._see() if self._measured > 1 else None
         if seen is None or (self.latest and seen[0] == self.latest["versions"]):
             return
         versions, bounds = seen
-        measured = consensus(self._sent)
+        measured = consensus(self._sent[: self._measured])
         self.latest = {
             "time": round(time.time(), 3),
             "total_agent_steps": total_agent_steps,
             "versions": versions,
             **self._distances(measured, bounds),
             "gradient_cosine": mean_pairwise_cosine(
-                torch.stack([gradient.cpu() for gradient in self._gradients])
+                torch.stack([gradient.cpu() for gradient in self._gradients[: self._measured]])
             ),
             **(UNKNOWN if self._journal is None else self._traffic.take_row()),
         }
+        self._writer = self._writer or MetricsWriter(self._path)
         self._writer.write(self.latest)
         if bounds is not None and is_exceeded(measured, bounds):
             self._keep_defect(versions, measured, bounds)
@@ -145,7 +170,8 @@ class ConsensusWatch:
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _see(self) -> tuple[list[int], Bounds | None] | None:
         """Copy what was sent: its versions and, if known, its bounds; None before all have sent."""
@@ -163,7 +189,7 @@ class ConsensusWatch:
 
     def _copy_what_was_sent(self) -> list[int] | None:
         versions = []
-        for learner, row in enumerate(self._sent):
+        for learner, row in enumerate(self._sent[: self._measured]):
             message = self._read(learner)
             if message is None:
                 return None
@@ -186,7 +212,7 @@ class ConsensusWatch:
 
     def _take(self, entry: Entry) -> None:
         self._traffic.count(entry)
-        if self._realised is None:
+        if self._realised is None or self._followed == 1:
             return
         if entry.kind == Kind.UPDATE:
             self._realised.update(entry.learner, entry.version, entry.norm)
@@ -230,7 +256,7 @@ class ConsensusWatch:
         self._defects.mkdir(exist_ok=True)
         name = self._defects / f"consensus_{max(versions):010d}"
         state = {key: torch.from_numpy(value) for key, value in self._realised.state().items()}
-        save_file({"sent": self._sent, **state}, name.with_suffix(".safetensors"))
+        save_file({"sent": self._sent[: self._measured], **state}, name.with_suffix(".safetensors"))
         told = {"versions": versions, "measured": measured._asdict(), "bounds": bounds._asdict()}
         name.with_suffix(".json").write_text(json.dumps(told, indent=2), encoding="utf-8")
         self._notices.append(
@@ -257,16 +283,19 @@ def make_watch(
     gradients: Sequence[Tensor],
 ) -> ConsensusWatch:
     """The watch of a run; see `ConsensusWatch` for what it is given."""
-    learners = config.resolved_learners
-    graph = graph_of(config)
-    is_quick = graph.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
+
+    def radius(learners: int) -> float | None:
+        graph = graph_of(config, learners)
+        is_quick = graph.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
+        return ball(graph).epsilon_factor if is_quick and learners > 1 else None
+
     return ConsensusWatch(
-        learners,
+        config.resolved_learners,
         size,
         journal=journal,
         read=read,
         gradients=gradients,
-        radius=ball(graph).epsilon_factor if is_quick else None,
+        radius=radius,
         path=folder.consensus_file,
         defects=folder.defects,
     )

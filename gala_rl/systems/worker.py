@@ -14,7 +14,7 @@ from gala_rl.learners import Coupling
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.spawn import die_with
 from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader
+from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.sharing import GradientAverage, Meeting
 from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Cell
@@ -30,6 +30,9 @@ STARTED_A_RUN = 64
 
 PROCESS_NAME = "gala-learner-"
 """What the names of learners' processes begin with."""
+
+_TRIES = 10
+"""Of each donor, which may send faster than its message is copied."""
 
 _TOGETHER_S = 20.0
 """A learner that is ready waits this long for the others before its very first update."""
@@ -51,7 +54,8 @@ def work(assignment: Assignment) -> None:
                 is_whole = _train(assignment, run)
             if is_whole:
                 run.write_row()
-                assignment.write_part(run, FINAL)
+                if assignment.is_member:
+                    assignment.write_part(run, FINAL)
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
@@ -75,17 +79,24 @@ def _begin_together(assignment: Assignment) -> None:
     board, config = assignment.board, assignment.config
     board.set(assignment.rank, Cell.READY, 1)
     deadline = time.monotonic() + min(_TOGETHER_S, config.hang_after / 2)
-    while not all(board.column(Cell.READY)) and not board.stop and time.monotonic() < deadline:
+    while not all(board.members(Cell.READY)) and not board.stop and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
 def _train(assignment: Assignment, run: LearnerRun) -> bool:
     """Returns whether it ended as it should, rather than because the supervisor is gone."""
-    board = assignment.board
+    board, told = assignment.board, 0
     while (total := board.total_agent_steps) < assignment.config.steps and not board.stop:
         if assignment.is_orphan:
             return False
+        if (learners := board.learners) != run.learners:
+            if assignment.rank >= learners:
+                break
+            run.change_learners(learners)
         assignment.advance(run, total)
+        if told != learners:
+            board.set(assignment.rank, Cell.LEARNERS, learners)
+            told = learners
         assignment.save_if_wanted(run, board.checkpoint_wanted)
     return True
 
@@ -108,7 +119,7 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
         run.suffer(assignment.folder, assignment.faults)
     if assignment.checkpoint is not None:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
-    elif updates or assignment.donors:
+    elif updates or assignment.donors or assignment.joins:
         _start_over(assignment, run, updates)
     return run
 
@@ -126,22 +137,41 @@ def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoi
 
 
 def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
-    origin = None
-    for donor in (*assignment.donors, assignment.rank):
-        if (message := assignment.mailboxes.latest(donor)) is not None:
-            parameters = message.parameters[: run.agent.learner.flat.values.numel()]
-            run.adopt(parameters, assignment.board.optimizer_states[donor])
-            origin = donor, message.version
-            break
+    origin, at_s = _take_over(assignment, run)
     if run.agent.journal is not None:
-        run.agent.journal.adopt(updates, origin)
+        run.agent.journal.adopt(updates, origin, at_s)
     agent_steps = assignment.board.get(assignment.rank, Cell.AGENT_STEPS)
     if isinstance(assignment.common, Meeting):
         # Replicas count what their parameters have gone through.
         updates = 0 if origin is None else origin[1]
         agent_steps = updates * assignment.config.update_agent_steps
     run.continue_at(updates, agent_steps)
-    run.recall(MetricsReader(assignment.folder.metrics_file(assignment.rank)).new_rows())
+    reader = MetricsReader(assignment.folder.metrics_file(assignment.rank))
+    run.recall(of_learners(reader.new_rows()))
+
+
+def _take_over(assignment: Assignment, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:
+    """Go on from what a donor, or the learner itself, has sent last.
+
+    Returns:
+        Its (sender, version), None if nobody has sent anything yet, and a time on the monotonic
+        clock at which that was among the sender's newest messages.
+
+    Raises:
+        RuntimeError: when there is nothing to go on from but there has to be.
+    """
+    sources = assignment.donors if assignment.joins else (*assignment.donors, assignment.rank)
+    for source in sources * _TRIES:
+        if (message := assignment.mailboxes.lend(source)) is None:
+            continue
+        parameters = message.parameters[: run.agent.learner.flat.values.numel()]
+        run.adopt(parameters, assignment.board.optimizer_states[source])
+        at_s = time.monotonic()
+        if message.is_whole():
+            return (source, message.version), at_s
+    if assignment.donors or assignment.joins:
+        raise RuntimeError(f"no message of learners {assignment.donors} could be taken over")
+    return None, time.monotonic()
 
 
 def _redirect_output(log: Path) -> None:

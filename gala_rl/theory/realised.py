@@ -54,11 +54,15 @@ class Realised:
     before is summed up as one distance, D2's product of contractions.
 
     Args:
-        learners: n; they begin with equal parameters.
+        learners: most there can be.
         capacity: most updates that are remembered one by one.
+        members: those who begin, with equal parameters, the first so many; default: all. Others
+            join by `adopt`.
     """
 
-    def __init__(self, learners: int, capacity: int = _LARGEST_CAPACITY) -> None:
+    def __init__(
+        self, learners: int, capacity: int = _LARGEST_CAPACITY, members: int | None = None
+    ) -> None:
         # Row i: learner i now. Row n + i * HISTORY + version % HISTORY: what it sent.
         rows = learners * (1 + HISTORY)
         self._learners = learners
@@ -68,6 +72,7 @@ class Realised:
         self._count = 0
         self._forgotten = 0.0
         self._versions = np.full((learners, HISTORY), -1, dtype=np.int64)
+        self._is_member = np.arange(learners) < (learners if members is None else members)
         self._begins_equal = True
 
     def place(self, learner: int, distance: float) -> None:
@@ -101,7 +106,7 @@ class Realised:
         now[learner] = now[rows].mean(axis=0)
 
     def adopt(self, learner: int, message: tuple[int, int] | None) -> None:
-        """A learner begins again with what (sender, version) was, or with what all began with.
+        """A learner begins, or again, with what (sender, version) was, or with what all began with.
 
         Raises:
             UntrackedError: when that is not known any more.
@@ -109,10 +114,19 @@ class Realised:
         now = self._coefficients[:, : self._count]
         if message is not None:
             now[learner] = now[self._row(*message, learner)]
-        elif self._begins_equal:
+        elif self._begins_equal and self._is_member[learner]:
             now[learner] = 0.0
         else:
             raise UntrackedError(f"where learner {learner} began is not known any more")
+        self._is_member[learner] = True
+
+    def leave(self, learner: int) -> None:
+        """Nobody mixes what a learner has sent, unless it joins again by `adopt`."""
+        sent = self._learners + learner * HISTORY + np.arange(HISTORY)
+        # Rows that are not in use are zero, and those that never were take no memory.
+        self._coefficients[[learner, *sent]] = 0.0
+        self._is_member[learner] = False
+        self._versions[learner] = -1
 
     def bounds(self, versions: Sequence[int]) -> Bounds:
         """Of what the learners have sent as these versions, one a learner.
@@ -160,7 +174,7 @@ class Realised:
 
     def _live_rows(self) -> NDArray[np.int64]:
         sent = self._learners + np.flatnonzero(self._versions.ravel() >= 0)
-        return np.concatenate([np.arange(self._learners), sent])
+        return np.concatenate([np.flatnonzero(self._is_member), sent])
 
     def _new_column(self, norm: float) -> int:
         if self._count == len(self._norms):
@@ -184,7 +198,7 @@ class Realised:
             capacity = min(2 * capacity, self._largest_capacity)
         coefficients = np.zeros((len(self._coefficients), capacity))
         norms = np.zeros(capacity)
-        coefficients[:, :count] = self._coefficients[:, kept]
+        coefficients[rows, :count] = live[:, kept]
         norms[:count] = self._norms[kept]
         self._coefficients, self._norms, self._count = coefficients, norms, count
 
@@ -194,7 +208,7 @@ class Realised:
         Later differences have coefficients that sum to zero over them, so that each counts with
         half of that distance.
         """
-        self._coefficients[:] = 0.0
+        self._coefficients[rows] = 0.0
         self._coefficients[rows, np.arange(len(rows))] = 1.0
         self._norms[:] = 0.0
         self._norms[: len(rows)] = (span + self._forgotten) / 2

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import psutil
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from gala_rl.faults.transport import FaultyTransport
 from gala_rl.gossip import MemoryNetwork, Message, PeerDown, SharedMailboxes
 from gala_rl.gossip.transports import Transport
 from gala_rl.gossip.transports.memory import prompt
+from gala_rl.gossip.transports.shared import shared_zeros
 
 LEARNERS = 4
 SIZES = (1, 2, 7, 1000)
@@ -407,3 +409,16 @@ def test_an_overtaken_message_is_never_delivered() -> None:
 
 def test_a_prompt_network_holds_nothing_back() -> None:
     assert {prompt(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
+
+
+def test_rows_that_nobody_has_written_take_no_memory() -> None:
+    def shared_bytes() -> int:
+        return int(psutil.Process().memory_info().shared)
+
+    before, row_bytes = shared_bytes(), 4 * 1_000_000
+    rows = shared_zeros((100, 1_000_000), torch.float32)
+    assert rows[99, 0] == 0
+    assert shared_bytes() - before < row_bytes / 2
+    rows[50] = 1.0
+    assert row_bytes / 2 < shared_bytes() - before < 2 * row_bytes
+    assert rows[49, -1] == rows[51, 0] == 0

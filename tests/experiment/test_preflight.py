@@ -244,3 +244,56 @@ def test_a_benchmark_needs_a_config_that_can_run() -> None:
     preflight.check_bench([CONFIG], 0.1, 1)
     with pytest.raises(UserError, match="simulators 0"):
         preflight.check_bench([dataclasses.replace(CONFIG, simulators=0)], 0.1, 1)
+
+
+def test_a_run_that_is_trained_can_be_scaled_to_what_it_has_room_for(tmp_path: Path) -> None:
+    folder = RunFolder(make_run(tmp_path / "run"))
+    with pytest.raises(UserError, match="is not being trained: start it with gala resume"):
+        preflight.check_scale(folder.path, 1)
+    with folder.hold():
+        for learners in (1, 3, 4):
+            assert preflight.check_scale(folder.path, learners) == CONFIG
+        with pytest.raises(UserError, match="room for 4; a new run has more with --max-learners"):
+            preflight.check_scale(folder.path, 5)
+        with pytest.raises(UserError, match="learners 2 is what run"):
+            preflight.check_scale(folder.path, 2)
+        with pytest.raises(UserError, match="learners 0 is too small"):
+            preflight.check_scale(folder.path, 0)
+        folder.note_scale(2, 1, 100, capacity=4)
+        assert preflight.check_scale(folder.path, 4).learners == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "a2c", "learners": 1}, "a2c has one learner; these can be scaled: gala-a2c"),
+        ({"method": "a2c-allreduce"}, "a2c-allreduce averages each gradient over all learners"),
+        ({"method": "a3c"}, "a3c has learners with one parameter vector"),
+        ({"serial": True}, "without --serial"),
+        ({"gossip": GossipSettings(topology="edges.json")}, "these can be scaled: directed-ring"),
+    ],
+)
+def test_a_run_whose_learners_cannot_join_or_leave_is_not_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("edges.json").write_text("[[0, 1], [1, 0]]")
+    config = resolve(dataclasses.replace(CONFIG, **changes, algorithm=None))
+    folder = RunFolder(make_run(tmp_path / "run", config=config))
+    with folder.hold(), pytest.raises(UserError) as refusal:
+        preflight.check_scale(folder.path, 2)
+    assert words in str(refusal.value)
+
+
+def test_a_scaled_run_is_continued_by_the_command_that_started_it(tmp_path: Path) -> None:
+    folder = RunFolder(make_run(tmp_path / "run", 400))
+    folder.note_scale(2, 4, 100, capacity=4)
+    folder.note_scale(4, 3, 200, capacity=4)
+    for learners in (2, 3):
+        same = dataclasses.replace(CONFIG, learners=learners)
+        preflight.check_unchanged(folder.path, same, {"learners"})
+    with pytest.raises(UserError, match="learners 4 is not what run"):
+        preflight.check_unchanged(
+            folder.path, dataclasses.replace(CONFIG, learners=4), {"learners"}
+        )
+    assert preflight.check_resume(folder.path, None).learners == 3

@@ -17,6 +17,7 @@ from gala_rl.gossip import (
     rotating_exponential,
     undirected_ring,
 )
+from gala_rl.gossip.topology import isolated
 
 
 def learners_on(
@@ -240,3 +241,24 @@ def test_the_version_may_be_the_learners_own_count_of_updates() -> None:
     assert second.node.mixed_versions == {0: 10}
     first.exchange()
     assert first.node.version == 11
+
+
+@pytest.mark.parametrize("network", [MemoryNetwork(3), SharedMailboxes(3, 4)])
+def test_learners_go_on_in_another_graph(network: MemoryNetwork | SharedMailboxes) -> None:
+    vectors = [torch.full((4,), float(rank)) for rank in range(3)]
+    alone = Gossip(vectors[0], network.transport(0), 0, directed_ring(1))
+    assert not alone.has_neighbours
+    assert (alone.outbox(), alone.exchange()) == (None, 0)
+    assert network.latest(0) is None, "a learner alone sends to nobody"
+    alone.change_topology(directed_ring(3))
+    others = [Gossip(vectors[r], network.transport(r), r, directed_ring(3)) for r in (1, 2)]
+    for _ in range(300):
+        for gossip in (alone, *others):
+            gossip.exchange()
+    assert spread(vectors) < 1e-4
+    for gossip in (alone, *others):
+        gossip.change_topology(isolated(3))
+        assert (gossip.outbox(), gossip.exchange()) == (None, 0)
+    last = network.latest(0)
+    assert last is not None
+    assert last.version == 301

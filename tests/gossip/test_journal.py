@@ -1,6 +1,7 @@
 """The journal gives back what was written, in its order, and says when it could not."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -98,3 +99,25 @@ def test_processes_write_while_another_reads() -> None:
         updates = [entry for entry in own if entry.kind == Kind.UPDATE]
         assert [entry.norm for entry in updates] == list(range(1, count + 1))
         assert [entry.version for entry in own[1::2]] == list(range(1, count + 1))
+
+
+def test_what_was_adopted_is_placed_where_it_was_known_to_be_new() -> None:
+    journal = Journal(learners=2, in_degree=1)
+    reader, sender, joiner = journal.reader(), journal.writer(0), journal.writer(1)
+    sender.update(1, 1.0)
+    at_s = time.monotonic()
+    for version in range(2, 20):
+        sender.update(version, 1.0)
+    joiner.adopt(0, (0, 1), at_s)
+    kinds = [(entry.learner, entry.version) for entry in reader.new_entries()]
+    assert kinds[:3] == [(0, 1), (1, 0), (0, 2)]
+
+
+def test_an_entry_whose_count_is_seen_first_is_waited_for() -> None:
+    journal = Journal(1, 1)
+    reader = journal.reader()
+    journal._written[0] = 1
+    assert reader.new_entries() == []
+    journal._written[0] = 0
+    journal.writer(0).update(1, 0.5)
+    assert [entry.version for entry in reader.new_entries()] == [1]

@@ -458,3 +458,69 @@ def test_a_round_without_neighbours_neither_mixes_nor_waits() -> None:
     node.on_message(message(1, 1))
     assert node.decide() == Proceed()
     assert mixed(updated(node)) == [(1, 1)]
+
+
+# Rule 6: other neighbours.
+
+
+def test_what_those_who_stay_have_sent_is_mixed_and_what_those_who_go_have_sent_is_not() -> None:
+    node = updated(listener())
+    assert node.on_message(message(1, 4)) is None
+    assert node.on_message(message(3, 5)) is None
+    node.change_topology(undirected_ring(3))
+    assert node.listening_to == (1, 2)
+    assert node.decide() == Proceed()
+    assert node.on_message(message(3, 6)) == "not a neighbour"
+    assert node.on_message(message(1, 4)) == "not newer"
+    assert node.on_message(message(2, 1)) is None
+    assert mixed(node) == [(1, 4), (2, 1)]
+    assert node.on_update(2) == Send(2, (1, 2))
+
+
+def test_counters_and_what_was_mixed_of_those_who_stay_are_kept() -> None:
+    node = updated(listener(when="any"))
+    for sender, version in ((1, 4), (3, 5)):
+        node.on_message(message(sender, version))
+    node.on_message(message(1, 3))
+    mixed(node)
+    updated(node, 2)
+    node.change_topology(undirected_ring(3))
+    assert (node.version, node.mixes, node.staleness_updates) == (3, 1, 2)
+    assert node.mixed_versions == {1: 4, 2: 0}
+    assert node.rejected == {"not newer": 1}
+
+
+def test_whoever_returns_is_heard_by_what_it_sends_from_then_on() -> None:
+    node = updated(listener(when="any"))
+    node.on_message(message(3, 5))
+    mixed(node)
+    node.change_topology(undirected_ring(2))
+    updated(node)
+    node.change_topology(undirected_ring(4))
+    assert node.mixed_versions == {1: 0, 3: 0}
+    assert node.on_message(message(3, 5)) == "not newer"
+    assert node.on_message(message(3, 6)) is None
+    assert mixed(node) == [(3, 6)]
+
+
+def test_a_learner_that_was_told_dead_stays_so_until_it_sends() -> None:
+    node = updated(listener(max_staleness=0))
+    node.on_peer_down(3)
+    node.change_topology(undirected_ring(2))
+    node.change_topology(undirected_ring(4))
+    assert node.decide() == Wait((1,))
+    node.on_message(message(1, 1))
+    assert mixed(node) == [(1, 1)]
+
+
+def test_a_learner_alone_waits_for_nobody() -> None:
+    node = updated(listener(max_staleness=0))
+    assert isinstance(node.decide(), Wait)
+    node.change_topology(directed_ring(1))
+    assert node.decide() == Proceed()
+    assert node.on_update(2) == Send(2, ())
+
+
+def test_nobody_goes_on_in_a_graph_that_it_is_not_in() -> None:
+    with pytest.raises(ValueError, match="learner 2 is not among 2"):
+        GossipNode(2, directed_ring(3), size=SIZE).change_topology(directed_ring(2))

@@ -277,3 +277,17 @@ def test_a_file_for_more_learners_than_there_are_is_refused(tmp_path: Path) -> N
 def test_a_topology_without_learners_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="at least 1 learner, not 0"):
         topology.make(name, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_largest_in_degree_is_that_of_the_graph_and_grows_with_it(name: str) -> None:
+    degrees = [topology.largest_in_degree(name, learners) for learners in range(1, 40)]
+    graphs = [topology.make(name, learners) for learners in range(1, 40)]
+    assert degrees == [graph.largest_in_degree for graph in graphs]
+    assert degrees == sorted(degrees)
+
+
+def test_so_it_is_of_a_graph_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "edges.json"
+    file.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
+    assert topology.largest_in_degree(str(file), 3) == 2

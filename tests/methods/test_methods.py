@@ -197,3 +197,47 @@ def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to
         methods.resolve(config)
     raw = dataclasses.replace(algorithm, normalize_advantages=False)
     assert methods.resolve(dataclasses.replace(config, algorithm=raw)).algorithm == raw
+
+
+@pytest.mark.parametrize("name", [m.name for m in methods.METHODS])
+def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> None:
+    config = methods.resolve(TrainConfig(method=name, env="CartPole-v1"))
+    reason = methods.why_not_scaled(config)
+    learners = config.resolved_learners
+    if methods.find(name).gossips:
+        assert reason is None
+        assert methods.capacity(config) == 2 * learners
+        return
+    assert reason is not None
+    assert reason.startswith(name)
+    assert reason.endswith("these can be scaled: gala-a2c, gala-ppo, gala-impala")
+    assert methods.capacity(config) == learners
+    with pytest.raises(UserError, match=rf"max_learners 9 is of no use: {name} .*; leave it out"):
+        methods.resolve(dataclasses.replace(config, max_learners=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"serial": True}, "take turns in one process; without --serial"),
+        ({"gossip": GossipSettings(topology="mine.json")}, "directed-ring, undirected-ring, exp"),
+    ],
+)
+def test_what_else_keeps_learners_from_joining_and_leaving(
+    changes: dict[str, Any], words: str
+) -> None:
+    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, **changes))
+    assert words in str(methods.why_not_scaled(config))
+    assert methods.capacity(config) == 2
+    with pytest.raises(UserError, match="max_learners 4 is of no use"):
+        methods.resolve(dataclasses.replace(config, max_learners=4))
+
+
+def test_there_is_room_for_as_many_learners_as_are_asked_for() -> None:
+    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, max_learners=7))
+    assert methods.capacity(config) == 7
+    assert (
+        methods.capacity(dataclasses.replace(config, max_learners=None, learners=9_000)) == 10_000
+    )
+    with pytest.raises(UserError, match="max_learners 1 is less than learners 2: use at least"):
+        methods.resolve(dataclasses.replace(config, max_learners=1))

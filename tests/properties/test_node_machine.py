@@ -28,6 +28,7 @@ class NodeHistory(RuleBasedStateMachine):
     ) -> None:
         self.max_staleness = max_staleness
         self.when = when
+        self.name = name
         self.graph = topology.make(name, learners)
         self.node = GossipNode(0, self.graph, size=SIZE, when=when, max_staleness=max_staleness)
         self.neighbours = set(self.graph.all_in_neighbours(0))
@@ -35,6 +36,7 @@ class NodeHistory(RuleBasedStateMachine):
         self.pending: dict[int, Message] = {}
         self.newest = dict.fromkeys(self.neighbours, 0)
         self.mixed: list[tuple[int, int]] = []
+        self.last_mixed = dict.fromkeys(self.neighbours, 0)
         self.excused: set[int] = set()
         self.updates_since_mix = 0
         self.blocked = False
@@ -66,6 +68,7 @@ class NodeHistory(RuleBasedStateMachine):
         rejected_before = sum(self.node.rejected.values())
         reason = self.node.on_message(message)
         newer = sender in self.neighbours and version > self.newest[sender]
+        assert (reason == "not a neighbour") == (sender not in self.neighbours)
         assert (reason is None) == (newer and kind == "sound")
         assert sum(self.node.rejected.values()) == rejected_before + (reason is not None)
         if newer:
@@ -74,6 +77,18 @@ class NodeHistory(RuleBasedStateMachine):
             self.pending[sender] = message
             self.newest[sender] = version
             self.excused.discard(sender)
+
+    @precondition(lambda self: not self.blocked)
+    @rule(learners=st.integers(1, 6))
+    def change_size(self, learners: int) -> None:
+        self.graph = topology.make(self.name, learners)
+        counts = (self.node.version, self.node.mixes, self.node.staleness_updates)
+        self.node.change_topology(self.graph)
+        assert counts == (self.node.version, self.node.mixes, self.node.staleness_updates)
+        self.neighbours = set(self.graph.all_in_neighbours(0))
+        self.pending = {j: m for j, m in self.pending.items() if j in self.neighbours}
+        self.last_mixed = {j: self.last_mixed.get(j, 0) for j in self.neighbours}
+        self.newest = dict.fromkeys(self.neighbours, 0) | self.newest
 
     @rule(learner=st.integers(0, 5))
     def peer_down(self, learner: int) -> None:
@@ -123,6 +138,7 @@ class NodeHistory(RuleBasedStateMachine):
             last = max((v for j, v in self.mixed if j == message.sender), default=0)
             assert message.version > last
             self.mixed.append((message.sender, message.version))
+            self.last_mixed[message.sender] = message.version
         assert not self.pending.keys() & set(senders)
         self.updates_since_mix = 0
 
@@ -131,9 +147,8 @@ class NodeHistory(RuleBasedStateMachine):
         if not hasattr(self, "node"):
             return
         assert self.node.staleness_updates == self.updates_since_mix
-        for sender, version in self.node.mixed_versions.items():
-            assert version == max((v for j, v in self.mixed if j == sender), default=0)
-            assert version <= self.newest[sender]
+        assert self.node.mixed_versions == self.last_mixed
+        assert all(version <= self.newest[j] for j, version in self.last_mixed.items())
 
 
 TestNodeHistory = NodeHistory.TestCase

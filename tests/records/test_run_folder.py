@@ -10,7 +10,7 @@ import pytest
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.records import run_folder
+from gala_rl.records import provenance
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
 from gala_rl.settings import A2CSettings, GossipSettings
 
@@ -191,7 +191,36 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_the_commit_of_a_source_tree_is_known_and_elsewhere_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "gala_rl" / "records" / "x.py"))
-    assert run_folder.provenance()["commit"] is None
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "gala_rl" / "records" / "x.py"))
+    assert provenance.provenance()["commit"] is None
     (tmp_path / ".git").mkdir()  # git itself does not take this for a repository
-    assert run_folder.provenance()["commit"] is None
+    assert provenance.provenance()["commit"] is None
+
+
+def test_changes_of_the_number_of_learners_are_noted_and_the_last_one_counts(
+    folder: RunFolder,
+) -> None:
+    folder.create(CONFIG)
+    before = read_json(folder.config_file)
+    assert folder.read_scales() == []
+    folder.note_scale(2, 4, 1_000, capacity=6)
+    folder.note_scale(4, 1, 2_000, capacity=6)
+    assert [(c["from"], c["to"], c["agent_steps"]) for c in folder.read_scales()] == [
+        (2, 4, 1_000),
+        (4, 1, 2_000),
+    ]
+    config = folder.read_config()
+    assert config == replace(CONFIG, learners=1, max_learners=6)
+    assert folder.learners_ever(config) == 4
+    after = read_json(folder.config_file)
+    assert {k: after[k] for k in before if k != "config"} == {
+        k: v for k, v in before.items() if k != "config"
+    }
+
+
+def test_whether_a_run_is_trained_can_be_seen_from_outside(folder: RunFolder) -> None:
+    folder.create(CONFIG)
+    seen = [folder.is_held]
+    with folder.hold():
+        seen.append(folder.is_held)
+    assert [*seen, folder.is_held] == [False, True, False]

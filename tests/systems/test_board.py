@@ -76,3 +76,18 @@ def test_another_process_sees_the_wishes_and_is_seen_to_answer() -> None:
     assert board.column(Cell.CHECKPOINT_WRITTEN) == [0, 6]
     assert board.get(1, Cell.UPDATES) == 1
     assert board.optimizer_states.tolist() == [[0.0, 0.0], [3.0, 4.0]]
+
+
+def test_members_are_the_first_and_columns_tell_of_those_who_have_been() -> None:
+    board = Board(learners=2, size=1, state_size=1, capacity=4)
+    board.set(1, Cell.UPDATES, 7)
+    assert (board.learners, board.learners_ever) == (2, 2)
+    assert board.column(Cell.UPDATES) == board.members(Cell.UPDATES) == [0, 7]
+    board.set_learners(4)
+    board.set(3, Cell.UPDATES, 5)
+    board.set(3, Cell.AGENT_STEPS, 50)
+    board.set_learners(1)
+    assert (board.learners, board.learners_ever) == (1, 4)
+    assert board.column(Cell.UPDATES) == [0, 7, 0, 5]
+    assert board.members(Cell.UPDATES) == [0]
+    assert board.total_agent_steps == 50, "what those who left have made is not lost"

@@ -177,7 +177,7 @@ class Scene:
             journal=journal.reader(),
             read=self.network.latest,
             gradients=[torch.ones(SIZE), torch.ones(SIZE)],
-            radius=2.0,
+            radius=lambda learners: 2.0,
             path=path / "consensus.jsonl",
             defects=self.defects,
         )

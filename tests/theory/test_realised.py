@@ -246,3 +246,73 @@ def test_a_message_that_is_too_old_is_refused_by_its_edge() -> None:
     realised.place(0, 1.0)
     with pytest.raises(UntrackedError, match="where learner 1 began"):
         realised.adopt(1, None)
+
+
+def play_with_members(world: World, data: st.DataObject, events: int, seed: int) -> int:
+    """Updates and mixes of members, the first so many; others join by what one has sent, or leave.
+
+    Returns:
+        Number of members.
+    """
+    members = 2
+    generator = np.random.default_rng(seed)
+    for learner in range(members):
+        world.update(learner, generator.standard_normal(DIMENSIONS))
+    for _ in range(events):
+        event = data.draw(st.sampled_from(["update", "update", "mix", "join", "leave"]))
+        learner, other = (data.draw(st.integers(0, members - 1)) for _ in range(2))
+        if event == "update":
+            world.update(learner, generator.standard_normal(DIMENSIONS))
+        elif event == "mix":
+            world.mix(learner, [(other, max(world.sent[other]))])
+        elif event == "join" and members < len(world.now):
+            world.adopt(members, (other, max(world.sent[other])))
+            world.update(members, generator.standard_normal(DIMENSIONS))
+            members += 1
+        elif event == "leave" and members > 1:
+            members -= 1
+            world.realised.leave(members)
+    return members
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32), capacity=st.sampled_from([1, 10_000]))
+def test_neither_do_those_who_join_and_leave_exceed_it(
+    data: st.DataObject, seed: int, capacity: int
+) -> None:
+    world = World(5, Realised(5, capacity, members=2))
+    members = play_with_members(world, data, events=60, seed=seed)
+    # Enough of them that what is old is forgotten or summed up.
+    generator = np.random.default_rng(seed)
+    for _ in range(100):
+        for learner in range(members):
+            world.update(learner, generator.standard_normal(DIMENSIONS))
+            sender = (learner - 1) % members
+            world.mix(learner, [(sender, max(world.sent[sender]))])
+    versions = [max(sent) for sent in world.sent[:members]]
+    last = [world.sent[i][version] for i, version in enumerate(versions)]
+    pairs = itertools.combinations(last, 2)
+    span = max((float(np.linalg.norm(a - b)) for a, b in pairs), default=0.0)
+    bounds = world.realised.bounds(versions)
+    assert span <= bounds.span * (1 + 1e-9) + 1e-9
+
+
+def test_what_a_learner_that_left_has_sent_cannot_be_mixed_unnoticed() -> None:
+    realised = Realised(3, members=3)
+    realised.update(2, 1, 1.0)
+    realised.leave(2)
+    with pytest.raises(UntrackedError, match="edge 2 → 0"):
+        realised.mix(0, [(2, 1)])
+    with pytest.raises(UntrackedError, match="where learner 2 began"):
+        realised.adopt(2, None)
+
+
+def test_updates_are_forgotten_though_others_have_never_joined() -> None:
+    realised = Realised(4, capacity=1, members=2)
+    for version in range(1, 2000):
+        for learner in (0, 1):
+            realised.update(learner, version, 1.0)
+        for learner in (0, 1):
+            realised.mix(learner, [(1 - learner, version)])
+    # Two that mix in step are as far apart as one update each has taken them.
+    assert realised.bounds([1999, 1999]).span == pytest.approx(2.0, rel=1e-6)

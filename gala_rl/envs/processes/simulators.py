@@ -18,7 +18,7 @@ from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, make_environment, spec
 from gala_rl.envs.processes.memory import StepMemory
 from gala_rl.envs.processes.process import DONE, RESET, STEP, TELL, Post, simulate
 from gala_rl.envs.simulators import EpisodeCounter, Transition
-from gala_rl.errors import SimulatorFailure
+from gala_rl.errors import SimulatorFailure, printable
 from gala_rl.processes.spawn import release, spawn
 
 _LOOK_EVERY_S = 0.2
@@ -203,7 +203,7 @@ class SimulatorProcesses:
             raise SimulatorFailure(
                 f"{message}, failure {MAX_FAILURES_IN_A_ROW} without a good step:\n{told}"
             )
-        _log.warning("%s and is replaced:\n%s", message, told)
+        _log.warning("%s and is replaced:\n%s", message, printable(told))
 
     def _end(self, worker: _Worker) -> None:
         # What it has started too, as far as that is in its group.

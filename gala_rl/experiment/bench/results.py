@@ -12,7 +12,7 @@ from gala_rl.experiment.bench.rounds import (
     paired,
     summarize,
 )
-from gala_rl.records.run_folder import provenance
+from gala_rl.records.provenance import provenance
 
 
 def case(labels: Mapping[str, Any], rounds: Sequence[Round], ratios: Ratios) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gala_rl.experiment.compare.statistics import RESAMPLES, interquartile_mean, interval
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, of_learners
 from gala_rl.records.run_folder import RunFolder
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Curve:
 def rows_of(run: RunFolder) -> list[list[Row]]:
     """Rows of each learner's metrics, without those of work that a resume did not keep."""
     files = sorted((run.path / "metrics").glob("learner_*.jsonl"))
-    return [kept(MetricsReader(file).new_rows()) for file in files]
+    return [kept(of_learners(MetricsReader(file).new_rows())) for file in files]
 
 
 def kept(rows: Sequence[Row]) -> list[Row]:

@@ -14,7 +14,9 @@ from gala_rl.envs import kind_of
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import find, resolve, with_settings
-from gala_rl.records.run_folder import RunFolder, provenance, read_json, write_json
+from gala_rl.records.plausible import is_count
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.settings import AlgorithmSettings, GossipSettings
 
 FILE = "compare.json"
@@ -188,6 +190,8 @@ def _check_folder(plan: Plan) -> None:
     methods, seeds = before.get("methods"), before.get("seeds")
     if not isinstance(methods, dict) or not isinstance(seeds, list):
         raise UserError(f"{file} is not that of a comparison: choose another --out")
+    if not all(is_count(call.get("at_once")) for call in entries(file, before, "calls")):
+        raise UserError(f"{file} does not tell how many ran at once: choose another --out")
     new = {config.method: config for config in plan.configs}
     for name, values in methods.items():
         if name not in new:
@@ -228,7 +232,7 @@ def record(plan: Plan) -> None:
         StorageError: when it cannot be written.
     """
     file = plan.folder / FILE
-    calls = read_json(file).get("calls", []) if file.is_file() else []
+    calls = entries(file, read_json(file), "calls") if file.is_file() else []
     write_json(
         file,
         {

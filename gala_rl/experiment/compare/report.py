@@ -30,7 +30,8 @@ from gala_rl.experiment.compare.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
-from gala_rl.records.run_folder import RunFolder, provenance, read_json
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json
 
 POINTS = 101
 """Of a curve."""
@@ -40,7 +41,7 @@ Result = dict[str, Any]
 
 def result_of(plan: Plan) -> Result:
     """Everything that the plan's complete runs say, as plain JSON values."""
-    origins: list[tuple[Any, Any, Any]] = []
+    origins: list[tuple[Any, ...]] = []
     curves: dict[str, list[Curve]] = {name: [] for name in plan.methods}
     methods: dict[str, Any] = {}
     for config in plan.configs:
@@ -51,10 +52,10 @@ def result_of(plan: Plan) -> Result:
                 runs.append({"seed": seed, "complete": False})
                 continue
             folder = RunFolder(Path(str(run.out)))
-            origins += _origins(read_json(folder.config_file))
+            origins += _origins(folder.config_file)
             rows = rows_of(folder)
             curve = curve_of(rows)
-            if not len(curve.games):
+            if not len(curve.games) or not curve.seconds[-1] > 0:
                 raise UserError(f"run {run.out} has no metrics any more: remove it, call again")
             curves[config.method].append(curve)
             runs.append({"seed": seed, "complete": True, **_measured(plan, run, rows, curve)})
@@ -83,10 +84,11 @@ def _most_at_once(plan: Plan) -> int:
     return max(int(call["at_once"]) for call in calls)
 
 
-def _origins(content: dict[str, Any]) -> list[tuple[Any, Any, Any]]:
+def _origins(file: Path) -> list[tuple[Any, ...]]:
     """Machine, versions and commit of each start of a run."""
-    starts = [content, *content.get("resumes", [])]
-    return [(start["machine"], start["versions"], start["commit"]) for start in starts]
+    content = read_json(file)
+    starts = [content, *entries(file, content, "resumes")]
+    return [tuple(map(start.get, ("machine", "versions", "commit"))) for start in starts]
 
 
 def _measured(

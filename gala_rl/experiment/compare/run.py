@@ -19,7 +19,8 @@ from rich.console import Console
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.experiment.compare.plan import Plan, record
-from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from gala_rl.records.plausible import is_number
+from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.systems.interrupts import Interrupts
 
 EVALUATION = "evaluation.json"
@@ -89,7 +90,9 @@ def evaluation_of(config: TrainConfig, episodes: int) -> dict[str, Any] | None:
     if not episodes or not file.is_file():
         return None
     content = read_json(file)
-    return content if content.get("episodes") == episodes else None
+    results = entries(file, content, "results")
+    is_whole = bool(results) and is_number(results[0].get("mean_return"))
+    return content if is_whole and content.get("episodes") == episodes else None
 
 
 def _folder(config: TrainConfig) -> Path:

@@ -16,6 +16,7 @@ whenever its version is.
 """
 
 import functools
+import math
 import platform
 from collections.abc import Collection
 
@@ -32,10 +33,14 @@ _USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros in memory that every process sees to which the tensor is handed at its start."""
-    # Sharing copies; of memory that nobody has touched yet there is nothing to hold twice.
-    shared: Tensor = torch.empty(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
-    return shared.zero_()
+    """Zeros in memory that every process sees to which the tensor is handed at its start.
+
+    The system gives such memory out as zeros, page by page as it is written: rows of learners that
+    never join take none.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 class SharedMailboxes:
@@ -112,7 +117,7 @@ class SharedMailboxes:
 
     def version(self, learner: int) -> int:
         """Version of the latest whole message of a learner, 0 if there is none."""
-        return max(0, int(self._headers[learner, int(self._latest[learner]), _VERSION]))
+        return max(0, int(self._headers[learner, self._latest_slot(learner), _VERSION]))
 
     def lend(self, learner: int) -> Message | None:
         """The latest message of a learner where it lies.
@@ -121,7 +126,7 @@ class SharedMailboxes:
             None if there is none yet, or if the writer was faster at every try.
         """
         for _ in range(_TRIES):
-            slot = int(self._latest[learner])
+            slot = self._latest_slot(learner)
             version = int(self._headers[learner, slot, _VERSION])
             if version == 0:
                 return None
@@ -141,8 +146,12 @@ class SharedMailboxes:
                 return Message(learner, message.version, copy)
         return None
 
+    def _latest_slot(self, sender: int) -> int:
+        # Whatever a process that has gone wrong wrote there is a slot.
+        return int(self._latest[sender]) % SLOTS
+
     def _next_slot(self, sender: int) -> int:
-        return (int(self._latest[sender]) + 1) % SLOTS
+        return (self._latest_slot(sender) + 1) % SLOTS
 
     def _lend(self, learner: int, slot: int, version: int) -> Message:
         is_whole = functools.partial(self._is_whole, learner, slot, version)

@@ -10,6 +10,9 @@ from gala_rl.records.run_folder import RunFolder
 
 Row = dict[str, Any]
 
+_COUNTS = ("learner", "episodes", "mixes", "staleness_updates", "overdue")
+_NUMBERS = ("policy_loss", "value_loss", "entropy", "grad_norm", "update_norm", "learning_rate")
+
 
 def rows(
     times: Sequence[float],
@@ -28,7 +31,7 @@ def rows(
         begin: time at which the first interval began.
         learners: number of learners.
     """
-    found = []
+    found: list[Row] = []
     before = begin, 0
     for i, (time, made) in enumerate(zip(times, steps, strict=True)):
         found.append(
@@ -40,6 +43,10 @@ def rows(
                 "episode_returns": list(returns[i]) if returns else [],
                 "updates": made // 10,
                 "rss_mb": 100.0 + i,
+                "mean_return": None,
+                "rejected": {},
+                **dict.fromkeys(_COUNTS, 0),
+                **dict.fromkeys(_NUMBERS, 0.5),
             }
         )
         before = time, made

@@ -1,0 +1,60 @@
+"""Scaling: asks a run that is being trained for another number of learners, and waits for it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from gala_rl.errors import LearnerFailure, UserError
+from gala_rl.experiment.preflight import check_scale
+from gala_rl.records import scale_request
+from gala_rl.records.run_folder import RunFolder
+
+_LOOK_EVERY_S = 0.1
+_START_S = 60.0
+"""Beyond the time after which a silent learner is killed: for the start of those that join."""
+
+
+def scale(run: str | Path, learners: int) -> dict[str, Any]:
+    """Have a run that is being trained go on with another number of learners.
+
+    Learners 0 to `learners` - 1 train then: the others end after the update they are in, or new
+    ones begin with what one of them has sent. Nobody is stopped or restarted for that.
+
+    Args:
+        run: folder of the run.
+        learners: how many.
+
+    Returns:
+        The change as `config.json` has it: `time`, `from`, `to` and `agent_steps`.
+
+    Raises:
+        UserError: when the run cannot be scaled so, or ends meanwhile.
+        LearnerFailure: when the run did not follow, or not in time.
+    """
+    config = check_scale(run, learners)
+    folder = RunFolder(Path(run))
+    known = len(folder.read_scales())
+    scale_request.place(folder, learners)
+    try:
+        _wait(folder, time.monotonic() + config.hang_after + _START_S)
+    except BaseException:
+        scale_request.withdraw(folder)
+        raise
+    changes = folder.read_scales()[known:]
+    if not changes or changes[-1]["to"] != learners:
+        raise LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
+    return changes[-1]
+
+
+def _wait(folder: RunFolder, deadline: float) -> None:
+    """Until the run has removed the request, which it does when it has followed or refused."""
+    while True:
+        # In this order: a run may follow and end at once.
+        is_held = folder.is_held
+        if not folder.scale_request.exists():
+            return
+        if not is_held:
+            raise UserError(f"run {folder.path} has ended before it was scaled")
+        if time.monotonic() > deadline:
+            raise LearnerFailure(f"run {folder.path} has not followed in time: see what it says")
+        time.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,130 @@
+"""Another number of learners while a run goes on: the highest ranks leave, or more of them join.
+
+A change in steps, of which no learner waits for another:
+
+1. The board tells the new number. Each member goes by it from its next update on, in a topology of
+   that many; whoever has a higher rank ends after the update it is in.
+2. Once a member has sent to its new neighbours, those that join start from what it has sent.
+3. It is done when all members have made an update by the new number and all others have ended.
+"""
+
+from collections.abc import Callable
+
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.methods import capacity, why_not_scaled
+from gala_rl.records import scale_request
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.crew import Crew
+from gala_rl.systems.watch import ConsensusWatch
+
+
+class Scaling:
+    """Takes up requests for another number of learners, one at a time.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run.
+        board: where learners see their number.
+        crew: who starts them.
+        watch: who follows them; None if they don't gossip.
+        assign: the assignment of a rank.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        board: Board,
+        crew: Crew,
+        watch: ConsensusWatch | None,
+        assign: Callable[[int], Assignment],
+    ) -> None:
+        self._capacity = capacity(config)
+        self._impossible = why_not_scaled(config)
+        self._folder = folder
+        self._board = board
+        self._crew = crew
+        self._watch = watch
+        self._assign = assign
+        self._before: int | None = None
+        self._to_start: range = range(0)
+
+    def look(self) -> str | None:
+        """Go on with the change that is under way, or take one up; called all the while.
+
+        Returns:
+            What there is to tell, if anything has happened.
+
+        Raises:
+            StorageError: when the change cannot be recorded.
+        """
+        if self._before is not None:
+            return self._go_on(self._before)
+        try:
+            learners = scale_request.pending(self._folder)
+            if learners is None or not self._is_settled():
+                return None
+            if self._impossible is not None:
+                raise UserError(self._impossible)
+            if not 1 <= learners <= self._capacity or learners == self._board.learners:
+                raise UserError(
+                    f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
+                    f"the {self._board.learners} that there are"
+                )
+        except UserError as error:
+            scale_request.withdraw(self._folder)
+            return f"a request to scale was refused: {error}"
+        self._begin(learners)
+        return None
+
+    def _begin(self, learners: int) -> None:
+        self._before = self._board.learners
+        self._to_start = range(self._before, learners)
+        if self._watch is not None:
+            self._watch.begin_change(learners)
+        self._board.set_learners(learners)
+
+    def _go_on(self, before: int) -> str | None:
+        if self._to_start and self._somebody_has_sent(before):
+            for rank in self._to_start:
+                self._crew.join(self._assign(rank))
+            self._to_start = range(0)
+        if (failure := self._crew.take_rejected()) is not None:
+            self._board.set_learners(before)
+            return f"learners that cannot join leave again, {before} go on: {failure}"
+        return self._end(before) if self._is_settled() else None
+
+    def _end(self, before: int) -> str | None:
+        learners = self._board.learners
+        if self._watch is not None:
+            self._watch.end_change(learners)
+        self._before = None
+        if learners == before:
+            scale_request.withdraw(self._folder)
+            return None
+        made = self._board.total_agent_steps
+        self._folder.note_scale(before, learners, made, self._capacity)
+        scale_request.withdraw(self._folder)
+        return f"learners: {before} before, {learners} now"
+
+    def _somebody_has_sent(self, before: int) -> bool:
+        """Whether a member has sent to the neighbours that it has by the new number."""
+        learners = self._board.learners
+        told = self._board.members(Cell.LEARNERS)[:before]
+        return any(
+            number == learners and alive
+            for number, alive in zip(told, self._crew.alive, strict=False)
+        )
+
+    def _is_settled(self) -> bool:
+        """Whether all members go by the number on the board, and nobody else is at work."""
+        learners = self._board.learners
+        told = self._board.members(Cell.LEARNERS)
+        return (
+            not self._to_start
+            and all(n == learners for n in told)
+            and self._crew.has_let_go(learners)
+        )

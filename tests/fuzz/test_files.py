@@ -1,0 +1,218 @@
+"""Configs, edges, summaries, rows and pages that somebody spoiled: one clear error, or sound."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gala_rl import config as configs
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.experiment.compare import plan as plans
+from gala_rl.experiment.compare.plan import Plan, configs_of, record
+from gala_rl.experiment.compare.report import result_of
+from gala_rl.experiment.compare.run import EVALUATION
+from gala_rl.experiment.compare.statistics import bootstrap_interval
+from gala_rl.experiment.compare.table import markdown
+from gala_rl.experiment.preflight import check_evaluation, check_resume
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.log import FaultLog
+from gala_rl.faults.plan import read_plan
+from gala_rl.faults.watch import FaultWatch
+from gala_rl.gossip import topology
+from gala_rl.methods import resolve
+from gala_rl.records.metrics import MetricsReader, of_learners
+from gala_rl.records.run_folder import RunFolder, write_json
+from tests.experiment.compare.rows import make_run, rows
+from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
+
+
+def refused(call: Callable[[], object]) -> bool:
+    """Whether it is refused in one printable line; any other exception is a bug."""
+    try:
+        call()
+    except UserError as error:
+        line = str(error)
+    else:
+        return False
+    assert line.isprintable()
+    assert len(line) < 2_100
+    return True
+
+
+@both(300, 10_000)
+def test_a_config_is_refused_or_can_be_resumed_and_evaluated(
+    tmp_path: Path, seed: int, inputs: int
+) -> None:
+    chance = random.Random(seed)
+    folder = RunFolder(tmp_path / "run")
+    config = resolve(TrainConfig(env="CartPole-v1", learners=2, steps=400))
+    folder.create(replace(config, out=str(folder.path)))
+    (folder.checkpoints / "step_000000000200").mkdir()
+    whole, count = folder.config_file.read_bytes(), 0
+    for _ in range(inputs):
+        folder.config_file.write_bytes(spoiled_json(whole, chance))
+        if chance.random() < 0.2:
+            summary = json.dumps({"elapsed_s": 1.0, "mean_return": None}).encode()
+            folder.summary_file.write_bytes(spoiled_json(summary, chance))
+        count += refused(lambda: check_resume(folder.path, None))
+        refused(lambda: check_evaluation(folder.path, 1, "mean"))
+        if not refused(folder.read_config):
+            refused(lambda: folder.note_resume(folder.read_config()))
+        folder.summary_file.unlink(missing_ok=True)
+    assert inputs / 4 < count < inputs
+
+
+@both(300, 30_000)
+def test_edges_are_refused_or_make_a_graph(tmp_path: Path, seed: int, inputs: int) -> None:
+    chance, file, count = random.Random(seed), tmp_path / "edges.json", 0
+    for _ in range(inputs):
+        file.write_bytes(spoiled_json(b"[[0, 1], [1, 2], [2, 3], [3, 0], [0, 2]]", chance))
+        for learners in (1, 4, 5):
+            if not refused(lambda n=learners: topology.make(str(file), n)):  # type: ignore[misc]
+                graph = topology.make(str(file), learners)
+                assert graph.learners == learners
+                assert all(
+                    0 <= j < learners for i in range(learners) for j in graph.all_in_neighbours(i)
+                )
+        count += refused(lambda: topology.learners_in(str(file)))
+    assert inputs / 4 < count < inputs
+
+
+PLAN = (
+    b'{"faults": [{"kind": "kill", "learner": 1, "at_s": 5}, {"kind": "delay", "at_updates": 3, '
+    b'"updates": 9, "senders": [0, 1], "receivers": [1], "delay_s": 0.5, "both_ways": true}, '
+    b'{"kind": "corrupt", "how": "bits", "at_s": 0, "senders": [0], "receivers": [1]}]}'
+)
+
+
+@both(300, 20_000)
+def test_a_plan_of_faults_is_refused_or_can_be_followed(
+    tmp_path: Path, seed: int, inputs: int
+) -> None:
+    chance, file, count = random.Random(seed), tmp_path / "faults.json", 0
+    for _ in range(inputs):
+        file.write_bytes(spoiled_json(PLAN, chance))
+        if refused(lambda: read_plan(file)):
+            count += 1
+            continue
+        for fault in read_plan(file):
+            assert not fault.is_on(-1, -1.0)
+            assert all(learner >= 0 for learner in fault.learners)
+    assert inputs / 4 < count < inputs
+
+
+@both(300, 5_000)
+def test_faults_that_are_written_down_are_told(tmp_path: Path, seed: int, inputs: int) -> None:
+    chance, file, told = random.Random(seed), tmp_path / "faults.jsonl", 0
+    row = {"time": 1.0, "fault": 0, "kind": "cut", "learner": 0, "phase": "end", "updates": 4}
+    whole = json.dumps(row | {"messages": 5}).encode()
+    for _ in range(inputs):
+        file.write_bytes(b"")
+        watch = FaultWatch(FaultClock(1), file)
+        file.write_bytes(spoiled_json(whole, chance) + b"\n")
+        told += len(watch.take_notices())
+        log = FaultLog(file, 0)
+        assert len(log.begun | log.ended) <= 1
+        log.close()
+    assert 0 < told < inputs
+
+
+def compared(folder: Path) -> Plan:
+    """A comparison of four small runs, as training would have left it."""
+    base = TrainConfig(env="CartPole-v1", steps=400, learners=2)
+    found = configs_of(base, ["a2c", "gala-a2c"], simulators_total=16)
+    plan = Plan(folder=folder, configs=found, seeds=range(2), threshold=20.0, episodes=1)
+    folder.mkdir()
+    record(plan)
+    for run in plan.runs:
+        steps = [200 // run.resolved_learners * n for n in (1, 2)]
+        own = rows(
+            [1.0, 2.0], steps, returns=[[10.0], [30.0] * 100], learners=run.resolved_learners
+        )
+        make_run(run, [own] * run.resolved_learners, complete=True)
+        write_json(
+            Path(str(run.out)) / EVALUATION, {"episodes": 1, "results": [{"mean_return": 7.0}]}
+        )
+    return plan
+
+
+@both(60, 2_000)
+def test_pages_of_a_comparison_are_refused_or_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, inputs: int
+) -> None:
+    report = "gala_rl.experiment.compare.report"
+    few = partial(bootstrap_interval, resamples=5)
+    monkeypatch.setattr(f"{report}.bootstrap_interval", few)
+    monkeypatch.setattr(f"{report}.POINTS", 5)
+    # It asks git each time.
+    told = {"machine": {"cores": 2}, "versions": {"torch": "2"}, "commit": None}
+    for module in ("experiment.compare.report", "experiment.compare.plan", "records.run_folder"):
+        monkeypatch.setattr(f"gala_rl.{module}.provenance", lambda: told)
+    chance, plan = random.Random(seed), compared(tmp_path / "compared")
+    files = [p for p in sorted(plan.folder.rglob("*")) if p.suffix in (".json", ".jsonl")]
+    assert len(files) > 10
+    result_of(plan)
+    plans.check(plan)
+    count = 0
+    for _ in range(inputs):
+        file = chance.choice(files)
+        whole = file.read_bytes()
+        if file.suffix == ".json":
+            file.write_bytes(spoiled_json(whole, chance))
+        else:
+            lines = whole.splitlines()
+            at = chance.randrange(len(lines))
+            lines[at] = spoiled_json(lines[at], chance)
+            file.write_bytes(b"\n".join(lines) + b"\n")
+        count += refused(lambda: json.dumps(markdown(result_of(plan))))
+        refused(lambda: plans.check(plan))
+        file.write_bytes(whole)
+    assert 0 < count < inputs
+
+
+@both(300, 10_000)
+def test_rows_that_come_back_can_be_computed_with(tmp_path: Path, seed: int, inputs: int) -> None:
+    chance, file = random.Random(seed), tmp_path / "learner_00.jsonl"
+    whole = [json.dumps(row).encode() for row in rows([1.0, 2.0], [10, 20], returns=[[1.0], []])]
+    kept = 0
+    for _ in range(inputs):
+        spoiled = [spoiled_json(line, chance) for line in whole]
+        text = b"\n".join([*spoiled, b""])
+        file.write_bytes(spoiled_bytes(text, chance) if chance.random() < 0.2 else text)
+        reader = MetricsReader(file)
+        for row in of_learners(reader.new_rows() + reader.new_rows()):
+            kept += 1
+            assert sum(row["episode_returns"]) < float("inf")
+            assert f"{row['learner']:02d}".isdigit()
+            assert row["agent_steps"] / row["agent_steps_per_s"] >= 0
+            assert sum(row["rejected"].values()) + row["updates"] >= 0
+            assert row["mean_return"] is None or row["mean_return"] + 1.0 < float("inf")
+    assert 0 < kept < 2 * inputs
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"algorithm": {"name": []}},
+        {"algorithm": {"name": "a2c", "learning_rate": 10**400}},
+        {"hang_after": 1e300},
+        {"lstm_size": 10**9},
+        {"learners": 10**400},
+        {"env": "..x:y-v0"},
+        {"env": [[[]]] * 1000},
+        {"atari": {"image_size": 10**6}},
+    ],
+)
+def test_what_was_found_by_chance_stays_refused(tmp_path: Path, content: object) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = resolve(TrainConfig(env="CartPole-v1", learners=2, steps=400))
+    folder.create(config)
+    (folder.checkpoints / "step_000000000200").mkdir()
+    assert isinstance(content, dict)
+    write_json(folder.config_file, {"config": configs.to_dict(config) | content})
+    assert refused(lambda: check_resume(folder.path, None))

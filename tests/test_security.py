@@ -1,0 +1,180 @@
+"""What SECURITY.md promises: nothing from disk or network is unpickled, nobody else can connect."""
+
+import ast
+import os
+import re
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gala_rl.records.run_folder import RunFolder
+from tests.systems.processes import learners_of, start_command, survivors
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    p for part in ("gala_rl", "benchmarks", "examples") for p in ROOT.glob(f"{part}/**/*.py")
+)
+
+MODULES = {
+    *("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml"),
+    *("multiprocessing.managers", "multiprocessing.queues", "multiprocessing.shared_memory"),
+}
+CALLS = {
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp"),
+    *("torch.load", "torch.jit.load", "torch.hub.load", "torch.package.PackageImporter"),
+}
+LOADS = {"numpy.load", "np.load", "numpy.fromfile", "np.fromfile"}
+CHANNELS = {"Queue", "SimpleQueue", "JoinableQueue", "Manager", "Listener", "Client"}
+"""Of multiprocessing: whatever comes out of them has been unpickled."""
+BETWEEN_OWN_PROCESSES = {"benchmarks/figures/runs.py"}
+"""Hands whole runs to processes that it starts itself."""
+
+
+def dangers(source: str) -> list[str]:
+    """What in a module could run code that came from a file or from another process."""
+    tree, found = ast.parse(source), []
+    channel = re.search(r"\b(Connection|Pipe)\b", source) is not None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if is_forbidden(a.name)]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+            found += [n for n in names if is_forbidden(n) or n in CALLS | LOADS]
+        elif isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            found += [text] * (text in CALLS - {"compile"} or node.attr in CHANNELS)
+            # Of a connection, these pickle; their siblings for bytes do not.
+            found += [text] * (channel and node.attr in ("recv", "send"))
+        elif isinstance(node, ast.Call):
+            found += dangerous_call(node)
+    return found
+
+
+def is_forbidden(name: str) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:n]) in MODULES for n in range(1, len(parts) + 1))
+
+
+def dangerous_call(call: ast.Call) -> list[str]:
+    name = ast.unparse(call.func)
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    unsafe_load = name in LOADS and given.get("allow_pickle") != "False"
+    shell = given.get("shell", "False") != "False"
+    return [name] if name in CALLS or name in CHANNELS or unsafe_load or shell else []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import pickle",
+        "import joblib.parallel",
+        "from pickle import loads",
+        "from torch import load",
+        "from yaml import load",
+        "def f(path):\n    return torch.load(path)",
+        "read = torch.load",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+        "exec(compile(text, '', 'exec'))",
+        "os.system(command)",
+        "subprocess.run(command, shell=True)",
+        "multiprocessing.Queue()",
+        "context.SimpleQueue()",
+        "here, there = multiprocessing.Pipe()\nhere.recv()",
+        "from multiprocessing.connection import Connection\ndef f(c: Connection): c.send({})",
+        "from multiprocessing.managers import BaseManager",
+    ],
+)
+def test_the_search_sees_what_is_planted(planted: str) -> None:
+    assert dangers(planted)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "np.load(path, allow_pickle=False)",
+        "re.compile(text)",
+        "model.eval()",
+        "here, there = multiprocessing.Pipe()\nhere.recv_bytes(1)",
+        "line.recv(1)",
+        "subprocess.run(['git'], check=True)",
+    ],
+)
+def test_the_search_leaves_alone_what_is_harmless(harmless: str) -> None:
+    assert dangers(harmless) == []
+
+
+def test_no_source_unpickles_or_runs_what_it_reads() -> None:
+    assert len(SOURCES) > 150
+    found = {str(s.relative_to(ROOT)): dangers(s.read_text(encoding="utf-8")) for s in SOURCES}
+    found = {name: what for name, what in found.items() if what}
+    assert set(found) == BETWEEN_OWN_PROCESSES
+    allowed = {"multiprocessing.queues.SimpleQueue", "context.SimpleQueue"}
+    assert all(set(what) <= allowed for what in found.values())
+
+
+def listening(processes: list[psutil.Process]) -> list[tuple[str, int]]:
+    """Addresses at which processes take connections, or packets from anybody."""
+    return [
+        (connection.laddr.ip, connection.laddr.port)
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+        or (connection.type == socket.SOCK_DGRAM and not connection.raddr)
+    ]
+
+
+def test_a_listener_is_seen() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        assert ("0.0.0.0", server.getsockname()[1]) in listening([psutil.Process()])
+
+
+@pytest.mark.parametrize(
+    ("method", "listens"), [("gala-a2c", 0), ("a2c-allreduce", 1), ("gala-impala", 0)]
+)
+def test_a_running_run_listens_on_nothing_but_loopback(
+    tmp_path: Path, method: str, listens: int
+) -> None:
+    """Replicas find one another through sockets; everybody else needs none."""
+    before = os.umask(0o022)
+    command = start_command(tmp_path / "run", method)
+    try:
+        processes = learners_of(command)
+        assert len(processes) >= 2
+        addresses = listening([psutil.Process(command.pid), *processes])
+        assert len(addresses) >= listens
+        assert {ip for ip, _port in addresses} <= {"127.0.0.1", "::1"}
+        check_nobody_else_may_write(RunFolder(tmp_path / "run").path)
+    finally:
+        os.umask(before)
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+    assert survivors(processes) == []
+
+
+def check_nobody_else_may_write(folder: Path) -> None:
+    files = [folder, *folder.rglob("*")]
+    assert len(files) > 5
+    open_to_all = [p for p in files if p.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)]
+    assert open_to_all == []
+
+
+def test_a_run_leaves_nothing_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    command = start_command(tmp_path / "run")
+    processes = learners_of(command)
+    for path in place.rglob("*"):
+        assert not path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+    os.kill(command.pid, signal.SIGINT)
+    command.wait(120)
+    assert survivors(processes) == []
+    assert list(place.iterdir()) == []
