@@ -29,5 +29,5 @@ def machines() -> "Iterator[Machines]":
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.delenv("RAY_ADDRESS", raising=False)
         running = Machines(2)
-    yield running
-    running.close()
+        yield running
+        running.close()
