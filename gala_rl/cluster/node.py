@@ -62,6 +62,8 @@ class Node:
         self._courier: Courier | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
+        # The cores are the learners'; more threads here would spin on them.
+        torch.set_num_threads(1)
         # Learners are told to import the main module again: here it is Ray's, of no use to them.
         vars(sys.modules["__main__"]).pop("__file__", None)
 
