@@ -213,7 +213,7 @@ def test_a_choice_must_be_one_of_those_that_are_listed(group: str, name: str) ->
 def test_the_choices_are_found() -> None:
     names = {name for _, name in choices()}
     assert names == {
-        *("device", "network", "precision", "optimizer", "when"),
+        *("device", "network", "precision", "message_precision", "optimizer", "when"),
         *("learning_rate_rule", "learning_rate_schedule"),
     }
 

@@ -16,7 +16,10 @@ from tests.systems.processes import learners_of, start_command, survivors
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
-    p for part in ("gala_rl", "benchmarks", "examples") for p in ROOT.glob(f"{part}/**/*.py")
+    path
+    for part in ("gala_rl", "benchmarks", "examples")
+    for path in ROOT.glob(f"{part}/**/*.py")
+    if ".venvs" not in path.parts  # other libraries, installed to be compared with
 )
 
 MODULES = {

@@ -105,6 +105,7 @@ def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_pat
         assert rows[-1]["mixes"] > 0
 
 
+@pytest.mark.slow
 def test_a_node_that_is_silent_is_passed_over_and_comes_back(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
