@@ -136,8 +136,7 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices(),
-            rejected=self._courier.rejected,
+            notices=crew.take_notices() + self._courier.take_notices(),
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
@@ -156,7 +155,7 @@ class Node:
         seen = []
         for rank in self._ranks if self._crew is not None else ():
             if (message := self._mailboxes.latest(rank)) is not None:
-                gradient = np.array(self._board.gradients[rank].numpy())
+                gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
                 seen.append(Sight(rank, message.version, parameters, gradient))
         return seen

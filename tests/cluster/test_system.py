@@ -86,7 +86,6 @@ class FakeNode:
             restarts=[0],
             written=[0],
             notices=[],
-            rejected=0,
             news=news,
             done=wishes.stop,
             failure=None,
