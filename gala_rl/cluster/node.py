@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import Future
 from dataclasses import replace
 from importlib import metadata
@@ -169,7 +170,7 @@ class Node:
             self._place.remove()
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True)
+        thread = threading.Thread(target=_or_die, args=(work, *arguments), daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -231,6 +232,16 @@ class Node:
     def _column(self, cell: Cell) -> list[int]:
         column = self._board.column(cell)
         return [column[rank] for rank in self._ranks]
+
+
+def _or_die(work: Any, *arguments: Any) -> None:
+    """A node without one of its threads is no node: Ray logs why, and starts it again."""
+    try:
+        work(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def probe(values: dict[str, Any]) -> dict[str, Any]:
