@@ -1,9 +1,33 @@
-"""For all tests: one torch thread, since a second only gets in the way of tiny networks."""
+"""For all tests: one torch thread, and machines of a cluster for those that ask for them."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+if TYPE_CHECKING:
+    from tests.cluster.machines import Machines
+
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
+    """A second only gets in the way of tiny networks."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def machines() -> "Iterator[Machines]":
+    """Two machines with two CPUs each, started once: processes and ports of their own."""
+    from tests.cluster.machines import ROOT, Machines
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Learners import environments of the tests; by default Ray's workers give way to others.
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        running = Machines(2)
+        yield running
+        running.close()

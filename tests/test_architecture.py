@@ -1,6 +1,9 @@
 """The shape of the package: imports run one way, files are small, modules say their role."""
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,7 +66,8 @@ APART = {
     "simulator processes": ("envs/processes/",),
     "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
-"""Instruments, the systems that gossip is compared with, and simulators out of their process."""
+"""Instruments, the systems that gossip is compared with, simulators out of their process, and
+learners on other machines."""
 MAX_LINES_APART = 2_000
 
 
@@ -99,6 +103,14 @@ def test_an_import_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text("def f():\n    from gala_rl.systems import local\n", encoding="utf-8")
     assert imported_rooms(wrong) == {"systems"}
+
+
+def test_ray_is_imported_in_its_room_alone_and_not_before_it_is_asked_for() -> None:
+    imports = re.compile(r"^\s*(import|from) ray\b", flags=re.MULTILINE)
+    users = {room_of(path) for path in MODULES if imports.search(path.read_text(encoding="utf-8"))}
+    assert users == {"cluster"}
+    unasked = "import sys, gala_rl.cli, gala_rl.experiment.train; sys.exit('ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", unasked], check=True)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -73,6 +73,10 @@ def impala(*arguments: str) -> list[str]:
     return ["train", "impala", "--env", "CartPole-v1", "--out", "new", *arguments]
 
 
+def cluster(*arguments: str) -> list[str]:
+    return train("--learners", "2", "--cluster", "127.0.0.1:1", *arguments)
+
+
 def topology(name: str) -> list[str]:
     return train("--learners", "2", "--topology", name)
 
@@ -130,6 +134,13 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         [*topology("complete"), "--learners-per-node", "2"],
         ("learners_per_node 2", "topology complete"),
     ),
+    (cluster("--learners-per-node", "0"), ("learners_per_node 0", "at least 1")),
+    (["train", "gala-a2c", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
+    (["train", "a2c-allreduce", "--cluster", "auto"], ("a2c-allreduce", "gala-a2c", "gala-ppo")),
+    (cluster("--serial"), ("serial", "cluster")),
+    (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
+    (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),
+    (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),
     (topology("object.json"), ("object.json", "dict")),
@@ -426,6 +437,13 @@ def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
     assert main(["train", "gala-a2c", *options]) == 0
     gossip = GossipSettings(topology="hierarchical")
     assert trained == [TrainConfig(learners=4, learners_per_node=2, gossip=gossip)]
+
+
+def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
+    options = ["--cluster", "10.0.0.1:6379", "--learners", "4", "--message-precision", "bfloat16"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    (config,) = trained
+    assert config == TrainConfig(cluster="10.0.0.1:6379", learners=4, message_precision="bfloat16")
 
 
 def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:

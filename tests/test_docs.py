@@ -50,6 +50,8 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments[arguments.index("--steps") + 1] = LARGER_BUDGET if resumes else SMALL_BUDGET
     if "--episodes" in arguments:
         arguments[arguments.index("--episodes") + 1] = "1"
+    if "--cluster" in arguments:
+        arguments += ["--learners", "2", "--learners-per-node", "1"]
     if arguments[0] == "train":
         arguments += ["--simulators", "4", "--max-episode-frames", "200"]
     if arguments[0] == "compare":
@@ -90,9 +92,14 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
     "document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: str(d.relative_to(ROOT))
 )
 def test_every_command_of_a_document_runs_in_its_order(
-    document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    document: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if any("--cluster" in command for command in commands(document)):
+        monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("machines").address)
     for block in blocks(document, "json"):
         Path("faults.json").write_text(block, encoding="utf-8")
     for command in commands(document):

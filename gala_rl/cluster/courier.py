@@ -90,7 +90,7 @@ class Courier:
         silence_s: float,
         post: Post,
     ) -> None:
-        self.rejected = 0
+        self.rejected = self._told = 0
         self.known: dict[int, Counters] = {}
         self._orders, self._ranks = orders, orders.ranks
         self._mailboxes, self._board = mailboxes, board
@@ -140,6 +140,13 @@ class Courier:
             for letter in parcel.letters:
                 if letter.sender in self._ranks[parcel.node]:
                     self._deliver(letter)
+
+    def take_notices(self) -> list[str]:
+        """What there is to tell since the last call, a line each."""
+        refused, self._told = self.rejected - self._told, self.rejected
+        if not refused:
+            return []
+        return [f"node {self._orders.node} refused {refused} messages that could not be mixed"]
 
     def has_heard_all(self) -> bool:
         """Whether something has come from every other node."""

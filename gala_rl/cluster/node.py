@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import Future
 from dataclasses import replace
 from importlib import metadata
@@ -62,6 +63,8 @@ class Node:
         self._courier: Courier | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
+        # The cores are the learners'; more threads here would spin on them.
+        torch.set_num_threads(1)
         # Learners are told to import the main module again: here it is Ray's, of no use to them.
         vars(sys.modules["__main__"]).pop("__file__", None)
 
@@ -134,8 +137,7 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices(),
-            rejected=self._courier.rejected,
+            notices=crew.take_notices() + self._courier.take_notices(),
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
@@ -154,7 +156,7 @@ class Node:
         seen = []
         for rank in self._ranks if self._crew is not None else ():
             if (message := self._mailboxes.latest(rank)) is not None:
-                gradient = np.array(self._board.gradients[rank].numpy())
+                gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
                 seen.append(Sight(rank, message.version, parameters, gradient))
         return seen
@@ -168,7 +170,7 @@ class Node:
             self._place.remove()
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True)
+        thread = threading.Thread(target=_or_die, args=(work, *arguments), daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -230,6 +232,16 @@ class Node:
     def _column(self, cell: Cell) -> list[int]:
         column = self._board.column(cell)
         return [column[rank] for rank in self._ranks]
+
+
+def _or_die(work: Any, *arguments: Any) -> None:
+    """A node without one of its threads is no node: Ray logs why, and starts it again."""
+    try:
+        work(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def probe(values: dict[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,9 @@ class ClusterSystem:
                 self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
 
     def _append(self, post: Post, report: Report) -> None:
-        for name, content in report.news.items():
+        for name in post.read:
+            if not (content := report.news.get(name)):
+                continue
             path = self._folder.path / name
             try:
                 with path.open("ab") as file:

@@ -104,7 +104,6 @@ class Report:
         agent_steps, updates, alive, restarts: of its learners, in the order of their ranks.
         written: number of the newest checkpoint to which each learner has contributed.
         notices: what has happened, a line each.
-        rejected: messages of other nodes that were not fit to be mixed.
         news: what was added to files since, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error for which the run has to be given up; None if none.
@@ -116,7 +115,6 @@ class Report:
     restarts: list[int]
     written: list[int]
     notices: list[str]
-    rejected: int
     news: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None

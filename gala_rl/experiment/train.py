@@ -81,7 +81,7 @@ def resume(
     # Only while a run is held are there requests that somebody waits for.
     scale_request.withdraw(folder)
     size = beginning_of(config).parameters.numel()
-    check_saved(start, config, size, resolve_device(config))
+    check_saved(start, config, size, _device_here(config))
     with _cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console(), connection)
@@ -104,6 +104,11 @@ def _cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | Non
     return connect(config)
 
 
+def _device_here(config: TrainConfig) -> torch.device:
+    """Where this machine computes: nowhere but on its CPU if learners are on others."""
+    return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
+
+
 def _run(
     config: TrainConfig,
     folder: RunFolder,
@@ -111,7 +116,7 @@ def _run(
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
-    device = resolve_device(config if connection is None else replace(config, device="cpu"))
+    device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step

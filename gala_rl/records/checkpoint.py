@@ -117,8 +117,11 @@ def copy_part(folder: Path, files: dict[str, bytes]) -> None:
     """Add one learner's part, written elsewhere, to the folder of a checkpoint in the making.
 
     Raises:
+        ValueError: when a name leads out of the folder.
         StorageError: when it cannot be written; it does not count then.
     """
+    if any(Path(name).name != name for name in files):
+        raise ValueError(f"{sorted(files)} are no files of a checkpoint")
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
         # Counters last: a part without them does not count.

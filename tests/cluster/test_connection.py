@@ -17,8 +17,6 @@ from gala_rl.cluster.connection import compare, shares
 from gala_rl.errors import UserError
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
 
-pytestmark = pytest.mark.slow
-
 TRAIN = ["train", "gala-a2c", "--env", "CartPole-v1", "--learners", "4", "--simulators", "2"]
 
 
@@ -126,6 +124,7 @@ def test_every_learner_is_on_one_node_and_nodes_are_full_but_the_last(
 TOKEN = "a-token-that-only-the-cluster-knows-0123456789"
 
 
+@pytest.mark.slow
 def test_who_has_not_the_token_is_refused(tmp_path: Path) -> None:
     with_token = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
     with socket.socket() as unused:

@@ -219,6 +219,8 @@ def test_what_is_not_fit_to_be_mixed_is_not_taken_in(
     side.courier.take(replace(PARCEL, letters=(Letter(1, 5, SOUND, None),)))
     side.courier.take(replace(PARCEL, letters=(Letter(1, 6, parameters, None),)))
     assert side.courier.rejected == 1
+    assert side.courier.take_notices() == ["node 1 refused 1 messages that could not be mixed"]
+    assert side.courier.take_notices() == []
     assert side.mailboxes.version(1) == 5
 
 

@@ -1,6 +1,5 @@
 """Learners, nodes and the driver die or fall silent; the others go on, and nobody is left over."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -26,8 +25,6 @@ from tests.cluster.machines import (
     run,
     wait_until,
 )
-
-pytestmark = pytest.mark.slow
 
 Script = Generator[None, None, None]
 """Disturbs a run; yields wherever it waits for the next look."""
@@ -108,6 +105,7 @@ def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_pat
         assert rows[-1]["mixes"] > 0
 
 
+@pytest.mark.slow
 def test_a_node_that_is_silent_is_passed_over_and_comes_back(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,21 +131,71 @@ def test_a_node_that_is_silent_is_passed_over_and_comes_back(
     assert outcome.status.restarts == [0, 0, 0, 0], "it was never dead"
 
 
-def test_nobody_outlives_the_driver(machines: Machines, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    arguments = f"--env {CONFIG.env} --learners 2 --simulators 2 --steps 1G --log-every 5"
-    arguments += f" --cluster {machines.address} --out {folder.path}"
+def start_driver(arguments: list[str], folder: RunFolder) -> subprocess.Popen[bytes]:
+    """A run that would last for ever, in a session of its own, until all learners have written."""
+    written = [rows_of(folder, rank) for rank in range(2)]
     driver = subprocess.Popen(
-        [sys.executable, "-m", "gala_rl.cli", "train", "gala-a2c", *arguments.split()],
+        [sys.executable, "-m", "gala_rl.cli", *arguments],
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: folder.metrics_file(0).is_file() and folder.metrics_file(1).is_file())
-    wait_until(lambda: all(folder.metrics_file(rank).stat().st_size > 0 for rank in range(2)))
+    wait_until(lambda: all(rows_of(folder, rank) > written[rank] for rank in range(2)))
+    return driver
+
+
+def rows_of(folder: RunFolder, rank: int) -> int:
+    file = folder.metrics_file(rank)
+    return len(MetricsReader(file).new_rows()) if file.is_file() else 0
+
+
+def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
+    machines: Machines, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    arguments = f"train gala-a2c --env {CONFIG.env} --learners 2 --simulators 2 --steps 1G"
+    arguments += f" --log-every 5 --cluster {machines.address} --out {folder.path}"
+    driver = start_driver(arguments.split(), folder)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(GIVE_UP_S) == 130
+    saved = checkpoint.newest(folder.checkpoints)
+    assert saved is not None
+    assert saved.learners() == [0, 1]
+    wait_until(lambda: not node_actors())
+
+    driver = start_driver(["resume", str(folder.path)], folder)
     processes = [p for actor in node_actors() for p in (actor, *learners_of(actor))]
     assert len(processes) == 4
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     assert not psutil.wait_procs(processes, timeout=GIVE_UP_S)[1]
+
+
+@pytest.mark.slow
+def test_a_machine_dies_and_another_takes_its_place(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    own = Machines(2)
+
+    def script(seen: Observer) -> Script:
+        while seen.updates(0, 1, 2, 3) < 50:
+            yield
+        made = list(seen.status.updates)
+        own.kill_last()
+        while not seen.has_heard("is lost"):
+            yield
+        lost = 1 if seen.has_heard("node 1 (learners 2 to 3) is lost") else 0
+        there, gone = ((0, 1), (2, 3)) if lost else ((2, 3), (0, 1))
+        while seen.updates(*there) < max(made) + 100:
+            yield
+        at_rest = seen.updates(*gone)
+        own.add()
+        while not seen.has_heard("is back") or seen.updates(*gone) < at_rest + 50:
+            yield
+
+    try:
+        outcome = run(own, folder, CONFIG, Observer(script))
+    finally:
+        own.close()
+    assert outcome.failure is None
+    assert sorted(outcome.status.restarts) == [0, 0, 1, 1]

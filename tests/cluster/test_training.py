@@ -14,9 +14,11 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import Machines, node_actors, wait_until
 
-pytestmark = pytest.mark.slow
-
-TRAIN = "train gala-a2c --env CartPole-v1 --learners 2 --simulators 2 --steps 3k --log-every 20"
+TRAIN = (
+    "train gala-a2c --env CartPole-v1 --normalize-observations --learners 2 --simulators 2 "
+    "--steps 3k --log-every 20"
+)
+"""With moments of observations behind the parameters that learn."""
 
 
 def files(folder: RunFolder) -> set[str]:
