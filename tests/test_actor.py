@@ -41,6 +41,9 @@ class Recorder(ActorCritic):
         state: Tensor | None = None,
     ) -> Tensor:
         self.acted_on.append(observations.clone())
+        return self.pick(observations, generator)
+
+    def pick(self, observations: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randint(0, 2, (len(observations),), generator=generator)
 
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
@@ -210,13 +213,7 @@ def test_simulators_that_are_cut_at_different_steps_keep_their_own_values(groups
 class Reader(Recorder):
     """Chooses by the pixels that it sees and by nothing else."""
 
-    def sample(
-        self,
-        observations: Tensor,
-        generator: torch.Generator,
-        record: Activations | None = None,
-        state: Tensor | None = None,
-    ) -> Tensor:
+    def pick(self, observations: Tensor, generator: torch.Generator) -> Tensor:
         return observations.long().sum(dim=(1, 2, 3)) % 4
 
 

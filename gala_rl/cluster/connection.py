@@ -19,6 +19,8 @@ from gala_rl import config as configs
 from gala_rl.cluster.node import CONCURRENCY_GROUPS, PACKAGES, Node, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.gossip.topology import nodes_of
+from gala_rl.graph import graph_of
 
 _REACHED_S = 10.0
 _PLACED_S = 15.0
@@ -55,19 +57,13 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
     try:
         config = _share_out(config)
         assert config.learners_per_node is not None
-        ranks = shares(config.resolved_learners, config.learners_per_node)
+        ranks = nodes_of(config.resolved_learners, config.learners_per_node)
+        graph_of(config)
         with _placed(config, ranks) as nodes:
             _probe_all(nodes, config)
             yield Connection(config, nodes, ranks)
     finally:
         ray.shutdown()
-
-
-def shares(learners: int, per_node: int) -> tuple[range, ...]:
-    """Ranks of each node, as many as fit on it; the last may have fewer."""
-    return tuple(
-        range(first, min(first + per_node, learners)) for first in range(0, learners, per_node)
-    )
 
 
 def compare(probes: list[dict[str, Any]]) -> None:

@@ -42,7 +42,7 @@ class Call(Protocol):
         """Whether the parcel was taken in; None while the call is under way."""
 
 
-Post = Callable[[int, Parcel], Call]
+Dispatch = Callable[[int, Parcel], Call]
 """(node, parcel) → the call that delivers it."""
 
 
@@ -72,7 +72,7 @@ class Courier:
         board: of all learners, on this machine; likewise.
         precision: of the parameters that cross.
         silence_s: learners of a node from which nothing has come for so long are down.
-        post: sends a parcel.
+        dispatch: sends a parcel.
 
     Attributes:
         rejected: letters that were not fit to be mixed.
@@ -88,13 +88,13 @@ class Courier:
         board: Board,
         precision: Precision,
         silence_s: float,
-        post: Post,
+        dispatch: Dispatch,
     ) -> None:
         self.rejected = self._told = 0
         self.known: dict[int, Counters] = {}
         self._orders, self._ranks = orders, orders.ranks
         self._mailboxes, self._board = mailboxes, board
-        self._precision, self._post = precision, post
+        self._precision, self._dispatch = precision, dispatch
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
         self._lines = {
@@ -120,7 +120,7 @@ class Courier:
             waited = now - line.sent_at
             pause = _PAUSE_S if line.paused else _HEARTBEAT_S
             if waited >= pause or (not line.paused and self._has_news(line)):
-                line.call, line.sent_at = self._post(other, self._parcel(other, line)), now
+                line.call, line.sent_at = self._dispatch(other, self._parcel(other, line)), now
                 sent = True
         return sent
 

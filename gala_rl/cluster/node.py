@@ -93,7 +93,7 @@ class Node:
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
         self._driver_asked_at = time.monotonic()
 
-        def post(other: int, parcel: Parcel) -> Call:
+        def dispatch(other: int, parcel: Parcel) -> Call:
             return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
 
         self._courier = Courier(
@@ -103,7 +103,7 @@ class Node:
             board=self._board,
             precision=config.message_precision,
             silence_s=config.gossip.deadline,
-            post=post,
+            dispatch=dispatch,
         )
         self._start_thread(self._carry, self._courier)
         if orders.incarnation > 1:

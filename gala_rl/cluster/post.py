@@ -40,6 +40,8 @@ class Post:
         latest: newest report of this incarnation.
         read: bytes of each of its files that have come, by path.
         error: why its learners could not be started.
+        updates_at_start: that its learners had made when it was set up last.
+        deaths_in_a_row: since they made progress.
     """
 
     def __init__(self, index: int, actor: Any, ranks: range) -> None:
@@ -49,6 +51,7 @@ class Post:
         self.latest: Report | None = None
         self.read: dict[str, int] = {}
         self.error = ""
+        self.updates_at_start = self.deaths_in_a_row = 0
         self._actor = actor
         self._starting: Future[None] | None = None
         self._call: Future[Report | None] | None = None

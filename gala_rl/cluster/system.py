@@ -5,8 +5,7 @@ is what people look at, and what is to be kept.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import ray
 
@@ -21,13 +20,10 @@ from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.assignment import FINAL
 from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.interrupts import Interrupts
 from gala_rl.systems.saving import Saving
 from gala_rl.systems.status import Failure, Observer, Outcome, Status
+from gala_rl.systems.supervision import Supervision, continue_counters
 
-_LOOK_EVERY_S = 0.2
-_STOP_S = 60.0
-"""After a request to stop, nodes whose learners are not done by then are ended."""
 _ALL_LOST_S = 60.0
 """A run of which no node has been heard for so long has failed."""
 _END_S = 10.0
@@ -57,18 +53,13 @@ class ClusterSystem:
         # Of what learners share with their supervisor the driver has the counters alone.
         self._board = Board(config.resolved_learners, 1, 1)
         if start is not None:
-            for rank, agent_steps in enumerate(start.manifest["learner_agent_steps"]):
-                self._board.set(rank, Cell.AGENT_STEPS, agent_steps)
-                self._board.set(rank, Cell.UPDATES, agent_steps // config.update_agent_steps)
-        self._saving = Saving(config, folder, self._board, None)
+            continue_counters(self._board, config, start)
+        self._supervision = Supervision(self._board, Saving(config, folder, self._board, None))
         self._distances: Distances | None = None
         if config.resolved_learners > 1:
             self._distances = Distances(config, folder, beginning.learned)
         self._notices: list[str] = []
         self._failure: Failure | None = None
-        self._stop_wanted = False
-        self._updates_at_start = [0] * len(connection.nodes)
-        self._deaths_in_a_row = [0] * len(connection.nodes)
         self._heard_at = time.monotonic()
         self._posts = [
             Post(index, *pair)
@@ -84,48 +75,19 @@ class ClusterSystem:
 
     def stop(self) -> None:
         """Ask all learners to end after the update they are in; may be called by the observer."""
-        self._stop_wanted = True
+        self._supervision.stop()
 
     def run(self, observe: Observer) -> Outcome:
         """Watch until all learners are done; always ends with no learner left."""
-        stop_asked_at: float | None = None
-        try:
-            with Interrupts() as interrupts:
-                while not self._is_over():
-                    time.sleep(_LOOK_EVERY_S)
-                    if interrupts.count or self._failure is not None:
-                        self.stop()
-                    if self._stop_wanted and stop_asked_at is None:
-                        self._board.ask_to_stop()
-                        stop_asked_at = time.monotonic()
-                    with self._ending_on_a_full_disk():
-                        self._look_after()
-                        if stop_asked_at is None:
-                            self._save_regularly()
-                        self._follow()
-                        observe(self._status())
-                    if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
-                        break
-            with self._ending_on_a_full_disk():
-                self._collect(FINAL, self._posts)
-                self._end_distances()
-        finally:
-            self._end()
-        status = self._status()
-        with self._ending_on_a_full_disk():
-            self._saving.save_final()
-            observe(status)
-        return Outcome(status, interrupts.count > 0, self._failure)
+        return self._supervision.run(self, observe)
 
-    @contextmanager
-    def _ending_on_a_full_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError as error:
-            self._failure = self._failure or error
+    @property
+    def failure(self) -> Failure | None:
+        """See `Supervised`."""
+        return self._failure
 
-    def _is_over(self) -> bool:
-        """Whether all who can be asked are done; what a lost node would still do, others have."""
+    def is_over(self) -> bool:
+        """See `Supervised`: all who can be asked are done; others did what a lost node had to."""
         there = [post for post in self._posts if not post.is_lost]
         if there:
             return all(post.is_done for post in there)
@@ -161,10 +123,11 @@ class ClusterSystem:
             updates=self._board.column(Cell.UPDATES),
             parts={} if start is None else _parts_for(post, start),
         )
-        self._updates_at_start[post.index] = self._updates_of(post)
+        post.updates_at_start = self._updates_of(post)
         post.set_up(orders, list(self._connection.nodes))
 
-    def _look_after(self) -> None:
+    def look_after(self) -> None:
+        """See `Supervised`."""
         for post in self._posts:
             wishes = Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
             seen = post.look(wishes)
@@ -182,12 +145,12 @@ class ClusterSystem:
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""
-        made = self._updates_of(post) - self._updates_at_start[post.index]
-        progress = made >= _PROGRESS_UPDATES
-        self._deaths_in_a_row[post.index] = 1 + (0 if progress else self._last_deaths(post))
-        if self._last_deaths(post) > self._config.max_restarts:
+        if self._updates_of(post) - post.updates_at_start >= _PROGRESS_UPDATES:
+            post.deaths_in_a_row = 0
+        post.deaths_in_a_row += 1
+        if post.deaths_in_a_row > self._config.max_restarts:
             self._failure = self._failure or LearnerFailure(
-                f"node {post.index} died {self._last_deaths(post)} times without making "
+                f"node {post.index} died {post.deaths_in_a_row} times without making "
                 f"{_PROGRESS_UPDATES} updates: what its machine's Ray has logged may tell why"
             )
         post.is_lost = True
@@ -239,43 +202,50 @@ class ClusterSystem:
             except ray.exceptions.RayError:
                 self._tell(post, "could not be asked for its part of a checkpoint")
 
-    def _save_regularly(self) -> None:
-        if (notice := self._saving.save_regularly()) is not None:
-            self._notices.append(notice)
+    def change(self) -> str | None:
+        """See `Supervised`: nobody joins or leaves."""
+        return None
 
-    def _follow(self) -> None:
+    def may_save(self) -> bool:
+        """See `Supervised`."""
+        return True
+
+    def follow(self) -> None:
+        """See `Supervised`."""
         if self._distances is not None:
             self._distances.follow(self._posts, self._board.total_agent_steps)
 
-    def _end_distances(self) -> None:
+    def take_leave(self) -> None:
+        """See `Supervised`."""
+        self._collect(FINAL, self._posts)
         if self._distances is not None:
             self._distances.look(self._posts, self._board.total_agent_steps)
-            self._distances.close()
 
-    def _status(self) -> Status:
-        notices, self._notices = self._notices, []
-        return Status(
-            agent_steps=self.agent_steps,
-            updates=self._board.column(Cell.UPDATES),
-            alive=[alive for post in self._posts for alive in post.alive],
-            restarts=[restarts for post in self._posts for restarts in post.restarts],
-            notices=notices,
-            consensus=None if self._distances is None else self._distances.latest,
-        )
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """See `Supervised`."""
         ends = [post.end() for post in self._posts if not post.is_lost]
         if ends:
             ray.wait(ends, num_returns=len(ends), timeout=_END_S)
         for post in self._posts:
             post.kill()
+        if self._distances is not None:
+            self._distances.close()
+
+    def status(self, notices: list[str]) -> Status:
+        """See `Supervised`."""
+        news, self._notices = self._notices, []
+        return Status(
+            agent_steps=self.agent_steps,
+            updates=self._board.column(Cell.UPDATES),
+            alive=[alive for post in self._posts for alive in post.alive],
+            restarts=[restarts for post in self._posts for restarts in post.restarts],
+            notices=notices + news,
+            consensus=None if self._distances is None else self._distances.latest,
+        )
 
     def _tell(self, post: Post, what: str) -> None:
         first, last = post.ranks[0], post.ranks[-1]
         self._notices.append(f"node {post.index} (learners {first} to {last}) {what}")
-
-    def _last_deaths(self, post: Post) -> int:
-        return self._deaths_in_a_row[post.index]
 
     def _updates_of(self, post: Post) -> int:
         return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks)

@@ -195,7 +195,9 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if config.cluster is None:
         _check_memory(config, observation)
         _check_without_cluster(config)
-    graph_of(config)
+    if config.cluster is None or config.learners_per_node is not None:
+        # Nobody knows yet how many learners a machine of the cluster will have.
+        graph_of(config)
     check_plan(config)
     return config
 

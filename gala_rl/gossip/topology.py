@@ -155,10 +155,7 @@ def hierarchical(learners: int, learners_per_node: int) -> Topology:
             f"learners_per_node {learners_per_node} is impossible with {learners} learners: "
             f"choose 1 … {learners}"
         )
-    nodes = [
-        range(first, min(first + learners_per_node, learners))
-        for first in range(0, learners, learners_per_node)
-    ]
+    nodes = nodes_of(learners, learners_per_node)
     graph = []
     for number, node in enumerate(nodes):
         before = nodes[number - 1]
@@ -166,6 +163,14 @@ def hierarchical(learners: int, learners_per_node: int) -> Topology:
             heard = {*node, before[place % len(before)]} - {learner}
             graph.append(tuple(sorted(heard)))
     return Topology(HIERARCHICAL, (tuple(graph),))
+
+
+def nodes_of(learners: int, learners_per_node: int) -> tuple[range, ...]:
+    """Learners of each node, as many as it holds; the last may have fewer."""
+    return tuple(
+        range(first, min(first + learners_per_node, learners))
+        for first in range(0, learners, learners_per_node)
+    )
 
 
 def isolated(learners: int) -> Topology:

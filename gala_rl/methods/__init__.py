@@ -134,10 +134,10 @@ def why_not_scaled(config: TrainConfig) -> str | None:
         return "learners take turns in one process; without --serial they can join and leave"
     if config.cluster is not None:
         return "learners are on several machines; those of one machine can join and leave"
-    if config.gossip.topology not in topology.NAMES:
+    if not topology.is_name(config.gossip.topology):
         return (
             f"topology {config.gossip.topology} says who hears whom for its own number of learners "
-            f"alone; these can be scaled: {', '.join(topology.NAMES)}"
+            f"alone; these can be scaled: {', '.join((*topology.NAMES, topology.HIERARCHICAL))}"
         )
     return None
 

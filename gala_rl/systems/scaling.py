@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.graph import graph_of
 from gala_rl.methods import capacity, why_not_scaled
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
@@ -42,7 +43,7 @@ class Scaling:
         watch: ConsensusWatch | None,
         assign: Callable[[int], Assignment],
     ) -> None:
-        self._capacity = capacity(config)
+        self._config, self._capacity = config, capacity(config)
         self._impossible = why_not_scaled(config)
         self._folder = folder
         self._board = board
@@ -74,6 +75,7 @@ class Scaling:
                     f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
                     f"the {self._board.learners} that there are"
                 )
+            graph_of(self._config, learners)
         except UserError as error:
             scale_request.withdraw(self._folder)
             return f"a request to scale was refused: {error}"

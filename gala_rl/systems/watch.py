@@ -29,7 +29,7 @@ _SHARE = 0.004
 _ROUNDING = 1e-5
 """Of the parameters' norm: sums in float32 differ from the true ones by less."""
 _SLACK = 1.0001
-_TRIES = 3
+_TRIES = 10
 """Of a look, which a learner may be faster than, above all where processes share a core."""
 _MOST_DEFECTS = 3
 _OWN_GRAPH_LEARNERS = 16

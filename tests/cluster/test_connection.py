@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gala_rl.cli import main
-from gala_rl.cluster.connection import compare, shares
+from gala_rl.cluster.connection import compare
 from gala_rl.errors import UserError
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
 
@@ -109,16 +107,6 @@ def test_machines_that_differ_are_refused(name: str) -> None:
     compare([PROBE, PROBE])
     with pytest.raises(UserError, match=f"machine b has {name} other, a has {PROBE[name]}"):
         compare([PROBE, PROBE, other])
-
-
-@given(st.integers(1, 40), st.integers(1, 10))
-def test_every_learner_is_on_one_node_and_nodes_are_full_but_the_last(
-    learners: int, per_node: int
-) -> None:
-    split = shares(learners, per_node)
-    assert [rank for share in split for rank in share] == list(range(learners))
-    assert all(len(share) == min(per_node, learners) for share in split[:-1])
-    assert 1 <= len(split[-1]) <= per_node
 
 
 TOKEN = "a-token-that-only-the-cluster-knows-0123456789"

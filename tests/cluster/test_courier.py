@@ -53,7 +53,7 @@ class Side:
             board=self.board,
             precision=precision,
             silence_s=2.0,
-            post=self._post,
+            dispatch=self._post,
         )
 
     def _post(self, other: int, parcel: Parcel) -> FakeCall:

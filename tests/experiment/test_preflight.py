@@ -185,6 +185,14 @@ def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path
             preflight.check_unchanged(run, new, {"steps", name})
 
 
+def test_a_hierarchy_of_machines_may_be_shared_out_when_they_are_known() -> None:
+    gossip = dataclasses.replace(CONFIG.gossip, topology="hierarchical")
+    config = dataclasses.replace(CONFIG, learners=4, gossip=gossip)
+    with pytest.raises(UserError, match="give --learners-per-node"):
+        preflight.check_config(config)
+    assert preflight.check_config(dataclasses.replace(config, cluster="auto")).learners == 4
+
+
 def test_the_nodes_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
     gossip = dataclasses.replace(CONFIG.gossip, topology="hierarchical")
     old = dataclasses.replace(CONFIG, learners=2, learners_per_node=1, gossip=gossip)

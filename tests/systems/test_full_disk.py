@@ -1,12 +1,14 @@
 """A disk that fills up during a run: said in one line, and what was saved before still loads."""
 
 import contextlib
+import io
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gala_rl import cli
 from gala_rl.errors import StorageError, UserError
@@ -83,14 +85,24 @@ def test_a_learner_that_can_write_no_metrics_is_not_restarted_in_vain(tmp_path: 
     assert children() == []
 
 
-def test_a_summary_that_cannot_be_written_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class FillingDisk(io.StringIO):
+    """A terminal; once something is written there, the disk is full for one file."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def write(self, text: str) -> int:
+        if not self.file.is_symlink():
+            self.file.symlink_to("/dev/full")
+        return super().write(text)
+
+
+def test_a_summary_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(replace(CONFIG, steps=600, out=str(run)))
     (run / "summary.json").unlink()
-    (run / "summary.json.partial").symlink_to("/dev/full")
-    # A link would be refused before anything starts; this one stands for a disk that is full later.
-    monkeypatch.setattr(RunFolder, "check_plain", lambda folder: None)
+    # A link that is there before would be refused.
+    terminal = FillingDisk(run / "summary.json.partial")
     with pytest.raises(StorageError, match=r"summary.json cannot be written \(No space left"):
-        resume(run, steps=1200)
+        resume(run, steps=1200, console=Console(file=terminal))

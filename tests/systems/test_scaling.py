@@ -240,6 +240,18 @@ def test_a_request_during_the_start_waits_for_it(tmp_path: Path, method: str) ->
     assert newest(folder).learners() == [0]
 
 
+def test_a_hierarchy_keeps_its_nodes_and_at_least_a_whole_one(tmp_path: Path) -> None:
+    gossip = GossipSettings(topology="hierarchical")
+    folder = RunFolder(tmp_path / "run")
+    script = Script(folder, ("scale", 4), ("scale", 1), ("scale", 3))
+    outcome = script.run(make_system(replace(TWO, learners_per_node=2, gossip=gossip), folder))
+    assert outcome.failure is None
+    assert sizes(folder) == [(2, 4), (4, 3)]
+    (refused,) = [notice for notice in script.notices if "refused" in notice]
+    assert "learners_per_node 2 is impossible with 1 learners" in refused
+    check_watch(folder, {2, 3, 4})
+
+
 def test_who_cannot_join_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     config = replace(TWO, env="tests.environments:FailingInLearner2-v0", max_restarts=1)
     folder = RunFolder(tmp_path / "run")

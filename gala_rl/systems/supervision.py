@@ -1,0 +1,133 @@
+"""What whoever supervises learners does until all have ended: look, save, tell, stop, end."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.saving import Saving
+from gala_rl.systems.status import Failure, Observer, Outcome, Status
+
+_LOOK_EVERY_S = 0.2
+_STOP_S = 60.0
+"""After a request to stop, learners that are not done by then are killed."""
+
+
+class Supervised(Protocol):
+    """The learners of a run, wherever they are."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the run has to be given up; None as long as it has not."""
+
+    def is_over(self) -> bool:
+        """Whether there is nobody left to wait for."""
+
+    def look_after(self) -> None:
+        """See how they are; called a few times a second. May raise a StorageError."""
+
+    def change(self) -> str | None:
+        """What happens only until they are asked to stop; returns what there is to tell."""
+
+    def may_save(self) -> bool:
+        """Whether a checkpoint may be begun or completed now."""
+
+    def follow(self) -> None:
+        """Measure how far they are apart, if it is time. May raise a StorageError."""
+
+    def take_leave(self) -> None:
+        """Take what they leave, before who is left is ended. May raise a StorageError."""
+
+    def end(self) -> None:
+        """Kill who still lives; no process is left."""
+
+    def status(self, notices: list[str]) -> Status:
+        """How they are, with what has happened since the last call and what there is to tell."""
+
+
+class Supervision:
+    """Goes on looking after learners until all have ended.
+
+    Args:
+        board: where they are asked to stop.
+        saving: of their checkpoints.
+    """
+
+    def __init__(self, board: Board, saving: Saving) -> None:
+        self._board, self._saving = board, saving
+        self._notices: list[str] = []
+        self._disk_full: StorageError | None = None
+        self._stop_wanted = False
+
+    def stop(self) -> None:
+        """Ask all learners to end after the update they are in."""
+        self._stop_wanted = True
+
+    def run(self, learners: Supervised, observe: Observer) -> Outcome:
+        """Watch until all learners are done; always ends with no process left."""
+        stop_asked_at: float | None = None
+        try:
+            with Interrupts() as interrupts:
+                while not learners.is_over():
+                    time.sleep(_LOOK_EVERY_S)
+                    with self._ending_on_a_full_disk():
+                        learners.look_after()
+                    if interrupts.count or self._failure_of(learners) is not None:
+                        self.stop()
+                    if self._stop_wanted and stop_asked_at is None:
+                        self._board.ask_to_stop()
+                        stop_asked_at = time.monotonic()
+                    with self._ending_on_a_full_disk():
+                        if stop_asked_at is None:
+                            self._change_and_save(learners)
+                        learners.follow()
+                        observe(self._status_of(learners))
+                    if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
+                        break
+            with self._ending_on_a_full_disk():
+                learners.take_leave()
+        finally:
+            learners.end()
+        status = self._status_of(learners)
+        with self._ending_on_a_full_disk():
+            self._saving.save_final()
+            observe(status)
+        return Outcome(status, interrupts.count > 0, self._failure_of(learners))
+
+    def _change_and_save(self, learners: Supervised) -> None:
+        self._tell(learners.change())
+        if learners.may_save():
+            self._tell(self._saving.save_regularly())
+
+    def _tell(self, notice: str | None) -> None:
+        if notice is not None:
+            self._notices.append(notice)
+
+    def _status_of(self, learners: Supervised) -> Status:
+        notices, self._notices = self._notices, []
+        return learners.status(notices)
+
+    def _failure_of(self, learners: Supervised) -> Failure | None:
+        return learners.failure or self._disk_full
+
+    @contextmanager
+    def _ending_on_a_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._disk_full = self._disk_full or error
+
+
+def continue_counters(board: Board, config: TrainConfig, start: Checkpoint) -> None:
+    """Set the board to what all learners, those that have left too, had made at a checkpoint."""
+    made = start.manifest["learner_agent_steps"]
+    board.set_learners(len(made))
+    board.set_learners(config.resolved_learners)
+    for rank, agent_steps in enumerate(made):
+        board.set(rank, Cell.AGENT_STEPS, agent_steps)
+        board.set(rank, Cell.UPDATES, agent_steps // config.update_agent_steps)
