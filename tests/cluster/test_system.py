@@ -99,8 +99,8 @@ def nodes() -> list[FakeNode]:
 
 @pytest.fixture
 def system(nodes: list[FakeNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterSystem:
-    monkeypatch.setattr("gala_rl.cluster.system._LOOK_EVERY_S", 0.001)
-    monkeypatch.setattr(ClusterSystem, "_end", lambda self: None)
+    monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
     monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
