@@ -107,7 +107,7 @@ class Agent:
             self.journal.update(self.updates, update_norm)
         self.gossip.exchange(self.updates)
         if self.journal is not None and self.gossip.last_mixed:
-            self.journal.mix(self.updates, self.gossip.last_mixed)
+            self.journal.mix(self.updates, self.gossip.last_mixed, self.gossip.mixed_at_s)
 
     def _outbox(self) -> Tensor | None:
         """Where the optimiser puts the new parameters, if they are all that is sent."""

@@ -35,6 +35,7 @@ class Gossip:
         wait_s: seconds spent waiting for neighbours, in all.
         has_neighbours: whether anybody gossips.
         last_mixed: (sender, version) of each message that the last `exchange` mixed in.
+        mixed_at_s: when the last mix was done and its messages were whole, monotonic clock.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Gossip:
         self.wait_s = 0.0
         self.has_neighbours = topology.largest_in_degree > 0
         self.last_mixed: tuple[tuple[int, int], ...] = ()
+        self.mixed_at_s = 0.0
         self.parameters = parameters
         self.transport = transport
         self._deadline_s = deadline_s
@@ -117,6 +119,8 @@ class Gossip:
     def _mix(self, mix: Mix, sent: Message, parameters: Tensor) -> bool:
         """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""
         mix_(self.parameters, [message.parameters for message in mix.messages], parameters)
+        # Before they are found whole, since senders go on whenever this process is not running.
+        self.mixed_at_s = time.monotonic()
         if all(message.is_whole() for message in mix.messages):
             self.node.on_mixed(mix)
             return True

@@ -94,9 +94,14 @@ class JournalWriter:
         """The parameters have moved by a step of that norm and are about to be sent."""
         self._append(Kind.UPDATE, version, norm, ())
 
-    def mix(self, version: int, messages: Sequence[tuple[int, int]]) -> None:
-        """The parameters have become the mean of themselves and these (sender, version)."""
-        self._append(Kind.MIX, version, 0.0, messages)
+    def mix(
+        self, version: int, messages: Sequence[tuple[int, int]], time_s: float | None = None
+    ) -> None:
+        """The parameters have become the mean of themselves and these (sender, version).
+
+        At `time_s` on the monotonic clock; default: now.
+        """
+        self._append(Kind.MIX, version, 0.0, messages, time_s)
 
     def adopt(
         self, version: int, message: tuple[int, int] | None, time_s: float | None = None
@@ -141,9 +146,10 @@ class JournalReader:
         Raises:
             OverrunError: when some were overwritten; what follows has a gap then.
         """
+        # Most of a thousand rings may belong to learners that never join.
         entries = [
             _entry(learner, row)
-            for learner in range(len(self._rings))
+            for learner in np.flatnonzero(self._written > self._read).tolist()
             for row in self._new_rows(learner)
         ]
         return sorted(entries)

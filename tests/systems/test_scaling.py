@@ -78,6 +78,9 @@ class Script:
 
     def _all_have_moved(self, status: Status) -> bool:
         before = self._before + [0] * len(status.updates)
+        alone, row = len(status.alive) == 1, status.consensus
+        if not alone and (row is None or len(row["versions"]) != len(status.alive)):
+            return False  # The watch has not measured them yet.
         return all(
             alive and status.updates[rank] > before[rank] + self.updates
             for rank, alive in enumerate(status.alive)
