@@ -1,49 +1,63 @@
 """Soak with faults: one of any kind every few seconds, for an hour, and what is left of the run.
 
-python -m benchmarks.fault_soak --minutes 60 --every 5 --seed 0 --out RESULT.json
+python -m benchmarks.faults.soak --minutes 60 --every 5 --seed 0 --out RESULT.json
+python -m benchmarks.faults.soak --minutes 5 --every 3 --kinds kill --out RESULT.json
 """
 
 import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.faults import training
 from benchmarks.soak import Sample, minute_means, own_memory_mib, second_half, slope_of
+from gala_rl.errors import UserError
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.provenance import provenance
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.run_folder import RunFolder, checkpoint_folders
 
 LEARNERS, SIMULATORS = 4, 2
 ENV = "CartPole-v1"
 _SAMPLE_S = 2.0
-_STOP_S = 120.0
 _MINUTES_OF_A_SLOPE = 8
 _LATE_S = 60.0
 """A learner that dies several times in a row is back by then, to suffer what has come meanwhile."""
+_HANG_AFTER_S = 30.0
+"""Longer than any fault lasts: a learner that is ended for it has hung, a restart too many."""
+_DAMAGE = {"wrong size", "not finite"}
+"""Reasons to reject a message that nobody but a fault may give."""
 _BEGIN_S = 5.0
 """The first fault comes so long after the first update."""
 
 
-def random_plan(seconds: float, every_s: float, seed: int) -> dict[str, Any]:
-    """Faults of every kind but the one that ends a run, at random, as a plan."""
+def random_plan(
+    seconds: float, every_s: float, seed: int, of: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Faults at random, as a plan.
+
+    Args:
+        seconds: in which they come.
+        every_s: mean seconds between them.
+        seed: of when, what and to whom.
+        of: kinds; default: every kind but the one that ends a run.
+    """
     draw, faults, at_s = random.Random(seed), list[dict[str, Any]](), _BEGIN_S
     kinds: list[str] = []
     while at_s < seconds:
         # Every kind once, in an order of its own, then again.
-        kinds = kinds or draw.sample(list(_MAKE), len(_MAKE))
+        kinds = kinds or draw.sample(list(of or _MAKE), len(of or _MAKE))
         learner, lasts_s = draw.randrange(LEARNERS), draw.uniform(0.5, 2.0) * every_s
         fault = {"kind": (kind := kinds.pop()), "at_s": round(at_s, 2)}
         faults.append(fault | _MAKE[kind](draw, learner, round(lasts_s, 2)))
@@ -69,7 +83,9 @@ _MAKE: Mapping[str, Any] = {
 }
 
 
-def fault_soak(seconds: float, every_s: float, seed: int, folder: Path) -> dict[str, Any]:
+def fault_soak(
+    seconds: float, every_s: float, seed: int, folder: Path, of: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train under a random plan for a while, stop, and look at what is left.
 
     Args:
@@ -77,24 +93,24 @@ def fault_soak(seconds: float, every_s: float, seed: int, folder: Path) -> dict[
         every_s: mean seconds between faults.
         seed: of the plan.
         folder: where plan and run are kept.
+        of: kinds of faults; default: every kind but the one that ends a run.
 
     Returns:
         `problems`, a line each, beside counts and the supervisor's memory.
     """
     plan = folder / "plan.json"
-    plan.write_text(json.dumps(random_plan(seconds, every_s, seed)), encoding="utf-8")
+    plan.write_text(json.dumps(random_plan(seconds, every_s, seed, of)), encoding="utf-8")
     run = RunFolder(folder / "run")
     settings = {"env": ENV, "learners": LEARNERS, "simulators": SIMULATORS, "steps": "1G"}
     settings |= {"fault-plan": plan, "out": run.path, "checkpoint-every": max(1, seconds / 20)}
     # Deaths come as they come; whether all are followed by a restart is what is asked.
-    settings |= {"max-restarts": 1_000_000}
-    command = [sys.executable, "-m", "gala_rl.cli", "train", "gala-a2c"]
-    command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    training = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    settings |= {"max-restarts": 1_000_000, "hang-after": _HANG_AFTER_S, "checkpoints-kept": 100}
+    process = training.start("gala-a2c", settings)
     seen: set[psutil.Process] = set()
-    samples = _watch(training, run, seconds, seen)
-    training.send_signal(signal.SIGINT)
-    code = training.wait(_STOP_S)
+    training.wait_for_first_row(process, run)
+    samples = _watch(process, seconds, seen)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(training.STOP_S)
     _, orphans = psutil.wait_procs(list(seen), timeout=10.0)
     means = second_half(minute_means(samples))
     slope = slope_of(means) if len(means) * 2 >= _MINUTES_OF_A_SLOPE else None
@@ -112,28 +128,24 @@ def fault_soak(seconds: float, every_s: float, seed: int, folder: Path) -> dict[
         "faults": Counter(row["kind"] for row in rows if row["phase"] == "begin"),
         "agent_steps": run.read_summary().get("agent_steps"),
         "restarts": run.read_summary().get("restarts"),
+        "checkpoints": len(checkpoint_folders(run.checkpoints)),
         "supervisor_mib": [round(mean, 2) for mean in minute_means(samples).values()],
         "slope": None if slope is None else asdict(slope),
         "problems": problems,
     }
 
 
-def _watch(
-    training: subprocess.Popen[bytes], run: RunFolder, seconds: float, seen: set[psutil.Process]
-) -> list[Sample]:
-    """Samples of the supervisor, until that many seconds after the first row of metrics."""
-    supervisor, samples, start = psutil.Process(training.pid), list[Sample](), time.monotonic()
-    first = run.metrics_file(0)
-    while time.monotonic() - start < seconds:
-        if not (first.is_file() and first.stat().st_size):
-            start = time.monotonic()
+def _watch(process: training.Process, seconds: float, seen: set[psutil.Process]) -> list[Sample]:
+    """Samples of the supervisor for so long; whoever came of it is seen."""
+    samples, start = list[Sample](), time.monotonic()
+    while (elapsed_s := time.monotonic() - start) < seconds:
         time.sleep(_SAMPLE_S)
-        if training.poll() is not None:
-            raise RuntimeError(f"training ended by itself with code {training.returncode}")
-        seen.update(supervisor.children(recursive=True))
-        minutes, memory = (time.monotonic() - start) / 60, own_memory_mib(supervisor)
-        handles, threads = supervisor.num_fds(), supervisor.num_threads()
-        samples.append(Sample(minutes, "supervisor", memory, handles, threads))
+        training.check_goes_on(process)
+        supervisor, *others = training.family(process)
+        seen.update(others)
+        memory, handles = own_memory_mib(supervisor), supervisor.num_fds()
+        threads = supervisor.num_threads()
+        samples.append(Sample(elapsed_s / 60, "supervisor", memory, handles, threads))
     return samples
 
 
@@ -151,13 +163,21 @@ def _problems(run: RunFolder, rows: list[dict[str, Any]], sudden: list[int]) -> 
     restarts = run.read_summary().get("restarts", 0)
     if not fatal - LEARNERS <= restarts <= fatal:
         problems.append(f"{restarts} restarts after {fatal} deaths")
-    saved = checkpoint.newest(run.checkpoints)
-    if saved is None:
-        problems.append("there is no checkpoint")
+    folders = checkpoint_folders(run.checkpoints)
+    problems += [] if folders else ["there is no checkpoint"]
+    for folder in folders:
+        try:
+            checkpoint.open_checkpoint(folder)
+        except UserError as error:
+            problems.append(str(error))
+    corrupted = any(row["kind"] == "corrupt" for row in rows)
     for rank in range(LEARNERS):
-        updates = [row["updates"] for row in MetricsReader(run.metrics_file(rank)).new_rows()]
+        own = MetricsReader(run.metrics_file(rank)).new_rows()
+        updates = [row["updates"] for row in own]
         if updates != sorted(set(updates)):
             problems.append(f"learner {rank} has counted backwards")
+        if (torn := _DAMAGE & set(own[-1]["rejected"])) and not corrupted:
+            problems.append(f"learner {rank} got messages that were {' and '.join(torn)}")
     if run.defects.exists():
         problems.append("a distance was beyond its bound: see defects/")
     return problems
@@ -169,10 +189,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=5.0, help="mean seconds between faults")
     parser.add_argument("--seed", type=int, default=0, help="of the plan")
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=[], help="of faults")
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = fault_soak(60 * options.minutes, options.every, options.seed, Path(folder))
+        seconds = 60 * options.minutes
+        found = fault_soak(seconds, options.every, options.seed, Path(folder), options.kinds)
     text = json.dumps({**found, **provenance()}, indent=2)
     print(text)
     if options.out is not None:

@@ -1,0 +1,139 @@
+"""A cut between two halves of the learners: both go on, and come together again when it is healed.
+
+    python -m benchmarks.faults.cut --out RESULT.json
+
+Trains Pong with four learners on a ring, of which nothing gets from one pair to the other for 30
+seconds, with as long, and longer, before and after.
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults import training
+from gala_rl.records.metrics import MetricsReader
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder
+
+HALVES = ((0, 1), (2, 3))
+BEFORE_S, CUT_S, AFTER_S = 45.0, 30.0, 60.0
+_LOOK_S = 0.5
+_BEGIN_S = 15.0
+"""Learners are not counted while they start."""
+
+
+def cut_run(env: str, simulators: int, folder: Path) -> dict[str, Any]:
+    """One training through a cut.
+
+    Args:
+        env: of the training.
+        simulators: of each learner.
+        folder: where plan and run are kept.
+
+    Returns:
+        `halves`, each with its agent steps/s before, during and after the cut; `distance`, root
+        mean square distances of the learners from their mean: medians before, in the last third
+        of the cut and in the last third of the run; `healed_s`, from the end of the cut to the
+        first distance that is no more than the largest before, None if there was none.
+    """
+    plan, run = folder / "plan.json", RunFolder(folder / "run")
+    left, right = HALVES
+    cut = {"kind": "cut", "senders": left, "receivers": right, "both_ways": True}
+    fault = cut | {"at_s": BEFORE_S, "seconds": CUT_S}
+    plan.write_text(json.dumps({"faults": [fault]}), encoding="utf-8")
+    settings = {"env": env, "learners": 4, "simulators": simulators, "steps": "1G"}
+    settings |= {"fault-plan": plan, "out": run.path, "log-every": 5}
+    process = training.start("gala-a2c", settings)
+    try:
+        training.wait_for_first_row(process, run)
+        begin, end = _wait_for_cut(process, run)
+        while time.time() < end + AFTER_S:
+            training.check_goes_on(process)
+            time.sleep(_LOOK_S)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(training.STOP_S)
+    rows = {rank: MetricsReader(run.metrics_file(rank)).new_rows() for rank in sum(HALVES, ())}
+    spans = {
+        "before_sps": (begin - BEFORE_S + _BEGIN_S, begin),
+        "during_sps": (begin, end),
+        "after_sps": (end, end + AFTER_S),
+    }
+    halves = [
+        {name: sum(_rate(rows[rank], *span) for rank in half) for name, span in spans.items()}
+        for half in HALVES
+    ]
+    seen = [
+        (row["time"], row["consensus_rms"]) for row in MetricsReader(run.consensus_file).new_rows()
+    ]
+    return {"halves": halves} | distances(seen, begin, end)
+
+
+def _wait_for_cut(process: training.Process, run: RunFolder) -> tuple[float, float]:
+    """When the cut came at the first learner and when it was over at the last."""
+    reader, times = MetricsReader(run.faults_file), dict[str, list[float]]()
+    while len(times.get("end", ())) < len(times.get("begin", (0,))):
+        training.check_goes_on(process)
+        time.sleep(_LOOK_S)
+        for row in reader.new_rows():
+            times.setdefault(row["phase"], []).append(row["time"])
+    return min(times["begin"]), max(times["end"])
+
+
+def _rate(rows: Sequence[dict[str, Any]], begin: float, end: float) -> float:
+    """Agent steps/s of a learner between two times."""
+    inside = [row for row in rows if begin <= row["time"] <= end]
+    made = inside[-1]["agent_steps"] - inside[0]["agent_steps"]
+    return float(made / (inside[-1]["time"] - inside[0]["time"]))
+
+
+def distances(seen: Sequence[tuple[float, float]], begin: float, end: float) -> dict[str, Any]:
+    """`distance` and `healed_s` of `cut_run`.
+
+    Args:
+        seen: (time, distance), in order.
+        begin: of the cut.
+        end: of the cut.
+    """
+    last = seen[-1][0]
+    before = [d for t, d in seen if t < begin]
+    during = [d for t, d in seen if end - (end - begin) / 3 <= t < end]
+    after = [d for t, d in seen if t >= last - (last - end) / 3]
+    healed = (t - end for t, d in seen if t >= end and d <= max(before))
+    parts = {"before": before, "during": during, "after": after}
+    return {
+        "distance": {name: statistics.median(part) for name, part in parts.items()},
+        "healed_s": next(healed, None),
+    }
+
+
+def main() -> int:
+    """Returns 1 if a half has stopped or the distance did not come back."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", default="PongNoFrameskip-v4")
+    parser.add_argument("--simulators", type=int, default=8, help="of each learner")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="where to write the result as JSON")
+    options = parser.parse_args()
+    runs = []
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(cut_run(options.env, options.simulators, Path(folder)))
+    settings = {"env": options.env, "simulators": options.simulators, "cut_s": CUT_S}
+    text = json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=2)
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    stopped = any(half["during_sps"] <= 0 for run in runs for half in run["halves"])
+    return int(stopped or any(run["healed_s"] is None for run in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
