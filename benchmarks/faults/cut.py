@@ -1,14 +1,15 @@
 """A cut between two halves of the learners: both go on, and come together again when it is healed.
 
     python -m benchmarks.faults.cut --out RESULT.json
+    sudo python -m benchmarks.faults.cut --link --out RESULT.json
 
 Trains Pong with four learners on a ring, of which nothing gets from one pair to the other for 30
-seconds, with as long, and longer, before and after.
+seconds, with as long, and longer, before and after. The first cut is one of a fault plan, on one
+machine; the second is one of the link between two machines of a cluster, see `link`.
 """
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import training
+from benchmarks.faults.link import Link
+from benchmarks.faults.two_machines import start_on, two_machines
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
@@ -29,13 +32,70 @@ _BEGIN_S = 15.0
 """Learners are not counted while they start."""
 
 
-def cut_run(env: str, simulators: int, folder: Path) -> dict[str, Any]:
-    """One training through a cut.
+def cut_by_plan(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One training on one machine through a cut; see `_found`.
 
     Args:
-        env: of the training.
-        simulators: of each learner.
+        settings: options of the training.
         folder: where plan and run are kept.
+    """
+    plan, run = folder / "plan.json", RunFolder(folder / "run")
+    left, right = HALVES
+    cut = {"kind": "cut", "senders": left, "receivers": right, "both_ways": True}
+    fault = cut | {"at_s": BEFORE_S, "seconds": CUT_S}
+    plan.write_text(json.dumps({"faults": [fault]}), encoding="utf-8")
+    process = training.start("gala-a2c", settings | {"fault-plan": plan, "out": run.path})
+    with training.ended(process):
+        training.wait_for_first_row(process, run)
+        begin, end = _wait_for_cut(process, run)
+        _wait(process, end + AFTER_S)
+    return _found(run, begin, end)
+
+
+def cut_of_link(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One training on two machines through a cut of the link between them; see `_found`.
+
+    Args:
+        settings: options of the training.
+        folder: where the run is kept.
+    """
+    run = RunFolder(folder / "run")
+    settings = settings | {"learners-per-node": len(HALVES[0]), "out": run.path}
+    with Link() as link, two_machines(link) as address:
+        process = start_on("gala-a2c", settings | {"cluster": address})
+        with training.ended(process):
+            training.wait_for_first_row(process, run)
+            _wait(process, time.time() + BEFORE_S)
+            link.is_cut, begin = True, time.time()
+            _wait(process, begin + CUT_S)
+            link.is_cut, end = False, time.time()
+            _wait(process, end + AFTER_S)
+    return _found(run, begin, end)
+
+
+def _wait(process: training.Process, until: float) -> None:
+    while time.time() < until:
+        training.check_goes_on(process)
+        time.sleep(_LOOK_S)
+
+
+def _wait_for_cut(process: training.Process, run: RunFolder) -> tuple[float, float]:
+    """When the cut came at the first learner and when it was over at the last."""
+    reader, times = MetricsReader(run.faults_file), dict[str, list[float]]()
+    while len(times.get("end", ())) < len(times.get("begin", (0,))):
+        _wait(process, time.time() + _LOOK_S)
+        for row in reader.new_rows():
+            times.setdefault(row["phase"], []).append(row["time"])
+    return min(times["begin"]), max(times["end"])
+
+
+def _found(run: RunFolder, begin: float, end: float) -> dict[str, Any]:
+    """What a cut did.
+
+    Args:
+        run: that went through it.
+        begin: of the cut.
+        end: of the cut.
 
     Returns:
         `halves`, each with its agent steps/s before, during and after the cut; `distance`, root
@@ -43,59 +103,26 @@ def cut_run(env: str, simulators: int, folder: Path) -> dict[str, Any]:
         of the cut and in the last third of the run; `healed_s`, from the end of the cut to the
         first distance that is no more than the largest before, None if there was none.
     """
-    plan, run = folder / "plan.json", RunFolder(folder / "run")
-    left, right = HALVES
-    cut = {"kind": "cut", "senders": left, "receivers": right, "both_ways": True}
-    fault = cut | {"at_s": BEFORE_S, "seconds": CUT_S}
-    plan.write_text(json.dumps({"faults": [fault]}), encoding="utf-8")
-    settings = {"env": env, "learners": 4, "simulators": simulators, "steps": "1G"}
-    settings |= {"fault-plan": plan, "out": run.path, "log-every": 5}
-    process = training.start("gala-a2c", settings)
-    try:
-        training.wait_for_first_row(process, run)
-        begin, end = _wait_for_cut(process, run)
-        while time.time() < end + AFTER_S:
-            training.check_goes_on(process)
-            time.sleep(_LOOK_S)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(training.STOP_S)
-    rows = {rank: MetricsReader(run.metrics_file(rank)).new_rows() for rank in sum(HALVES, ())}
+    rows = [MetricsReader(run.metrics_file(rank)).new_rows() for half in HALVES for rank in half]
     spans = {
         "before_sps": (begin - BEFORE_S + _BEGIN_S, begin),
         "during_sps": (begin, end),
         "after_sps": (end, end + AFTER_S),
     }
     halves = [
-        {name: sum(_rate(rows[rank], *span) for rank in half) for name, span in spans.items()}
+        {
+            name: sum(training.steps_per_s(training.between(rows[rank], *span)) for rank in half)
+            for name, span in spans.items()
+        }
         for half in HALVES
     ]
-    seen = [
-        (row["time"], row["consensus_rms"]) for row in MetricsReader(run.consensus_file).new_rows()
-    ]
-    return {"halves": halves} | distances(seen, begin, end)
-
-
-def _wait_for_cut(process: training.Process, run: RunFolder) -> tuple[float, float]:
-    """When the cut came at the first learner and when it was over at the last."""
-    reader, times = MetricsReader(run.faults_file), dict[str, list[float]]()
-    while len(times.get("end", ())) < len(times.get("begin", (0,))):
-        training.check_goes_on(process)
-        time.sleep(_LOOK_S)
-        for row in reader.new_rows():
-            times.setdefault(row["phase"], []).append(row["time"])
-    return min(times["begin"]), max(times["end"])
-
-
-def _rate(rows: Sequence[dict[str, Any]], begin: float, end: float) -> float:
-    """Agent steps/s of a learner between two times."""
-    inside = [row for row in rows if begin <= row["time"] <= end]
-    made = inside[-1]["agent_steps"] - inside[0]["agent_steps"]
-    return float(made / (inside[-1]["time"] - inside[0]["time"]))
+    seen = MetricsReader(run.consensus_file).new_rows()
+    apart = [(row["time"], row["consensus_rms"]) for row in seen]
+    return {"halves": halves} | distances(apart, begin, end)
 
 
 def distances(seen: Sequence[tuple[float, float]], begin: float, end: float) -> dict[str, Any]:
-    """`distance` and `healed_s` of `cut_run`.
+    """`distance` and `healed_s` of `_found`.
 
     Args:
         seen: (time, distance), in order.
@@ -119,14 +146,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default="PongNoFrameskip-v4")
     parser.add_argument("--simulators", type=int, default=8, help="of each learner")
+    parser.add_argument("--link", action="store_true", help="cut the link of two machines")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()
-    runs = []
+    settings = {"env": options.env, "learners": 4, "simulators": options.simulators}
+    settings |= {"steps": "1G", "log-every": 5}
+    runs: list[dict[str, Any]] = []
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:
-            runs.append(cut_run(options.env, options.simulators, Path(folder)))
-    settings = {"env": options.env, "simulators": options.simulators, "cut_s": CUT_S}
+            runs.append((cut_of_link if options.link else cut_by_plan)(settings, Path(folder)))
+    settings |= {"cut_s": CUT_S, "link": options.link}
     text = json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=2)
     print(text)
     if options.out is not None:

@@ -1,9 +1,11 @@
 """A training in processes of its own, as a user starts it, to be disturbed and looked at."""
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psutil
@@ -12,19 +14,25 @@ from gala_rl.records.run_folder import RunFolder
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 STOP_S = 120.0
+_GALA = (sys.executable, "-m", "gala_rl.cli")
 _START_S = 180.0
 _LOOK_S = 0.05
 
 
 def start(method: str, settings: Mapping[str, Any]) -> Process:
     """`gala train` with these options, silent."""
+    return _start(train_command(method, settings))
+
+
+def train_command(method: str, settings: Mapping[str, Any]) -> list[str]:
+    """`gala train` with these options."""
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return _gala("train", method, *words)
+    return [*_GALA, "train", method, *words]
 
 
 def resume(run: RunFolder, steps: int) -> Process:
     """`gala resume` to another total, silent."""
-    return _gala("resume", str(run.path), "--steps", str(steps))
+    return _start([*_GALA, "resume", str(run.path), "--steps", str(steps)])
 
 
 def wait_for_first_row(training: Process, run: RunFolder) -> None:
@@ -47,12 +55,32 @@ def check_goes_on(training: Process) -> None:
         raise RuntimeError(f"training ended by itself with code {training.returncode}")
 
 
+@contextmanager
+def ended(training: Process) -> Iterator[None]:
+    """A context after which the training has been asked to stop and has ended."""
+    try:
+        yield
+    finally:
+        training.send_signal(signal.SIGINT)
+        training.wait(STOP_S)
+
+
 def family(training: Process) -> list[psutil.Process]:
     """The supervisor, first, and all processes that came of it."""
     supervisor = psutil.Process(training.pid)
     return [supervisor, *supervisor.children(recursive=True)]
 
 
-def _gala(*words: str) -> Process:
-    command = [sys.executable, "-m", "gala_rl.cli", *words]
+def between(rows: Sequence[Mapping[str, Any]], begin: float, end: float) -> list[Mapping[str, Any]]:
+    """Rows of metrics that were written between two times."""
+    return [row for row in rows if begin <= row["time"] <= end]
+
+
+def steps_per_s(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Agent steps/s of a learner from its first to its last of these rows."""
+    made = rows[-1]["agent_steps"] - rows[0]["agent_steps"]
+    return float(made / (rows[-1]["time"] - rows[0]["time"]))
+
+
+def _start(command: Sequence[str]) -> Process:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
