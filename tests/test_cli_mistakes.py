@@ -110,7 +110,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     ),
     (cluster("--learners-per-node", "0"), ("learners_per_node 0", "at least 1")),
     (["train", "gala-a2c", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
-    (["train", "a2c-allreduce", "--cluster", "auto"], ("a2c-allreduce", "gala-a2c", "gala-ppo")),
+    (["train", "a3c", "--cluster", "auto"], ("a3c", "gala-a2c", "a2c-allreduce")),
     (cluster("--serial"), ("serial", "cluster")),
     (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
     (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),

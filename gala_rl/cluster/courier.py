@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gala_rl.cluster.introductions import Introductions
 from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.mixing import defect
@@ -73,6 +74,7 @@ class Courier:
         precision: of the parameters that cross.
         silence_s: learners of a node from which nothing has come for so long are down.
         dispatch: sends a parcel.
+        introductions: of learners that are replicas; None if they gossip.
 
     Attributes:
         rejected: letters that were not fit to be mixed.
@@ -89,12 +91,14 @@ class Courier:
         precision: Precision,
         silence_s: float,
         dispatch: Dispatch,
+        introductions: Introductions | None = None,
     ) -> None:
         self.rejected = self._told = 0
         self.known: dict[int, Counters] = {}
         self._orders, self._ranks = orders, orders.ranks
         self._mailboxes, self._board = mailboxes, board
         self._precision, self._dispatch = precision, dispatch
+        self._introductions = introductions
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
         self._lines = {
@@ -137,6 +141,8 @@ class Courier:
             for rank, counters in parcel.known.items():
                 before = self.known.get(rank, counters)
                 self.known[rank] = Counters(*map(max, before, counters))
+            if self._introductions is not None and parcel.introduction is not None:
+                self._introductions.take(parcel.node, parcel.introduction)
             for letter in parcel.letters:
                 if letter.sender in self._ranks[parcel.node]:
                     self._deliver(letter)
@@ -192,6 +198,7 @@ class Courier:
             known={rank: self._counters(rank) for rank in self._ranks[other]},
             down=frozenset(rank for rank in own if self._mailboxes.is_down(rank)),
             letters=tuple(letters),
+            introduction=None if self._introductions is None else self._introductions.make(),
         )
 
     def _state_if_due(self, rank: int, line: _Line) -> NDArray[np.float32] | None:

@@ -12,11 +12,13 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
+from gala_rl.cluster.introductions import Introductions
 from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
@@ -24,10 +26,14 @@ from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
+from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of
 from gala_rl.optimizers import state_size
+from gala_rl.sharing import Meeting
+from gala_rl.sharing.gradients import LOOPBACK
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.common import make_common
 from gala_rl.systems.crew import Crew, donors_of
 
 GOSSIP, REPORTS = "gossip", "reports"
@@ -61,6 +67,7 @@ class Node:
     def __init__(self) -> None:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
+        self._introductions: Introductions | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -82,16 +89,21 @@ class Node:
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        size = beginning_of(config).parameters.numel()
-        count = config.resolved_learners
-        topology = graph_of(config)
+        initial = beginning_of(config).parameters
+        size, count = initial.numel(), config.resolved_learners
+        address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
+        self._common = make_common(config, self._place.folder, initial, None, address)
+        topology = graph_of(config) if self._common is None else isolated(count)
         self._mailboxes = SharedMailboxes(count, message_size(config, size))
-        self._journal = Journal(count, topology.largest_in_degree) if count > 1 else None
+        watched = count > 1 and self._common is None
+        self._journal = Journal(count, topology.largest_in_degree) if watched else None
         self._board = Board(count, size, state_size(config.resolved_algorithm, size))
         for rank in range(count):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
         self._driver_asked_at = time.monotonic()
+        if isinstance(self._common, Meeting):
+            self._introductions = Introductions(self._common, orders.node, orders.ranks)
 
         def dispatch(other: int, parcel: Parcel) -> Call:
             return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
@@ -104,6 +116,7 @@ class Node:
             precision=config.message_precision,
             silence_s=config.gossip.deadline,
             dispatch=dispatch,
+            introductions=self._introductions,
         )
         self._start_thread(self._carry, self._courier)
         if orders.incarnation > 1:
@@ -187,6 +200,8 @@ class Node:
         for rank, counters in courier.known.items():
             for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
                 self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
+        if self._introductions is not None:
+            self._introductions.catch_up()
 
     def _keep(self, started: "Future[Crew]", is_back: bool) -> None:
         """The thread that starts learners: the kernel ends them with it, so it lives as long."""
@@ -214,7 +229,7 @@ class Node:
             mailboxes=self._mailboxes,
             board=self._board,
             journal=self._journal,
-            common=None,
+            common=self._common,
             faults=None,
             supervisor=os.getpid(),
             checkpoint=self._place.start,

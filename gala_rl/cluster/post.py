@@ -64,6 +64,11 @@ class Post:
         return self.latest is not None and self.latest.done and not self.latest.news
 
     @property
+    def silent_s(self) -> float:
+        """Seconds since it was last heard, or set up."""
+        return time.monotonic() - self._heard_at
+
+    @property
     def alive(self) -> list[bool]:
         """Whether each learner is, as far as is known."""
         if self.is_lost or self.latest is None:

@@ -15,6 +15,7 @@ from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.methods import find
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -56,7 +57,8 @@ class ClusterSystem:
             continue_counters(self._board, config, start)
         self._supervision = Supervision(self._board, Saving(config, folder, self._board, None))
         self._distances: Distances | None = None
-        if config.resolved_learners > 1:
+        self._gossips = find(config.method).gossips
+        if config.resolved_learners > 1 and self._gossips:
             self._distances = Distances(config, folder, beginning.learned)
         self._notices: list[str] = []
         self._failure: Failure | None = None
@@ -135,12 +137,21 @@ class ClusterSystem:
                 self._take(post, seen)
             elif seen is Absence.LOST and not post.is_lost:
                 post.is_lost = True
-                self._tell(post, "is lost; the others go on without it")
+                others = "go on without it" if self._gossips else "wait for it"
+                self._tell(post, f"is lost; the others {others}")
             elif seen is Absence.EMPTY:
                 self._start_again(post)
             elif seen is Absence.FAILED:
                 self._failure = self._failure or LearnerFailure(
                     f"node {post.index} could not start its learners:\n{post.error}"
+                )
+
+            if post.is_lost and not self._gossips and post.silent_s > self._config.hang_after:
+                self._failure = self._failure or LearnerFailure(
+                    f"node {post.index} (learners {post.ranks[0]} to {post.ranks[-1]}) has not "
+                    f"answered for {self._config.hang_after:g} s, and its replicas are needed for "
+                    f"every update; go on from the last checkpoint with: gala resume "
+                    f"{self._folder.path}"
                 )
 
     def _start_again(self, post: Post) -> None:

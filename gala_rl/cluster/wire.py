@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gala_rl.cluster.introductions import Introduction
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -47,6 +49,7 @@ class Parcel:
             again goes on from there.
         down: ranks of the sender's learners that are dead.
         letters: what is new for the receiver.
+        introduction: of the sender's learners, if they are replicas.
     """
 
     node: int
@@ -55,6 +58,7 @@ class Parcel:
     known: dict[int, Counters]
     down: frozenset[int]
     letters: tuple[Letter, ...]
+    introduction: Introduction | None = None
 
 
 @dataclass(frozen=True)

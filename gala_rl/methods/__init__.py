@@ -26,6 +26,9 @@ from gala_rl.methods import (
 from gala_rl.methods.method import Method as Method
 from gala_rl.settings import GossipSettings
 
+_ON_CLUSTERS = ("gossip", "gradients")
+"""What learners on several machines can share."""
+
 METHODS = (
     gala_a2c.METHOD,
     a2c.METHOD,
@@ -161,11 +164,16 @@ def _check_max_learners(config: TrainConfig) -> None:
 
 def _check_cluster(config: TrainConfig, method: Method) -> None:
     """Refuse what cannot run on several machines."""
-    if not method.gossips:
-        able = ", ".join(m.name for m in METHODS if m.gossips)
+    if method.sharing not in _ON_CLUSTERS:
+        able = ", ".join(m.name for m in METHODS if m.sharing in _ON_CLUSTERS)
         raise UserError(
             f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
-            f"gossip can be on several machines; choose one of {able}"
+            f"gossip or average gradients can be on several machines; choose one of {able}"
+        )
+    if not method.gossips and config.message_precision != "float32":
+        raise UserError(
+            f"message_precision {config.message_precision!r} is for learners that gossip: "
+            f"{method.name} needs float32; leave it out"
         )
     if config.learners is None:
         raise UserError(

@@ -1,8 +1,9 @@
 """Gradients averaged over all learners by all-reduce: replicas that stay equal bit for bit.
 
-Replicas form a process group of `torch.distributed` (gloo, over the loopback interface, found
-through a file). It breaks when one of them dies or is silent; then those that are left, and whoever
-is started instead, meet again and form the next one. Where they meet there is no leader:
+Replicas form a process group of `torch.distributed` (gloo, over the loopback interface unless they
+are on several machines; addresses are told through files). It breaks when one of them dies or is
+silent; then those that are left, and whoever is started instead, meet again and form the next one.
+Where they meet there is no leader:
 
 * Everyone who needs a group writes down the number of a round, larger than any it took part in
   and as large as any that is written there.
@@ -11,10 +12,8 @@ is started instead, meet again and form the next one. Where they meet there is n
 A replica that dies while it waits comes back with a larger number, which all others take over.
 """
 
-import os
 import shutil
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,7 +27,9 @@ from torch import Tensor
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.optimizers import Optimizer, make_optimizer
 from gala_rl.settings import AlgorithmSettings
+from gala_rl.sharing.cards import CardStore
 
+LOOPBACK = "127.0.0.1"
 _ENDED = -1
 
 
@@ -56,13 +57,21 @@ class Meeting:
         replicas: number of learners, each a replica of all others.
         folder: for the files through which they connect; emptied.
         deadline_s: longest wait of a connected replica for the others, seconds.
+        address: at which replicas of this machine take connections.
     """
 
-    def __init__(self, replicas: int, folder: Path, deadline_s: float) -> None:
+    def __init__(
+        self, replicas: int, folder: Path, deadline_s: float, address: str = LOOPBACK
+    ) -> None:
         self.replicas, self.folder, self.deadline_s = replicas, folder, deadline_s
+        self.address = address
         self.rounds = shared_zeros((replicas,), torch.int64)
         self.close()
         folder.mkdir()
+
+    def round_folder(self, number: int) -> Path:
+        """Where addresses of one round are."""
+        return self.folder / f"round-{number}"
 
     def close(self) -> None:
         """Remove the folder, once all replicas have ended."""
@@ -84,8 +93,8 @@ class GradientAverage:
     def __init__(self, meeting: Meeting, rank: int) -> None:
         self.wishes = self.agreed = Wishes()
         self._meeting, self._rank = meeting, rank
-        # `ProcessGroupGloo`, whose stubs lack its collective operations.
         self._group: Any = None
+        self._store: CardStore | None = None  # which C++ calls as long as there is a group
         self._buffer: Tensor | None = None
 
     def come(self) -> None:
@@ -112,17 +121,19 @@ class GradientAverage:
             PeerLost: when one of them does not.
         """
         meeting = self._meeting
-        # Nothing listens where another machine could reach it.
-        os.environ["GLOO_SOCKET_IFNAME"] = _loopback_interface()
-        file = meeting.folder / f"round-{int(meeting.rounds[self._rank])}"
-        deadline = timedelta(seconds=meeting.deadline_s)
+        number = int(meeting.rounds[self._rank])
+        folder, deadline_s = meeting.round_folder(number), meeting.deadline_s
+        store = CardStore(folder, deadline_s, lambda: bool((meeting.rounds > number).any()))
+        # `ProcessGroupGloo`, whose stubs lack what says where to listen.
+        gloo: Any = torch.distributed.ProcessGroupGloo
+        options = gloo._Options()
+        options._timeout = timedelta(seconds=deadline_s)
+        # By default it would listen at whatever address the machine's name has.
+        options._devices = [gloo.create_device(hostname=meeting.address)]
         try:
-            store = torch.distributed.FileStore(str(file), meeting.replicas)  # type: ignore[attr-defined]
-            store.set_timeout(deadline)
-            self._group = torch.distributed.ProcessGroupGloo(
-                store, self._rank, meeting.replicas, deadline
-            )
-        except RuntimeError as error:
+            self._group = gloo(store, self._rank, meeting.replicas, options)
+            self._store = store
+        except (RuntimeError, TimeoutError) as error:
             raise PeerLost("a replica did not connect") from error
 
     def level(self, state: Tensor, updates: int) -> int:
@@ -207,8 +218,3 @@ class GradientAverage:
         except RuntimeError as error:
             self._group = None
             raise PeerLost("a replica is dead or silent") from error
-
-
-def _loopback_interface() -> str:
-    names: Sequence[str] = [name for _index, name in socket.if_nameindex()]
-    return next(name for name in names if name.startswith("lo"))

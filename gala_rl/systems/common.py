@@ -8,13 +8,18 @@ from gala_rl.methods import find
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import GradientAverage, Meeting, SharedParameters
+from gala_rl.sharing.gradients import LOOPBACK
 from gala_rl.systems.saved import check_vector
 
 Common = Meeting | SharedParameters
 
 
 def make_common(
-    config: TrainConfig, folder: RunFolder, initial: Tensor, start: Checkpoint | None
+    config: TrainConfig,
+    folder: RunFolder,
+    initial: Tensor,
+    start: Checkpoint | None,
+    address: str = LOOPBACK,
 ) -> Common | None:
     """What the learners of a run share; None if they gossip, or if there is one alone.
 
@@ -23,12 +28,14 @@ def make_common(
         folder: of the run.
         initial: [P] parameters that all begin with.
         start: what to continue from.
+        address: at which this machine's replicas take connections.
     """
     sharing = find(config.method).sharing
     if sharing == "gradients" and not config.serial:
         # Whoever has waited so long for a silent replica is not taken for silent itself.
         deadline_s = config.hang_after / 4
-        return Meeting(config.resolved_learners, folder.path / ".replicas", deadline_s)
+        place = folder.path / ".replicas"
+        return Meeting(config.resolved_learners, place, deadline_s, address)
     if sharing in ("parameters", "locked-parameters"):
         locks = None
         if sharing == "locked-parameters" and not config.serial:

@@ -36,6 +36,11 @@ class Machines:
         """For `--cluster`."""
         return str(self._cluster.address)
 
+    @property
+    def ip(self) -> str:
+        """Of every machine, as Ray knows it: they are all this one."""
+        return self.address.partition(":")[0]
+
     def kill_last(self) -> None:
         """The last machine is gone at once."""
         self._cluster.remove_node(self._workers.pop(), allow_graceful=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gala_rl.systems.status import Status
 CONFIG = resolve(
     TrainConfig(env="CartPole-v1", learners=2, learners_per_node=1, cluster="auto", max_restarts=1)
 )
+REPLICAS = resolve(replace(CONFIG, method="a2c-allreduce", algorithm=None))
 
 
 class Answer:
@@ -98,14 +100,20 @@ def nodes() -> list[FakeNode]:
 
 
 @pytest.fixture
-def system(nodes: list[FakeNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterSystem:
+def system(
+    request: pytest.FixtureRequest,
+    nodes: list[FakeNode],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> ClusterSystem:
+    config = getattr(request, "param", CONFIG)
     monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
     monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     folder = RunFolder(tmp_path / "run")
-    folder.create(CONFIG)
-    connection = Connection(CONFIG, tuple(nodes), (range(1), range(1, 2)))
-    return ClusterSystem(connection, folder, beginning_of(CONFIG), None)
+    folder.create(config)
+    connection = Connection(config, tuple(nodes), (range(1), range(1, 2)))
+    return ClusterSystem(connection, folder, beginning_of(config), None)
 
 
 def test_reports_become_status_and_files_are_copied_in_order(
@@ -161,6 +169,31 @@ def test_a_run_of_which_no_node_is_left_fails(
     outcome = system.run(lambda status: None)
     assert isinstance(outcome.failure, LearnerFailure)
     assert "no node has answered" in str(outcome.failure)
+
+
+@pytest.mark.parametrize(
+    "system", [replace(REPLICAS, hang_after=0.1), replace(CONFIG, hang_after=0.1)], indirect=True
+)
+def test_replicas_of_a_node_that_stays_away_are_missed_and_gossip_goes_on(
+    system: ClusterSystem, nodes: list[FakeNode]
+) -> None:
+    looks: list[Status] = []
+
+    def observe(status: Status) -> None:
+        nodes[1].is_dead = True
+        looks.append(status)
+        if status.updates[0] >= 4_000:
+            system.stop()
+
+    outcome = system.run(observe)
+    notices = [notice for status in looks for notice in status.notices]
+    if system._config.method == "gala-a2c":
+        assert outcome.failure is None
+        assert "node 1 (learners 1 to 1) is lost; the others go on without it" in notices
+    else:
+        assert isinstance(outcome.failure, LearnerFailure)
+        assert "node 1 (learners 1 to 1) has not answered for 0.1 s" in str(outcome.failure)
+        assert "node 1 (learners 1 to 1) is lost; the others wait for it" in notices
 
 
 def test_a_node_that_is_gone_at_the_end_is_not_waited_for(
