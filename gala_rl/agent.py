@@ -23,7 +23,7 @@ from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.normalizer import Normalizer
 from gala_rl.optimizers import state_size
-from gala_rl.queued import QueuedActors
+from gala_rl.queued import Elsewhere, QueuedActors
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -186,11 +186,13 @@ def build_agent(
     seed: int,
     journal: JournalWriter | None = None,
     coupling: Coupling | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Agent:
     """Learner `rank` of a run.
 
     All learners start from the same parameters, which depend on `config.seed` alone; simulators
-    and actions follow `seed`. Learners with a coupling don't gossip.
+    and actions follow `seed`. Learners with a coupling don't gossip. Of its actors, some may be
+    elsewhere.
     """
     in_process, processes = acts_in_process(config), config.simulator_processes
     simulators = make_simulators(
@@ -218,7 +220,9 @@ def build_agent(
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
-        source = QueuedActors(config, rank, make_model, parameters, simulators, device, seed)
+        source = QueuedActors(
+            config, rank, make_model, parameters, simulators, device, seed, elsewhere
+        )
     gossip = Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,

@@ -110,7 +110,21 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     ),
     (cluster("--learners-per-node", "0"), ("learners_per_node 0", "at least 1")),
     (["train", "gala-a2c", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
-    (["train", "a3c", "--cluster", "auto"], ("a3c", "gala-a2c", "a2c-allreduce")),
+    (["train", "a3c", "--cluster", "auto"], ("a3c", "gala-a2c", "a2c-allreduce", "impala")),
+    (["train", "a2c", "--cluster", "auto"], ("impossible with a2c", "gala-a2c", "impala")),
+    (
+        ["train", "a2c-allreduce", *cluster("--message-precision", "bfloat16")[2:]],
+        ("message_precision 'bfloat16'", "a2c-allreduce"),
+    ),
+    (["train", "impala", "--cluster", "auto"], ("cluster 'auto'", "--actors")),
+    (
+        ["train", "impala", "--cluster", "auto", "--actors", "4", "--learners-per-node", "2"],
+        ("learners_per_node 2", "impala"),
+    ),
+    (
+        ["train", "impala", "--cluster", "auto", "--actors", "4", "--learners", "2"],
+        ("learners 2", "impala has one learner"),
+    ),
     (cluster("--serial"), ("serial", "cluster")),
     (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
     (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),

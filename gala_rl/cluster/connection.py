@@ -21,6 +21,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
+from gala_rl.methods import actors_to_share_out
 
 _REACHED_S = 10.0
 _PLACED_S = 15.0
@@ -36,11 +37,13 @@ class Connection:
         config: of the run, with `learners_per_node`.
         nodes: actors, by index.
         ranks: of the learners of each node.
+        actors: indices of those of each node, if one learner has actors on all; else empty.
     """
 
     config: TrainConfig
     nodes: tuple[Any, ...]
     ranks: tuple[range, ...]
+    actors: tuple[range, ...] = ()
 
 
 @contextlib.contextmanager
@@ -55,13 +58,18 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
     """
     _join(config.cluster or "auto")
     try:
-        config = _share_out(config)
-        assert config.learners_per_node is not None
-        ranks = nodes_of(config.resolved_learners, config.learners_per_node)
-        graph_of(config)
-        with _placed(config, ranks) as nodes:
-            _probe_all(nodes, config)
-            yield Connection(config, nodes, ranks)
+        actors: tuple[range, ...] = ()
+        if (count := actors_to_share_out(config)) is not None:
+            actors = share_out_actors(count, _machines())
+            ranks = (range(1), *[range(0)] * (len(actors) - 1))
+        else:
+            config = _share_out(config)
+            assert config.learners_per_node is not None
+            ranks = nodes_of(config.resolved_learners, config.learners_per_node)
+            graph_of(config)
+        with _placed(config, ranks, actors) as nodes:
+            _probe_all(nodes, ranks, config)
+            yield Connection(config, nodes, ranks, actors)
     finally:
         ray.shutdown()
 
@@ -138,23 +146,43 @@ def _check_reachable(address: str) -> None:
 def _share_out(config: TrainConfig) -> TrainConfig:
     if config.learners_per_node is not None:
         return config
-    machines = sum(m["Alive"] and m["Resources"].get("CPU", 0) >= 1 for m in ray.nodes())
-    return replace(config, learners_per_node=-(-config.resolved_learners // max(1, machines)))
+    return replace(config, learners_per_node=-(-config.resolved_learners // _machines()))
+
+
+def _machines() -> int:
+    """That have a CPU for anybody."""
+    there = sum(m["Alive"] and m["Resources"].get("CPU", 0) >= 1 for m in ray.nodes())
+    return max(1, int(there))
+
+
+def share_out_actors(actors: int, machines: int) -> tuple[range, ...]:
+    """Indices of the actors of each node; the first has the learner too, which counts as one."""
+    share = -(-(actors + 1) // machines)
+    starts = range(0, actors + 1, share)
+    return tuple(range(max(0, s - 1), min(s + share - 1, actors)) for s in starts)
 
 
 @contextlib.contextmanager
-def _placed(config: TrainConfig, ranks: tuple[range, ...]) -> Iterator[tuple[Any, ...]]:
+def _placed(
+    config: TrainConfig, ranks: tuple[range, ...], actors: tuple[range, ...]
+) -> Iterator[tuple[Any, ...]]:
     bundles = [{"CPU": float(len(share))} for share in ranks]
+    for bundle, share in zip(bundles, actors, strict=False):
+        bundle["CPU"] += len(share)
     if config.device == "cuda":
-        bundles = [bundle | {"GPU": 1.0} for bundle in bundles]
+        # Actors act on their CPUs.
+        for bundle in bundles[: sum(map(bool, ranks))]:
+            bundle["GPU"] = 1.0
     group = placement_group(bundles, strategy="SPREAD")
     try:
         if not group.wait(_PLACED_S):
             needed = " and ".join(f"{number:g} {name}" for name, number in bundles[0].items())
+            who = f"actors {actors[-1].stop}" if actors else ""
+            who = who or f"learners_per_node {config.learners_per_node}"
             raise UserError(
-                f"learners_per_node {config.learners_per_node} cannot be placed on "
+                f"{who} cannot be placed on "
                 f"{len(ranks)} nodes: each needs {needed}, and the cluster has {_inventory()}; use "
-                f"fewer learners, or wait until others are done"
+                f"fewer, or wait until others are done"
             )
         yield tuple(_place(group, index, bundle) for index, bundle in enumerate(bundles))
     finally:
@@ -180,14 +208,17 @@ def _inventory() -> str:
     return f"{len(machines)} machines ({', '.join(shown)})"
 
 
-def _probe_all(nodes: tuple[Any, ...], config: TrainConfig) -> None:
+def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: TrainConfig) -> None:
     # Topology and run folder are of this machine; what a node needs of them crosses later.
     gossip = replace(config.gossip, topology="directed-ring")
     values = configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
-    # This machine need have no GPU.
-    here = probe(values | {"device": "cpu"})
+    # This machine need have no GPU, nor one with actors alone.
+    without = values | {"device": "cpu"}
+    here = probe(without)
+    asked = [values if share else without for share in ranks]
     try:
-        there = ray.get([node.probe.remote(values) for node in nodes], timeout=_PROBED_S)
+        answers = [node.probe.remote(v) for node, v in zip(nodes, asked, strict=True)]
+        there = ray.get(answers, timeout=_PROBED_S)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(

@@ -19,6 +19,7 @@ from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
 from gala_rl.cluster.introductions import Introductions
+from gala_rl.cluster.rollouts import Errand, Ferry, Host, Load, make_elsewhere
 from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
@@ -29,6 +30,7 @@ from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of
 from gala_rl.optimizers import state_size
+from gala_rl.queued import Elsewhere
 from gala_rl.sharing import Meeting
 from gala_rl.sharing.gradients import LOOPBACK
 from gala_rl.systems.assignment import Assignment
@@ -36,8 +38,8 @@ from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import make_common
 from gala_rl.systems.crew import Crew, donors_of
 
-GOSSIP, REPORTS = "gossip", "reports"
-CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
+GOSSIP, REPORTS, ROLLOUTS = "gossip", "reports", "rollouts"
+CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1, ROLLOUTS: 1}
 """Neither waits for the other, nor for a node that starts or ends its learners."""
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
@@ -68,6 +70,8 @@ class Node:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
         self._introductions: Introductions | None = None
+        self._elsewhere: Elsewhere | None = None
+        self._host: Host | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -119,7 +123,9 @@ class Node:
             introductions=self._introductions,
         )
         self._start_thread(self._carry, self._courier)
-        if orders.incarnation > 1:
+        if len(orders.actors) > 1:
+            self._share_actors(orders, others, size)
+        if orders.incarnation > 1 and not orders.actors:
             self._catch_up(self._courier)
         started: Future[Crew] = Future()
         self._start_thread(self._keep, started, orders.incarnation > 1)
@@ -132,11 +138,17 @@ class Node:
         self._courier.take(parcel)
         return True
 
+    def load(self, errand: Errand) -> Load | None:
+        """See `Host.load`."""
+        return None if self._host is None else self._host.load(errand)
+
     def report(self, wishes: Wishes) -> Report | None:
         """What has happened since the last one; None if this node was not set up, or not again."""
         if self._crew is None or self._courier is None:
             return None
-        crew, failure = self._crew, self._crew.failure
+        crew, host = self._crew, self._host
+        failure = crew.failure or (None if host is None else host.failure)
+        actors = [] if host is None else host.take_notices()
         self._driver_asked_at = time.monotonic()
         if wishes.stop:
             self._board.ask_to_stop()
@@ -150,7 +162,7 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices() + self._courier.take_notices(),
+            notices=crew.take_notices() + self._courier.take_notices() + actors,
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
@@ -181,6 +193,32 @@ class Node:
             thread.join()
         if self._crew is not None:
             self._place.remove()
+
+    def _share_actors(self, orders: Orders, others: list[Any], size: int) -> None:
+        """One node has the learner, and some of its actors; the others have the rest."""
+        config, here = self._config, orders.actors[orders.node]
+        if not self._ranks:
+            seeds = [config.seed, orders.node, orders.incarnation, *orders.updates]
+            seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+            self._host = Host(config, orders.node, here, size, seed)
+            self._start_thread(self._host.keep, lambda: self._ending)
+            return
+
+        def dispatch(other: int, errand: Errand) -> "Future[Load | None]":
+            load = others[other].load.options(concurrency_group=ROLLOUTS)
+            future: Future[Load | None] = load.remote(errand).future()
+            return future
+
+        path = self._place.folder.path / ".actors"
+        self._elsewhere = make_elsewhere(config, here.stop, size, path)
+        away = {n: indices for n, indices in enumerate(orders.actors) if n != orders.node}
+        self._start_thread(self._ship, Ferry(self._elsewhere, away, dispatch))
+
+    def _ship(self, ferry: Ferry) -> None:
+        while not self._ending:
+            if not ferry.carry():
+                time.sleep(_IDLE_S)
+        ferry.close()
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=_or_die, args=(work, *arguments), daemon=True)
@@ -233,6 +271,7 @@ class Node:
             faults=None,
             supervisor=os.getpid(),
             checkpoint=self._place.start,
+            elsewhere=self._elsewhere,
         )
         if is_back and (donors := donors_of(assignment)):
             return replace(assignment, donors=donors, checkpoint=None)

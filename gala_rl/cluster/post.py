@@ -35,6 +35,7 @@ class Post:
     Attributes:
         index: of the node.
         ranks: of its learners.
+        actors: indices of its actors, if one learner has actors on all nodes.
         incarnation: how often it has been set up.
         is_lost: whether nothing is known of it at the moment.
         latest: newest report of this incarnation.
@@ -44,8 +45,8 @@ class Post:
         deaths_in_a_row: since they made progress.
     """
 
-    def __init__(self, index: int, actor: Any, ranks: range) -> None:
-        self.index, self.ranks = index, ranks
+    def __init__(self, index: int, actor: Any, ranks: range, actors: range = range(0)) -> None:
+        self.index, self.ranks, self.actors = index, ranks, actors
         self.incarnation = 0
         self.is_lost = False
         self.latest: Report | None = None
@@ -62,6 +63,13 @@ class Post:
     def is_done(self) -> bool:
         """Whether its learners have ended for good, and all that they wrote has come."""
         return self.latest is not None and self.latest.done and not self.latest.news
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        who = [("learners", self.ranks), ("actors", self.actors)]
+        there = [f"{name} {share[0]} to {share[-1]}" for name, share in who if share]
+        return f"node {self.index} ({', '.join(there)})"
 
     @property
     def silent_s(self) -> float:

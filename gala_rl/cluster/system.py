@@ -63,10 +63,10 @@ class ClusterSystem:
         self._notices: list[str] = []
         self._failure: Failure | None = None
         self._heard_at = time.monotonic()
-        self._posts = [
-            Post(index, *pair)
-            for index, pair in enumerate(zip(connection.nodes, connection.ranks, strict=True))
-        ]
+        # With actors on all nodes, those without a learner can be done without.
+        actors = connection.actors or (range(0),) * len(connection.nodes)
+        placed = zip(connection.nodes, connection.ranks, actors, strict=True)
+        self._posts = [Post(index, *post) for index, post in enumerate(placed)]
         for post in self._posts:
             self._set_up(post)
 
@@ -90,7 +90,7 @@ class ClusterSystem:
 
     def is_over(self) -> bool:
         """See `Supervised`: all who can be asked are done; others did what a lost node had to."""
-        there = [post for post in self._posts if not post.is_lost]
+        there = [post for post in self._posts if post.ranks and not post.is_lost]
         if there:
             return all(post.is_done for post in there)
         if time.monotonic() - self._heard_at > _ALL_LOST_S:
@@ -116,14 +116,18 @@ class ClusterSystem:
                 post.read[name] = len(files[name])
         again = post.incarnation > 0
         start = checkpoint.newest(self._folder.checkpoints) if again else self._start
+        # What gossips goes on from others; what does not, from a checkpoint or from nothing.
+        is_new = again and start is None and not self._gossips
+        nothing = [0] * len(self.agent_steps)
         orders = Orders(
             node=post.index,
             incarnation=post.incarnation + 1,
             ranks=self._connection.ranks,
             files=files,
-            agent_steps=self.agent_steps,
-            updates=self._board.column(Cell.UPDATES),
-            parts={} if start is None else _parts_for(post, start),
+            agent_steps=nothing if is_new else self.agent_steps,
+            updates=nothing if is_new else self._board.column(Cell.UPDATES),
+            parts={} if start is None or not post.ranks else _parts_for(post, start),
+            actors=self._connection.actors,
         )
         post.updates_at_start = self._updates_of(post)
         post.set_up(orders, list(self._connection.nodes))
@@ -137,7 +141,7 @@ class ClusterSystem:
                 self._take(post, seen)
             elif seen is Absence.LOST and not post.is_lost:
                 post.is_lost = True
-                others = "go on without it" if self._gossips else "wait for it"
+                others = "wait for it" if self._is_needed(post) else "go on without it"
                 self._tell(post, f"is lost; the others {others}")
             elif seen is Absence.EMPTY:
                 self._start_again(post)
@@ -146,13 +150,17 @@ class ClusterSystem:
                     f"node {post.index} could not start its learners:\n{post.error}"
                 )
 
-            if post.is_lost and not self._gossips and post.silent_s > self._config.hang_after:
+            patience_s = self._config.hang_after
+            if post.is_lost and self._is_needed(post) and post.silent_s > patience_s:
                 self._failure = self._failure or LearnerFailure(
-                    f"node {post.index} (learners {post.ranks[0]} to {post.ranks[-1]}) has not "
-                    f"answered for {self._config.hang_after:g} s, and its replicas are needed for "
-                    f"every update; go on from the last checkpoint with: gala resume "
+                    f"{post.name} has not answered for {patience_s:g} s, and nobody can go on "
+                    f"without it; go on from the last checkpoint with: gala resume "
                     f"{self._folder.path}"
                 )
+
+    def _is_needed(self, post: Post) -> bool:
+        """Whether a node has replicas, or the one learner: nothing is learned without it."""
+        return len(post.ranks) > 0 and not self._gossips
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""
@@ -185,7 +193,8 @@ class ClusterSystem:
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[kind](text)
         wanted = self._board.checkpoint_wanted
-        if min(report.written) >= wanted > self._board.get(post.ranks[0], Cell.CHECKPOINT_WRITTEN):
+        known = [self._board.get(rank, Cell.CHECKPOINT_WRITTEN) for rank in post.ranks]
+        if known and min(report.written) >= wanted > known[0]:
             self._collect(str(wanted), [post])
             for rank in post.ranks:
                 self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
@@ -255,11 +264,11 @@ class ClusterSystem:
         )
 
     def _tell(self, post: Post, what: str) -> None:
-        first, last = post.ranks[0], post.ranks[-1]
-        self._notices.append(f"node {post.index} (learners {first} to {last}) {what}")
+        self._notices.append(f"{post.name} {what}")
 
     def _updates_of(self, post: Post) -> int:
-        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks)
+        # Actors are judged by what is learned meanwhile.
+        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks or range(1))
 
 
 def _parts_for(post: Post, start: Checkpoint) -> dict[str, bytes]:

@@ -74,6 +74,7 @@ class Orders:
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
         parts: of a checkpoint to continue from, by name of the file; empty if there is none.
+        actors: indices of those of each node, if one learner has actors on all of them.
     """
 
     node: int
@@ -83,6 +84,7 @@ class Orders:
     agent_steps: list[int]
     updates: list[int]
     parts: dict[str, bytes] = field(default_factory=dict)
+    actors: tuple[range, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -164,18 +164,21 @@ def _check_max_learners(config: TrainConfig) -> None:
 
 def _check_cluster(config: TrainConfig, method: Method) -> None:
     """Refuse what cannot run on several machines."""
-    if method.sharing not in _ON_CLUSTERS:
-        able = ", ".join(m.name for m in METHODS if m.sharing in _ON_CLUSTERS)
+    if method.sharing not in _ON_CLUSTERS and method.name != impala.METHOD.name:
+        able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]
         raise UserError(
             f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
-            f"gossip or average gradients can be on several machines; choose one of {able}"
+            f"gossip or average gradients, and actors, can be on several machines; choose one of "
+            f"{', '.join(able)}, {impala.METHOD.name}"
         )
     if not method.gossips and config.message_precision != "float32":
         raise UserError(
             f"message_precision {config.message_precision!r} is for learners that gossip: "
             f"{method.name} needs float32; leave it out"
         )
-    if config.learners is None:
+    if method.name == impala.METHOD.name:
+        _check_actors_on_cluster(config)
+    elif config.learners is None:
         raise UserError(
             f"cluster {config.cluster!r} needs --learners: say how many there are on all machines"
         )
@@ -183,6 +186,24 @@ def _check_cluster(config: TrainConfig, method: Method) -> None:
         raise UserError("serial is for one process, cluster for many machines: leave one out")
     if config.fault_plan is not None:
         raise UserError("fault_plan is for the learners of one machine: leave out cluster")
+
+
+def _check_actors_on_cluster(config: TrainConfig) -> None:
+    if config.learners_per_node is not None:
+        raise UserError(
+            f"learners_per_node {config.learners_per_node} is of no use with impala: it has one "
+            f"learner, whose actors are shared out among all machines; leave it out"
+        )
+    if actors_to_share_out(config) is None:
+        raise UserError(
+            f"cluster {config.cluster!r} needs --actors: say how many there are on all machines"
+        )
+
+
+def actors_to_share_out(config: TrainConfig) -> int | None:
+    """Number of actors of the one learner of a run on a cluster; None if it has no such learner."""
+    is_alone = config.cluster is not None and find(config.method).sharing == "nothing"
+    return getattr(config.algorithm, "actors", None) if is_alone else None
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.config import TrainConfig
@@ -20,6 +21,7 @@ from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.processes.spawn import spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
+from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots, as_it_crosses
 from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
@@ -71,6 +73,8 @@ class QueuedActors:
         simulators: one or more of the environment, an example; closed here.
         device: where the learner learns.
         seed: of all actors.
+        others: the actors on other machines; or indices of those here, for a learner elsewhere;
+            default: all are here.
 
     Attributes:
         trajectory: what `collect` returns, [T, B] with B the simulators of a batch.
@@ -88,6 +92,7 @@ class QueuedActors:
         simulators: Simulators,
         device: torch.device,
         seed: int,
+        others: Elsewhere | range | None = None,
     ) -> None:
         algorithm = config.resolved_algorithm
         if not isinstance(algorithm, ImpalaSettings) or algorithm.actors is None:
@@ -100,18 +105,25 @@ class QueuedActors:
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
         self._version = 0
-        self._full: deque[tuple[_Station, int]] = deque()
+        self._begun = False
+        self._full: deque[tuple[_Station | Feed, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
         example = _example(make_model, simulators)
         batch = algorithm.batch_simulators(config.resolved_simulators)
         self.trajectory = _storage(algorithm.rollout_steps, batch, example, device)
-        of_one = _storage(algorithm.rollout_steps, self._share, example, torch.device("cpu"))
         self._mailbox = SharedMailboxes(1, parameters.numel())
+        self._feeds: Feeds | None = None
+        here = others if isinstance(others, range) else range(algorithm.actors)
+        if isinstance(others, Elsewhere):
+            here = range(others.first)
+            self._feeds, self._mailbox = Feeds(others), others.parameters
+            # What was acted by a former life of this learner is no newer than what it publishes.
+            self._version = self._mailbox.version(0)
         self._stations: list[_Station] = []
         try:
-            for index in range(algorithm.actors):
-                self._stations.append(self._man(index, RolloutSlots(algorithm.actor_slots, of_one)))
+            for index in here:
+                self._stations.append(self._man(index, _slots(config, algorithm, example)))
             while not all(station.ready for station in self._stations):
                 self._listen(_LOOK_EVERY_S)
         except BaseException:
@@ -144,8 +156,43 @@ class QueuedActors:
             "policy_lag_updates": sum(lags) / len(lags),
             "policy_lag_updates_max": max(lags),
             "queue_wait_s": waited_s,
-            "actor_restarts": sum(station.deaths for station in self._stations),
+            "actor_restarts": self.deaths,
         }
+
+    @property
+    def deaths(self) -> int:
+        """Of actors, all together."""
+        elsewhere = 0 if self._feeds is None else int(self._feeds.deaths)
+        return elsewhere + sum(station.deaths for station in self._stations)
+
+    def offer(self, version: int, parameters: Tensor) -> None:
+        """Have actors go on by parameters [P] of a learner elsewhere."""
+        self._values.copy_(parameters)
+        self._version = version - 1
+        self._publish()
+
+    def tend(self) -> None:
+        """See how actors are without waiting, and replace who has died; errors as `collect`."""
+        self._listen(0.0)
+
+    def hand_over(self, room: Mapping[int, int]) -> list[tuple[int, NDArray[np.uint8]]]:
+        """Take rollouts for a learner elsewhere, oldest first.
+
+        Args:
+            room: how many are wanted of each actor, by index.
+
+        Returns:
+            Each rollout's actor, and the content of its slot.
+        """
+        left, taken = dict(room), []
+        for station, slot in [self._full.popleft() for _ in range(len(self._full))]:
+            if left.get(station.index, 0) > 0:
+                left[station.index] -= 1
+                taken.append((station.index, station.slots.content(slot)))
+                self._give(station, slot)
+            else:
+                self._full.append((station, slot))
+        return taken
 
     def state(self) -> dict[str, Tensor]:
         """See `TrajectorySource`: nothing, since what actors are in the middle of is theirs."""
@@ -158,34 +205,48 @@ class QueuedActors:
         """Kill all actors and wait for their end."""
         for station in self._stations:
             _end(station)
+        if self._feeds is not None:
+            self._feeds.connection.close()
 
     def _publish(self) -> None:
         self._version += 1
         self._mailbox.write(Message(0, self._version, self._values))
-        if self._version == 1:
+        if not self._begun:
+            self._begun = True
             for station in self._stations:
                 self._give_all(station)
+            if self._feeds is not None:
+                self._feeds.begin()
 
-    def _next_full(self) -> tuple[_Station, int]:
+    def _next_full(self) -> tuple[_Station | Feed, int]:
         start = time.monotonic()
         while not self._full:
             self._listen(_LOOK_EVERY_S)
         self._waited_s += time.monotonic() - start
         return self._full.popleft()
 
-    def _next_sound(self) -> tuple[_Station, int]:
+    def _next_sound(self) -> tuple[_Station | Feed, int]:
         while True:
             station, slot = self._next_full()
             if station.slots.is_sound(slot, self._version, self._config.resolved_simulators):
                 return station, slot
             _log.warning("actor %d has delivered what no actor writes", station.index)
+            if isinstance(station, Feed):
+                self._give(station, slot)
+                continue
             self._full = deque(full for full in self._full if full[0] is not station)
             self._bury(station)
 
     def _listen(self, timeout_s: float) -> None:
         """Take what actors have sent; bury those that are dead, or silent for too long."""
         by_connection = {station.connection: station for station in self._stations}
-        for ready in connections.wait(list(by_connection), timeout_s):
+        lines: list[object] = [*by_connection]
+        if self._feeds is not None:
+            lines.append(self._feeds.connection)
+        for ready in connections.wait(lines, timeout_s):  # type: ignore[arg-type]
+            if self._feeds is not None and ready is self._feeds.connection:
+                self._full.extend(self._feeds.hear())
+                continue
             station = by_connection[ready]  # type: ignore[index]
             try:
                 while station.connection.poll():
@@ -208,7 +269,7 @@ class QueuedActors:
         word = said[0] if said else -1
         if word == READY and not station.ready:
             station.ready = True
-            if self._version > 0:
+            if self._begun:
                 self._give_all(station)
             return
         if word not in station.held:
@@ -223,7 +284,11 @@ class QueuedActors:
         for slot in sorted(set(range(station.slots.count)) - waiting):
             self._give(station, slot)
 
-    def _give(self, station: _Station, slot: int) -> None:
+    def _give(self, station: _Station | Feed, slot: int) -> None:
+        if isinstance(station, Feed):
+            assert self._feeds is not None
+            self._feeds.give(station, slot)
+            return
         if not station.ready:
             return  # Its successor gets them all when it is ready.
         if not station.held:
@@ -283,6 +348,26 @@ def _end(station: _Station) -> None:
     if station.process.exitcode is None:
         raise ActorFailure(f"actor {station.index} does not end: it may still write to its slots")
     station.connection.close()
+
+
+def slots_elsewhere(
+    config: TrainConfig, make_model: MakeModel, simulators: Simulators, first: int
+) -> tuple[RolloutSlots, ...]:
+    """Slots for all actors from the first so many on; simulators are closed."""
+    algorithm = config.resolved_algorithm
+    assert isinstance(algorithm, ImpalaSettings)
+    assert algorithm.actors is not None
+    example = _example(make_model, simulators)
+    return tuple(_slots(config, algorithm, example) for _ in range(first, algorithm.actors))
+
+
+def _slots(
+    config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
+) -> RolloutSlots:
+    """Of one actor."""
+    share = config.resolved_simulators // (algorithm.actors or 1)
+    like = _storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
+    return RolloutSlots(algorithm.actor_slots, like)
 
 
 def _example(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:

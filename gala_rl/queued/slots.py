@@ -17,7 +17,9 @@ import enum
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.envs import Episode
@@ -93,6 +95,25 @@ class RolloutSlots:
         for name, memory in self._fields.items():
             place: Tensor = getattr(into, name)
             (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
+
+    def content(self, slot: int) -> NDArray[np.uint8]:
+        """A copy of all that is in a slot, for the same slots on another machine."""
+        return np.concatenate([part.numpy() for part in self._parts(slot)])
+
+    def put(self, slot: int, content: NDArray[np.uint8]) -> bool:
+        """Fill a slot with what `content` gave; returns whether it can have come from there."""
+        parts = self._parts(slot)
+        if content.dtype != np.uint8 or content.shape != (sum(map(len, parts)),):
+            return False
+        begin = 0
+        for part in parts:
+            part.numpy()[:] = content[begin : begin + len(part)]
+            begin += len(part)
+        return True
+
+    def _parts(self, slot: int) -> list[Tensor]:
+        memories = (*self._fields.values(), self._notes, self._episodes)
+        return [memory[slot].flatten().view(torch.uint8) for memory in memories]
 
     def is_sound(self, slot: int, version: int, simulators: int) -> bool:
         """Whether what stands beside a rollout can be true.

@@ -9,6 +9,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.faults.clock import FaultClock
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
+from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
@@ -39,6 +40,7 @@ class Assignment:
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
         joins: whether the run goes on already; it begins with what a donor has sent or not at all.
+        elsewhere: its actors on other machines, if it has any.
     """
 
     config: TrainConfig
@@ -54,6 +56,7 @@ class Assignment:
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
     joins: bool = False
+    elsewhere: Elsewhere | None = None
 
     @property
     def is_orphan(self) -> bool:

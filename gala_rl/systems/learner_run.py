@@ -20,6 +20,7 @@ from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
 from gala_rl.graph import graph_of
 from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
+from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
@@ -39,7 +40,8 @@ class LearnerRun:
         updates: made before by this learner; a restarted or resumed learner gets other simulator
             and action seeds than it had at the start.
         journal: where it writes down what it does to its parameters, if somebody watches.
-        coupling: what it shares with the others within its gradient steps, if it does not gossip.
+        shares: what it shares with the others within its gradient steps, if it does not gossip; or
+            its actors on other machines.
     """
 
     def __init__(
@@ -51,13 +53,15 @@ class LearnerRun:
         folder: RunFolder,
         updates: int = 0,
         journal: JournalWriter | None = None,
-        coupling: Coupling | None = None,
+        shares: Coupling | Elsewhere | None = None,
     ) -> None:
         self.rank = rank
-        self._owns_parameters = not isinstance(coupling, SharedParameters)
+        self._owns_parameters = not isinstance(shares, SharedParameters)
+        elsewhere = shares if isinstance(shares, Elsewhere) else None
+        coupling = None if isinstance(shares, Elsewhere) else shares
         seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
         self.agent: Agent = build_agent(
-            config, rank, transport, device, int(seed), journal, coupling
+            config, rank, transport, device, int(seed), journal, coupling, elsewhere
         )
         self._config = config
         self._writer = MetricsWriter(folder.metrics_file(rank))

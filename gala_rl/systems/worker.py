@@ -113,7 +113,7 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
         assignment.folder,
         updates,
         None if assignment.journal is None else assignment.journal.writer(rank),
-        coupling,
+        coupling or assignment.elsewhere,
     )
     if assignment.faults is not None:
         run.suffer(assignment.folder, assignment.faults)

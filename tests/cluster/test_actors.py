@@ -1,0 +1,155 @@
+"""One learner with actors on several machines: its actors may die, and so may their nodes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gala_rl.cli import main
+from gala_rl.cluster.connection import share_out_actors
+from gala_rl.methods import with_settings
+from gala_rl.records import checkpoint
+from gala_rl.records.metrics import MetricsReader
+from gala_rl.records.run_folder import RunFolder
+from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
+from tests.cluster.test_faults import Observer, Script
+
+IMPALA = with_settings(
+    replace(CONFIG, method="impala", learners=None, learners_per_node=None, simulators=6),
+    {"actors": 3, "batch_rollouts": 2},
+)
+"""Of three actors of two simulators one is beside the learner, if there are two machines."""
+
+
+def nodes_of(machines: Machines) -> list[psutil.Process]:
+    """Nodes of these machines, whoever else has some here."""
+    return [a for a in node_actors() if machines.address in " ".join(a.parent().cmdline())]
+
+
+def has_learner(node: psutil.Process) -> bool:
+    return any(process.children() for process in learners_of(node))
+
+
+def node_of(machines: Machines, *, learner: bool) -> psutil.Process:
+    return next(node for node in nodes_of(machines) if has_learner(node) is learner)
+
+
+@pytest.mark.parametrize(
+    ("actors", "machines", "shares"),
+    [
+        (3, 2, [[0], [1, 2]]),
+        (4, 2, [[0, 1], [2, 3]]),
+        (1, 5, [[], [0]]),
+        (5, 1, [[0, 1, 2, 3, 4]]),
+        (7, 3, [[0, 1], [2, 3, 4], [5, 6]]),
+    ],
+)
+def test_the_learner_counts_as_one_where_actors_are_shared_out(
+    actors: int, machines: int, shares: list[list[int]]
+) -> None:
+    assert [list(share) for share in share_out_actors(actors, machines)] == shares
+
+
+def test_an_actor_a_node_with_actors_and_the_learner_are_killed(
+    machines: Machines, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+
+    def script(seen: Observer) -> Script:
+        while seen.updates(0) < 50:
+            yield
+        actors = learners_of(node_of(machines, learner=False))
+        assert len(actors) == 2
+        actors[0].kill()
+        while not seen.has_heard("node 1 (actors 1 to 2): 1 died and was restarted"):
+            yield
+        node = node_of(machines, learner=False)
+        orphans = learners_of(node)
+        node.kill()
+        made = seen.updates(0)
+        while not seen.has_heard("node 1 (actors 1 to 2) is lost; the others go on without it"):
+            yield
+        assert not psutil.wait_procs(orphans, timeout=10)[1]
+        while seen.updates(0) < made + 50 or not seen.has_heard("node 1 (actors 1 to 2) is back"):
+            yield
+        (learner,) = learners_of(node_of(machines, learner=True))
+        learner.kill()
+        made = seen.updates(0)
+        while seen.updates(0) < made + 200:
+            yield
+
+    observer = Observer(script)
+    outcome = run(machines, folder, IMPALA, observer)
+    assert outcome.failure is None, observer.notices
+    assert outcome.status.restarts == [1]
+    wait_until(lambda: not nodes_of(machines))
+    saved = checkpoint.newest(folder.checkpoints)
+    assert saved is not None
+    assert saved.learners() == [0]
+    rows = MetricsReader(folder.metrics_file(0)).new_rows()
+    assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
+    assert max(row["policy_lag_updates_max"] for row in rows) > 0
+    assert all(0 <= row["policy_lag_updates"] <= row["policy_lag_updates_max"] for row in rows)
+    assert any(row["actor_restarts"] > 0 for row in rows)
+
+
+def newest(folder: RunFolder) -> checkpoint.Checkpoint:
+    saved = checkpoint.newest(folder.checkpoints)
+    assert saved is not None
+    return saved
+
+
+@pytest.mark.slow
+def test_the_learners_node_is_killed_and_goes_on_from_the_newest_checkpoint(
+    machines: Machines, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    name = "node 0 (learners 0 to 0, actors 0 to 0)"
+
+    def script(seen: Observer) -> Script:
+        while checkpoint.newest(folder.checkpoints) is None:
+            yield
+        made = newest(folder).load(0).counters["updates"]
+        node = node_of(machines, learner=True)
+        processes = [node, *node.children(recursive=True)]
+        node.kill()
+        while not seen.has_heard(f"{name} is lost; the others wait for it"):
+            yield
+        assert not psutil.wait_procs(processes, timeout=10)[1]
+        while not seen.has_heard(f"{name} is back"):
+            yield
+        at_rest = seen.updates(0)
+        while seen.updates(0) < at_rest + 50:
+            yield
+        assert made < seen.updates(0)
+
+    observer = Observer(script)
+    outcome = run(machines, folder, replace(IMPALA, checkpoint_every=1.0), observer)
+    assert outcome.failure is None, observer.notices
+    assert outcome.status.restarts == [1]
+    saved = newest(folder).load(0)
+    assert saved.tensors["parameters"].isfinite().all()
+    assert saved.counters["updates"] == outcome.status.updates[0]
+    wait_until(lambda: not nodes_of(machines))
+
+
+@pytest.mark.slow
+def test_a_run_ends_as_on_one_machine_and_goes_on(machines: Machines, tmp_path: Path) -> None:
+    here, there = RunFolder(tmp_path / "here"), RunFolder(tmp_path / "there")
+    train = "train impala --env CartPole-v1 --normalize-observations --simulators 6 --actors 3 "
+    train += "--steps 6k --log-every 10 --out"
+    assert main([*train.split(), str(here.path)]) == 0
+    assert main([*train.split(), str(there.path), "--cluster", machines.address]) == 0
+    wait_until(lambda: not nodes_of(machines))
+    assert set(there.read_summary()) == set(here.read_summary())
+    alone, rows = (MetricsReader(f.metrics_file(0)).new_rows() for f in (here, there))
+    assert set(alone[0]) == set(rows[0])
+    games = sum(len(row["episode_returns"]) for row in rows)
+    assert games == there.read_summary()["episodes"] > 0
+    made = newest(there).load(0).counters
+    assert made["agent_steps"] == there.read_summary()["agent_steps"] >= 6_000
+
+    assert main(["resume", str(there.path), "--steps", "8k"]) == 0
+    assert newest(there).load(0).counters["updates"] > made["updates"]
+    assert main(["evaluate", str(there.path), "--episodes", "1"]) == 0
