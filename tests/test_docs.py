@@ -50,7 +50,9 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments[arguments.index("--steps") + 1] = LARGER_BUDGET if resumes else SMALL_BUDGET
     if "--episodes" in arguments:
         arguments[arguments.index("--episodes") + 1] = "1"
-    if "--cluster" in arguments:
+    if "--actors" in arguments and "--cluster" in arguments:
+        arguments += ["--actors", "2"]
+    elif "--cluster" in arguments:
         arguments += ["--learners", "2", "--learners-per-node", "1"]
     if arguments[0] == "train":
         arguments += ["--simulators", "4", "--max-episode-frames", "200"]

@@ -25,8 +25,8 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.mixing import defect
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.queued import Elsewhere, QueuedActors
-from gala_rl.queued.actors import slots_elsewhere
 from gala_rl.queued.elsewhere import receive_word, send_word
+from gala_rl.queued.storage import slots_elsewhere
 
 _PATIENCE_S = 0.2
 """Longest that a call waits for a rollout: parameters go with the next."""

@@ -22,7 +22,8 @@ from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.processes.spawn import spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
-from gala_rl.queued.slots import Note, RolloutSlots, as_it_crosses
+from gala_rl.queued.slots import Note, RolloutSlots
+from gala_rl.queued.storage import example_of, slots_of_one, storage
 from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
@@ -109,9 +110,9 @@ class QueuedActors:
         self._full: deque[tuple[_Station | Feed, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
-        example = _example(make_model, simulators)
+        example = example_of(make_model, simulators)
         batch = algorithm.batch_simulators(config.resolved_simulators)
-        self.trajectory = _storage(algorithm.rollout_steps, batch, example, device)
+        self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._feeds: Feeds | None = None
         here = others if isinstance(others, range) else range(algorithm.actors)
@@ -123,7 +124,7 @@ class QueuedActors:
         self._stations: list[_Station] = []
         try:
             for index in here:
-                self._stations.append(self._man(index, _slots(config, algorithm, example)))
+                self._stations.append(self._man(index, slots_of_one(config, algorithm, example)))
             while not all(station.ready for station in self._stations):
                 self._listen(_LOOK_EVERY_S)
         except BaseException:
@@ -286,8 +287,7 @@ class QueuedActors:
 
     def _give(self, station: _Station | Feed, slot: int) -> None:
         if isinstance(station, Feed):
-            assert self._feeds is not None
-            self._feeds.give(station, slot)
+            station.give(slot)
             return
         if not station.ready:
             return  # Its successor gets them all when it is ready.
@@ -348,50 +348,3 @@ def _end(station: _Station) -> None:
     if station.process.exitcode is None:
         raise ActorFailure(f"actor {station.index} does not end: it may still write to its slots")
     station.connection.close()
-
-
-def slots_elsewhere(
-    config: TrainConfig, make_model: MakeModel, simulators: Simulators, first: int
-) -> tuple[RolloutSlots, ...]:
-    """Slots for all actors from the first so many on; simulators are closed."""
-    algorithm = config.resolved_algorithm
-    assert isinstance(algorithm, ImpalaSettings)
-    assert algorithm.actors is not None
-    example = _example(make_model, simulators)
-    return tuple(_slots(config, algorithm, example) for _ in range(first, algorithm.actors))
-
-
-def _slots(
-    config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
-) -> RolloutSlots:
-    """Of one actor."""
-    share = config.resolved_simulators // (algorithm.actors or 1)
-    like = _storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
-    return RolloutSlots(algorithm.actor_slots, like)
-
-
-def _example(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
-    """One observation [1, ...], action [1] or [1, A] and, if there is one, state [1, S]."""
-    observation = torch.from_numpy(simulators.reset(0))[:1]
-    model = make_model(simulators.observation, simulators.action)
-    simulators.close()
-    state = model.initial_state(1)
-    with torch.no_grad():
-        action = model.sample(observation, torch.Generator(), state=state)
-    return (observation, action) if state is None else (observation, action, state)
-
-
-def _storage(
-    rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
-) -> Trajectory:
-    observation, action, *state = (x.expand(batch, *x.shape[1:]) for x in example)
-    return as_it_crosses(
-        Trajectory.allocate(
-            rollout_steps,
-            observation,
-            action,
-            device,
-            state=state[0].to(device) if state else None,
-            keep_choices=True,
-        )
-    )

@@ -36,12 +36,23 @@ class Feed:
     """The slots of one actor elsewhere.
 
     Attributes:
+        index: of the actor, among all of the learner's.
+        place: among those elsewhere.
+        slots: on this machine.
+        connection: to who fills them.
         held: slots that are to be filled.
     """
 
     index: int
+    place: int
     slots: RolloutSlots
+    connection: Connection
     held: set[int] = field(default_factory=set)
+
+    def give(self, slot: int) -> None:
+        """Have a slot filled."""
+        self.held.add(slot)
+        send_word(self.connection, self.place, slot)
 
 
 class Feeds:
@@ -56,23 +67,21 @@ class Feeds:
     """
 
     def __init__(self, elsewhere: Elsewhere) -> None:
-        self._first, self.deaths = elsewhere.first, elsewhere.deaths
-        self._feeds = [Feed(self._first + i, slots) for i, slots in enumerate(elsewhere.slots)]
+        self.deaths = elsewhere.deaths
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         line.connect(elsewhere.path)
         self.connection = Connection(line.detach())
         os.set_blocking(self.connection.fileno(), False)
+        self._feeds = [
+            Feed(elsewhere.first + place, place, slots, self.connection)
+            for place, slots in enumerate(elsewhere.slots)
+        ]
 
     def begin(self) -> None:
         """Have all slots filled."""
         for feed in self._feeds:
             for slot in range(feed.slots.count):
-                self.give(feed, slot)
-
-    def give(self, feed: Feed, slot: int) -> None:
-        """Have a slot filled."""
-        feed.held.add(slot)
-        send_word(self.connection, feed.index - self._first, slot)
+                feed.give(slot)
 
     def hear(self) -> Iterator[tuple[Feed, int]]:
         """Slots that have been filled since the last call.

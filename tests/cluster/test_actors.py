@@ -1,5 +1,6 @@
 """One learner with actors on several machines: its actors may die, and so may their nodes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from gala_rl.cli import main
 from gala_rl.cluster.connection import share_out_actors
+from gala_rl.errors import LearnerFailure
 from gala_rl.methods import with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
@@ -24,7 +26,8 @@ IMPALA = with_settings(
 
 def nodes_of(machines: Machines) -> list[psutil.Process]:
     """Nodes of these machines, whoever else has some here."""
-    return [a for a in node_actors() if machines.address in " ".join(a.parent().cmdline())]
+    started = [(node, node.parent()) for node in node_actors()]
+    return [n for n, raylet in started if raylet and machines.address in str(raylet.cmdline())]
 
 
 def has_learner(node: psutil.Process) -> bool:
@@ -153,3 +156,34 @@ def test_a_run_ends_as_on_one_machine_and_goes_on(machines: Machines, tmp_path: 
     assert main(["resume", str(there.path), "--steps", "8k"]) == 0
     assert newest(there).load(0).counters["updates"] > made["updates"]
     assert main(["evaluate", str(there.path), "--episodes", "1"]) == 0
+
+
+@pytest.mark.slow
+def test_actors_that_keep_dying_elsewhere_end_the_run(machines: Machines, tmp_path: Path) -> None:
+    def script(seen: Observer) -> Script:
+        while seen.updates(0) < 50:
+            yield
+        learners_of(node_of(machines, learner=False))[0].kill()
+        while True:
+            yield
+
+    folder = RunFolder(tmp_path / "run")
+    outcome = run(machines, folder, replace(IMPALA, max_restarts=0), Observer(script))
+    assert isinstance(outcome.failure, LearnerFailure)
+    assert re.match(r"actor [12] of learner 0 died 1 times", str(outcome.failure))
+    assert newest(folder).load(0).counters["updates"] >= 50
+    wait_until(lambda: not nodes_of(machines))
+
+
+def test_more_actors_than_there_is_room_for_are_refused(
+    machines: Machines,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.connection._PLACED_S", 0.5)
+    train = "train impala --env CartPole-v1 --simulators 8 --actors 8 --cluster"
+    assert main([*train.split(), machines.address, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "actors 8 cannot be placed on 2 nodes: each needs 5 CPU" in line
+    assert not (tmp_path / "run").exists()

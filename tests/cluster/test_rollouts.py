@@ -108,7 +108,7 @@ def test_one_call_a_node_with_room_and_parameters_when_they_are_new(quay: Quay) 
     quay.answer(1, Load([(0, filled(first, 8))], deaths=2))
     assert len(quay.errands(1)) == 2, "both slots wait for the learner"
     ((feed, slot),) = quay.feeds.hear()
-    quay.feeds.give(feed, slot)
+    feed.give(slot)
     quay.settle()
     assert quay.errands(1)[-1].parameters is None, "it has these"
     assert len(quay.errands(2)) == 1, "that it is slow held up nobody"
