@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -91,6 +92,7 @@ class Node:
         for rank in range(count):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
 
         def dispatch(other: int, parcel: Parcel) -> Call:
@@ -137,11 +139,21 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices() + self._courier.take_notices(),
+            notices=[
+                notice
+                for teller in (crew, self._courier, self._faults)
+                if teller is not None
+                for notice in teller.take_notices()
+            ],
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
+            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
+
+    def die(self) -> None:
+        """End as a node whose machine is switched off does, since a plan of faults says so."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
@@ -200,6 +212,8 @@ class Node:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
+                if self._faults is not None:
+                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=True))
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -215,7 +229,7 @@ class Node:
             board=self._board,
             journal=self._journal,
             common=None,
-            faults=None,
+            faults=None if self._faults is None else self._faults.clock,
             supervisor=os.getpid(),
             checkpoint=self._place.start,
         )

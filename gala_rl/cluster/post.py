@@ -124,6 +124,10 @@ class Post:
         future: Future[list[Sight]] = sights.remote(size).future()
         return future
 
+    def strike(self) -> None:
+        """See `Node.die`."""
+        self._actor.die.options(concurrency_group=REPORTS).remote()
+
     def end(self) -> Any:
         """Ask it to end whatever it has started; returns what can be waited for."""
         return self._actor.end.remote()

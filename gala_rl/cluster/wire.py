@@ -66,10 +66,11 @@ class Orders:
         incarnation: 1 at the start of a run, one more each time it is started again.
         ranks: of the learners of each node.
         files: for its own copy of the run's folder, by path: config, topology, and what its
-            learners wrote before.
+            learners wrote before; the plan of faults and those that have come, if there is one.
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
         parts: of a checkpoint to continue from, by name of the file; empty if there is none.
+        elapsed_s: since the run's first update, by which faults come; None: it was not yet.
     """
 
     node: int
@@ -79,6 +80,7 @@ class Orders:
     agent_steps: list[int]
     updates: list[int]
     parts: dict[str, bytes] = field(default_factory=dict)
+    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Report:
         news: what was added to files since, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error for which the run has to be given up; None if none.
+        elapsed_s: as in `Orders`, by the node's clock; None without a plan of faults too.
     """
 
     agent_steps: list[int]
@@ -118,6 +121,7 @@ class Report:
     news: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None
+    elapsed_s: float | None = None
 
 
 class Sight(NamedTuple):
