@@ -18,6 +18,7 @@ import torch
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
+from gala_rl.cluster.trail import Looks, Trail
 from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
@@ -62,6 +63,7 @@ class Node:
     def __init__(self) -> None:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
+        self._trail: Trail | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -150,6 +152,14 @@ class Node:
             failure=None if failure is None else (type(failure).__name__, str(failure)),
             elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
+
+    def looks(self) -> Looks | None:
+        """What was seen of the learners' counters since the last call; None before their start."""
+        if self._crew is None:
+            return None
+        if self._trail is None:
+            self._trail = Trail(lambda: self._column(Cell.AGENT_STEPS))
+        return self._trail.take()
 
     def die(self) -> None:
         """End as a node whose machine is switched off does, since a plan of faults says so."""

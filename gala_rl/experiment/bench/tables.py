@@ -88,6 +88,7 @@ _FAULTS = (
     Column("soon_of_before", "of before", "{:.2f}"),
     Column("longest_pause_before_s", "longest pause of others before, s", "{:.2f}"),
     Column("longest_pause_s", "after, s", "{:.2f}"),
+    Column("resolution_s", "pauses seen to, s", "{:.2f}"),
     Column("recovery_s", "0.95 of before after, s", "{:.1f}"),
     Column("lost_agent_steps", "agent steps lost"),
     Column("restarts", "restarts"),
