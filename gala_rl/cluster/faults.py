@@ -8,7 +8,7 @@ they begin together, and one that is started again from what the driver tells it
 
 from gala_rl.cluster.post import Post
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.log import BEGIN, FaultLog, notice
+from gala_rl.faults.log import FaultLog, notice
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records.run_folder import RunFolder
 
@@ -27,6 +27,7 @@ class NodeFaults:
         self.clock = FaultClock(1)
         self._logs: dict[int, FaultLog] = {}
         self._to_come: list[Fault] = []
+        self._struck: dict[int, int] = {}
         for fault in read_plan(folder.fault_plan_file):
             if fault.node is None:
                 continue
@@ -36,7 +37,7 @@ class NodeFaults:
                 self._to_come.append(fault)
 
     def look(self, post: Post, updates: int, agent_steps: int) -> list[str]:
-        """Kill a node that is there, if that is due.
+        """Kill a node that is at work, if that is due; once in each of its lives.
 
         Args:
             post: of the node.
@@ -50,20 +51,18 @@ class NodeFaults:
             StorageError: when it cannot be written down.
         """
         elapsed_s = self.clock.elapsed_if_begun_s()
-        if elapsed_s is None or post.latest is None or post.is_lost:
+        is_at_work = post.latest is not None and not post.latest.done and not post.is_lost
+        if elapsed_s is None or not is_at_work or self._struck.get(post.index) == post.incarnation:
             return []
-        due = [
-            fault
-            for fault in self._to_come
-            if fault.node == post.index and fault.has_come(updates, elapsed_s)
-        ]
-        for fault in due:
-            self._to_come.remove(fault)
-            counters = {"updates": updates, "agent_steps": agent_steps}
-            self._logs[post.index].begin(fault, counters)
-            post.strike()
-        told = {"node": post.index, "phase": BEGIN, "updates": updates}
-        return [notice(told | {"fault": fault.index, "kind": fault.kind}) for fault in due]
+        for fault in self._to_come:
+            if fault.node == post.index and fault.has_come(updates, elapsed_s):
+                self._to_come.remove(fault)
+                counters = {"updates": updates, "agent_steps": agent_steps}
+                row = self._logs[post.index].begin(fault, counters)
+                self._struck[post.index] = post.incarnation
+                post.strike()
+                return [notice(row)]
+        return []
 
     def close(self) -> None:
         """Close the files."""

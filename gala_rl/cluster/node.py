@@ -18,12 +18,12 @@ import torch
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
-from gala_rl.cluster.trail import Looks, Trail
-from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.wire import Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
+from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.graph import graph_of
@@ -63,7 +63,7 @@ class Node:
     def __init__(self) -> None:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
-        self._trail: Trail | None = None
+        self._sampler: Sampler | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -153,13 +153,20 @@ class Node:
             elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
 
-    def looks(self) -> Looks | None:
-        """What was seen of the learners' counters since the last call; None before their start."""
+    def looks(self, life_ns: int, seen: int) -> Looks | None:
+        """How far the learners here were when, from the first call on; None before their start.
+
+        Args:
+            life_ns: `Looks.life_ns` of the last answer, 0 before the first.
+            seen: looks that have been told in that life.
+        """
         if self._crew is None:
             return None
-        if self._trail is None:
-            self._trail = Trail(lambda: self._column(Cell.AGENT_STEPS))
-        return self._trail.take()
+        if self._sampler is None:
+            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS))
+        life = self._sampler.began_ns
+        samples = self._sampler.samples(seen if life == life_ns else 0)
+        return Looks(life, time.time(), samples)
 
     def die(self) -> None:
         """End as a node whose machine is switched off does, since a plan of faults says so."""

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from gala_rl.cluster.node import REPORTS
-from gala_rl.cluster.trail import Looks
+from gala_rl.cluster.wire import Looks
 from gala_rl.faults.costs import Sample
 
 _ASK_EVERY_S = 0.2
@@ -34,7 +34,7 @@ class Seen:
         error_s: least time from question to answer.
     """
 
-    taken: list[tuple[float, list[int]]] = field(default_factory=list)
+    taken: list[Sample] = field(default_factory=list)
     ahead_s: float = math.inf
     error_s: float = math.inf
 
@@ -82,7 +82,7 @@ class ClusterSampler:
     def resolution_s(self) -> float:
         """Longest time between two looks at a learner, and by which two clocks may be mistaken."""
         seen = [life for lives in self._lives for life in lives.values()]
-        gaps = [b[0] - a[0] for life in seen for a, b in pairwise(life.taken)]
+        gaps = [b.time_s - a.time_s for life in seen for a, b in pairwise(life.taken)]
         return max(gaps, default=0.0) + max((life.error_s for life in seen), default=0.0)
 
     def here(self, rank: int, time_s: float) -> float:
@@ -92,11 +92,11 @@ class ClusterSampler:
         return time_s + first.ahead_s
 
     def _ask(self, index: int, node: Any) -> None:
+        life_ns, seen, lives = 0, 0, self._lives[index]
+        look = node.looks.options(concurrency_group=REPORTS)
         while not self._over.wait(_ASK_EVERY_S):
             asked_s = time.time()
-            answer: Future[Looks | None] = (
-                node.looks.options(concurrency_group=REPORTS).remote().future()
-            )
+            answer: Future[Looks | None] = look.remote(life_ns, seen).future()
             while not answer.done() and not self._over.is_set():
                 time.sleep(_WAIT_S)
             if not answer.done():
@@ -105,8 +105,9 @@ class ClusterSampler:
             self._is_there[index] = answer.exception() is None
             if not self._is_there[index] or (looks := answer.result()) is None:
                 continue
-            life = self._lives[index].setdefault(looks.began_ns, Seen())
-            life.add(looks, asked_s, answered_s)
+            life_ns = looks.life_ns
+            lives.setdefault(life_ns, Seen()).add(looks, asked_s, answered_s)
+            seen = len(lives[life_ns].taken)
 
 
 def merged(lives: Sequence[Sequence[Seen]], is_there: Sequence[bool]) -> list[Sample]:

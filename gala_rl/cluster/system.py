@@ -137,10 +137,12 @@ class ClusterSystem:
     def look_after(self) -> None:
         """See `Supervised`."""
         for post in self._posts:
-            wishes = Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
-            seen = post.look(wishes)
+            seen = post.look(self._wishes(post))
             if isinstance(seen, Report):
                 self._take(post, seen)
+                if self._faults is not None:
+                    # Learners wait to be told that what is to happen is written down.
+                    post.ask(self._wishes(post))
             elif seen is Absence.LOST and not post.is_lost:
                 post.is_lost = True
                 self._tell(post, "is lost; the others go on without it")
@@ -150,8 +152,11 @@ class ClusterSystem:
                 self._failure = self._failure or LearnerFailure(
                     f"node {post.index} could not start its learners:\n{post.error}"
                 )
-            if self._faults is not None:
+            if self._faults is not None and not self._board.stop:
                 self._notices += self._faults.look(post, *self._first_of(post))
+
+    def _wishes(self, post: Post) -> Wishes:
+        return Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""

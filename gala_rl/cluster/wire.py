@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gala_rl.faults.costs import Sample
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -138,6 +140,20 @@ class Sight(NamedTuple):
     version: int
     parameters: NDArray[np.float32]
     gradient: NDArray[np.float32]
+
+
+class Looks(NamedTuple):
+    """What a node has seen of its learners, for the driver that measures what a fault costs.
+
+    Attributes:
+        life_ns: tells one life of the node from the next.
+        told_s: the node's time now.
+        taken: new looks, by the node's clock.
+    """
+
+    life_ns: int
+    told_s: float
+    taken: list[Sample]
 
 
 def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:

@@ -41,14 +41,17 @@ class FaultLog:
         """Of the file, bytes."""
         return self._path.stat().st_size
 
-    def begin(self, fault: Fault, counters: Mapping[str, int]) -> None:
+    def begin(self, fault: Fault, counters: Mapping[str, int]) -> dict[str, Any]:
         """A fault comes; said before it happens, since the learner may not live to say it after.
+
+        Returns:
+            The row.
 
         Raises:
             StorageError: when it cannot be written.
         """
         self.begun.add(fault.index)
-        self._write(fault, BEGIN, counters)
+        return self._write(fault, BEGIN, counters)
 
     def end(self, fault: Fault, counters: Mapping[str, int]) -> None:
         """A fault is over.
@@ -59,9 +62,15 @@ class FaultLog:
         self.ended.add(fault.index)
         self._write(fault, END, counters)
 
-    def _write(self, fault: Fault, phase: str, counters: Mapping[str, int]) -> None:
-        row = {"time": round(time.time(), 3), "fault": fault.index, "kind": fault.kind}
-        self._writer.write(row | self._who | {"phase": phase} | dict(counters))
+    def _write(self, fault: Fault, phase: str, counters: Mapping[str, int]) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "time": round(time.time(), 3),
+            "fault": fault.index,
+            "kind": fault.kind,
+        }
+        row |= self._who | {"phase": phase} | dict(counters)
+        self._writer.write(row)
+        return row
 
     def close(self) -> None:
         """Close the file."""

@@ -5,12 +5,15 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from gala_rl.cluster.courier import Courier
+from gala_rl.cluster.faults import NodeFaults
+from gala_rl.cluster.post import Post
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Counters, Orders, Parcel
 from gala_rl.config import TrainConfig
@@ -162,6 +165,42 @@ def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path:
     assert end.poll([0]) == []
     end.updates = 5
     assert end.poll([0]) == [PeerDown(0)]
+
+
+def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
+    tmp_path: Path,
+) -> None:
+    kill = {"kind": "kill-node", "node": 1}
+    file = plan(tmp_path, {**kill, "at_updates": 50}, {**kill, "at_updates": 50})
+    folder = RunFolder(tmp_path / "run")
+    folder.create(replace(CONFIG, fault_plan=file))
+    strikes: list[int] = []
+    latest = SimpleNamespace(done=False)
+    post = SimpleNamespace(index=1, incarnation=1, latest=latest, is_lost=False)
+    post.strike = lambda: strikes.append(post.incarnation)
+
+    def look(faults: NodeFaults, **state: Any) -> list[str]:
+        told = faults.look(cast(Post, SimpleNamespace(**{**vars(post), **state})), 60, 600)
+        assert len(told) in (0, 1)
+        return told
+
+    faults = NodeFaults(folder)
+    assert look(faults) == [], "nobody has told that the run has begun"
+    faults.clock.begin_at(1.0)
+    nobody = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
+    assert all(look(faults, index=0) == look(faults, **away) == [] for away in nobody)
+    assert faults.look(cast(Post, post), 49, 490) == []
+    assert look(faults) == ["fault 0: kill-node, node 1 after 60 updates"]
+    assert look(faults) == []
+    faults.close()
+    again = NodeFaults(folder)
+    again.clock.begin_at(1.0)
+    assert look(again) == ["fault 1: kill-node, node 1 after 60 updates"]
+    post.incarnation = 2
+    assert look(again) == []
+    assert strikes == [1, 1]
+    assert [row["agent_steps"] for row in rows(folder)] == [600, 600]
+    again.close()
 
 
 class TestClock:

@@ -2,11 +2,9 @@
 
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,8 @@ from gala_rl.experiment.bench import plans
 from gala_rl.experiment.bench.results import case, result, settings_of
 from gala_rl.experiment.preflight import check_config
 from gala_rl.experiment.train import cluster_of, resolve_device
-from gala_rl.faults.costs import SOON_S, Sample, costs
+from gala_rl.faults.costs import SOON_S, costs
+from gala_rl.faults.sampler import Sampler
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 RATIOS = {"soon_of_before": ("soon_sps", "before_sps")}
 
-_SAMPLE_EVERY_S = 0.05
 _PATIENCE_S = 300.0
 
 
@@ -105,12 +103,12 @@ def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
 
 def _start(
     config: TrainConfig, folder: RunFolder, connection: "Connection | None"
-) -> tuple["LocalSystem | ClusterSystem", "LocalSampler | ClusterSampler"]:
+) -> tuple["LocalSystem | ClusterSystem", "Sampler | ClusterSampler"]:
     """Learners here or on a cluster, and who looks how far they are."""
     beginning = beginning_of(config)
     if connection is None:
         system = LocalSystem(config, folder, resolve_device(config), beginning, None)
-        return system, LocalSampler(system)
+        return system, Sampler(lambda: system.agent_steps)
     from gala_rl.cluster.samples import ClusterSampler
     from gala_rl.cluster.system import ClusterSystem
 
@@ -120,7 +118,7 @@ def _start(
 
 def _when_and_whom(
     row: dict[str, Any],
-    sampler: "LocalSampler | ClusterSampler",
+    sampler: "Sampler | ClusterSampler",
     connection: "Connection | None",
 ) -> tuple[float, Sequence[int]]:
     """When a fault came, by the clock of the samples, and to which learners."""
@@ -129,45 +127,13 @@ def _when_and_whom(
     return sampler.here(row["learner"], row["time"]), [row["learner"]]
 
 
-class LocalSampler:
-    """Looks at the counters of learners on this machine from a thread; see `ClusterSampler`."""
-
-    def __init__(self, system: LocalSystem) -> None:
-        self._system = system
-        self._samples: list[Sample] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="sampler", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self._thread.join()
-
-    def samples(self) -> list[Sample]:
-        """Of all learners."""
-        return self._samples
-
-    def resolution_s(self) -> float:
-        """Longest time between two looks."""
-        return max((b.time_s - a.time_s for a, b in pairwise(self._samples)), default=0.0)
-
-    def here(self, rank: int, time_s: float) -> float:
-        """There is one clock."""
-        return time_s
-
-    def _look(self) -> None:
-        while not self._over.wait(_SAMPLE_EVERY_S):
-            self._samples.append(Sample(time.time(), self._system.agent_steps))
-
-
 class _Watch:
     """As an observer, waits for the first fault; stops the looks and then the system in time."""
 
     def __init__(
         self,
         system: "LocalSystem | ClusterSystem",
-        sampler: "LocalSampler | ClusterSampler",
+        sampler: "Sampler | ClusterSampler",
         folder: RunFolder,
         seconds: float,
     ) -> None:
