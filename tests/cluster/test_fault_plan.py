@@ -1,6 +1,7 @@
 """A plan of faults on a cluster: what it says happens, on whichever node, once, and is kept."""
 
 import json
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -11,16 +12,19 @@ from typing import Any, cast
 import pytest
 import torch
 
+from gala_rl.agent import Agent
 from gala_rl.cluster.courier import Courier
 from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.post import Post
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Counters, Orders, Parcel
+from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
 from gala_rl.experiment.train import resume
 from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.learner import LearnerFaults
 from gala_rl.faults.plan import Fault
 from gala_rl.faults.transport import FaultyTransport
 from gala_rl.gossip import Message, PeerDown, SharedMailboxes, directed_ring
@@ -165,6 +169,56 @@ def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path:
     assert end.poll([0]) == []
     end.updates = 5
     assert end.poll([0]) == [PeerDown(0)]
+
+
+def test_a_fault_happens_once_its_row_is_where_it_outlives_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    fault = {"kind": "nan", "learner": 1, "at_updates": 3}
+    folder.create(replace(CONFIG, fault_plan=plan(tmp_path, fault)))
+    clock, healthy = FaultClock(4, kept_bytes=0), torch.nn.Linear(1, 1)
+    agent = SimpleNamespace(updates=3, agent_steps=30, learner=healthy)
+    seen: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        assert agent.learner is healthy
+        seen.append(len(rows(folder)))
+        clock.note_kept(folder.faults_file.stat().st_size)
+
+    monkeypatch.setattr("gala_rl.faults.clock.time.sleep", sleep)
+    monkeypatch.setattr("gala_rl.faults.learner.PoisonedLearner", lambda learner: "poisoned")
+    faults = LearnerFaults(folder, 1, clock)
+    faults.before_update(cast(Agent, agent))
+    assert seen == [1]
+    assert agent.learner == "poisoned"
+    faults.close()
+
+
+def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = b'{"fault": 0}\n'
+    files = {"faults.json": b'{"faults": []}', "metrics/faults.jsonl": before}
+    ranks = (range(1), range(1, 2))
+    place = Workplace(Orders(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
+    assert place.faults is not None
+    elapsed_s = place.faults.clock.elapsed_if_begun_s()
+    assert elapsed_s is not None
+    assert elapsed_s >= 300.0
+    read = {"metrics/faults.jsonl": len(before)}
+    with place.folder.faults_file.open("ab", buffering=0) as file:
+        file.write(b'{"fault": 1}\n{"fau')
+        assert place.news(read)["metrics/faults.jsonl"] == b'{"fault": 1}\n'
+        file.write(b'lt": 2}\n')
+        read["metrics/faults.jsonl"] += len(b'{"fault": 1}\n')
+        assert place.news(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
+    slept: list[float] = []
+    monkeypatch.setattr("gala_rl.faults.clock.time.sleep", slept.append)
+    place.faults.clock.wait_until_kept(read["metrics/faults.jsonl"])
+    assert slept == []
+    place.remove()
 
 
 def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
