@@ -1,9 +1,11 @@
 """Faults: what a run of each method loses when one of its learners is killed."""
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +81,8 @@ def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
             plan = Path(temporary) / "plan.json"
             plan.write_text(json.dumps({"faults": [kill]}), encoding="utf-8")
             config = replace(config, fault_plan=str(plan))
-        with cluster_of(config) as connection:
+        # Ray tells of deaths on standard output, which is for the result.
+        with redirect_stdout(sys.stderr), cluster_of(config) as connection:
             folder = RunFolder(Path(temporary) / "run")
             folder.create(config if connection is None else connection.config)
             system, sampler = _start(config, folder, connection)
