@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -85,11 +85,14 @@ class ClusterSampler:
         gaps = [b.time_s - a.time_s for life in seen for a, b in pairwise(life.taken)]
         return max(gaps, default=0.0) + max((life.error_s for life in seen), default=0.0)
 
-    def here(self, rank: int, time_s: float) -> float:
-        """By the driver's clock, a time by that of a learner's node in its first life."""
+    def struck(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
+        """When a fault came that has a row in the log, by the driver's clock; to which learners."""
+        if "node" in row:
+            return row["time"], self._ranks[row["node"]]
+        rank = row["learner"]
         node = next(index for index, ranks in enumerate(self._ranks) if rank in ranks)
-        first = next(iter(self._lives[node].values()))
-        return time_s + first.ahead_s
+        first_life = next(iter(self._lives[node].values()), Seen(ahead_s=0.0))
+        return row["time"] + first_life.ahead_s, [rank]
 
     def _ask(self, index: int, node: Any) -> None:
         life_ns, seen, lives = 0, 0, self._lives[index]

@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
+from typing import Any
 
 from gala_rl.faults.costs import Sample
 
@@ -41,9 +42,9 @@ class Sampler:
         """Longest time between two looks."""
         return max((b.time_s - a.time_s for a, b in pairwise(self._samples)), default=0.0)
 
-    def here(self, rank: int, time_s: float) -> float:
-        """A time by the clock of a learner's machine; it is this one's."""
-        return time_s
+    def struck(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
+        """When a fault came that has a row in the log, and to which learners."""
+        return row["time"], [row["learner"]]
 
     def _go_on(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):

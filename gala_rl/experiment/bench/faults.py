@@ -97,9 +97,12 @@ def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
             raise KeyboardInterrupt
         if watch.fault is None:
             raise LearnerFailure(f"no fault came within {_PATIENCE_S:.0f} s: see the plan")
-        fault_s, struck = _when_and_whom(watch.fault, sampler, connection)
+        fault_s, struck = sampler.struck(watch.fault)
         seen = [s for s in sampler.samples() if s.time_s >= fault_s - seconds]
-        found = costs(seen, fault_s, struck)
+        try:
+            found = costs(seen, fault_s, struck)
+        except ValueError as error:
+            raise LearnerFailure(f"{error}: let the first fault of the plan come later") from error
         restarts = float(sum(outcome.status.restarts))
         return {**found, "resolution_s": sampler.resolution_s(), "restarts": restarts}
 
@@ -117,17 +120,6 @@ def _start(
 
     there = ClusterSystem(connection, folder, beginning, None)
     return there, ClusterSampler(connection.nodes, connection.ranks)
-
-
-def _when_and_whom(
-    row: dict[str, Any],
-    sampler: "Sampler | ClusterSampler",
-    connection: "Connection | None",
-) -> tuple[float, Sequence[int]]:
-    """When a fault came, by the clock of the samples, and to which learners."""
-    if connection is not None and "node" in row:
-        return row["time"], connection.ranks[row["node"]]
-    return sampler.here(row["learner"], row["time"]), [row["learner"]]
 
 
 class _Watch:
