@@ -19,6 +19,7 @@ from gala_rl import config as configs
 from gala_rl.cluster.node import CONCURRENCY_GROUPS, PACKAGES, Node, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 
@@ -59,6 +60,7 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
         assert config.learners_per_node is not None
         ranks = nodes_of(config.resolved_learners, config.learners_per_node)
         graph_of(config)
+        check_plan(config)
         with _placed(config, ranks) as nodes:
             _probe_all(nodes, config)
             yield Connection(config, nodes, ranks)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -17,11 +18,12 @@ import torch
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
-from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.wire import Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
+from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.graph import graph_of
@@ -61,6 +63,7 @@ class Node:
     def __init__(self) -> None:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
+        self._sampler: Sampler | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -91,6 +94,7 @@ class Node:
         for rank in range(count):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
 
         def dispatch(other: int, parcel: Parcel) -> Call:
@@ -137,11 +141,36 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices() + self._courier.take_notices(),
+            notices=[
+                notice
+                for teller in (crew, self._courier, self._faults)
+                if teller is not None
+                for notice in teller.take_notices()
+            ],
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
+            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
+
+    def looks(self, life_ns: int, seen: int) -> Looks | None:
+        """How far the learners here were when, from the first call on; None before their start.
+
+        Args:
+            life_ns: `Looks.life_ns` of the last answer, 0 before the first.
+            seen: looks that have been told in that life.
+        """
+        if self._crew is None:
+            return None
+        if self._sampler is None:
+            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS))
+        life = self._sampler.began_ns
+        samples = self._sampler.samples(seen if life == life_ns else 0)
+        return Looks(life, time.time(), samples)
+
+    def die(self) -> None:
+        """End as a node whose machine is switched off does, since a plan of faults says so."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
@@ -200,6 +229,8 @@ class Node:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
+                if self._faults is not None:
+                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=True))
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -215,7 +246,7 @@ class Node:
             board=self._board,
             journal=self._journal,
             common=None,
-            faults=None,
+            faults=None if self._faults is None else self._faults.clock,
             supervisor=os.getpid(),
             checkpoint=self._place.start,
         )
