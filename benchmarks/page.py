@@ -20,7 +20,9 @@ from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate", "methods"))
+PAGES = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate", "methods")
+)
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -28,7 +28,8 @@ def test_every_result_has_one_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "name"), [(page, name) for page in PAGES for name in tables(page) if name not in SUMMARIES]
+    ("page", "name"),
+    [(page, name) for page in PAGES for name in tables(page) if name not in SUMMARIES],
 )
 def test_every_table_has_rows_and_an_origin(page: Path, name: str) -> None:
     section = read(page).partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
