@@ -61,6 +61,7 @@ APART = {
     "sharing": ("sharing/",),
     "queued": ("queued/",),
     "faults": ("faults/",),
+    "systems on a cluster": ("cluster/introductions.py", "cluster/rollouts.py"),
     "cluster": ("cluster/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),

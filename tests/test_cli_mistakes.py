@@ -116,6 +116,10 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         ["train", "a2c-allreduce", *cluster("--message-precision", "bfloat16")[2:]],
         ("message_precision 'bfloat16'", "a2c-allreduce"),
     ),
+    (
+        ["train", "a2c-allreduce", *cluster("--fault-plan", "text.json")[2:]],
+        ("fault_plan", "a2c-allreduce"),
+    ),
     (["train", "impala", "--cluster", "auto"], ("cluster 'auto'", "--actors")),
     (
         ["train", "impala", "--cluster", "auto", "--actors", "4", "--learners-per-node", "2"],
@@ -126,7 +130,16 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         ("learners 2", "impala has one learner"),
     ),
     (cluster("--serial"), ("serial", "cluster")),
-    (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
+    (cluster("--fault-plan", "text.json"), ("fault plan text.json", "docs/faults.md")),
+    (["bench", "faults", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
+    (
+        ["bench", "faults", "--cluster", "auto", "--learners", "4", "--method", "impala"],
+        ("impala", "gala-a2c, gala-ppo"),
+    ),
+    (
+        ["bench", "faults", "--learners", "4", "--learners-per-node", "2"],
+        ("learners_per_node 2", "hierarchical"),
+    ),
     (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),
     (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),

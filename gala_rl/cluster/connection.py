@@ -19,6 +19,7 @@ from gala_rl import config as configs
 from gala_rl.cluster.node import CONCURRENCY_GROUPS, PACKAGES, Node, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 from gala_rl.methods import actors_to_share_out
@@ -67,6 +68,7 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
             assert config.learners_per_node is not None
             ranks = nodes_of(config.resolved_learners, config.learners_per_node)
             graph_of(config)
+            check_plan(config)
         with _placed(config, ranks, actors) as nodes:
             _probe_all(nodes, ranks, config)
             yield Connection(config, nodes, ranks, actors)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -20,11 +21,12 @@ from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
 from gala_rl.cluster.introductions import Introductions
 from gala_rl.cluster.rollouts import Errand, Ferry, Host, Load, make_elsewhere
-from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.wire import Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
+from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
@@ -72,6 +74,7 @@ class Node:
         self._introductions: Introductions | None = None
         self._elsewhere: Elsewhere | None = None
         self._host: Host | None = None
+        self._sampler: Sampler | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -105,6 +108,7 @@ class Node:
         for rank in range(count):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
         if isinstance(self._common, Meeting):
             self._introductions = Introductions(self._common, orders.node, orders.ranks)
@@ -148,7 +152,6 @@ class Node:
             return None
         crew, host = self._crew, self._host
         failure = crew.failure or (None if host is None else host.failure)
-        actors = [] if host is None else host.take_notices()
         self._driver_asked_at = time.monotonic()
         if wishes.stop:
             self._board.ask_to_stop()
@@ -162,11 +165,36 @@ class Node:
             alive=crew.alive,
             restarts=crew.restarts,
             written=written,
-            notices=crew.take_notices() + self._courier.take_notices() + actors,
+            notices=[
+                notice
+                for teller in (crew, self._courier, self._faults, host)
+                if teller is not None
+                for notice in teller.take_notices()
+            ],
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
+            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
+
+    def looks(self, life_ns: int, seen: int) -> Looks | None:
+        """How far the learners here were when, from the first call on; None before their start.
+
+        Args:
+            life_ns: `Looks.life_ns` of the last answer, 0 before the first.
+            seen: looks that have been told in that life.
+        """
+        if self._crew is None:
+            return None
+        if self._sampler is None:
+            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS))
+        life = self._sampler.began_ns
+        samples = self._sampler.samples(seen if life == life_ns else 0)
+        return Looks(life, time.time(), samples)
+
+    def die(self) -> None:
+        """End as a node whose machine is switched off does, since a plan of faults says so."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
@@ -253,6 +281,8 @@ class Node:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
+                if self._faults is not None:
+                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=True))
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -268,7 +298,7 @@ class Node:
             board=self._board,
             journal=self._journal,
             common=self._common,
-            faults=None,
+            faults=None if self._faults is None else self._faults.clock,
             supervisor=os.getpid(),
             checkpoint=self._place.start,
             elsewhere=self._elsewhere,

@@ -12,6 +12,7 @@ import ray
 from gala_rl.agent import Beginning
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
+from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import LearnerFailure, StorageError, UserError
@@ -60,6 +61,9 @@ class ClusterSystem:
         self._gossips = find(config.method).gossips
         if config.resolved_learners > 1 and self._gossips:
             self._distances = Distances(config, folder, beginning.learned)
+        self._faults: NodeFaults | None = None
+        if config.fault_plan is not None:
+            self._faults = NodeFaults(folder)
         self._notices: list[str] = []
         self._failure: Failure | None = None
         self._heard_at = time.monotonic()
@@ -102,18 +106,21 @@ class ClusterSystem:
 
     def _set_up(self, post: Post) -> None:
         """Have a node start its learners, whether for the first time or after it was lost."""
+        folder, faults = self._folder, self._faults
         files = {
             path.name: path.read_bytes()
-            for path in (self._folder.config_file, self._folder.topology_file)
+            for path in (folder.config_file, folder.topology_file, folder.fault_plan_file)
             if path.is_file()
         }
-        post.read = {}
+        written = [folder.faults_file] if faults is not None else []
         for rank in post.ranks:
-            self._folder.log_file(rank).touch()
-            for path in (self._folder.metrics_file(rank), self._folder.log_file(rank)):
-                name = str(path.relative_to(self._folder.path))
-                files[name] = path.read_bytes() if path.is_file() else b""
-                post.read[name] = len(files[name])
+            folder.log_file(rank).touch()
+            written += [folder.metrics_file(rank), folder.log_file(rank)]
+        post.read = {}
+        for path in written:
+            name = str(path.relative_to(folder.path))
+            files[name] = path.read_bytes() if path.is_file() else b""
+            post.read[name] = len(files[name])
         again = post.incarnation > 0
         start = checkpoint.newest(self._folder.checkpoints) if again else self._start
         # What gossips goes on from others; what does not, from a checkpoint or from nothing.
@@ -128,6 +135,7 @@ class ClusterSystem:
             updates=nothing if is_new else self._board.column(Cell.UPDATES),
             parts={} if start is None or not post.ranks else _parts_for(post, start),
             actors=self._connection.actors,
+            elapsed_s=None if faults is None else faults.clock.elapsed_if_begun_s(),
         )
         post.updates_at_start = self._updates_of(post)
         post.set_up(orders, list(self._connection.nodes))
@@ -135,10 +143,12 @@ class ClusterSystem:
     def look_after(self) -> None:
         """See `Supervised`."""
         for post in self._posts:
-            wishes = Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
-            seen = post.look(wishes)
+            seen = post.look(self._wishes(post))
             if isinstance(seen, Report):
                 self._take(post, seen)
+                if self._faults is not None:
+                    # Learners wait to be told that what is to happen is written down.
+                    post.ask(self._wishes(post))
             elif seen is Absence.LOST and not post.is_lost:
                 post.is_lost = True
                 others = "wait for it" if self._is_needed(post) else "go on without it"
@@ -149,7 +159,6 @@ class ClusterSystem:
                 self._failure = self._failure or LearnerFailure(
                     f"node {post.index} could not start its learners:\n{post.error}"
                 )
-
             patience_s = self._config.hang_after
             if post.is_lost and self._is_needed(post) and post.silent_s > patience_s:
                 self._failure = self._failure or LearnerFailure(
@@ -157,6 +166,11 @@ class ClusterSystem:
                     f"without it; go on from the last checkpoint with: gala resume "
                     f"{self._folder.path}"
                 )
+            if self._faults is not None and not self._board.stop:
+                self._notices += self._faults.look(post, *self._first_of(post))
+
+    def _wishes(self, post: Post) -> Wishes:
+        return Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
 
     def _is_needed(self, post: Post) -> bool:
         """Whether a node has replicas, or the one learner: nothing is learned without it."""
@@ -188,6 +202,8 @@ class ClusterSystem:
             self._board.set(rank, Cell.AGENT_STEPS, max(agent_steps, self.agent_steps[rank]))
             self._board.set(rank, Cell.UPDATES, max(updates, self._board.get(rank, Cell.UPDATES)))
         self._append(post, report)
+        if self._faults is not None:
+            self._faults.clock.begin_at(report.elapsed_s)
         if report.failure is not None:
             kind, text = report.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
@@ -248,8 +264,9 @@ class ClusterSystem:
             ray.wait(ends, num_returns=len(ends), timeout=_END_S)
         for post in self._posts:
             post.kill()
-        if self._distances is not None:
-            self._distances.close()
+        for instrument in (self._distances, self._faults):
+            if instrument is not None:
+                instrument.close()
 
     def status(self, notices: list[str]) -> Status:
         """See `Supervised`."""
@@ -265,6 +282,12 @@ class ClusterSystem:
 
     def _tell(self, post: Post, what: str) -> None:
         self._notices.append(f"{post.name} {what}")
+
+    def _first_of(self, post: Post) -> tuple[int, int]:
+        """Updates and agent steps of a node's first learner."""
+        cells = Cell.UPDATES, Cell.AGENT_STEPS
+        updates, agent_steps = (self._board.get(post.ranks[0], cell) for cell in cells)
+        return updates, agent_steps
 
     def _updates_of(self, post: Post) -> int:
         # Actors are judged by what is learned meanwhile.

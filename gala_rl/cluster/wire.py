@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.cluster.introductions import Introduction
+from gala_rl.faults.costs import Sample
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -70,11 +71,12 @@ class Orders:
         incarnation: 1 at the start of a run, one more each time it is started again.
         ranks: of the learners of each node.
         files: for its own copy of the run's folder, by path: config, topology, and what its
-            learners wrote before.
+            learners wrote before; the plan of faults and those that have come, if there is one.
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
         parts: of a checkpoint to continue from, by name of the file; empty if there is none.
         actors: indices of those of each node, if one learner has actors on all of them.
+        elapsed_s: since the run's first update, by which faults come; None: it was not yet.
     """
 
     node: int
@@ -85,6 +87,7 @@ class Orders:
     updates: list[int]
     parts: dict[str, bytes] = field(default_factory=dict)
     actors: tuple[range, ...] = ()
+    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Report:
         news: what was added to files since, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error for which the run has to be given up; None if none.
+        elapsed_s: as in `Orders`, by the node's clock; None without a plan of faults too.
     """
 
     agent_steps: list[int]
@@ -124,6 +128,7 @@ class Report:
     news: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None
+    elapsed_s: float | None = None
 
 
 class Sight(NamedTuple):
@@ -140,6 +145,20 @@ class Sight(NamedTuple):
     version: int
     parameters: NDArray[np.float32]
     gradient: NDArray[np.float32]
+
+
+class Looks(NamedTuple):
+    """What a node has seen of its learners, for the driver that measures what a fault costs.
+
+    Attributes:
+        life_ns: tells one life of the node from the next.
+        told_s: the node's time now.
+        taken: new looks, by the node's clock.
+    """
+
+    life_ns: int
+    told_s: float
+    taken: list[Sample]
 
 
 def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:

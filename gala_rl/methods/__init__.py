@@ -176,6 +176,11 @@ def _check_cluster(config: TrainConfig, method: Method) -> None:
             f"message_precision {config.message_precision!r} is for learners that gossip: "
             f"{method.name} needs float32; leave it out"
         )
+    if not method.gossips and config.fault_plan is not None:
+        raise UserError(
+            f"fault_plan is for learners that gossip where there is a cluster: leave it out with "
+            f"{method.name}, or leave out cluster"
+        )
     if method.name == impala.METHOD.name:
         _check_actors_on_cluster(config)
     elif config.learners is None:
@@ -184,8 +189,6 @@ def _check_cluster(config: TrainConfig, method: Method) -> None:
         )
     if config.serial:
         raise UserError("serial is for one process, cluster for many machines: leave one out")
-    if config.fault_plan is not None:
-        raise UserError("fault_plan is for the learners of one machine: leave out cluster")
 
 
 def _check_actors_on_cluster(config: TrainConfig) -> None:
