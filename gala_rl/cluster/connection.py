@@ -16,7 +16,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gala_rl import config as configs
-from gala_rl.cluster.node import CONCURRENCY_GROUPS, PACKAGES, Node, probe
+from gala_rl.cluster.node import CONCURRENCY_GROUPS, Node
+from gala_rl.cluster.probe import PACKAGES, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan

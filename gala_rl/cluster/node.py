@@ -1,7 +1,6 @@
 """A node: the learners of one machine of a cluster, supervised there, as a Ray actor."""
 
 import os
-import platform
 import signal
 import sys
 import threading
@@ -9,23 +8,19 @@ import time
 import traceback
 from concurrent.futures import Future
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 import ray
 import torch
 
-from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
 from gala_rl.cluster.introductions import Introductions
+from gala_rl.cluster.probe import device_of, probe
 from gala_rl.cluster.rollouts import Errand, Ferry, Host, Load, make_elsewhere
 from gala_rl.cluster.wire import Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
-from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment
-from gala_rl.errors import UserError
 from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
@@ -44,7 +39,6 @@ GOSSIP, REPORTS, ROLLOUTS = "gossip", "reports", "rollouts"
 CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1, ROLLOUTS: 1}
 """Neither waits for the other, nor for a node that starts or ends its learners."""
 
-PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 0.002
 _CATCH_UP_S = 5.0
@@ -293,7 +287,7 @@ class Node:
             config=self._config,
             folder=self._place.folder,
             rank=rank,
-            device=_device(self._config),
+            device=device_of(self._config),
             mailboxes=self._mailboxes,
             board=self._board,
             journal=self._journal,
@@ -326,30 +320,3 @@ def _or_die(work: Any, *arguments: Any) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-
-
-def probe(values: dict[str, Any]) -> dict[str, Any]:
-    """What has to be equal on all machines, or why learners cannot run on this one.
-
-    Args:
-        values: the run's config, as `config.to_dict`.
-    """
-    host = platform.node()
-    try:
-        config = configs.from_dict(values)
-        check_environment(config.env, config.atari)
-        _device(config)
-        versions = {name: metadata.version(name) for name in PACKAGES}
-        parameters = beginning_of(config).parameters.numel()
-    except (UserError, metadata.PackageNotFoundError) as error:
-        return {"host": host, "error": str(error)}
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"host": host, "python": python, **versions, "parameters": parameters}
-
-
-def _device(config: TrainConfig) -> str:
-    if config.device == "cpu" or not torch.cuda.is_available():
-        if config.device == "cuda":
-            raise UserError("there is no GPU that PyTorch can use: choose --device cpu")
-        return "cpu"
-    return "cuda"
