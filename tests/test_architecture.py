@@ -61,10 +61,17 @@ APART = {
     "sharing": ("sharing/",),
     "queued": ("queued/",),
     "faults": ("faults/",),
+    "scaling": (
+        "systems/scaling.py",
+        "records/scale_request.py",
+        "experiment/scale.py",
+        "cluster/scaling.py",
+        "cluster/joining.py",
+        "cluster/places.py",
+    ),
     "cluster": ("cluster/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
-    "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
 """Instruments, the systems that gossip is compared with, simulators out of their process, and
 learners on other machines."""

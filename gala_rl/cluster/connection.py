@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gala_rl import config as configs
-from gala_rl.cluster.node import CONCURRENCY_GROUPS, PACKAGES, Node, probe
+from gala_rl.cluster.node import PACKAGES, probe
+from gala_rl.cluster.places import Places
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 
 _REACHED_S = 10.0
-_PLACED_S = 15.0
-_PROBED_S = 120.0
+PLACED_S = 15.0
+"""Ray finds room within it, or there is none."""
+_PLACED_LOOK_EVERY_S = 0.05
+PROBED_S = 120.0
 """A machine that has not even answered by then cannot run learners."""
 
 
@@ -36,11 +38,13 @@ class Connection:
         config: of the run, with `learners_per_node`.
         nodes: actors, by index.
         ranks: of the learners of each node.
+        places: of the nodes, which may become more or fewer.
     """
 
     config: TrainConfig
     nodes: tuple[Any, ...]
     ranks: tuple[range, ...]
+    places: Places
 
 
 @contextlib.contextmanager
@@ -59,9 +63,10 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
         assert config.learners_per_node is not None
         ranks = nodes_of(config.resolved_learners, config.learners_per_node)
         graph_of(config)
-        with _placed(config, ranks) as nodes:
+        with contextlib.closing(Places(config)) as places:
+            nodes = _placed(places, ranks)
             _probe_all(nodes, config)
-            yield Connection(config, nodes, ranks)
+            yield Connection(config, nodes, ranks, places)
     finally:
         ray.shutdown()
 
@@ -142,56 +147,41 @@ def _share_out(config: TrainConfig) -> TrainConfig:
     return replace(config, learners_per_node=-(-config.resolved_learners // max(1, machines)))
 
 
-@contextlib.contextmanager
-def _placed(config: TrainConfig, ranks: tuple[range, ...]) -> Iterator[tuple[Any, ...]]:
-    bundles = [{"CPU": float(len(share))} for share in ranks]
-    if config.device == "cuda":
-        bundles = [bundle | {"GPU": 1.0} for bundle in bundles]
-    group = placement_group(bundles, strategy="SPREAD")
-    try:
-        if not group.wait(_PLACED_S):
-            needed = " and ".join(f"{number:g} {name}" for name, number in bundles[0].items())
-            raise UserError(
-                f"learners_per_node {config.learners_per_node} cannot be placed on "
-                f"{len(ranks)} nodes: each needs {needed}, and the cluster has {_inventory()}; use "
-                f"fewer learners, or wait until others are done"
-            )
-        yield tuple(_place(group, index, bundle) for index, bundle in enumerate(bundles))
-    finally:
-        remove_placement_group(group)
-
-
-def _place(group: Any, index: int, bundle: dict[str, float]) -> Any:
-    actor = ray.remote(
-        num_cpus=bundle["CPU"],
-        num_gpus=bundle.get("GPU", 0),
-        max_restarts=-1,
-        concurrency_groups=CONCURRENCY_GROUPS,
-    )(Node)
-    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
-    return actor.options(scheduling_strategy=strategy).remote()
-
-
-def _inventory() -> str:
-    machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-    shown = [
-        " and ".join(f"{m.get(name, 0):g} {name}" for name in ("CPU", "GPU")) for m in machines
-    ]
-    return f"{len(machines)} machines ({', '.join(shown)})"
+def _placed(places: Places, ranks: tuple[range, ...]) -> tuple[Any, ...]:
+    places.ask(ranks)
+    deadline = time.monotonic() + PLACED_S
+    while not places.has_all():
+        if time.monotonic() > deadline:
+            raise places.why_not(ranks)
+        time.sleep(_PLACED_LOOK_EVERY_S)
+    return tuple(places.hold().values())
 
 
 def _probe_all(nodes: tuple[Any, ...], config: TrainConfig) -> None:
+    values = values_to_probe(config)
+    try:
+        there = ray.get([node.probe.remote(values) for node in nodes], timeout=PROBED_S)
+    except ray.exceptions.RayError as error:
+        raise cannot_run(config, error) from error
+    compare([probe_here(values), *there])
+
+
+def values_to_probe(config: TrainConfig) -> dict[str, Any]:
+    """What nodes are asked whether they can run it; see `probe`."""
     # Topology and run folder are of this machine; what a node needs of them crosses later.
     gossip = replace(config.gossip, topology="directed-ring")
-    values = configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
-    # This machine need have no GPU.
-    here = probe(values | {"device": "cpu"})
-    try:
-        there = ray.get([node.probe.remote(values) for node in nodes], timeout=_PROBED_S)
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"cluster {config.cluster!r} cannot run learners: {reason}; install gala-rl on every "
-            f"machine, in the Python that Ray runs there"
-        ) from error
-    compare([here, *there])
+    return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
+
+
+def probe_here(values: dict[str, Any]) -> dict[str, Any]:
+    """What this machine would answer, which need have no GPU."""
+    return probe(values | {"device": "cpu"})
+
+
+def cannot_run(config: TrainConfig, error: Exception) -> UserError:
+    """What to tell when a node could not even be asked."""
+    reason = str(error).strip().splitlines()[-1]
+    return UserError(
+        f"cluster {config.cluster!r} cannot run learners: {reason}; install gala-rl on every "
+        f"machine, in the Python that Ray runs there"
+    )

@@ -9,7 +9,7 @@ import traceback
 from concurrent.futures import Future
 from dataclasses import replace
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ import torch
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
-from gala_rl.cluster.wire import Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.joining import Joining
+from gala_rl.cluster.wire import Change, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.graph import graph_of
+from gala_rl.graph import graph_of, largest_in_degree
+from gala_rl.methods import capacity
 from gala_rl.optimizers import state_size
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
@@ -35,6 +37,8 @@ CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
 """Neither waits for the other, nor for a node that starts or ends its learners."""
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
+_Value = TypeVar("_Value")
+
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 0.002
 _CATCH_UP_S = 5.0
@@ -82,23 +86,29 @@ class Node:
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        size = beginning_of(config).parameters.numel()
-        count = config.resolved_learners
-        topology = graph_of(config)
-        self._mailboxes = SharedMailboxes(count, message_size(config, size))
-        self._journal = Journal(count, topology.largest_in_degree) if count > 1 else None
-        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
-        for rank in range(count):
+        size, room = beginning_of(config).parameters.numel(), capacity(config)
+        change = orders.change
+        count = config.resolved_learners if change is None else change.learners
+        self._mailboxes = SharedMailboxes(room, message_size(config, size))
+        self._journal = Journal(room, largest_in_degree(config, room)) if room > 1 else None
+        ever = len(orders.agent_steps)
+        self._board = Board(ever, size, state_size(config.resolved_algorithm, size), room)
+        self._board.set_learners(count)
+        for rank in range(ever):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        for rank in range(count, room):
+            self._mailboxes.set_down(rank, True)
         self._driver_asked_at = time.monotonic()
+        self._actors = dict(enumerate(others)) if change is None else change.actors
 
         def dispatch(other: int, parcel: Parcel) -> Call:
-            return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
+            deliver = self._actors[other].deliver.options(concurrency_group=GOSSIP)
+            return RayCall(deliver.remote(parcel))
 
         self._courier = Courier(
             orders,
-            topology,
+            graph_of(config, count),
             mailboxes=self._mailboxes,
             board=self._board,
             precision=config.message_precision,
@@ -106,10 +116,21 @@ class Node:
             dispatch=dispatch,
         )
         self._start_thread(self._carry, self._courier)
-        if orders.incarnation > 1:
+        is_back = orders.incarnation > 1
+        if is_back:
             self._catch_up(self._courier)
+        self._joining = Joining(
+            self._ranks,
+            self._mailboxes,
+            self._board,
+            config.steps,
+            lambda rank: self._assignment(rank, is_back=False),
+            0 if change is None else change.number,
+            orders.joins,
+        )
         started: Future[Crew] = Future()
-        self._start_thread(self._keep, started, orders.incarnation > 1)
+        first = [rank for rank in self._ranks if rank < count and rank not in orders.joins]
+        self._start_thread(self._keep, started, first, is_back)
         self._crew = started.result()
 
     def deliver(self, parcel: Parcel) -> bool:
@@ -125,23 +146,42 @@ class Node:
             return None
         crew, failure = self._crew, self._crew.failure
         self._driver_asked_at = time.monotonic()
+        for rank, counters in wishes.left.items():
+            self._courier.count(rank, counters)
+        if wishes.change is not None and wishes.change.number > self._joining.number:
+            self._follow(wishes.change, crew, self._courier)
         if wishes.stop:
             self._board.ask_to_stop()
         if wishes.checkpoint > self._board.checkpoint_wanted:
             self._place.forget_parts(but=wishes.checkpoint)
             self._board.ask_for_checkpoint(wishes.checkpoint)
-        done, written = crew.done, self._column(Cell.CHECKPOINT_WRITTEN)
+        done = crew.done and not self._joining.is_waiting
+        written = self._column(Cell.CHECKPOINT_WRITTEN)
         return Report(
             agent_steps=self._column(Cell.AGENT_STEPS),
             updates=self._column(Cell.UPDATES),
-            alive=crew.alive,
-            restarts=crew.restarts,
+            alive=self._of_all(crew.alive, False),
+            restarts=self._of_all(crew.restarts, 0),
             written=written,
             notices=crew.take_notices() + self._courier.take_notices(),
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
+            change=self._joining.number,
+            told=self._column(Cell.LEARNERS),
+            has_let_go=crew.has_let_go(self._board.learners),
+            rejected=self._joining.rejected,
+            left={
+                rank: self._courier.counters(rank)
+                for rank in range(self._board.learners, self._board.learners_ever)
+            },
         )
+
+    def _follow(self, change: Change, crew: Crew, courier: Courier) -> None:
+        """Go by another number of learners, and to other nodes."""
+        self._actors = {**self._actors, **change.actors}
+        courier.go_by(graph_of(self._config, change.learners))
+        self._joining.go_by(change, crew)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
@@ -155,7 +195,8 @@ class Node:
         """
         seen = []
         for rank in self._ranks if self._crew is not None else ():
-            if (message := self._mailboxes.latest(rank)) is not None:
+            message = self._mailboxes.latest(rank) if rank < self._board.learners else None
+            if message is not None:
                 gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
                 seen.append(Sight(rank, message.version, parameters, gradient))
@@ -176,7 +217,7 @@ class Node:
 
     def _catch_up(self, courier: Courier) -> None:
         """Wait until the others have said how far this node's learners were, but not for ever."""
-        for rank in range(self._config.resolved_learners):
+        for rank in range(self._mailboxes.learners):
             # Nobody who is back waits for all to be ready, nor do the others wait for these.
             self._board.set(rank, Cell.READY, 1)
         for rank in self._ranks:
@@ -188,10 +229,10 @@ class Node:
             for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
                 self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
 
-    def _keep(self, started: "Future[Crew]", is_back: bool) -> None:
+    def _keep(self, started: "Future[Crew]", ranks: list[int], is_back: bool) -> None:
         """The thread that starts learners: the kernel ends them with it, so it lives as long."""
         try:
-            crew = Crew(self._assignment(rank, is_back) for rank in self._ranks)
+            crew = Crew(self._assignment(rank, is_back) for rank in ranks)
         except BaseException as error:
             started.set_exception(error)
             return
@@ -200,6 +241,7 @@ class Node:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
+                self._joining.look(crew)
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -230,8 +272,11 @@ class Node:
             courier.mind_silence()
 
     def _column(self, cell: Cell) -> list[int]:
-        column = self._board.column(cell)
-        return [column[rank] for rank in self._ranks]
+        return [self._board.get(rank, cell) for rank in self._ranks]
+
+    def _of_all(self, values: list[_Value], missing: _Value) -> list[_Value]:
+        """One of each learner that there can be here, of which the last may never have joined."""
+        return values + [missing] * (len(self._ranks) - len(values))
 
 
 def _or_die(work: Any, *arguments: Any) -> None:

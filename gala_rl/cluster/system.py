@@ -13,8 +13,11 @@ from gala_rl.agent import Beginning
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.post import Absence, Post
+from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.gossip.topology import nodes_of
+from gala_rl.methods import capacity
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -51,20 +54,25 @@ class ClusterSystem:
         config = self._config = connection.config
         self._connection, self._folder, self._start = connection, folder, start
         # Of what learners share with their supervisor the driver has the counters alone.
-        self._board = Board(config.resolved_learners, 1, 1)
+        self._board = Board(config.resolved_learners, 1, 1, capacity(config))
         if start is not None:
             continue_counters(self._board, config, start)
         self._supervision = Supervision(self._board, Saving(config, folder, self._board, None))
         self._distances: Distances | None = None
-        if config.resolved_learners > 1:
+        if capacity(config) > 1:
             self._distances = Distances(config, folder, beginning.learned)
         self._notices: list[str] = []
         self._failure: Failure | None = None
         self._heard_at = time.monotonic()
+        assert config.learners_per_node is not None
+        self._shares = nodes_of(capacity(config), config.learners_per_node)
         self._posts = [
-            Post(index, *pair)
-            for index, pair in enumerate(zip(connection.nodes, connection.ranks, strict=True))
+            Post(index, actor, self._shares[index], config.resolved_learners)
+            for index, actor in enumerate(connection.nodes)
         ]
+        self._scaling = ClusterScaling(
+            connection, folder, self._board, self._posts, self._distances, self._set_up
+        )
         for post in self._posts:
             self._set_up(post)
 
@@ -106,31 +114,34 @@ class ClusterSystem:
             if path.is_file()
         }
         post.read = {}
-        for rank in post.ranks:
-            self._folder.log_file(rank).touch()
+        for rank in post.share:
+            if rank in post.ranks:
+                self._folder.log_file(rank).touch()
             for path in (self._folder.metrics_file(rank), self._folder.log_file(rank)):
                 name = str(path.relative_to(self._folder.path))
                 files[name] = path.read_bytes() if path.is_file() else b""
                 post.read[name] = len(files[name])
         again = post.incarnation > 0
         start = checkpoint.newest(self._folder.checkpoints) if again else self._start
+        joins = self._scaling.joins(post)
         orders = Orders(
             node=post.index,
             incarnation=post.incarnation + 1,
-            ranks=self._connection.ranks,
+            ranks=self._shares,
             files=files,
             agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
-            parts={} if start is None else _parts_for(post, start),
+            parts={} if start is None or joins == post.ranks else _parts_for(post, start),
+            change=self._scaling.change(),
+            joins=joins,
         )
         post.updates_at_start = self._updates_of(post)
-        post.set_up(orders, list(self._connection.nodes))
+        post.set_up(orders, list(self._scaling.actors.values()))
 
     def look_after(self) -> None:
         """See `Supervised`."""
         for post in self._posts:
-            wishes = Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
-            seen = post.look(wishes)
+            seen = post.look(self._wishes(post))
             if isinstance(seen, Report):
                 self._take(post, seen)
             elif seen is Absence.LOST and not post.is_lost:
@@ -139,22 +150,38 @@ class ClusterSystem:
             elif seen is Absence.EMPTY:
                 self._start_again(post)
             elif seen is Absence.FAILED:
-                self._failure = self._failure or LearnerFailure(
-                    f"node {post.index} could not start its learners:\n{post.error}"
-                )
+                self._give_up(post, f"could not start its learners:\n{post.error}")
+
+    def _wishes(self, post: Post) -> Wishes:
+        return Wishes(
+            self._board.stop,
+            self._board.checkpoint_wanted,
+            post.read,
+            self._scaling.change_for(post),
+            self._scaling.left(),
+        )
+
+    def _give_up(self, post: Post, why: str) -> None:
+        """A node cannot go on: the run ends, unless it does without that node."""
+        if post.joins:
+            post.is_lost = True
+            self._scaling.reject(f"node {post.index} {why}")
+        elif post.ranks:
+            self._failure = self._failure or LearnerFailure(f"node {post.index} {why}")
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""
         if self._updates_of(post) - post.updates_at_start >= _PROGRESS_UPDATES:
             post.deaths_in_a_row = 0
         post.deaths_in_a_row += 1
-        if post.deaths_in_a_row > self._config.max_restarts:
-            self._failure = self._failure or LearnerFailure(
-                f"node {post.index} died {post.deaths_in_a_row} times without making "
-                f"{_PROGRESS_UPDATES} updates: what its machine's Ray has logged may tell why"
-            )
         post.is_lost = True
-        if self._failure is None and not self._board.stop:
+        if post.deaths_in_a_row > self._config.max_restarts:
+            self._give_up(
+                post,
+                f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
+                f"what its machine's Ray has logged may tell why",
+            )
+        elif post.ranks and self._failure is None and not self._board.stop:
             self._set_up(post)
 
     def _take(self, post: Post, report: Report) -> None:
@@ -163,18 +190,20 @@ class ClusterSystem:
             post.is_lost = False
             self._tell(post, "is back")
         self._notices += report.notices
-        for rank, agent_steps, updates in zip(
-            post.ranks, report.agent_steps, report.updates, strict=True
-        ):
-            self._board.set(rank, Cell.AGENT_STEPS, max(agent_steps, self.agent_steps[rank]))
-            self._board.set(rank, Cell.UPDATES, max(updates, self._board.get(rank, Cell.UPDATES)))
+        own = zip(post.share, report.agent_steps, report.updates, strict=True)
+        left = ((rank, *counters[:2]) for rank, counters in report.left.items())
+        for rank, *counters in (*own, *left):
+            for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters, strict=True):
+                self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
         self._append(post, report)
         if report.failure is not None:
             kind, text = report.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[kind](text)
-        wanted = self._board.checkpoint_wanted
-        if min(report.written) >= wanted > self._board.get(post.ranks[0], Cell.CHECKPOINT_WRITTEN):
+        wanted, written = self._board.checkpoint_wanted, report.written[: len(post.ranks)]
+        if written and min(written) >= wanted > self._board.get(
+            post.ranks[0], Cell.CHECKPOINT_WRITTEN
+        ):
             self._collect(str(wanted), [post])
             for rank in post.ranks:
                 self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
@@ -203,12 +232,12 @@ class ClusterSystem:
                 self._tell(post, "could not be asked for its part of a checkpoint")
 
     def change(self) -> str | None:
-        """See `Supervised`: nobody joins or leaves."""
-        return None
+        """See `Supervised`: learners may join or leave, and nodes with them."""
+        return self._scaling.look()
 
     def may_save(self) -> bool:
-        """See `Supervised`."""
-        return True
+        """See `Supervised`: while the number of learners changes, parts are not whole."""
+        return not self._scaling.is_under_way
 
     def follow(self) -> None:
         """See `Supervised`."""
@@ -238,17 +267,18 @@ class ClusterSystem:
             agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
             alive=[alive for post in self._posts for alive in post.alive],
-            restarts=[restarts for post in self._posts for restarts in post.restarts],
+            restarts=self._scaling.restarts,
             notices=notices + news,
             consensus=None if self._distances is None else self._distances.latest,
         )
 
     def _tell(self, post: Post, what: str) -> None:
-        first, last = post.ranks[0], post.ranks[-1]
+        ranks = post.ranks or post.share
+        first, last = ranks[0], ranks[-1]
         self._notices.append(f"node {post.index} (learners {first} to {last}) {what}")
 
     def _updates_of(self, post: Post) -> int:
-        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks)
+        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.share)
 
 
 def _parts_for(post: Post, start: Checkpoint) -> dict[str, bytes]:

@@ -53,9 +53,9 @@ class Machines:
 
 
 def node_actors() -> list[psutil.Process]:
-    """Processes of nodes that are alive on this machine."""
+    """Processes of nodes that are alive on the machines that these tests have started."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.Process().children(recursive=True):
         try:
             if process.name().startswith("ray::Node") or "ray::Node" in " ".join(process.cmdline()):
                 found.append(process)

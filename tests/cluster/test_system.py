@@ -10,6 +10,7 @@ import ray
 
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
+from gala_rl.cluster.places import Places
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.config import TrainConfig
@@ -104,7 +105,7 @@ def system(nodes: list[FakeNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
-    connection = Connection(CONFIG, tuple(nodes), (range(1), range(1, 2)))
+    connection = Connection(CONFIG, tuple(nodes), (range(1), range(1, 2)), Places(CONFIG))
     return ClusterSystem(connection, folder, beginning_of(CONFIG), None)
 
 
