@@ -113,7 +113,6 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["train", "a2c-allreduce", "--cluster", "auto"], ("a2c-allreduce", "gala-a2c", "gala-ppo")),
     (cluster("--serial"), ("serial", "cluster")),
     (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
-    (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),
     (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),

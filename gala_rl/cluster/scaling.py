@@ -134,7 +134,7 @@ class ClusterScaling:
         self._before: int | None = None
         self._rejected: str | None = None
         self._former: dict[int, Post] = {}
-        self._ending: list[tuple[Post, Any, float]] = []
+        self._ending: list[tuple[Post, Future[None], float]] = []
 
     @property
     def is_under_way(self) -> bool:
@@ -258,14 +258,14 @@ class ClusterScaling:
                 self._posts.remove(post)
                 del self.actors[post.index]
                 self._former[post.index] = post
-                self._ending.append((post, post.end(), time.monotonic() + _END_S))
+                self._ending.append((post, post.end().future(), time.monotonic() + _END_S))
         return self._requests.finish(before)
 
     def _see_ends(self) -> None:
         """Give back the room of nodes that have ended, or have had time to."""
         for ending in list(self._ending):
             post, end, deadline = ending
-            if ray.wait([end], timeout=0)[0] or time.monotonic() > deadline:
+            if end.done() or time.monotonic() > deadline:
                 self._connection.places.give_back(post.index)
                 self._ending.remove(ending)
 

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import ray
 
 from gala_rl.records import checkpoint, scale_request
