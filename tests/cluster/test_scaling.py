@@ -1,18 +1,30 @@
 """Learners and nodes join and leave a run on a cluster; some die meanwhile. Real Ray processes."""
 
 import itertools
+import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
+from gala_rl.cli import main
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.settings import GossipSettings
 from gala_rl.systems.status import Outcome
-from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
-from tests.cluster.test_faults import Observer, Script, actor_with
+from tests.cluster.machines import (
+    CONFIG,
+    GIVE_UP_S,
+    Machines,
+    learners_of,
+    node_actors,
+    run,
+    wait_until,
+)
+from tests.cluster.test_faults import Observer, Script, actor_with, start_driver
 
 ONE_NODE = replace(CONFIG, learners=1, max_learners=6)
 """Of two learners a node: machines have two CPUs each."""
@@ -55,7 +67,7 @@ def newest(folder: RunFolder) -> checkpoint.Checkpoint:
     return saved
 
 
-def check_books(folder: RunFolder, outcome: Outcome) -> None:
+def check_books(folder: RunFolder, outcome: Outcome, killed: Sequence[int] = ()) -> None:
     """Rows, counters and the last checkpoint tell the same, also of those that have left."""
     status = outcome.status
     assert outcome.failure is None
@@ -63,9 +75,10 @@ def check_books(folder: RunFolder, outcome: Outcome) -> None:
     assert saved.learners() == list(range(len(status.alive)))
     assert saved.manifest["learner_agent_steps"] == status.agent_steps
     for rank, made in enumerate(status.agent_steps):
-        assert made == 10 * status.updates[rank]
         rows = MetricsReader(folder.metrics_file(rank)).new_rows()
-        assert rows[-1]["agent_steps"] == made, "who leaves writes down what it has made"
+        if rank not in killed:
+            assert made == 10 * status.updates[rank]
+            assert rows[-1]["agent_steps"] == made, "who leaves writes down what it has made"
         assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
 
 
@@ -107,4 +120,86 @@ def test_learners_join_within_a_node_and_with_a_new_one_and_leave_again(
     assert not observer.has_heard("given up")
     check_nobody_counts_backwards(observer)
     check_books(folder, outcome)
+    wait_until(lambda: not node_actors())
+
+
+@pytest.mark.slow
+def test_a_hierarchy_is_scaled_while_nodes_die_and_the_run_resumes_with_what_it_has(
+    machines: Machines, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    hierarchy = GossipSettings(topology="hierarchical")
+    config = replace(CONFIG, learners=2, gossip=hierarchy, max_restarts=5)
+
+    def script(seen: Observer) -> Script:
+        yield from progress(seen, 2)
+        (first,) = node_actors()
+        scale_request.place(folder, 4)
+        while not (new := [n for n in node_actors() if n != first and learners_of(n)]):
+            yield
+        # The new node dies before its learners have joined, and later the one they began with.
+        new[0].kill()
+        while not seen.has_heard("node 1 (learners 2 to 3) is back"):
+            yield
+        while folder.scale_request.exists():
+            yield
+        yield from progress(seen, 4)
+        scale_request.place(folder, 3)
+        first.kill()
+        while folder.scale_request.exists() or not seen.has_heard("node 0 (learners 0 to 1) is ba"):
+            yield
+        yield from progress(seen, 3)
+        scale_request.place(folder, 1)
+        while not seen.has_heard("learners_per_node 2 is impossible with 1 learners"):
+            yield
+
+    observer = Observer(script)
+    check_books(folder, run(machines, folder, config, observer), killed=range(4))
+    check_nobody_counts_backwards(observer)
+    assert sizes(folder) == [(2, 4), (4, 3)]
+
+    def again(seen: Observer) -> Script:
+        yield from progress(seen, 3)
+        yield from asked_for(seen, folder, 2)
+        # Within a node, and with one that is new.
+        yield from asked_for(seen, folder, 4)
+
+    start = newest(folder)
+    assert start.learners() == [0, 1, 2]
+    resumed = Observer(again)
+    outcome = run(machines, folder, folder.read_config(), resumed, start)
+    check_books(folder, outcome, killed=range(4))
+    made = start.manifest["learner_agent_steps"]
+    assert all(a <= b for a, b in zip(made, resumed.statuses[0].agent_steps, strict=True))
+    check_nobody_counts_backwards(resumed)
+    assert sizes(folder) == [(2, 4), (4, 3), (3, 2), (2, 4)]
+    wait_until(lambda: not node_actors())
+
+
+@pytest.mark.slow
+def test_the_commands_scale_a_run_on_a_cluster_and_spend_one_budget(
+    machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    arguments = f"train gala-a2c --env {CONFIG.env} --learners 2 --simulators 2 --steps 1G"
+    arguments += f" --learners-per-node 2 --max-learners 8 --cluster {machines.address}"
+    driver = start_driver(f"{arguments} --log-every 5 --out {folder.path}".split(), folder)
+    try:
+        assert main(["scale", str(folder.path), "--learners", "3"]) == 0
+        assert len(node_actors()) == 2
+        assert main(["scale", str(folder.path), "--learners", "4"]) == 0
+        assert main(["scale", str(folder.path), "--learners", "8"]) == 1
+        assert "has refused 8 learners" in capsys.readouterr().err
+        assert main(["scale", str(folder.path), "--learners", "9"]) == 2
+        assert "too many" in capsys.readouterr().err
+    finally:
+        driver.send_signal(signal.SIGINT)
+    assert driver.wait(GIVE_UP_S) == 130
+    goal = newest(folder).agent_steps + 4_000
+    assert main(["resume", str(folder.path), "--steps", str(goal)]) == 0
+    summary = folder.read_summary()
+    assert folder.read_config().learners == len(summary["learners"]) == 4
+    # Nodes tell each other their counters every fifth of a second.
+    assert goal <= summary["agent_steps"]
+    assert newest(folder).agent_steps == summary["agent_steps"]
     wait_until(lambda: not node_actors())
