@@ -161,7 +161,6 @@ def test_a_hierarchy_is_scaled_while_nodes_die_and_the_run_resumes_with_what_it_
     def again(seen: Observer) -> Script:
         yield from progress(seen, 3)
         yield from asked_for(seen, folder, 2)
-        # Within a node, and with one that is new.
         yield from asked_for(seen, folder, 4)
 
     start = newest(folder)
