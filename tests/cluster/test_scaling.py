@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.util.placement_group import placement_group_table
 
 from gala_rl.cli import main
+from gala_rl.cluster.connection import connect
+from gala_rl.methods import resolve
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -202,3 +205,23 @@ def test_the_commands_scale_a_run_on_a_cluster_and_spend_one_budget(
     assert goal <= summary["agent_steps"]
     assert newest(folder).agent_steps == summary["agent_steps"]
     wait_until(lambda: not node_actors())
+
+
+def test_more_learners_of_a_node_need_room_on_its_own_machine(machines: Machines) -> None:
+    config = replace(CONFIG, learners=1, learners_per_node=4, cluster=machines.address)
+    with connect(resolve(config)) as connection:
+        places = connection.places
+        places.ask((range(3),))
+        ((_, place),) = places._asked
+        wait_until(lambda: placement_group_table(place.group)["state"] == "CREATED")
+        assert place.on != place.target, "two more CPUs are free on the other machine alone"
+        assert not places.has_all()
+        assert "each needs 3 CPU" in str(places.why_not((range(3),)))
+        places.withdraw()
+        wait_until(lambda: free_cpus() == 3.0)
+        places.ask((range(2),))
+        wait_until(places.has_all)
+        assert places.hold() == {}
+        wait_until(lambda: free_cpus() == 2.0)
+        places.give_back(0)
+        wait_until(lambda: free_cpus() == 4.0)
