@@ -3,7 +3,7 @@
     python -m benchmarks.page
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`, and comes from results/NAME/result.json
-with its command, machine and commit; `goals` comes from several of them.
+with its command, machine and commit; those of `SUMMARIES` come from several of them.
 """
 
 import json
@@ -20,7 +20,9 @@ from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate"))
+PAGES = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate", "methods")
+)
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -31,8 +33,8 @@ def rendered(page: str, results: Path = RESULTS) -> str:
 
 
 def _section(name: str, results: Path) -> str:
-    if name == "goals":
-        return f"\n{_goals(goals.read(results))}\n\n"
+    if name in SUMMARIES:
+        return f"\n{SUMMARIES[name](results)}\n\n"
     folder = results / name
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     command = (folder / "command.txt").read_text(encoding="utf-8").strip()
@@ -51,7 +53,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _goals(results: goals.Results) -> str:
+def _goals(folder: Path) -> str:
+    results = goals.read(folder)
     rows = [
         [
             goal.text,
@@ -65,6 +68,30 @@ def _goals(results: goals.Results) -> str:
     ceiling = ", ".join(f"{ratio:.1f} beside {name}" for name, ratio in ahead)
     table = _table(["", "goal", "measured", "met"], rows)
     return f"{table}\n\nTraining at the ceiling would be ahead by these factors: {ceiling}."
+
+
+def _pong(folder: Path) -> str:
+    rows = []
+    for name in LEARNED_PONG:
+        run = folder / name
+        kept, summary, evaluation = (
+            json.loads((run / f"{part}.json").read_text(encoding="utf-8"))
+            for part in ("config", "summary", "evaluation")
+        )
+        games = evaluation["results"][0]
+        rows.append(
+            [
+                f"`{summary['method']}`",
+                f"{kept['config']['learners']} x {kept['config']['simulators']}",
+                f"{summary['agent_steps'] / 1e6:.1f} M",
+                f"{summary['mean_return']:.1f}",
+                f"{games['mean_return']:.1f} ± {games['standard_error']:.1f}",
+                f"`{(run / 'command.txt').read_text(encoding='utf-8').strip()}`",
+                f"[{kept['commit'][:10]}](../benchmarks/results/{name})",
+            ]
+        )
+    columns = ["method", "learners x simulators", "agent steps", "last 100 games"]
+    return _table([*columns, "10 games, greedily", "command", "commit"], rows)
 
 
 def _figure(table: Callable[[dict[str, Any]], figures.Table], result: dict[str, Any]) -> str:
@@ -182,6 +209,12 @@ def _profile(result: dict[str, Any]) -> str:
 def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
+
+LEARNED_PONG = ("pong-gala-a2c", "pong-ppo", "pong-gala-ppo")
+"""Runs that were kept whole, by `learning_curve`."""
+
+SUMMARIES: dict[str, Callable[[Path], str]] = {"goals": _goals, "pong": _pong}
+"""By name of the table."""
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers", "peers-ppo", "systems", "alternating", "alternating-128"), _peers),

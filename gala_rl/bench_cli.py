@@ -9,6 +9,8 @@ from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
 from gala_rl.options import add_command, count, counts
 
+_FAULTS_METHODS = ["gala-a2c", "a2c-allreduce", "impala"]
+
 
 def add_bench(commands: Any) -> None:
     """Add `bench` to the commands of `gala`."""
@@ -80,15 +82,17 @@ def _add_faults(benchmarks: Any) -> None:
     parser.add_argument(
         "--method",
         type=lambda text: text.split(","),
-        default=["gala-a2c", "a2c-allreduce", "impala"],
         metavar="M,…",
-        help="methods to measure in turn (default: gala-a2c,a2c-allreduce,impala)",
+        help="methods to measure in turn (default: gala-a2c,a2c-allreduce,impala; gala-a2c with "
+        "--cluster)",
     )
     parser.add_argument(
         "--plan",
         metavar="FILE",
         help="faults, of which the first is measured: docs/faults.md (default: a kill)",
     )
+    parser.add_argument("--cluster", metavar="ADDRESS", help="as in train: docs/cluster.md")
+    parser.add_argument("--learners-per-node", type=count, metavar="G", help="as in train")
     _add_rounds(parser, 10.0)
 
 
@@ -189,13 +193,18 @@ def _faults(options: argparse.Namespace) -> int:
     from gala_rl.experiment import preflight
     from gala_rl.experiment.bench import plans
 
-    config, _ = plans.stragglers(_config(options), None)
+    config = dataclasses.replace(
+        _config(options), cluster=options.cluster, learners_per_node=options.learners_per_node
+    )
+    if config.cluster is None or config.learners is not None:
+        config, _ = plans.stragglers(config, None)
     preflight.check_bench([], options.seconds, options.repeats)
-    configs = [plans.disturbed(config, method, options.plan) for method in options.method]
+    methods = options.method or (_FAULTS_METHODS if config.cluster is None else ["gala-a2c"])
+    configs = [plans.disturbed(config, method, options.plan) for method in methods]
     preflight.check_bench(configs, options.seconds, options.repeats)
     from gala_rl.experiment.bench.faults import bench_faults
 
-    arguments = options.method, options.plan, options.seconds, options.repeats
+    arguments = methods, options.plan, options.seconds, options.repeats
     return _report(bench_faults(config, *arguments), options)
 
 

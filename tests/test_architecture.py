@@ -60,7 +60,7 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
-    "faults": ("faults/",),
+    "faults": ("faults/", "cluster/faults.py", "cluster/samples.py"),
     "scaling": (
         "systems/scaling.py",
         "records/scale_request.py",

@@ -112,7 +112,16 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["train", "gala-a2c", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
     (["train", "a2c-allreduce", "--cluster", "auto"], ("a2c-allreduce", "gala-a2c", "gala-ppo")),
     (cluster("--serial"), ("serial", "cluster")),
-    (cluster("--fault-plan", "text.json"), ("fault_plan", "cluster")),
+    (cluster("--fault-plan", "text.json"), ("fault plan text.json", "docs/faults.md")),
+    (["bench", "faults", "--cluster", "auto"], ("cluster 'auto'", "--learners")),
+    (
+        ["bench", "faults", "--cluster", "auto", "--learners", "4", "--method", "impala"],
+        ("impala", "gala-a2c, gala-ppo"),
+    ),
+    (
+        ["bench", "faults", "--learners", "4", "--learners-per-node", "2"],
+        ("learners_per_node 2", "hierarchical"),
+    ),
     (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),

@@ -89,7 +89,14 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: str(d.relative_to(ROOT))
+    "document",
+    [
+        # Measuring takes time however little is measured.
+        pytest.param(d, marks=[pytest.mark.slow] * (d.name == "performance.md"))
+        for d in DOCUMENTS
+        if commands(d)
+    ],
+    ids=lambda d: str(d.relative_to(ROOT)),
 )
 def test_every_command_of_a_document_runs_in_its_order(
     document: Path,

@@ -15,10 +15,11 @@ from typing import Any
 import ray
 
 from gala_rl import config as configs
-from gala_rl.cluster.node import PACKAGES, probe
 from gala_rl.cluster.places import Places
+from gala_rl.cluster.probing import PACKAGES, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 
@@ -63,6 +64,7 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
         assert config.learners_per_node is not None
         ranks = nodes_of(config.resolved_learners, config.learners_per_node)
         graph_of(config)
+        check_plan(config)
         with contextlib.closing(Places(config)) as places:
             nodes = _placed(places, ranks)
             _probe_all(nodes, config)

@@ -1,28 +1,25 @@
 """A node: the learners of one machine of a cluster, supervised there, as a Ray actor."""
 
 import os
-import platform
+import signal
 import sys
 import threading
 import time
 import traceback
 from concurrent.futures import Future
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from gala_rl import config as configs
 from gala_rl.agent import beginning_of, message_size
 from gala_rl.cluster.courier import Call, Courier
 from gala_rl.cluster.joining import Joining
-from gala_rl.cluster.wire import Change, Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.probing import device_of, probe
+from gala_rl.cluster.wire import Change, Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
-from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment
-from gala_rl.errors import UserError
+from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.graph import graph_of, largest_in_degree
@@ -36,7 +33,6 @@ GOSSIP, REPORTS = "gossip", "reports"
 CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1}
 """Neither waits for the other, nor for a node that starts or ends its learners."""
 
-PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 _Value = TypeVar("_Value")
 
 _LOOK_EVERY_S = 0.1
@@ -65,6 +61,7 @@ class Node:
     def __init__(self) -> None:
         self._crew: Crew | None = None
         self._courier: Courier | None = None
+        self._sampler: Sampler | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -99,6 +96,7 @@ class Node:
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
         for rank in range(count, room):
             self._mailboxes.set_down(rank, True)
+        self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
         self._actors = dict(enumerate(others)) if change is None else change.actors
 
@@ -163,7 +161,12 @@ class Node:
             alive=self._of_all(crew.alive, False),
             restarts=self._of_all(crew.restarts, 0),
             written=written,
-            notices=crew.take_notices() + self._courier.take_notices(),
+            notices=[
+                notice
+                for teller in (crew, self._courier, self._faults)
+                if teller is not None
+                for notice in teller.take_notices()
+            ],
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
@@ -175,6 +178,7 @@ class Node:
                 rank: self._courier.counters(rank)
                 for rank in range(self._board.learners, self._board.learners_ever)
             },
+            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
 
     def _follow(self, change: Change, crew: Crew, courier: Courier) -> None:
@@ -182,6 +186,25 @@ class Node:
         self._actors = {**self._actors, **change.actors}
         courier.go_by(graph_of(self._config, change.learners))
         self._joining.go_by(change, crew)
+
+    def looks(self, life_ns: int, seen: int) -> Looks | None:
+        """How far the learners here were when, from the first call on; None before their start.
+
+        Args:
+            life_ns: `Looks.life_ns` of the last answer, 0 before the first.
+            seen: looks that have been told in that life.
+        """
+        if self._crew is None:
+            return None
+        if self._sampler is None:
+            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS)[: self._members])
+        life = self._sampler.began_ns
+        samples = self._sampler.samples(seen if life == life_ns else 0)
+        return Looks(life, time.time(), samples)
+
+    def die(self) -> None:
+        """End as a node whose machine is switched off does, since a plan of faults says so."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
@@ -194,9 +217,8 @@ class Node:
             size: P of the parameters that learn, which come first in a message.
         """
         seen = []
-        for rank in self._ranks if self._crew is not None else ():
-            message = self._mailboxes.latest(rank) if rank < self._board.learners else None
-            if message is not None:
+        for rank in self._ranks[: self._members] if self._crew is not None else ():
+            if (message := self._mailboxes.latest(rank)) is not None:
                 gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
                 seen.append(Sight(rank, message.version, parameters, gradient))
@@ -242,6 +264,8 @@ class Node:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
                 self._joining.look(crew)
+                if self._faults is not None:
+                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=False))
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -252,12 +276,12 @@ class Node:
             config=self._config,
             folder=self._place.folder,
             rank=rank,
-            device=_device(self._config),
+            device=device_of(self._config),
             mailboxes=self._mailboxes,
             board=self._board,
             journal=self._journal,
             common=None,
-            faults=None,
+            faults=None if self._faults is None else self._faults.clock,
             supervisor=os.getpid(),
             checkpoint=self._place.start,
         )
@@ -270,6 +294,11 @@ class Node:
             if not courier.carry():
                 time.sleep(_IDLE_S)
             courier.mind_silence()
+
+    @property
+    def _members(self) -> int:
+        """Number of this node's learners that are members."""
+        return min(max(0, self._board.learners - self._ranks.start), len(self._ranks))
 
     def _column(self, cell: Cell) -> list[int]:
         return [self._board.get(rank, cell) for rank in self._ranks]
@@ -287,30 +316,3 @@ def _or_die(work: Any, *arguments: Any) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-
-
-def probe(values: dict[str, Any]) -> dict[str, Any]:
-    """What has to be equal on all machines, or why learners cannot run on this one.
-
-    Args:
-        values: the run's config, as `config.to_dict`.
-    """
-    host = platform.node()
-    try:
-        config = configs.from_dict(values)
-        check_environment(config.env, config.atari)
-        _device(config)
-        versions = {name: metadata.version(name) for name in PACKAGES}
-        parameters = beginning_of(config).parameters.numel()
-    except (UserError, metadata.PackageNotFoundError) as error:
-        return {"host": host, "error": str(error)}
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"host": host, "python": python, **versions, "parameters": parameters}
-
-
-def _device(config: TrainConfig) -> str:
-    if config.device == "cpu" or not torch.cuda.is_available():
-        if config.device == "cuda":
-            raise UserError("there is no GPU that PyTorch can use: choose --device cpu")
-        return "cpu"
-    return "cuda"

@@ -117,9 +117,8 @@ class Post:
         """
         if self._starting is not None:
             return self._look_at_start(self._starting)
-        if self._call is None:
-            report = self._actor.report.options(concurrency_group=REPORTS)
-            self._call = report.remote(wishes).future()
+        self.ask(wishes)
+        assert self._call is not None
         if not self._call.done():
             return Absence.LOST if time.monotonic() - self._heard_at > _SILENT_S else None
         call, self._call = self._call, None
@@ -131,6 +130,12 @@ class Post:
             return Absence.EMPTY
         self.latest = report
         return report
+
+    def ask(self, wishes: Wishes) -> None:
+        """Ask for the next report, if none is under way."""
+        if self._call is None:
+            report = self._actor.report.options(concurrency_group=REPORTS)
+            self._call = report.remote(wishes).future()
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """A learner's part of a checkpoint in the making; waits for it.
@@ -147,6 +152,10 @@ class Post:
         sights = self._actor.sights.options(concurrency_group=REPORTS)
         future: Future[list[Sight]] = sights.remote(size).future()
         return future
+
+    def strike(self) -> None:
+        """See `Node.die`."""
+        self._actor.die.options(concurrency_group=REPORTS).remote()
 
     def end(self) -> Any:
         """Ask it to end whatever it has started; returns what can be waited for."""

@@ -12,6 +12,7 @@ import ray
 from gala_rl.agent import Beginning
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
+from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
@@ -61,6 +62,9 @@ class ClusterSystem:
         self._distances: Distances | None = None
         if capacity(config) > 1:
             self._distances = Distances(config, folder, beginning.learned)
+        self._faults: NodeFaults | None = None
+        if config.fault_plan is not None:
+            self._faults = NodeFaults(folder)
         self._notices: list[str] = []
         self._failure: Failure | None = None
         self._heard_at = time.monotonic()
@@ -108,19 +112,22 @@ class ClusterSystem:
 
     def _set_up(self, post: Post) -> None:
         """Have a node start its learners, whether for the first time or after it was lost."""
+        folder, faults = self._folder, self._faults
         files = {
             path.name: path.read_bytes()
-            for path in (self._folder.config_file, self._folder.topology_file)
+            for path in (folder.config_file, folder.topology_file, folder.fault_plan_file)
             if path.is_file()
         }
-        post.read = {}
+        written = [folder.faults_file] if faults is not None else []
         for rank in post.share:
             if rank in post.ranks:
-                self._folder.log_file(rank).touch()
-            for path in (self._folder.metrics_file(rank), self._folder.log_file(rank)):
-                name = str(path.relative_to(self._folder.path))
-                files[name] = path.read_bytes() if path.is_file() else b""
-                post.read[name] = len(files[name])
+                folder.log_file(rank).touch()
+            written += [folder.metrics_file(rank), folder.log_file(rank)]
+        post.read = {}
+        for path in written:
+            name = str(path.relative_to(folder.path))
+            files[name] = path.read_bytes() if path.is_file() else b""
+            post.read[name] = len(files[name])
         again = post.incarnation > 0
         start = checkpoint.newest(self._folder.checkpoints) if again else self._start
         joins = self._scaling.joins(post)
@@ -134,6 +141,7 @@ class ClusterSystem:
             parts={} if start is None or joins == post.ranks else _parts_for(post, start),
             change=self._scaling.change(),
             joins=joins,
+            elapsed_s=None if faults is None else faults.clock.elapsed_if_begun_s(),
         )
         post.updates_at_start = self._updates_of(post)
         post.set_up(orders, list(self._scaling.actors.values()))
@@ -144,6 +152,9 @@ class ClusterSystem:
             seen = post.look(self._wishes(post))
             if isinstance(seen, Report):
                 self._take(post, seen)
+                if self._faults is not None:
+                    # Learners wait to be told that what is to happen is written down.
+                    post.ask(self._wishes(post))
             elif seen is Absence.LOST and not post.is_lost:
                 post.is_lost = True
                 self._tell(post, "is lost; the others go on without it")
@@ -151,6 +162,8 @@ class ClusterSystem:
                 self._start_again(post)
             elif seen is Absence.FAILED:
                 self._give_up(post, f"could not start its learners:\n{post.error}")
+            if self._faults is not None and not self._board.stop:
+                self._notices += self._faults.look(post, *self._first_of(post))
 
     def _wishes(self, post: Post) -> Wishes:
         return Wishes(
@@ -196,6 +209,8 @@ class ClusterSystem:
             for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters, strict=True):
                 self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
         self._append(post, report)
+        if self._faults is not None:
+            self._faults.clock.begin_at(report.elapsed_s)
         if report.failure is not None:
             kind, text = report.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
@@ -257,8 +272,9 @@ class ClusterSystem:
             ray.wait(ends, num_returns=len(ends), timeout=_END_S)
         for post in self._posts:
             post.kill()
-        if self._distances is not None:
-            self._distances.close()
+        for instrument in (self._distances, self._faults):
+            if instrument is not None:
+                instrument.close()
 
     def status(self, notices: list[str]) -> Status:
         """See `Supervised`."""
@@ -276,6 +292,12 @@ class ClusterSystem:
         ranks = post.ranks or post.share
         first, last = ranks[0], ranks[-1]
         self._notices.append(f"node {post.index} (learners {first} to {last}) {what}")
+
+    def _first_of(self, post: Post) -> tuple[int, int]:
+        """Updates and agent steps of a node's first learner."""
+        cells = Cell.UPDATES, Cell.AGENT_STEPS
+        updates, agent_steps = (self._board.get(post.share[0], cell) for cell in cells)
+        return updates, agent_steps
 
     def _updates_of(self, post: Post) -> int:
         return sum(self._board.get(rank, Cell.UPDATES) for rank in post.share)

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gala_rl.faults.costs import Sample
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -81,12 +83,13 @@ class Orders:
         incarnation: 1 at the start of a run, one more each time it is started again.
         ranks: of the learners of each node, as many as there can be.
         files: for its own copy of the run's folder, by path: config, topology, and what its
-            learners wrote before.
+            learners wrote before; the plan of faults and those that have come, if there is one.
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
         parts: of a checkpoint to continue from, by name of the file; empty if there is none.
         change: the newest of the number of learners; None if it is what the config says.
         joins: ranks that begin with what others have sent, or not at all.
+        elapsed_s: since the run's first update, by which faults come; None: it was not yet.
     """
 
     node: int
@@ -98,6 +101,7 @@ class Orders:
     parts: dict[str, bytes] = field(default_factory=dict)
     change: Change | None = None
     joins: range = range(0)
+    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class Report:
         has_let_go: whether of those that are members no more none is at work.
         rejected: why learners cannot join; None if they can.
         left: as in `Wishes`, as far as they are known here.
+        elapsed_s: as in `Orders`, by the node's clock; None without a plan of faults too.
     """
 
     agent_steps: list[int]
@@ -152,6 +157,7 @@ class Report:
     has_let_go: bool = True
     rejected: str | None = None
     left: dict[int, Counters] = field(default_factory=dict)
+    elapsed_s: float | None = None
 
 
 class Sight(NamedTuple):
@@ -168,6 +174,20 @@ class Sight(NamedTuple):
     version: int
     parameters: NDArray[np.float32]
     gradient: NDArray[np.float32]
+
+
+class Looks(NamedTuple):
+    """What a node has seen of its learners, for the driver that measures what a fault costs.
+
+    Attributes:
+        life_ns: tells one life of the node from the next.
+        told_s: the node's time now.
+        taken: new looks, by the node's clock.
+    """
+
+    life_ns: int
+    told_s: float
+    taken: list[Sample]
 
 
 def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gala_rl.cluster.wire import Orders
 from gala_rl.errors import UserError
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.watch import FaultWatch
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.assignment import FINAL
@@ -27,6 +29,7 @@ class Workplace:
     Attributes:
         folder: shaped as that of a run.
         start: the checkpoint to continue from, if there is one.
+        faults: the watch over those of a plan; None if there is no plan.
     """
 
     def __init__(self, orders: Orders) -> None:
@@ -39,12 +42,16 @@ class Workplace:
             for rank in orders.ranks[orders.node]
             for path in (self.folder.metrics_file(rank), self.folder.log_file(rank))
         ]
+        self._faults_name = str(self.folder.faults_file.relative_to(self.folder.path))
+        if self._faults_name in orders.files:
+            self._files.append(self._faults_name)
         self.folder.checkpoints.mkdir()
         for name in self._files:
             (self.folder.path / name).parent.mkdir(exist_ok=True)
         for name, content in orders.files.items():
             (self.folder.path / name).write_bytes(content)
         self.start = self._unpack_checkpoint(orders)
+        self.faults = self._watch_faults(orders)
 
     def news(self, read: dict[str, int]) -> dict[str, bytes]:
         """What was added to the learners' files, by path.
@@ -53,6 +60,11 @@ class Workplace:
             read: bytes of each that are known already.
         """
         added = {name: self._read(name, read.get(name, 0)) for name in self._files}
+        if self.faults is not None:
+            name = self._faults_name
+            self.faults.clock.note_kept(read[name])
+            # Rows of other nodes are going to be beside them, so they go whole.
+            added[name] = added[name][: added[name].rfind(b"\n") + 1]
         return {name: content for name, content in added.items() if content}
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
@@ -73,6 +85,13 @@ class Workplace:
         """Remove the folder."""
         self._held.close()
         shutil.rmtree(self.folder.path, ignore_errors=True)
+
+    def _watch_faults(self, orders: Orders) -> FaultWatch | None:
+        if self._faults_name not in orders.files:
+            return None
+        clock = FaultClock(orders.ranks[-1].stop, kept_bytes=len(orders.files[self._faults_name]))
+        clock.begin_at(orders.elapsed_s)
+        return FaultWatch(clock, self.folder.faults_file)
 
     def _unpack_checkpoint(self, orders: Orders) -> Path | None:
         if not orders.parts:

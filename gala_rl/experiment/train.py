@@ -49,7 +49,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     config = check_start(config)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
-    with _cluster_of(config) as connection:
+    with cluster_of(config) as connection:
         folder.create(config if connection is None else connection.config)
         with folder.hold():
             return _run(folder.read_config(), folder, None, console or Console(), connection)
@@ -82,12 +82,12 @@ def resume(
     scale_request.withdraw(folder)
     size = beginning_of(config).parameters.numel()
     check_saved(start, config, size, _device_here(config))
-    with _cluster_of(config) as connection, folder.hold():
+    with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console(), connection)
 
 
-def _cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
+def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
     """The cluster that a config asks for; only then is Ray imported.
 
     Raises:

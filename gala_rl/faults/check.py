@@ -4,6 +4,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import KINDS, Fault, read_plan
+from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 from gala_rl.methods import METHODS, find
 from gala_rl.settings import ImpalaSettings
@@ -12,19 +13,25 @@ from gala_rl.settings import ImpalaSettings
 def check_plan(config: TrainConfig) -> None:
     """Raise a UserError if the config's plan asks for what cannot happen in its run.
 
+    Which learners a node of a cluster has may not be known yet; what depends on it is looked at
+    when it is.
+
     Args:
         config: of the run, resolved.
     """
     if config.fault_plan is None:
         return
+    is_laid_out = config.cluster is None or config.learners_per_node is not None
     for fault in read_plan(config.fault_plan):
         place = f"fault plan {config.fault_plan}: faults[{fault.index}] ({fault.kind})"
         _check_learners(place, fault, config)
         if config.serial and KINDS[fault.kind].needs_processes:
             raise UserError(f"{place} needs a process a learner: leave out --serial")
-        if fault.edges:
+        if fault.edges and is_laid_out:
             _check_edges(place, fault, config)
-        elif fault.learner is None:
+        elif fault.node is not None:
+            _check_node(place, fault.node, config)
+        elif not fault.learners:
             raise UserError(f"{place} is about no edge: senders and receivers are the same")
         if fault.kind == "simulator-crash":
             _check_simulator(place, fault, config)
@@ -35,6 +42,15 @@ def _check_learners(place: str, fault: Fault, config: TrainConfig) -> None:
     named = fault.learners | {sender for sender, _ in fault.edges}
     if named and (largest := max(named)) >= count:
         raise UserError(f"{place} names learner {largest}: learners are 0 to {count - 1}")
+
+
+def _check_node(place: str, node: int, config: TrainConfig) -> None:
+    if config.cluster is None:
+        raise UserError(f"{place} needs nodes, which are on a cluster: give --cluster")
+    if config.learners_per_node is not None:
+        count = len(nodes_of(config.resolved_learners, config.learners_per_node))
+        if node >= count:
+            raise UserError(f"{place} names node {node}: nodes are 0 to {count - 1}")
 
 
 def _check_edges(place: str, fault: Fault, config: TrainConfig) -> None:

@@ -1,6 +1,6 @@
 """What a fault costs: how far learners were when, before and after it, read off samples."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 SOON_S = 5.0
@@ -18,13 +18,15 @@ class Sample(NamedTuple):
     agent_steps: list[int]
 
 
-def costs(samples: Sequence[Sample], fault_s: float, struck: int) -> dict[str, float | None]:
+def costs(
+    samples: Sequence[Sample], fault_s: float, struck: Collection[int]
+) -> dict[str, float | None]:
     """What a fault costs.
 
     Args:
         samples: in order, from before the fault and from at least `SOON_S` after it.
         fault_s: when it came.
-        struck: rank of the learner to which it happened.
+        struck: ranks of the learners to which it happened.
 
     Returns:
         `before_sps`; `soon_sps`, in the first 5 s; `lost_agent_steps`, that the former rate would
@@ -72,12 +74,12 @@ def _recovery_s(after: Sequence[Sample], rate: float, fault_s: float) -> float |
     return None
 
 
-def _longest_pause_s(samples: Sequence[Sample], struck: int) -> float | None:
-    """Longest time in which a learner other than the struck one made no step."""
+def _longest_pause_s(samples: Sequence[Sample], struck: Collection[int]) -> float | None:
+    """Longest time in which a learner other than the struck ones made no step."""
     pauses = [
         _pause_s([(sample.time_s, sample.agent_steps[rank]) for sample in samples])
         for rank in range(len(samples[0].agent_steps))
-        if rank != struck
+        if rank not in struck
     ]
     return max(pauses, default=None)
 

@@ -73,7 +73,10 @@ class LearnerFaults:
             if fault.kind != "disk-full":
                 self._sudden.remove(fault)
                 self._log.begin(fault, counters)
+                self._clock.wait_until_kept(self._log.size)
                 self._happen(fault, agent)
+                # That was no time of an update's, to be multiplied.
+                self._resumed_at = None
                 if fault.kind == "stop":
                     self._log.end(fault, counters)
         self._slow_down(agent.updates, now_s)
@@ -97,6 +100,7 @@ class LearnerFaults:
         for fault in full:
             self._sudden.remove(fault)
             self._log.begin(fault, {"updates": agent.updates, "agent_steps": agent.agent_steps})
+            self._clock.wait_until_kept(self._log.size)
         folder.mkdir(exist_ok=True)
         counters = checkpoint.counters_in_the_making(folder, self._rank)
         counters.symlink_to(_NO_ROOM)
@@ -135,8 +139,6 @@ class LearnerFaults:
                 self._clock.stop(self._rank, fault.seconds)
                 os.kill(os.getpid(), signal.SIGSTOP)
                 self._clock.clear(self._rank)
-                # That was no time of an update's, to be multiplied.
-                self._resumed_at = None
             case "nan":
                 agent.learner = PoisonedLearner(agent.learner)
             case "simulator-crash":

@@ -31,6 +31,7 @@ class Kind(NamedTuple):
 _EDGES = ("senders", "receivers")
 KINDS = {
     "kill": Kind(("learner",), needs_processes=True),
+    "kill-node": Kind(("node",)),
     "stop": Kind(("learner", "seconds"), needs_processes=True),
     "slow": Kind(("learner", "factor"), is_lasting=True, needs_processes=True),
     "nan": Kind(("learner",), needs_processes=True),
@@ -50,8 +51,8 @@ class Fault:
     """One entry of a plan.
 
     Either `at_updates` or `at_s` is set. Updates are those of the learner to which it happens; to
-    what happens to messages, those of their receiver. Seconds count from the first update of the
-    run, or from the first after it was resumed.
+    what happens to messages, those of their receiver; to a node, those of its first learner.
+    Seconds count from the first update of the run, or from the first after it was resumed.
 
     Attributes:
         index: its place in the plan.
@@ -60,7 +61,8 @@ class Fault:
         at_s: it comes after so many seconds.
         updates: a lasting fault is over after so many further updates; None: it stays.
         seconds: it is over after so long; None: it stays.
-        learner: to whom it happens; None where it happens to messages.
+        learner: to whom it happens; None where it happens to messages or to a node.
+        node: index of the node to which it happens.
         edges: (sender, receiver) pairs between which it happens.
         factor: by which a learner is slowed.
         simulator: index of the learner's simulator.
@@ -75,6 +77,7 @@ class Fault:
     updates: int | None = None
     seconds: float | None = None
     learner: int | None = None
+    node: int | None = None
     edges: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     factor: float = 1.0
     simulator: int = 0
@@ -88,7 +91,7 @@ class Fault:
 
     @property
     def learners(self) -> frozenset[int]:
-        """To whom it happens: the learner itself, or the receivers of messages."""
+        """To whom it happens: the learner itself, or the receivers of messages; not to a node."""
         if self.learner is not None:
             return frozenset({self.learner})
         return frozenset(receiver for _, receiver in self.edges)
@@ -181,6 +184,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "updates": ("a whole number, 1 or more", lambda v: _is_count(v, 1)),
     "seconds": ("a number above 0, at most 1e9", lambda v: v != 0 and _is_number(v, 0)),
     "learner": ("the rank of a learner", _is_count),
+    "node": ("the index of a node", _is_count),
     "senders": ("a list of ranks such as [0, 1]", _is_ranks),
     "receivers": ("a list of ranks such as [2, 3]", _is_ranks),
     "both_ways": ("true or false", lambda v: isinstance(v, bool)),

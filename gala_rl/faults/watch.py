@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from gala_rl.faults.clock import FaultClock
@@ -17,16 +17,19 @@ class FaultWatch:
     Args:
         clock: of the run.
         path: of the file; what is in it already has been told.
+
+    Attributes:
+        clock: as given.
     """
 
     def __init__(self, clock: FaultClock, path: Path) -> None:
-        self._clock, self._reader = clock, MetricsReader(path)
+        self.clock, self._reader = clock, MetricsReader(path)
         self._reader.new_rows()
 
-    def wake(self, process_ids: Sequence[int]) -> None:
-        """Continue learners, given by rank, that have been stopped for long enough."""
-        for rank, pid in enumerate(process_ids):
-            if self._clock.is_to_continue(rank):
+    def wake(self, process_ids: Iterable[tuple[int, int]]) -> None:
+        """Continue learners, given with their ranks, that have been stopped for long enough."""
+        for rank, pid in process_ids:
+            if self.clock.is_to_continue(rank):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 

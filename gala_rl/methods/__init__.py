@@ -171,8 +171,6 @@ def _check_cluster(config: TrainConfig, method: Method) -> None:
         )
     if config.serial:
         raise UserError("serial is for one process, cluster for many machines: leave one out")
-    if config.fault_plan is not None:
-        raise UserError("fault_plan is for the learners of one machine: leave out cluster")
 
 
 def _check_without_gossip(config: TrainConfig, method: Method) -> None:

@@ -126,7 +126,7 @@ class LocalSystem:
         """See `Supervised`."""
         self._crew.look_after()
         if self._faults is not None:
-            self._faults.wake(self._crew.process_ids)
+            self._faults.wake(enumerate(self._crew.process_ids))
 
     def change(self) -> str | None:
         """See `Supervised`: learners may join or leave."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gala_rl.gossip.journal import Entry, Kind
-from gala_rl.theory.realised import HISTORY
+from gala_rl.theory.realised import LONGEST_HISTORY
 
 _MOST_EDGES = 256
 """More edges are not told one by one."""
@@ -24,6 +24,7 @@ class _Edge:
     """Sums over the mixes of one edge."""
 
     mixes: int = 0
+    ages: int = 0
     age_s: float = 0.0
     lag_updates: int = 0
     skipped_updates: int = 0
@@ -31,7 +32,7 @@ class _Edge:
     def row(self) -> dict[str, Any]:
         return {
             "mixes": self.mixes,
-            "age_s": self.age_s / self.mixes,
+            "age_s": self.age_s / self.ages if self.ages else None,
             "lag_updates": self.lag_updates / self.mixes,
             "skipped_updates": self.skipped_updates / self.mixes,
         }
@@ -56,7 +57,7 @@ class Traffic:
     """
 
     def __init__(self, learners: int) -> None:
-        self._sent_at = [[0.0] * HISTORY for _ in range(learners)]
+        self._sent_at = [[(0, 0.0)] * LONGEST_HISTORY for _ in range(learners)]
         self._mixed_version: dict[tuple[int, int], int] = {}
         self._sums = _Sums()
 
@@ -67,7 +68,8 @@ class Traffic:
             sums.updates += 1
             sums.norms += entry.norm
             sums.largest_norm = max(sums.largest_norm, entry.norm)
-            self._sent_at[entry.learner][entry.version % HISTORY] = entry.time_s
+            sent = self._sent_at[entry.learner]
+            sent[entry.version % LONGEST_HISTORY] = entry.version, entry.time_s
         elif entry.kind == Kind.MIX:
             sums.mixes += 1
             for sender, version in entry.messages:
@@ -82,8 +84,9 @@ class Traffic:
         """What was counted since the last call.
 
         `mixed_share`: of the updates that were followed by a mix. By edge, means over its mixes:
-        `age_s` from sending to having mixed, `lag_updates` by which the receiver's count of updates
-        was ahead of the message's, `skipped_updates` of the sender that were never heard here.
+        `age_s` from sending to having mixed, None if all were told of too late; `lag_updates` by
+        which the receiver's count of updates was ahead of the message's; `skipped_updates` of the
+        sender that were never heard here.
         """
         sums, self._sums = self._sums, _Sums()
         made = max(1, sums.updates)
@@ -104,7 +107,10 @@ class Traffic:
         ends = sender, entry.learner
         edge = self._sums.edges.setdefault(ends, _Edge())
         edge.mixes += 1
-        edge.age_s += entry.time_s - self._sent_at[sender][version % HISTORY]
+        known, sent_at = self._sent_at[sender][version % LONGEST_HISTORY]
+        if known == version:
+            edge.ages += 1
+            edge.age_s += entry.time_s - sent_at
         edge.lag_updates += entry.version - version
         edge.skipped_updates += version - self._mixed_version.get(ends, version - 1) - 1
         self._mixed_version[ends] = version

@@ -29,8 +29,6 @@ _SHARE = 0.004
 _ROUNDING = 1e-5
 """Of the parameters' norm: sums in float32 differ from the true ones by less."""
 _SLACK = 1.0001
-_TRIES = 10
-"""Of a look, which a learner may be faster than, above all where processes share a core."""
 _MOST_DEFECTS = 3
 _OWN_GRAPH_LEARNERS = 16
 """The nominal bound of a larger graph of one's own takes seconds to compute."""
@@ -162,6 +160,9 @@ class ConsensusWatch:
         self._writer.write(self.latest)
         if bounds is not None and is_exceeded(measured, bounds):
             self._keep_defect(versions, measured, bounds)
+        if self._realised is not None:
+            # Else updates that all have in common by now would be remembered for its sake.
+            self._realised.keep([])
 
     def take_notices(self) -> list[str]:
         """What there is to tell since the last call, a line each."""
@@ -175,17 +176,14 @@ class ConsensusWatch:
 
     def _see(self) -> tuple[list[int], Bounds | None] | None:
         """Copy what was sent: its versions and, if known, its bounds; None before all have sent."""
-        for tries_left in reversed(range(_TRIES)):
-            versions = self._copy_what_was_sent()
-            # Whatever has been sent is in the journal by now.
-            self._take_in()
-            if versions is None:
-                break
-            bounds = self._bounds(versions)
-            # Without, a learner was faster than this look, or they have ended for good.
-            if bounds is not None or self._realised is None or not tries_left:
-                return versions, bounds
-        return None
+        versions = self._copy_what_was_sent()
+        if versions is None:
+            return None
+        if self._realised is not None:
+            self._realised.keep(versions)
+        # Whatever has been sent is in the journal by now.
+        self._take_in()
+        return versions, self._bounds(versions)
 
     def _copy_what_was_sent(self) -> list[int] | None:
         versions = []

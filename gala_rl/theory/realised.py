@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 HISTORY = 8
-"""Versions of a learner that may still be mixed or asked for."""
+"""Versions of a learner, at least, that may still be mixed or kept."""
+LONGEST_HISTORY, _MESSAGES = 64, 256
+"""Few learners on a busy machine are told late of, and have small matrices: they have more."""
 _FIRST_CAPACITY, _LARGEST_CAPACITY = 256, 16_384
 _FORGOTTEN = 1e-12
 """An update is dropped once no two learners differ by more than this share of it."""
@@ -63,15 +65,19 @@ class Realised:
     def __init__(
         self, learners: int, capacity: int = _LARGEST_CAPACITY, members: int | None = None
     ) -> None:
-        # Row i: learner i now. Row n + i * HISTORY + version % HISTORY: what it sent.
-        rows = learners * (1 + HISTORY)
+        # Row i: learner i now. Row n + i: what is kept of it. Row 2n + i * H + version % H: what it
+        # sent, H versions back.
+        history = min(max(HISTORY, _MESSAGES // learners), LONGEST_HISTORY)
+        rows = learners * (2 + history)
         self._learners = learners
         self._largest_capacity = max(capacity, 4 * rows)
         self._coefficients = np.zeros((rows, min(_FIRST_CAPACITY, self._largest_capacity)))
         self._norms = np.zeros(self._coefficients.shape[1])
         self._count = 0
         self._forgotten = 0.0
-        self._versions = np.full((learners, HISTORY), -1, dtype=np.int64)
+        self._versions = np.full((learners, history), -1, dtype=np.int64)
+        self._kept = np.full(learners, -1, dtype=np.int64)
+        self._is_held = np.zeros(learners, dtype=bool)
         self._is_member = np.arange(learners) < (learners if members is None else members)
         self._begins_equal = True
 
@@ -94,12 +100,31 @@ class Realised:
         column, row = self._new_column(norm), self._open(learner, version)
         self._coefficients[learner, column] = 1.0
         self._coefficients[row, : self._count] = self._coefficients[learner, : self._count]
+        if self._kept[learner] == version:
+            self._keep(learner, row)
+
+    def keep(self, versions: Sequence[int]) -> None:
+        """Keep what the learners sent as these versions, and nothing that was kept before.
+
+        Whoever copies messages and is told afterwards what came before and after them would else
+        find some of them forgotten.
+
+        Args:
+            versions: one a learner, not older than its last `HISTORY`; those may yet come.
+        """
+        held = self._learners + np.flatnonzero(self._is_held)
+        self._coefficients[held] = 0.0
+        self._is_held[:], self._kept[:] = False, -1
+        for learner, version in enumerate(versions):
+            self._kept[learner] = version
+            if self._versions[learner, version % self._history] == version:
+                self._keep(learner, self._row(learner, version, learner))
 
     def mix(self, learner: int, messages: Sequence[tuple[int, int]]) -> None:
         """A learner replaces its parameters by the mean of itself and (sender, version) messages.
 
         Raises:
-            UntrackedError: when one of them is older than HISTORY versions.
+            UntrackedError: when one of them is forgotten.
         """
         rows = [learner, *(self._row(sender, version, learner) for sender, version in messages)]
         now = self._coefficients[:, : self._count]
@@ -122,19 +147,20 @@ class Realised:
 
     def leave(self, learner: int) -> None:
         """Nobody mixes what a learner has sent, unless it joins again by `adopt`."""
-        sent = self._learners + learner * HISTORY + np.arange(HISTORY)
+        sent = 2 * self._learners + learner * self._history + np.arange(self._history)
         # Rows that are not in use are zero, and those that never were take no memory.
-        self._coefficients[[learner, *sent]] = 0.0
+        self._coefficients[[learner, self._learners + learner, *sent]] = 0.0
         self._is_member[learner] = False
-        self._versions[learner] = -1
+        self._is_held[learner] = False
+        self._versions[learner] = self._kept[learner] = -1
 
     def bounds(self, versions: Sequence[int]) -> Bounds:
         """Of what the learners have sent as these versions, one a learner.
 
         Raises:
-            UntrackedError: when one of them is older than HISTORY versions.
+            UntrackedError: when one of them was not kept and is forgotten.
         """
-        rows = [self._row(i, version, i) for i, version in enumerate(versions)]
+        rows = [self._kept_row(i, version) for i, version in enumerate(versions)]
         sent, norms = self._coefficients[rows, : self._count], self._norms[: self._count]
         centred = sent - sent.mean(axis=0)
         span = max(
@@ -151,8 +177,8 @@ class Realised:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything that `bounds` is computed from, for whoever has to find out why it is wrong.
 
-        `coefficients` [n * (1 + HISTORY), E]: row i is learner i now, row n + i * HISTORY +
-        version % HISTORY what it sent; `norms` [E]; `versions` [n, HISTORY].
+        `coefficients` [n * (2 + H), E]: row i is learner i now, row n + i what is kept of it, row
+        2n + i * H + version % H what it sent; `norms` [E]; `versions` [n, H].
         """
         return {
             "coefficients": self._coefficients[:, : self._count].copy(),
@@ -160,21 +186,35 @@ class Realised:
             "versions": self._versions.copy(),
         }
 
+    @property
+    def _history(self) -> int:
+        return self._versions.shape[1]
+
     def _row(self, sender: int, version: int, receiver: int) -> int:
-        if self._versions[sender, version % HISTORY] != version:
+        if self._versions[sender, version % self._history] != version:
             raise UntrackedError(
-                f"edge {sender} → {receiver}: version {version} is not among the last {HISTORY} "
-                f"that learner {sender} sent"
+                f"edge {sender} → {receiver}: version {version} is not among the last "
+                f"{self._history} that learner {sender} sent"
             )
-        return self._learners + sender * HISTORY + version % HISTORY
+        return 2 * self._learners + sender * self._history + version % self._history
+
+    def _kept_row(self, learner: int, version: int) -> int:
+        if self._is_held[learner] and self._kept[learner] == version:
+            return self._learners + learner
+        return self._row(learner, version, learner)
+
+    def _keep(self, learner: int, row: int) -> None:
+        self._coefficients[self._learners + learner] = self._coefficients[row]
+        self._is_held[learner] = True
 
     def _open(self, learner: int, version: int) -> int:
-        self._versions[learner, version % HISTORY] = version
+        self._versions[learner, version % self._history] = version
         return self._row(learner, version, learner)
 
     def _live_rows(self) -> NDArray[np.int64]:
-        sent = self._learners + np.flatnonzero(self._versions.ravel() >= 0)
-        return np.concatenate([np.flatnonzero(self._is_member), sent])
+        kept = self._learners + np.flatnonzero(self._is_held)
+        sent = 2 * self._learners + np.flatnonzero(self._versions.ravel() >= 0)
+        return np.concatenate([np.flatnonzero(self._is_member), kept, sent])
 
     def _new_column(self, norm: float) -> int:
         if self._count == len(self._norms):

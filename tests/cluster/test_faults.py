@@ -150,6 +150,7 @@ def rows_of(folder: RunFolder, rank: int) -> int:
     return len(MetricsReader(file).new_rows()) if file.is_file() else 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
     machines: Machines, tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ import ray
 
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
-from gala_rl.cluster.node import probe
 from gala_rl.cluster.places import Places
+from gala_rl.cluster.probing import probe
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import UserError

@@ -180,7 +180,7 @@ def test_what_simulators_print_is_no_answer(
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
-@pytest.mark.parametrize("where", ["build", "reset"])
+@pytest.mark.parametrize("where", [pytest.param("build", marks=pytest.mark.slow), "reset"])
 def test_a_fault_at_a_start_is_tried_again(
     where: str, fault: str, trouble: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ def test_an_environment_of_ones_own_is_learned(tmp_path: Path) -> None:
     assert summary["mean_return"] > 0.8  # at best 0.91
 
 
-@pytest.mark.parametrize("learners", [1, 4])
+@pytest.mark.parametrize("learners", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_single_file_equals_the_library_for_50_updates(tmp_path: Path, learners: int) -> None:
     # Bit for bit, with a norm that is never reached.
     theirs = library_parameters(tmp_path, learners, updates=50, max_grad_norm=1e9)

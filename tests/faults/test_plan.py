@@ -42,9 +42,9 @@ def test_a_plan_is_read_as_it_is_written(tmp_path: Path) -> None:
     ("entry", "told"),
     [
         (7, "must be an object"),
-        ({"learner": 1}, "kind None: choose one of kill, stop"),
-        ({**KILL, "kind": "explode"}, "kind 'explode': choose one of kill, stop"),
-        ({**KILL, "kind": ["kill"]}, "choose one of kill, stop"),
+        ({"learner": 1}, "kind None: choose one of kill, kill-node"),
+        ({**KILL, "kind": "explode"}, "kind 'explode': choose one of kill, kill-node"),
+        ({**KILL, "kind": ["kill"]}, "choose one of kill, kill-node"),
         ({**KILL, "factor": 2}, "'factor': beside kind it has learner, at_updates"),
         ({**KILL, "updates": 2}, "'updates': beside kind it has learner, at_updates"),
         ({**KILL, "at_s": 2}, "one of at_updates and at_s"),

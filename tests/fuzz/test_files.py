@@ -86,7 +86,8 @@ def test_edges_are_refused_or_make_a_graph(tmp_path: Path, seed: int, inputs: in
 PLAN = (
     b'{"faults": [{"kind": "kill", "learner": 1, "at_s": 5}, {"kind": "delay", "at_updates": 3, '
     b'"updates": 9, "senders": [0, 1], "receivers": [1], "delay_s": 0.5, "both_ways": true}, '
-    b'{"kind": "corrupt", "how": "bits", "at_s": 0, "senders": [0], "receivers": [1]}]}'
+    b'{"kind": "corrupt", "how": "bits", "at_s": 0, "senders": [0], "receivers": [1]}, '
+    b'{"kind": "kill-node", "node": 1, "at_updates": 7}]}'
 )
 
 
@@ -110,11 +111,12 @@ def test_a_plan_of_faults_is_refused_or_can_be_followed(
 def test_faults_that_are_written_down_are_told(tmp_path: Path, seed: int, inputs: int) -> None:
     chance, file, told = random.Random(seed), tmp_path / "faults.jsonl", 0
     row = {"time": 1.0, "fault": 0, "kind": "cut", "learner": 0, "phase": "end", "updates": 4}
-    whole = json.dumps(row | {"messages": 5}).encode()
+    of_node = {"node" if name == "learner" else name: value for name, value in row.items()}
+    whole = [json.dumps(r | {"messages": 5}).encode() for r in (row, of_node)]
     for _ in range(inputs):
         file.write_bytes(b"")
         watch = FaultWatch(FaultClock(1), file)
-        file.write_bytes(spoiled_json(whole, chance) + b"\n")
+        file.write_bytes(spoiled_json(chance.choice(whole), chance) + b"\n")
         told += len(watch.take_notices())
         log = FaultLog(file, 0)
         assert len(log.begun | log.ended) <= 1

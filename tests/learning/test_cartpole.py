@@ -101,10 +101,8 @@ def test_cartpole_is_solved_by_two_nodes_of_two_learners(tmp_path: Path) -> None
     assert sum(score >= SOLVED for score in returns) >= 2, returns
 
 
-@pytest.mark.parametrize(
-    ("method", "learners"),
-    [pytest.param("impala", 1, marks=pytest.mark.slow), ("gala-impala", 2)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "learners"), [("impala", 1), ("gala-impala", 2)])
 def test_cartpole_is_solved_by_actors_ahead_of_their_learners(
     tmp_path: Path, method: str, learners: int
 ) -> None:
@@ -129,9 +127,8 @@ def test_cartpole_is_solved_by_actors_ahead_of_their_learners(
     pytest.fail(f"neither of two runs solved it, the second ended at {summary['mean_return']}")
 
 
-@pytest.mark.parametrize(
-    ("method", "learners"), [pytest.param("ppo", 1, marks=pytest.mark.slow), ("gala-ppo", 2)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "learners"), [("ppo", 1), ("gala-ppo", 2)])
 def test_cartpole_is_solved_by_the_settings_of_ppo(
     tmp_path: Path, method: str, learners: int
 ) -> None:
@@ -149,13 +146,9 @@ def test_cartpole_is_solved_by_the_settings_of_ppo(
     assert all(learner["mixes"] > 0 for learner in summary["learners"] if learners > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "learning_rate"),
-    [
-        ("a2c-allreduce", 8e-3),
-        pytest.param("a2c-async", 4e-3, marks=pytest.mark.slow),
-        ("a3c", 5e-3),
-    ],
+    ("method", "learning_rate"), [("a2c-allreduce", 8e-3), ("a2c-async", 4e-3), ("a3c", 5e-3)]
 )
 def test_cartpole_is_solved_by_learners_that_share_their_steps(
     tmp_path: Path, method: str, learning_rate: float

@@ -55,7 +55,10 @@ def learn(path: Path, method: str, **changes: Any) -> float:
     return score
 
 
-@pytest.mark.parametrize("method", ["a2c", "gala-a2c", "gala-ppo", "gala-impala"])
+@pytest.mark.parametrize(
+    "method",
+    ["gala-a2c", *(pytest.param(m, marks=pytest.mark.slow) for m in ("gala-ppo", "gala-impala"))],
+)
 def test_a_cue_is_remembered_with_an_lstm(tmp_path: Path, method: str) -> None:
     assert learn(tmp_path / "run", method, lstm_size=32) > 0.95
 
@@ -78,6 +81,7 @@ def test_a_cue_is_remembered_with_every_seed(tmp_path: Path, method: str, serial
         assert learn(run, method, lstm_size=32, seed=seed, serial=serial) > 0.95, seed
 
 
+@pytest.mark.slow
 def test_pictures_numbers_and_several_actions_are_learned_together(tmp_path: Path) -> None:
     """One quarter and one sixth are chance; the whole picture and the number are needed for 1."""
     score = learn(

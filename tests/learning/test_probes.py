@@ -40,8 +40,16 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
 """Settings and number of learners of each method."""
 
 
-SLOW = {"a2c-async", "gala-ppo", "ppo-allreduce", "ppo-async"}
-"""Of which others here have the same parts, and which take half a minute each."""
+SLOW = {
+    "a2c-allreduce",
+    "a2c-async",
+    "a3c",
+    "gala-ppo",
+    "gala-impala",
+    "ppo-allreduce",
+    "ppo-async",
+}
+"""Of which others here have the same parts, and which take up to half a minute each."""
 
 
 @pytest.fixture(params=[pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])

@@ -72,7 +72,13 @@ def run_until(
     return folder, outcome, notices
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a2c-async"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gala-a2c",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("a2c-allreduce", "a2c-async")),
+    ],
+)
 @pytest.mark.parametrize("kind", ["kill", "nan"])
 def test_who_is_killed_or_poisoned_comes_back_once_and_harms_nobody(
     tmp_path: Path, method: str, kind: str

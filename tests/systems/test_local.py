@@ -71,7 +71,9 @@ def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
     assert children() == []
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a2c-async"])
+@pytest.mark.parametrize(
+    "method", ["gala-a2c", "a2c-allreduce", pytest.param("a2c-async", marks=pytest.mark.slow)]
+)
 def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: str) -> None:
     process = start_command(tmp_path / "run", method)
     learners = learners_of(process)

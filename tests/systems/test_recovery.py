@@ -69,7 +69,11 @@ class Deaths:
         self.next_at = status.updates[1] + self.updates
 
 
-@pytest.mark.parametrize("config", [CONFIG, PPO], ids=lambda config: config.method)
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, pytest.param(PPO, marks=pytest.mark.slow)],
+    ids=lambda config: config.method,
+)
 def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwards(
     tmp_path: Path, config: TrainConfig
 ) -> None:
@@ -185,7 +189,9 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
     assert newest(folder).learners() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a3c"])
+@pytest.mark.parametrize(
+    "method", ["gala-a2c", "a3c", pytest.param("a2c-allreduce", marks=pytest.mark.slow)]
+)
 def test_a_nan_never_leaves_the_learner_it_arose_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

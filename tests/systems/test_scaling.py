@@ -180,6 +180,7 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
             assert set(counters["mixed_versions"]) == {str((rank - 1) % 3)}
 
 
+@pytest.mark.slow
 def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     Script(folder, ("scale", 3), ("scale", 2)).run(make_system(TWO, folder))
@@ -203,6 +204,7 @@ def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path)
         assert (parameters <= saved.amax(dim=0) + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_checkpoints_in_the_making_hold_members_alone_and_all_are_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     config = replace(TWO, checkpoint_every=0.01, checkpoints_kept=10_000)

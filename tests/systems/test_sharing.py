@@ -77,7 +77,7 @@ def one_core() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("method", SHARING)
-@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize("serial", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_one_learner_alone_is_the_plain_method_bit_for_bit(
     tmp_path: Path, method: str, serial: bool
 ) -> None:
@@ -159,8 +159,11 @@ class Killer:
 @pytest.mark.parametrize(
     "method",
     [
-        *("a2c-allreduce", "a3c", "ppo-allreduce"),
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("a2c-async", "ppo-async")),
+        *("a2c-allreduce", "a3c"),
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in ("a2c-async", "ppo-allreduce", "ppo-async")
+        ),
     ],
 )
 def test_killed_learners_come_back_and_all_go_on(tmp_path: Path, method: str) -> None:

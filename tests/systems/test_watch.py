@@ -224,8 +224,7 @@ def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: S
     told = json.loads((scene.defects / "consensus_0000000001.json").read_text(encoding="utf-8"))
     kept = load_file(scene.defects / "consensus_0000000001.safetensors")
     assert consensus(kept["sent"]).span == pytest.approx(told["measured"]["span"])
-    rows = [2 + 8 * i + version % 8 for i, version in enumerate(told["versions"])]
-    apart = (kept["coefficients"][rows[0]] - kept["coefficients"][rows[1]]).abs()
+    apart = (kept["coefficients"][2] - kept["coefficients"][3]).abs()
     assert float(apart @ kept["norms"]) == pytest.approx(told["bounds"]["span"])
 
 
@@ -244,24 +243,21 @@ def test_bounds_end_with_a_word_when_entries_are_lost(scene: Scene) -> None:
     assert scene.watch.take_notices() == []
 
 
-def test_a_look_that_a_learner_has_overtaken_is_made_again(
+def test_a_learner_that_is_faster_than_a_look_has_its_bounds_all_the_same(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
     scene.send(1, 1, -0.5, 0.5 * SIZE**0.5)
     sent = scene.network.latest
-    looked: list[int] = []
 
-    def overtaken_once(learner: int) -> Message | None:
-        looked.append(learner)
-        if looked == [0, 1]:
-            for version in range(2, 20):
+    def overtaken(learner: int) -> Message | None:
+        if learner == 1:
+            for version in range(2, 2_000):
                 scene.send(0, version, 0.5, 0.0)
         return sent(learner)
 
-    monkeypatch.setattr(scene.watch, "_read", overtaken_once)
+    monkeypatch.setattr(scene.watch, "_read", overtaken)
     row = scene.look()
-    assert looked == [0, 1, 0, 1]
     assert row is not None
-    assert row["versions"] == [19, 1]
+    assert row["versions"] == [1, 1]
     assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)

@@ -238,14 +238,35 @@ def test_who_comes_back_begins_with_what_it_adopts_or_where_all_began() -> None:
 
 
 def test_a_message_that_is_too_old_is_refused_by_its_edge() -> None:
-    realised = Realised(3)
+    realised = Realised(learners := 40)
     for version in range(1, HISTORY + 2):
         realised.update(2, version, 1.0)
     with pytest.raises(UntrackedError, match=r"edge 2 → 0: version 1 is not among the last 8"):
         realised.mix(0, [(2, 1)])
+    with pytest.raises(UntrackedError, match="version 1"):
+        realised.bounds([1] * learners)
     realised.place(0, 1.0)
     with pytest.raises(UntrackedError, match="where learner 1 began"):
         realised.adopt(1, None)
+
+
+@given(data=st.data())
+def test_what_is_kept_has_its_bounds_however_late_the_rest_is_told(data: st.DataObject) -> None:
+    learners = data.draw(st.integers(2, 5))
+    steps = np.random.default_rng(0).standard_normal((learners, 150, DIMENSIONS))
+    now, late = (World(learners, Realised(learners)) for _ in range(2))
+    told, lag = data.draw(st.integers(1, 50)), data.draw(st.integers(0, 100))
+    rounds_on_the_ring(now, told, lambda i, k: steps[i, k])
+    versions = now.newest()
+    before = data.draw(st.integers(max(0, told - HISTORY), told))
+    rounds_on_the_ring(late, before, lambda i, k: steps[i, k])
+    late.realised.keep(versions)
+    rounds_on_the_ring(late, told - before + lag, lambda i, k: steps[i, before + k])
+    assert late.realised.bounds(versions).span == pytest.approx(now.bounds().span)
+    late.realised.keep([])
+    if lag > 64:
+        with pytest.raises(UntrackedError):
+            late.realised.bounds(versions)
 
 
 def play_with_members(world: World, data: st.DataObject, events: int, seed: int) -> int:

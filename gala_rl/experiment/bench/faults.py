@@ -1,13 +1,14 @@
 """Faults: what a run of each method loses when one of its learners is killed."""
 
 import json
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
@@ -15,16 +16,21 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import plans
 from gala_rl.experiment.bench.results import case, result, settings_of
 from gala_rl.experiment.preflight import check_config
-from gala_rl.experiment.train import resolve_device
-from gala_rl.faults.costs import SOON_S, Sample, costs
+from gala_rl.experiment.train import cluster_of, resolve_device
+from gala_rl.faults.costs import SOON_S, costs
+from gala_rl.faults.sampler import Sampler
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
 
+if TYPE_CHECKING:
+    from gala_rl.cluster.connection import Connection
+    from gala_rl.cluster.samples import ClusterSampler
+    from gala_rl.cluster.system import ClusterSystem
+
 RATIOS = {"soon_of_before": ("soon_sps", "before_sps")}
 
-_SAMPLE_EVERY_S = 0.05
 _PATIENCE_S = 300.0
 
 
@@ -41,7 +47,9 @@ def bench_faults(
         repeats: rounds of all measurements; ratios need 3.
 
     Returns:
-        See `result`; a case for each method, with what `costs` tells and `restarts`.
+        See `result`; a case for each method, with what `costs` tells, `restarts`, and
+        `resolution_s`: the longest time between two looks at a learner. A pause of others that is
+        no longer is none that was seen.
 
     Raises:
         UserError: when the config or the plan cannot be run.
@@ -57,8 +65,10 @@ def bench_faults(
         for method, r in zip(methods, rounds, strict=True)
     ]
     first = configs[methods[0]]
-    settings = settings_of(first, resolve_device(first).type) | {"method": ", ".join(methods)}
+    device = resolve_device(first).type if first.cluster is None else first.device
+    settings = settings_of(first, device) | {"method": ", ".join(methods)}
     settings |= {"plan": plan, "seconds": seconds, "repeats": repeats}
+    settings |= {"cluster": first.cluster, "learners_per_node": first.learners_per_node}
     return result("faults", settings, {"cases": cases}, [])
 
 
@@ -71,51 +81,67 @@ def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
             plan = Path(temporary) / "plan.json"
             plan.write_text(json.dumps({"faults": [kill]}), encoding="utf-8")
             config = replace(config, fault_plan=str(plan))
-        folder = RunFolder(Path(temporary) / "run")
-        folder.create(config)
-        system = LocalSystem(config, folder, resolve_device(config), beginning_of(config), None)
-        sampler = _Sampler(system, folder, seconds)
-        outcome = system.run(sampler)
-        sampler.stop()
+        # Ray tells of deaths on standard output, which is for the result.
+        with redirect_stdout(sys.stderr), cluster_of(config) as connection:
+            folder = RunFolder(Path(temporary) / "run")
+            folder.create(config if connection is None else connection.config)
+            system, sampler = _start(config, folder, connection)
+            watch = _Watch(system, sampler, folder, seconds)
+            try:
+                outcome = system.run(watch)
+            finally:
+                sampler.stop()
         if outcome.failure is not None:
             raise outcome.failure
         if outcome.interrupted:
             raise KeyboardInterrupt
-        if sampler.fault is None:
+        if watch.fault is None:
             raise LearnerFailure(f"no fault came within {_PATIENCE_S:.0f} s: see the plan")
-        fault_s, struck = sampler.fault["time"], sampler.fault["learner"]
-        seen = [s for s in sampler.samples if s.time_s >= fault_s - seconds]
+        fault_s, struck = sampler.struck(watch.fault)
+        seen = [s for s in sampler.samples() if s.time_s >= fault_s - seconds]
+        try:
+            found = costs(seen, fault_s, struck)
+        except ValueError as error:
+            raise LearnerFailure(f"{error}: let the first fault of the plan come later") from error
         restarts = float(sum(outcome.status.restarts))
-        return {**costs(seen, fault_s, struck), "restarts": restarts}
+        return {**found, "resolution_s": sampler.resolution_s(), "restarts": restarts}
 
 
-class _Sampler:
-    """Looks at the learners' counters from a thread; as an observer, stops the system in time."""
+def _start(
+    config: TrainConfig, folder: RunFolder, connection: "Connection | None"
+) -> tuple["LocalSystem | ClusterSystem", "Sampler | ClusterSampler"]:
+    """Learners here or on a cluster, and who looks how far they are."""
+    beginning = beginning_of(config)
+    if connection is None:
+        system = LocalSystem(config, folder, resolve_device(config), beginning, None)
+        return system, Sampler(lambda: system.agent_steps)
+    from gala_rl.cluster.samples import ClusterSampler
+    from gala_rl.cluster.system import ClusterSystem
 
-    def __init__(self, system: LocalSystem, folder: RunFolder, seconds: float) -> None:
-        self.samples: list[Sample] = []
+    there = ClusterSystem(connection, folder, beginning, None)
+    return there, ClusterSampler(connection.nodes, connection.ranks)
+
+
+class _Watch:
+    """As an observer, waits for the first fault; stops the looks and then the system in time."""
+
+    def __init__(
+        self,
+        system: "LocalSystem | ClusterSystem",
+        sampler: "Sampler | ClusterSampler",
+        folder: RunFolder,
+        seconds: float,
+    ) -> None:
         self.fault: dict[str, Any] | None = None
-        self._system, self._reader = system, MetricsReader(folder.faults_file)
+        self._system, self._sampler = system, sampler
+        self._reader = MetricsReader(folder.faults_file)
         self._stay_s = max(seconds, SOON_S) + 1.0
-        self._give_up_at = time.monotonic() + seconds + _PATIENCE_S
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="sampler", daemon=True)
-        self._thread.start()
+        self._stop_at = time.monotonic() + seconds + _PATIENCE_S
 
     def __call__(self, status: Status) -> None:
-        if self.fault is None:
-            self.fault = next(iter(self._reader.new_rows()), None)
-        now = time.monotonic()
-        is_seen = self.fault is not None and time.time() > self.fault["time"] + self._stay_s
-        if is_seen or now > self._give_up_at:
-            self._over.set()
+        if self.fault is None and (rows := self._reader.new_rows()):
+            self.fault = rows[0]
+            self._stop_at = time.monotonic() + self._stay_s
+        if time.monotonic() > self._stop_at:
+            self._sampler.stop()
             self._system.stop()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(_SAMPLE_EVERY_S):
-            self.samples.append(Sample(time.time(), self._system.agent_steps))

@@ -88,6 +88,7 @@ _FAULTS = (
     Column("soon_of_before", "of before", "{:.2f}"),
     Column("longest_pause_before_s", "longest pause of others before, s", "{:.2f}"),
     Column("longest_pause_s", "after, s", "{:.2f}"),
+    Column("resolution_s", "pauses seen to, s", "{:.2f}"),
     Column("recovery_s", "0.95 of before after, s", "{:.1f}"),
     Column("lost_agent_steps", "agent steps lost"),
     Column("restarts", "restarts"),
@@ -185,8 +186,9 @@ def _stragglers_of(result: Mapping[str, Any], method: str, columns: tuple[Column
 
 def _faults(result: Mapping[str, Any]) -> list[Table]:
     plan = result["settings"]["plan"] or "a learner is killed"
-    cores = result["machine"]["cores"]
-    title = f"{_training(result)}, {plan}, {cores} cores: {_medians(result)}"
+    cluster, cores = result["settings"]["cluster"], result["machine"]["cores"]
+    where = f"{cores} cores" if cluster is None else f"cluster {cluster}"
+    title = f"{_training(result)}, {plan}, {where}: {_medians(result)}"
     rows = [_row([c["method"], f"{c['learners']}"], c, _FAULTS) for c in result["cases"]]
     return [Table(title, ["method", "learners", *(c.text for c in _FAULTS)], rows)]
 

@@ -1,0 +1,47 @@
+"""What a machine of a cluster has to be like, so that learners can run there as elsewhere."""
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from gala_rl import config as configs
+from gala_rl.agent import beginning_of
+from gala_rl.config import TrainConfig
+from gala_rl.envs import check_environment
+from gala_rl.errors import UserError
+
+PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
+
+
+def probe(values: dict[str, Any]) -> dict[str, Any]:
+    """What has to be equal on all machines, or why learners cannot run on this one.
+
+    Args:
+        values: the run's config, as `config.to_dict`.
+    """
+    host = platform.node()
+    try:
+        config = configs.from_dict(values)
+        check_environment(config.env, config.atari)
+        device_of(config)
+        versions = {name: metadata.version(name) for name in PACKAGES}
+        parameters = beginning_of(config).parameters.numel()
+    except (UserError, metadata.PackageNotFoundError) as error:
+        return {"host": host, "error": str(error)}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"host": host, "python": python, **versions, "parameters": parameters}
+
+
+def device_of(config: TrainConfig) -> str:
+    """Where learners of this machine learn.
+
+    Raises:
+        UserError: when it has not what the config asks for.
+    """
+    if config.device == "cpu" or not torch.cuda.is_available():
+        if config.device == "cuda":
+            raise UserError("there is no GPU that PyTorch can use: choose --device cpu")
+        return "cpu"
+    return "cuda"
