@@ -60,12 +60,19 @@ APART = {
     "compare": ("experiment/compare/", "compare_cli.py"),
     "sharing": ("sharing/",),
     "queued": ("queued/",),
-    "faults": ("faults/",),
+    "faults": ("faults/", "cluster/faults.py", "cluster/samples.py"),
+    "scaling": (
+        "systems/scaling.py",
+        "records/scale_request.py",
+        "experiment/scale.py",
+        "cluster/scaling.py",
+        "cluster/joining.py",
+        "cluster/places.py",
+    ),
     "systems on a cluster": ("cluster/introductions.py", "cluster/rollouts.py"),
     "cluster": ("cluster/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),
-    "scaling": ("systems/scaling.py", "records/scale_request.py", "experiment/scale.py"),
 }
 """Instruments, the systems that gossip is compared with, simulators out of their process, and
 learners on other machines."""

@@ -140,7 +140,6 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         ["bench", "faults", "--learners", "4", "--learners-per-node", "2"],
         ("learners_per_node 2", "hierarchical"),
     ),
-    (cluster("--max-learners", "9"), ("max_learners 9", "several machines")),
     (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
     (topology("text.json"), ("text.json", "[[0, 1]")),

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gala_rl import config as configs
-from gala_rl.cluster.node import CONCURRENCY_GROUPS, Node
-from gala_rl.cluster.probe import PACKAGES, probe
+from gala_rl.cluster.places import Places
+from gala_rl.cluster.probing import PACKAGES, probe
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
-from gala_rl.methods import actors_to_share_out
+from gala_rl.methods import actors_to_share_out, capacity
 
 _REACHED_S = 10.0
-_PLACED_S = 15.0
-_PROBED_S = 120.0
+PLACED_S = 15.0
+"""Ray finds room within it, or there is none."""
+_PLACED_LOOK_EVERY_S = 0.05
+PROBED_S = 120.0
 """A machine that has not even answered by then cannot run learners."""
 
 
@@ -40,12 +41,22 @@ class Connection:
         nodes: actors, by index.
         ranks: of the learners of each node.
         actors: indices of those of each node, if one learner has actors on all; else empty.
+        places: of the nodes, which may become more or fewer.
     """
 
     config: TrainConfig
     nodes: tuple[Any, ...]
     ranks: tuple[range, ...]
+    places: Places
     actors: tuple[range, ...] = ()
+
+    @property
+    def shares(self) -> tuple[range, ...]:
+        """Ranks of the learners that there can be on each node."""
+        if self.actors:
+            return self.ranks
+        assert self.config.learners_per_node is not None
+        return nodes_of(capacity(self.config), self.config.learners_per_node)
 
 
 @contextlib.contextmanager
@@ -70,9 +81,10 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
             ranks = nodes_of(config.resolved_learners, config.learners_per_node)
             graph_of(config)
             check_plan(config)
-        with _placed(config, ranks, actors) as nodes:
+        with contextlib.closing(Places(config, actors)) as places:
+            nodes = _placed(places, ranks)
             _probe_all(nodes, ranks, config)
-            yield Connection(config, nodes, ranks, actors)
+            yield Connection(config, nodes, ranks, places, actors)
     finally:
         ray.shutdown()
 
@@ -165,67 +177,44 @@ def share_out_actors(actors: int, machines: int) -> tuple[range, ...]:
     return tuple(range(max(0, s - 1), min(s + share - 1, actors)) for s in starts)
 
 
-@contextlib.contextmanager
-def _placed(
-    config: TrainConfig, ranks: tuple[range, ...], actors: tuple[range, ...]
-) -> Iterator[tuple[Any, ...]]:
-    bundles = [{"CPU": float(len(share))} for share in ranks]
-    for bundle, share in zip(bundles, actors, strict=False):
-        bundle["CPU"] += len(share)
-    if config.device == "cuda":
-        # Actors act on their CPUs.
-        for bundle in bundles[: sum(map(bool, ranks))]:
-            bundle["GPU"] = 1.0
-    group = placement_group(bundles, strategy="SPREAD")
-    try:
-        if not group.wait(_PLACED_S):
-            needed = " and ".join(f"{number:g} {name}" for name, number in bundles[0].items())
-            who = f"actors {actors[-1].stop}" if actors else ""
-            who = who or f"learners_per_node {config.learners_per_node}"
-            raise UserError(
-                f"{who} cannot be placed on "
-                f"{len(ranks)} nodes: each needs {needed}, and the cluster has {_inventory()}; use "
-                f"fewer, or wait until others are done"
-            )
-        yield tuple(_place(group, index, bundle) for index, bundle in enumerate(bundles))
-    finally:
-        remove_placement_group(group)
-
-
-def _place(group: Any, index: int, bundle: dict[str, float]) -> Any:
-    actor = ray.remote(
-        num_cpus=bundle["CPU"],
-        num_gpus=bundle.get("GPU", 0),
-        max_restarts=-1,
-        concurrency_groups=CONCURRENCY_GROUPS,
-    )(Node)
-    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
-    return actor.options(scheduling_strategy=strategy).remote()
-
-
-def _inventory() -> str:
-    machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-    shown = [
-        " and ".join(f"{m.get(name, 0):g} {name}" for name in ("CPU", "GPU")) for m in machines
-    ]
-    return f"{len(machines)} machines ({', '.join(shown)})"
+def _placed(places: Places, ranks: tuple[range, ...]) -> tuple[Any, ...]:
+    places.ask(ranks)
+    deadline = time.monotonic() + PLACED_S
+    while not places.has_all():
+        if time.monotonic() > deadline:
+            raise places.why_not(ranks)
+        time.sleep(_PLACED_LOOK_EVERY_S)
+    return tuple(places.hold().values())
 
 
 def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: TrainConfig) -> None:
-    # Topology and run folder are of this machine; what a node needs of them crosses later.
-    gossip = replace(config.gossip, topology="directed-ring")
-    values = configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
-    # This machine need have no GPU, nor one with actors alone.
-    without = values | {"device": "cpu"}
-    here = probe(without)
-    asked = [values if share else without for share in ranks]
+    values = values_to_probe(config)
+    # Where there are actors alone there need be no GPU.
+    asked = [values if share else values | {"device": "cpu"} for share in ranks]
     try:
         answers = [node.probe.remote(v) for node, v in zip(nodes, asked, strict=True)]
-        there = ray.get(answers, timeout=_PROBED_S)
+        there = ray.get(answers, timeout=PROBED_S)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"cluster {config.cluster!r} cannot run learners: {reason}; install gala-rl on every "
-            f"machine, in the Python that Ray runs there"
-        ) from error
-    compare([here, *there])
+        raise cannot_run(config, error) from error
+    compare([probe_here(values), *there])
+
+
+def values_to_probe(config: TrainConfig) -> dict[str, Any]:
+    """What nodes are asked whether they can run it; see `probe`."""
+    # Topology and run folder are of this machine; what a node needs of them crosses later.
+    gossip = replace(config.gossip, topology="directed-ring")
+    return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
+
+
+def probe_here(values: dict[str, Any]) -> dict[str, Any]:
+    """What this machine would answer, which need have no GPU."""
+    return probe(values | {"device": "cpu"})
+
+
+def cannot_run(config: TrainConfig, error: Exception) -> UserError:
+    """What to tell when a node could not even be asked."""
+    reason = str(error).strip().splitlines()[-1]
+    return UserError(
+        f"cluster {config.cluster!r} cannot run learners: {reason}; install gala-rl on every "
+        f"machine, in the Python that Ray runs there"
+    )

@@ -15,8 +15,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,19 @@ class Call(Protocol):
         """Whether the parcel was taken in; None while the call is under way."""
 
 
+class RayCall:
+    """A call to another node's actor; see `Call`."""
+
+    def __init__(self, reference: Any) -> None:
+        self._future: Future[bool] = reference.future()
+
+    def outcome(self) -> bool | None:
+        """See `Call`."""
+        if not self._future.done():
+            return None
+        return self._future.exception() is None and self._future.result()
+
+
 Dispatch = Callable[[int, Parcel], Call]
 """(node, parcel) → the call that delivers it."""
 
@@ -51,14 +65,24 @@ Dispatch = Callable[[int, Parcel], Call]
 class _Line:
     """The way to one other node, and what has come from there."""
 
-    heard: tuple[int, ...]
     heard_at: float
+    heard: tuple[int, ...] = ()
     incarnation: int = 0
     call: Call | None = None
     sent_at: float = -_PAUSE_S
     paused: bool = False
     sent: dict[int, int] = field(default_factory=dict)
     state_sent_at: dict[int, float] = field(default_factory=dict)
+
+    def begin(self, now: float) -> None:
+        """There is another node behind it, which has been sent nothing."""
+        self.heard_at, self.call, self.paused = now, None, False
+        self.forget()
+
+    def forget(self) -> None:
+        """Whoever is there now has none of what was sent before."""
+        self.sent.clear()
+        self.state_sent_at.clear()
 
 
 class Courier:
@@ -101,25 +125,38 @@ class Courier:
         self._introductions = introductions
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
-        self._lines = {
-            other: _Line(heard, now)
-            for other, heard in routes(orders.node, orders.ranks, topology).items()
-        }
+        # Also of nodes that there can be: what comes from one may be faster than the news of it.
+        self._lines = {other: _Line(now) for other in range(len(self._ranks))}
+        self._open: tuple[int, ...] = ()
         self._lock = threading.Lock()
+        self.go_by(topology)
+
+    def go_by(self, topology: Topology) -> None:
+        """Send to the nodes of that many learners from now on; any thread may call it."""
+        ranks = [
+            range(share.start, min(share.stop, topology.learners))
+            for share in self._ranks
+            if share.start < topology.learners
+        ]
+        heard = routes(self._orders.node, ranks, topology)
+        for other in heard:
+            if other not in self._open:
+                self._lines[other].begin(time.monotonic())
+            self._lines[other].heard = heard[other]
+        self._open = tuple(heard)
 
     def carry(self) -> bool:
         """Send what is due to whom no call is under way; returns whether anything was sent."""
         now, sent = time.monotonic(), False
-        for other, line in self._lines.items():
+        for other in self._open:
+            line = self._lines[other]
             if line.call is not None:
                 outcome = line.call.outcome()
                 if outcome is None:
                     continue
                 line.call, line.paused = None, not outcome
                 if not outcome:
-                    # Whoever comes back there has none of what was sent before.
-                    line.sent.clear()
-                    line.state_sent_at.clear()
+                    line.forget()
                     self._set_down(other)
             waited = now - line.sent_at
             pause = _PAUSE_S if line.paused else _HEARTBEAT_S
@@ -134,9 +171,11 @@ class Courier:
         with self._lock:
             if parcel.incarnation < line.incarnation:
                 return
+            if 0 < line.incarnation < parcel.incarnation:
+                line.forget()
             line.incarnation, line.heard_at = parcel.incarnation, time.monotonic()
             for rank, counters in parcel.counters.items():
-                self._count(rank, counters)
+                self.count(rank, counters)
                 self._mailboxes.set_down(rank, rank in parcel.down)
             for rank, counters in parcel.known.items():
                 before = self.known.get(rank, counters)
@@ -156,13 +195,13 @@ class Courier:
 
     def has_heard_all(self) -> bool:
         """Whether something has come from every other node."""
-        return all(line.incarnation for line in self._lines.values())
+        return all(self._lines[other].incarnation for other in self._open)
 
     def mind_silence(self) -> None:
         """Set down the learners of nodes that have been silent for too long."""
         now = time.monotonic()
-        for other, line in self._lines.items():
-            if now - line.heard_at > self._silence_s:
+        for other in self._open:
+            if now - self._lines[other].heard_at > self._silence_s:
                 self._set_down(other)
 
     def _set_down(self, other: int) -> None:
@@ -170,7 +209,8 @@ class Courier:
             for rank in self._ranks[other]:
                 self._mailboxes.set_down(rank, True)
 
-    def _count(self, rank: int, counters: Counters) -> None:
+    def count(self, rank: int, counters: Counters) -> None:
+        """Know that a learner elsewhere is so far."""
         # A learner that was started again may have been told less than was known here.
         for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
             self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
@@ -190,16 +230,21 @@ class Courier:
                 state = self._state_if_due(rank, line)
                 letters.append(Letter(rank, message.version, packed, state))
                 line.sent[rank] = message.version
-        own = self._ranks[self._orders.node]
+        own = self.known_of(self._orders.node)
         return Parcel(
             node=self._orders.node,
             incarnation=self._orders.incarnation,
-            counters={rank: self._counters(rank) for rank in own},
-            known={rank: self._counters(rank) for rank in self._ranks[other]},
+            counters=own,
+            known=self.known_of(other),
             down=frozenset(rank for rank in own if self._mailboxes.is_down(rank)),
             letters=tuple(letters),
             introduction=None if self._introductions is None else self._introductions.make(),
         )
+
+    def known_of(self, node: int) -> dict[int, Counters]:
+        """How far those learners of a node are that are members or have been, by rank."""
+        share, ever = self._ranks[node], self._board.learners_ever
+        return {rank: self.counters(rank) for rank in share if rank < ever}
 
     def _state_if_due(self, rank: int, line: _Line) -> NDArray[np.float32] | None:
         now = time.monotonic()
@@ -208,7 +253,8 @@ class Courier:
         line.state_sent_at[rank] = now
         return np.array(self._board.optimizer_states[rank].numpy())
 
-    def _counters(self, rank: int) -> Counters:
+    def counters(self, rank: int) -> Counters:
+        """How far a learner is, as is known here."""
         return Counters(
             self._board.get(rank, Cell.AGENT_STEPS),
             max(self._board.get(rank, Cell.UPDATES), self._mailboxes.version(rank)),
@@ -230,13 +276,14 @@ class Courier:
 
 
 def routes(node: int, ranks: Sequence[range], topology: Topology) -> Mapping[int, tuple[int, ...]]:
-    """For each other node, which learners of this one are heard there."""
+    """For each other node, which learners of this one, which may have none, are heard there."""
+    own = ranks[node] if node < len(ranks) else range(0)
     heard = [
         {sender for receiver in share for sender in topology.all_in_neighbours(receiver)}
         for share in ranks
     ]
     return {
-        other: tuple(sender for sender in ranks[node] if sender in heard[other])
+        other: tuple(sender for sender in own if sender in heard[other])
         for other in range(len(ranks))
         if other != node
     }

@@ -11,6 +11,7 @@ from gala_rl.cluster.post import Post
 from gala_rl.cluster.wire import Sight
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import Message
+from gala_rl.methods import capacity
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.watch import make_watch
 
@@ -33,10 +34,11 @@ class Distances:
     """
 
     def __init__(self, config: TrainConfig, folder: RunFolder, size: int) -> None:
-        learners = config.resolved_learners
+        room = capacity(config)
         self._size = size
-        self._messages: list[Message | None] = [None] * learners
-        self._gradients = torch.zeros(learners, size)
+        self._learners = config.resolved_learners
+        self._messages: list[Message | None] = [None] * room
+        self._gradients = torch.zeros(room, size)
         self._watch = make_watch(
             config, folder, size, None, self._messages.__getitem__, list(self._gradients)
         )
@@ -48,6 +50,15 @@ class Distances:
     def latest(self) -> dict[str, Any] | None:
         """The newest row."""
         return self._watch.latest
+
+    def begin_change(self, learners: int) -> None:
+        """The learners are about to go by another number; those that stay are measured on."""
+        self._watch.begin_change(learners)
+
+    def end_change(self, learners: int) -> None:
+        """All go by the new number."""
+        self._watch.end_change(learners)
+        self._learners = learners
 
     def follow(self, posts: Sequence[Post], total_agent_steps: int) -> None:
         """Ask if it is time, and measure if all have answered; called all the while.
@@ -63,7 +74,7 @@ class Distances:
             self._asked = []
         elif not self._asked and now >= self._next_at and not any(p.is_lost for p in posts):
             self._asked = [post.sights(self._size) for post in posts]
-            bytes_asked = 2 * self._gradients.nbytes
+            bytes_asked = 2 * self._learners * self._gradients[0].nbytes
             self._asked_at = now
             self._next_at = now + max(_LOOK_EVERY_S, bytes_asked / _BYTES_PER_S)
 

@@ -8,55 +8,53 @@ import time
 import traceback
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
 import torch
 
 from gala_rl.agent import beginning_of, message_size
-from gala_rl.cluster.courier import Call, Courier
+from gala_rl.cluster.courier import Call, Courier, RayCall
 from gala_rl.cluster.introductions import Introductions
-from gala_rl.cluster.probe import device_of, probe
-from gala_rl.cluster.rollouts import Errand, Ferry, Host, Load, make_elsewhere
-from gala_rl.cluster.wire import Looks, Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.joining import Joining
+from gala_rl.cluster.probing import device_of, probe
+from gala_rl.cluster.rollouts import (
+    ROLLOUTS,
+    Errand,
+    Host,
+    Load,
+    make_elsewhere,
+    make_ferry,
+    make_host,
+)
+from gala_rl.cluster.wire import Change, Looks, Orders, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
-from gala_rl.graph import graph_of
+from gala_rl.graph import graph_of, largest_in_degree
+from gala_rl.methods import capacity
 from gala_rl.optimizers import state_size
 from gala_rl.queued import Elsewhere
-from gala_rl.sharing import Meeting
-from gala_rl.sharing.gradients import LOOPBACK
+from gala_rl.sharing.gradients import LOOPBACK, Meeting
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import make_common
 from gala_rl.systems.crew import Crew, donors_of
 
-GOSSIP, REPORTS, ROLLOUTS = "gossip", "reports", "rollouts"
+GOSSIP, REPORTS = "gossip", "reports"
 CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1, ROLLOUTS: 1}
 """Neither waits for the other, nor for a node that starts or ends its learners."""
+
+_Value = TypeVar("_Value")
 
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 0.002
 _CATCH_UP_S = 5.0
 _DRIVER_SILENT_S = 60.0
 """Learners end when the driver has not asked for a report for so long."""
-
-
-class RayCall:
-    """A call to another node's actor; see `Call`."""
-
-    def __init__(self, reference: Any) -> None:
-        self._future: Future[bool] = reference.future()
-
-    def outcome(self) -> bool | None:
-        """See `Call`."""
-        if not self._future.done():
-            return None
-        return self._future.exception() is None and self._future.result()
 
 
 class Node:
@@ -68,6 +66,7 @@ class Node:
         self._introductions: Introductions | None = None
         self._elsewhere: Elsewhere | None = None
         self._host: Host | None = None
+        self._journal: Journal | None = None
         self._sampler: Sampler | None = None
         self._ending = False
         self._threads: list[threading.Thread] = []
@@ -90,43 +89,55 @@ class Node:
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        initial = beginning_of(config).parameters
-        size, count = initial.numel(), config.resolved_learners
+        initial, room = beginning_of(config).parameters, capacity(config)
+        size, change = initial.numel(), orders.change
+        count = config.resolved_learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
         self._common = make_common(config, self._place.folder, initial, None, address)
-        topology = graph_of(config) if self._common is None else isolated(count)
-        self._mailboxes = SharedMailboxes(count, message_size(config, size))
-        watched = count > 1 and self._common is None
-        self._journal = Journal(count, topology.largest_in_degree) if watched else None
-        self._board = Board(count, size, state_size(config.resolved_algorithm, size))
-        for rank in range(count):
+        self._mailboxes = SharedMailboxes(room, message_size(config, size))
+        if room > 1 and self._common is None:
+            self._journal = Journal(room, largest_in_degree(config, room))
+        ever, state = len(orders.agent_steps), state_size(config.resolved_algorithm, size)
+        self._board = Board(ever, size, state, room)
+        self._board.set_learners(count)
+        for rank in range(ever):
             self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
             self._board.set(rank, Cell.UPDATES, orders.updates[rank])
+        for rank in range(count, room):
+            self._mailboxes.set_down(rank, True)
         self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
         if isinstance(self._common, Meeting):
             self._introductions = Introductions(self._common, orders.node, orders.ranks)
-
-        def dispatch(other: int, parcel: Parcel) -> Call:
-            return RayCall(others[other].deliver.options(concurrency_group=GOSSIP).remote(parcel))
-
+        self._actors = dict(enumerate(others)) if change is None else change.actors
         self._courier = Courier(
             orders,
-            topology,
+            graph_of(config, count) if self._common is None else isolated(count),
             mailboxes=self._mailboxes,
             board=self._board,
             precision=config.message_precision,
             silence_s=config.gossip.deadline,
-            dispatch=dispatch,
+            dispatch=self._dispatch,
             introductions=self._introductions,
         )
         self._start_thread(self._carry, self._courier)
         if len(orders.actors) > 1:
             self._share_actors(orders, others, size)
-        if orders.incarnation > 1 and not orders.actors:
+        is_back = orders.incarnation > 1
+        if is_back and not orders.actors:
             self._catch_up(self._courier)
+        self._joining = Joining(
+            self._ranks,
+            self._mailboxes,
+            self._board,
+            config.steps,
+            lambda rank: self._assignment(rank, is_back=False),
+            0 if change is None else change.number,
+            orders.joins,
+        )
         started: Future[Crew] = Future()
-        self._start_thread(self._keep, started, orders.incarnation > 1)
+        first = [rank for rank in self._ranks if rank < count and rank not in orders.joins]
+        self._start_thread(self._keep, started, first, is_back)
         self._crew = started.result()
 
     def deliver(self, parcel: Parcel) -> bool:
@@ -147,29 +158,47 @@ class Node:
         crew, host = self._crew, self._host
         failure = crew.failure or (None if host is None else host.failure)
         self._driver_asked_at = time.monotonic()
+        for rank, counters in wishes.left.items():
+            self._courier.count(rank, counters)
+        if wishes.change is not None and wishes.change.number > self._joining.number:
+            self._follow(wishes.change, crew, self._courier)
         if wishes.stop:
             self._board.ask_to_stop()
         if wishes.checkpoint > self._board.checkpoint_wanted:
             self._place.forget_parts(but=wishes.checkpoint)
             self._board.ask_for_checkpoint(wishes.checkpoint)
-        done, written = crew.done, self._column(Cell.CHECKPOINT_WRITTEN)
+        done = crew.done and not self._joining.is_waiting
+        written = self._column(Cell.CHECKPOINT_WRITTEN)
         return Report(
             agent_steps=self._column(Cell.AGENT_STEPS),
             updates=self._column(Cell.UPDATES),
-            alive=crew.alive,
-            restarts=crew.restarts,
+            alive=self._of_all(crew.alive, False),
+            restarts=self._of_all(crew.restarts, 0),
             written=written,
             notices=[
                 notice
                 for teller in (crew, self._courier, self._faults, host)
-                if teller is not None
-                for notice in teller.take_notices()
+                for notice in (teller.take_notices() if teller else ())
             ],
             news=self._place.news(wishes.read),
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
+            change=self._joining.number,
+            told=self._column(Cell.LEARNERS),
+            has_let_go=crew.has_let_go(self._board.learners),
+            rejected=self._joining.rejected,
+            left={
+                rank: self._courier.counters(rank)
+                for rank in range(self._board.learners, self._board.learners_ever)
+            },
             elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
         )
+
+    def _follow(self, change: Change, crew: Crew, courier: Courier) -> None:
+        """Go by another number of learners, and to other nodes."""
+        self._actors = {**self._actors, **change.actors}
+        courier.go_by(graph_of(self._config, change.learners))
+        self._joining.go_by(change, crew)
 
     def looks(self, life_ns: int, seen: int) -> Looks | None:
         """How far the learners here were when, from the first call on; None before their start.
@@ -181,7 +210,7 @@ class Node:
         if self._crew is None:
             return None
         if self._sampler is None:
-            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS))
+            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS)[: self._members])
         life = self._sampler.began_ns
         samples = self._sampler.samples(seen if life == life_ns else 0)
         return Looks(life, time.time(), samples)
@@ -201,7 +230,7 @@ class Node:
             size: P of the parameters that learn, which come first in a message.
         """
         seen = []
-        for rank in self._ranks if self._crew is not None else ():
+        for rank in self._ranks[: self._members] if self._crew is not None else ():
             if (message := self._mailboxes.latest(rank)) is not None:
                 gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
@@ -216,31 +245,20 @@ class Node:
         if self._crew is not None:
             self._place.remove()
 
+    def _dispatch(self, other: int, parcel: Parcel) -> Call:
+        deliver = self._actors[other].deliver.options(concurrency_group=GOSSIP)
+        return RayCall(deliver.remote(parcel))
+
     def _share_actors(self, orders: Orders, others: list[Any], size: int) -> None:
         """One node has the learner, and some of its actors; the others have the rest."""
-        config, here = self._config, orders.actors[orders.node]
         if not self._ranks:
-            seeds = [config.seed, orders.node, orders.incarnation, *orders.updates]
-            seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-            self._host = Host(config, orders.node, here, size, seed)
+            self._host = make_host(self._config, orders, size)
             self._start_thread(self._host.keep, lambda: self._ending)
             return
-
-        def dispatch(other: int, errand: Errand) -> "Future[Load | None]":
-            load = others[other].load.options(concurrency_group=ROLLOUTS)
-            future: Future[Load | None] = load.remote(errand).future()
-            return future
-
-        path = self._place.folder.path / ".actors"
-        self._elsewhere = make_elsewhere(config, here.stop, size, path)
-        away = {n: indices for n, indices in enumerate(orders.actors) if n != orders.node}
-        self._start_thread(self._ship, Ferry(self._elsewhere, away, dispatch))
-
-    def _ship(self, ferry: Ferry) -> None:
-        while not self._ending:
-            if not ferry.carry():
-                time.sleep(_IDLE_S)
-        ferry.close()
+        first, path = orders.actors[orders.node].stop, self._place.folder.path / ".actors"
+        self._elsewhere = make_elsewhere(self._config, first, size, path)
+        keep = make_ferry(self._elsewhere, orders, others).keep
+        self._start_thread(keep, lambda: self._ending)
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=_or_die, args=(work, *arguments), daemon=True)
@@ -249,7 +267,7 @@ class Node:
 
     def _catch_up(self, courier: Courier) -> None:
         """Wait until the others have said how far this node's learners were, but not for ever."""
-        for rank in range(self._config.resolved_learners):
+        for rank in range(self._mailboxes.learners):
             # Nobody who is back waits for all to be ready, nor do the others wait for these.
             self._board.set(rank, Cell.READY, 1)
         for rank in self._ranks:
@@ -263,10 +281,10 @@ class Node:
         if self._introductions is not None:
             self._introductions.catch_up()
 
-    def _keep(self, started: "Future[Crew]", is_back: bool) -> None:
+    def _keep(self, started: "Future[Crew]", ranks: list[int], is_back: bool) -> None:
         """The thread that starts learners: the kernel ends them with it, so it lives as long."""
         try:
-            crew = Crew(self._assignment(rank, is_back) for rank in self._ranks)
+            crew = Crew(self._assignment(rank, is_back) for rank in ranks)
         except BaseException as error:
             started.set_exception(error)
             return
@@ -275,8 +293,9 @@ class Node:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
                 crew.look_after()
+                self._joining.look(crew)
                 if self._faults is not None:
-                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=True))
+                    self._faults.wake(zip(self._ranks, crew.process_ids, strict=False))
                 if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
                     self._board.ask_to_stop()
         finally:
@@ -307,9 +326,17 @@ class Node:
                 time.sleep(_IDLE_S)
             courier.mind_silence()
 
+    @property
+    def _members(self) -> int:
+        """Number of this node's learners that are members."""
+        return min(max(0, self._board.learners - self._ranks.start), len(self._ranks))
+
     def _column(self, cell: Cell) -> list[int]:
-        column = self._board.column(cell)
-        return [column[rank] for rank in self._ranks]
+        return [self._board.get(rank, cell) for rank in self._ranks]
+
+    def _of_all(self, values: list[_Value], missing: _Value) -> list[_Value]:
+        """One of each learner that there can be here, of which the last may never have joined."""
+        return values + [missing] * (len(self._ranks) - len(values))
 
 
 def _or_die(work: Any, *arguments: Any) -> None:

@@ -34,8 +34,10 @@ class Post:
 
     Attributes:
         index: of the node.
-        ranks: of its learners.
+        share: ranks of its learners, as many as there can be.
+        ranks: of those that are members; none where the node is about to be ended.
         actors: indices of its actors, if one learner has actors on all nodes.
+        joins: whether it is new by a change of the number of learners that is under way.
         incarnation: how often it has been set up.
         is_lost: whether nothing is known of it at the moment.
         latest: newest report of this incarnation.
@@ -45,8 +47,12 @@ class Post:
         deaths_in_a_row: since they made progress.
     """
 
-    def __init__(self, index: int, actor: Any, ranks: range, actors: range = range(0)) -> None:
-        self.index, self.ranks, self.actors = index, ranks, actors
+    def __init__(
+        self, index: int, actor: Any, share: range, learners: int, actors: range = range(0)
+    ) -> None:
+        self.index, self.share, self.actors = index, share, actors
+        self.go_by(learners)
+        self.joins = False
         self.incarnation = 0
         self.is_lost = False
         self.latest: Report | None = None
@@ -57,7 +63,7 @@ class Post:
         self._starting: Future[None] | None = None
         self._call: Future[Report | None] | None = None
         self._heard_at = time.monotonic()
-        self._restarts = [0] * len(ranks)
+        self._restarts = [0] * len(share)
 
     @property
     def is_done(self) -> bool:
@@ -67,9 +73,14 @@ class Post:
     @property
     def name(self) -> str:
         """For people."""
-        who = [("learners", self.ranks), ("actors", self.actors)]
+        who = [("learners", self.ranks or self.share), ("actors", self.actors)]
         there = [f"{name} {share[0]} to {share[-1]}" for name, share in who if share]
         return f"node {self.index} ({', '.join(there)})"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody for it to run."""
+        return bool(self.ranks or self.actors)
 
     @property
     def silent_s(self) -> float:
@@ -80,19 +91,34 @@ class Post:
     def alive(self) -> list[bool]:
         """Whether each learner is, as far as is known."""
         if self.is_lost or self.latest is None:
-            return [not self.is_lost] * len(self.ranks)
-        return self.latest.alive
+            return [not (self.is_lost or self.joins)] * len(self.ranks)
+        return self.latest.alive[: len(self.ranks)]
 
     @property
     def restarts(self) -> list[int]:
-        """Of each learner, by its crew or with its node."""
-        now = [0] * len(self.ranks) if self.latest is None else self.latest.restarts
+        """Of each learner that there can be, by its crew or with its node."""
+        now = [0] * len(self.share) if self.latest is None else self.latest.restarts
         return [before + n for before, n in zip(self._restarts, now, strict=True)]
+
+    def go_by(self, learners: int) -> None:
+        """There are so many learners in all from now on."""
+        self.ranks = range(self.share.start, min(self.share.stop, learners))
+
+    def move_in(self, actor: Any, learners: int) -> None:
+        """Another actor is the node from now on, in a run that goes on."""
+        self.go_by(learners)
+        self._restarts, self.latest = self.restarts, None
+        self._actor, self.joins, self.is_lost = actor, True, False
+        self.deaths_in_a_row = 0
+        # What was there before, if anything was, is an earlier incarnation.
+        self.incarnation = max(1, self.incarnation)
 
     def set_up(self, orders: Orders, actors: list[Any]) -> None:
         """Have it start its learners, for the first time or after it was lost."""
-        if self.incarnation:
-            self._restarts = [n + 1 for n in self.restarts]
+        if self.is_lost:
+            self._restarts = [
+                n + (rank in self.ranks) for n, rank in zip(self.restarts, self.share, strict=True)
+            ]
         self.incarnation, self.latest = orders.incarnation, None
         self._call = None
         self._heard_at = time.monotonic()

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from gala_rl.agent import build_model
-from gala_rl.cluster.wire import unpack
+from gala_rl.cluster.wire import Orders, unpack
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
@@ -28,6 +28,8 @@ from gala_rl.queued import Elsewhere, QueuedActors
 from gala_rl.queued.elsewhere import receive_word, send_word
 from gala_rl.queued.storage import slots_elsewhere
 
+ROLLOUTS = "rollouts"
+"""Of a node's calls, these wait for no others; see Ray's concurrency groups."""
 _PATIENCE_S = 0.2
 """Longest that a call waits for a rollout: parameters go with the next."""
 _PAUSE_S = 0.5
@@ -205,6 +207,13 @@ class Ferry:
                 busy |= self._send(node, way)
         return busy
 
+    def keep(self, is_ending: Callable[[], bool]) -> None:
+        """Go on carrying until the end."""
+        with closing(self):
+            while not is_ending():
+                if not self.carry():
+                    time.sleep(_IDLE_S)
+
     def close(self) -> None:
         """Nobody is let in any more."""
         self._door.close()
@@ -283,3 +292,28 @@ def make_elsewhere(config: TrainConfig, first: int, size: int, path: Path) -> El
     slots = slots_elsewhere(config, partial(build_model, config), simulators, first)
     deaths = shared_zeros((1,), torch.int64)
     return Elsewhere(first, slots, SharedMailboxes(1, size), deaths, str(path))
+
+
+def make_ferry(elsewhere: Elsewhere, orders: Orders, others: list[Any]) -> Ferry:
+    """The ferry of the learner's node.
+
+    Args:
+        elsewhere: what it shares with the learner.
+        orders: of the node.
+        others: the actors, as Ray has them, of all nodes, by index.
+    """
+
+    def dispatch(node: int, errand: Errand) -> "Future[Load | None]":
+        load = others[node].load.options(concurrency_group=ROLLOUTS)
+        future: Future[Load | None] = load.remote(errand).future()
+        return future
+
+    away = {node: there for node, there in enumerate(orders.actors) if node != orders.node}
+    return Ferry(elsewhere, away, dispatch)
+
+
+def make_host(config: TrainConfig, orders: Orders, size: int) -> Host:
+    """The actors of a node without a learner, with other seeds than they ever had."""
+    seeds = [config.seed, orders.node, orders.incarnation, *orders.updates]
+    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    return Host(config, orders.node, orders.actors[orders.node], size, seed)

@@ -14,9 +14,10 @@ from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.post import Absence, Post
+from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import LearnerFailure, StorageError, UserError
-from gala_rl.methods import find
+from gala_rl.methods import capacity, find
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -53,13 +54,13 @@ class ClusterSystem:
         config = self._config = connection.config
         self._connection, self._folder, self._start = connection, folder, start
         # Of what learners share with their supervisor the driver has the counters alone.
-        self._board = Board(config.resolved_learners, 1, 1)
+        self._board = Board(config.resolved_learners, 1, 1, capacity(config))
         if start is not None:
             continue_counters(self._board, config, start)
         self._supervision = Supervision(self._board, Saving(config, folder, self._board, None))
         self._distances: Distances | None = None
         self._gossips = find(config.method).gossips
-        if config.resolved_learners > 1 and self._gossips:
+        if capacity(config) > 1 and self._gossips:
             self._distances = Distances(config, folder, beginning.learned)
         self._faults: NodeFaults | None = None
         if config.fault_plan is not None:
@@ -67,10 +68,16 @@ class ClusterSystem:
         self._notices: list[str] = []
         self._failure: Failure | None = None
         self._heard_at = time.monotonic()
+        self._shares = connection.shares
         # With actors on all nodes, those without a learner can be done without.
         actors = connection.actors or (range(0),) * len(connection.nodes)
-        placed = zip(connection.nodes, connection.ranks, actors, strict=True)
-        self._posts = [Post(index, *post) for index, post in enumerate(placed)]
+        self._posts = [
+            Post(index, actor, self._shares[index], config.resolved_learners, actors[index])
+            for index, actor in enumerate(connection.nodes)
+        ]
+        self._scaling = ClusterScaling(
+            connection, folder, self._board, self._posts, self._distances, self._set_up
+        )
         for post in self._posts:
             self._set_up(post)
 
@@ -113,8 +120,9 @@ class ClusterSystem:
             if path.is_file()
         }
         written = [folder.faults_file] if faults is not None else []
-        for rank in post.ranks:
-            folder.log_file(rank).touch()
+        for rank in post.share:
+            if rank in post.ranks:
+                folder.log_file(rank).touch()
             written += [folder.metrics_file(rank), folder.log_file(rank)]
         post.read = {}
         for path in written:
@@ -126,19 +134,23 @@ class ClusterSystem:
         # What gossips goes on from others; what does not, from a checkpoint or from nothing.
         is_new = again and start is None and not self._gossips
         nothing = [0] * len(self.agent_steps)
+        joins = self._scaling.joins(post)
+        needs_none = start is None or joins == post.ranks
         orders = Orders(
             node=post.index,
             incarnation=post.incarnation + 1,
-            ranks=self._connection.ranks,
+            ranks=self._shares,
             files=files,
             agent_steps=nothing if is_new else self.agent_steps,
             updates=nothing if is_new else self._board.column(Cell.UPDATES),
-            parts={} if start is None or not post.ranks else _parts_for(post, start),
+            parts={} if start is None or needs_none else _parts_for(post, start),
             actors=self._connection.actors,
+            change=self._scaling.change(),
+            joins=joins,
             elapsed_s=None if faults is None else faults.clock.elapsed_if_begun_s(),
         )
         post.updates_at_start = self._updates_of(post)
-        post.set_up(orders, list(self._connection.nodes))
+        post.set_up(orders, list(self._scaling.actors.values()))
 
     def look_after(self) -> None:
         """See `Supervised`."""
@@ -156,9 +168,7 @@ class ClusterSystem:
             elif seen is Absence.EMPTY:
                 self._start_again(post)
             elif seen is Absence.FAILED:
-                self._failure = self._failure or LearnerFailure(
-                    f"node {post.index} could not start its learners:\n{post.error}"
-                )
+                self._give_up(post, f"could not start its learners:\n{post.error}")
             patience_s = self._config.hang_after
             if post.is_lost and self._is_needed(post) and post.silent_s > patience_s:
                 self._failure = self._failure or LearnerFailure(
@@ -170,7 +180,21 @@ class ClusterSystem:
                 self._notices += self._faults.look(post, *self._first_of(post))
 
     def _wishes(self, post: Post) -> Wishes:
-        return Wishes(self._board.stop, self._board.checkpoint_wanted, post.read)
+        return Wishes(
+            self._board.stop,
+            self._board.checkpoint_wanted,
+            post.read,
+            self._scaling.change_for(post),
+            self._scaling.left(),
+        )
+
+    def _give_up(self, post: Post, why: str) -> None:
+        """A node cannot go on: the run ends, unless it does without that node."""
+        if post.joins:
+            post.is_lost = True
+            self._scaling.reject(f"node {post.index} {why}")
+        elif post.is_wanted:
+            self._failure = self._failure or LearnerFailure(f"node {post.index} {why}")
 
     def _is_needed(self, post: Post) -> bool:
         """Whether a node has replicas, or the one learner: nothing is learned without it."""
@@ -181,13 +205,14 @@ class ClusterSystem:
         if self._updates_of(post) - post.updates_at_start >= _PROGRESS_UPDATES:
             post.deaths_in_a_row = 0
         post.deaths_in_a_row += 1
-        if post.deaths_in_a_row > self._config.max_restarts:
-            self._failure = self._failure or LearnerFailure(
-                f"node {post.index} died {post.deaths_in_a_row} times without making "
-                f"{_PROGRESS_UPDATES} updates: what its machine's Ray has logged may tell why"
-            )
         post.is_lost = True
-        if self._failure is None and not self._board.stop:
+        if post.deaths_in_a_row > self._config.max_restarts:
+            self._give_up(
+                post,
+                f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
+                f"what its machine's Ray has logged may tell why",
+            )
+        elif post.is_wanted and self._failure is None and not self._board.stop:
             self._set_up(post)
 
     def _take(self, post: Post, report: Report) -> None:
@@ -196,11 +221,11 @@ class ClusterSystem:
             post.is_lost = False
             self._tell(post, "is back")
         self._notices += report.notices
-        for rank, agent_steps, updates in zip(
-            post.ranks, report.agent_steps, report.updates, strict=True
-        ):
-            self._board.set(rank, Cell.AGENT_STEPS, max(agent_steps, self.agent_steps[rank]))
-            self._board.set(rank, Cell.UPDATES, max(updates, self._board.get(rank, Cell.UPDATES)))
+        own = zip(post.share, report.agent_steps, report.updates, strict=True)
+        left = ((rank, *counters[:2]) for rank, counters in report.left.items())
+        for rank, *counters in (*own, *left):
+            for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters, strict=True):
+                self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
         self._append(post, report)
         if self._faults is not None:
             self._faults.clock.begin_at(report.elapsed_s)
@@ -208,9 +233,10 @@ class ClusterSystem:
             kind, text = report.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[kind](text)
-        wanted = self._board.checkpoint_wanted
-        known = [self._board.get(rank, Cell.CHECKPOINT_WRITTEN) for rank in post.ranks]
-        if known and min(report.written) >= wanted > known[0]:
+        wanted, written = self._board.checkpoint_wanted, report.written[: len(post.ranks)]
+        if written and min(written) >= wanted > self._board.get(
+            post.ranks[0], Cell.CHECKPOINT_WRITTEN
+        ):
             self._collect(str(wanted), [post])
             for rank in post.ranks:
                 self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
@@ -239,12 +265,12 @@ class ClusterSystem:
                 self._tell(post, "could not be asked for its part of a checkpoint")
 
     def change(self) -> str | None:
-        """See `Supervised`: nobody joins or leaves."""
-        return None
+        """See `Supervised`: learners may join or leave, and nodes with them."""
+        return self._scaling.look()
 
     def may_save(self) -> bool:
-        """See `Supervised`."""
-        return True
+        """See `Supervised`: while the number of learners changes, parts are not whole."""
+        return not self._scaling.is_under_way
 
     def follow(self) -> None:
         """See `Supervised`."""
@@ -275,7 +301,7 @@ class ClusterSystem:
             agent_steps=self.agent_steps,
             updates=self._board.column(Cell.UPDATES),
             alive=[alive for post in self._posts for alive in post.alive],
-            restarts=[restarts for post in self._posts for restarts in post.restarts],
+            restarts=self._scaling.restarts,
             notices=notices + news,
             consensus=None if self._distances is None else self._distances.latest,
         )
@@ -286,12 +312,12 @@ class ClusterSystem:
     def _first_of(self, post: Post) -> tuple[int, int]:
         """Updates and agent steps of a node's first learner."""
         cells = Cell.UPDATES, Cell.AGENT_STEPS
-        updates, agent_steps = (self._board.get(post.ranks[0], cell) for cell in cells)
+        updates, agent_steps = (self._board.get(post.share[0], cell) for cell in cells)
         return updates, agent_steps
 
     def _updates_of(self, post: Post) -> int:
         # Actors are judged by what is learned meanwhile.
-        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.ranks or range(1))
+        return sum(self._board.get(rank, Cell.UPDATES) for rank in post.share or range(1))
 
 
 def _parts_for(post: Post, start: Checkpoint) -> dict[str, bytes]:

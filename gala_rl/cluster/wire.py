@@ -63,19 +63,36 @@ class Parcel:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The number of learners that the run goes by, once it has been changed.
+
+    Attributes:
+        number: of the change; the first is 1.
+        learners: that are members from now on.
+        actors: of all nodes, by index.
+    """
+
+    number: int
+    learners: int
+    actors: dict[int, Any]
+
+
+@dataclass(frozen=True)
 class Orders:
     """What the driver starts a node with.
 
     Attributes:
         node: its index.
         incarnation: 1 at the start of a run, one more each time it is started again.
-        ranks: of the learners of each node.
+        ranks: of the learners of each node, as many as there can be.
         files: for its own copy of the run's folder, by path: config, topology, and what its
             learners wrote before; the plan of faults and those that have come, if there is one.
         agent_steps: made by each learner of the run before.
         updates: made by each learner of the run before.
         parts: of a checkpoint to continue from, by name of the file; empty if there is none.
         actors: indices of those of each node, if one learner has actors on all of them.
+        change: the newest of the number of learners; None if it is what the config says.
+        joins: ranks that begin with what others have sent, or not at all.
         elapsed_s: since the run's first update, by which faults come; None: it was not yet.
     """
 
@@ -87,6 +104,8 @@ class Orders:
     updates: list[int]
     parts: dict[str, bytes] = field(default_factory=dict)
     actors: tuple[range, ...] = ()
+    change: Change | None = None
+    joins: range = range(0)
     elapsed_s: float | None = None
 
 
@@ -98,11 +117,15 @@ class Wishes:
         stop: whether its learners are to end after the update they are in.
         checkpoint: number of the newest checkpoint that is asked for.
         read: bytes of each file that the driver has already, by path.
+        change: of the number of learners, until the node goes by it.
+        left: counters of those that are members no more, by rank.
     """
 
     stop: bool
     checkpoint: int
     read: dict[str, int]
+    change: Change | None = None
+    left: dict[int, Counters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,12 +133,18 @@ class Report:
     """What a node tells the driver.
 
     Attributes:
-        agent_steps, updates, alive, restarts: of its learners, in the order of their ranks.
+        agent_steps, updates, alive, restarts: of its learners, in the order of their ranks, those
+            that there can be too.
         written: number of the newest checkpoint to which each learner has contributed.
         notices: what has happened, a line each.
         news: what was added to files since, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error for which the run has to be given up; None if none.
+        change: number of the change by which it goes; 0 before the first.
+        told: number of learners that each learner went by in its last update.
+        has_let_go: whether of those that are members no more none is at work.
+        rejected: why learners cannot join; None if they can.
+        left: as in `Wishes`, as far as they are known here.
         elapsed_s: as in `Orders`, by the node's clock; None without a plan of faults too.
     """
 
@@ -128,6 +157,11 @@ class Report:
     news: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None
+    change: int = 0
+    told: list[int] = field(default_factory=list)
+    has_let_go: bool = True
+    rejected: str | None = None
+    left: dict[int, Counters] = field(default_factory=dict)
     elapsed_s: float | None = None
 
 

@@ -89,7 +89,7 @@ class Workplace:
     def _watch_faults(self, orders: Orders) -> FaultWatch | None:
         if self._faults_name not in orders.files:
             return None
-        clock = FaultClock(len(orders.updates), kept_bytes=len(orders.files[self._faults_name]))
+        clock = FaultClock(orders.ranks[-1].stop, kept_bytes=len(orders.files[self._faults_name]))
         clock.begin_at(orders.elapsed_s)
         return FaultWatch(clock, self.folder.faults_file)
 

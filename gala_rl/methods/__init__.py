@@ -135,8 +135,6 @@ def why_not_scaled(config: TrainConfig) -> str | None:
         return f"{method.name} {reason}; these can be scaled: {able}"
     if config.serial:
         return "learners take turns in one process; without --serial they can join and leave"
-    if config.cluster is not None:
-        return "learners are on several machines; those of one machine can join and leave"
     if not topology.is_name(config.gossip.topology):
         return (
             f"topology {config.gossip.topology} says who hears whom for its own number of learners "

@@ -74,6 +74,10 @@ class Crew:
         """Whether of all others than the first so many none is at work any more."""
         return all(m.done for m in self._members if m.assignment.rank >= learners)
 
+    def is_at_work(self, rank: int) -> bool:
+        """Whether a learner has been started and not ended for good."""
+        return any(m.assignment.rank == rank and not m.done for m in self._members)
+
     def join(self, assignment: Assignment) -> None:
         """Start one more learner, or one again that has left, with what a live one has sent."""
         rank, board = assignment.rank, assignment.board
@@ -81,7 +85,7 @@ class Crew:
         board.set(rank, Cell.LEARNERS, 0)
         # A checkpoint in the making goes without it.
         board.set(rank, Cell.CHECKPOINT_WRITTEN, board.checkpoint_wanted)
-        new = _start(replace(assignment, donors=donors_of(assignment), joins=True))
+        new = _start(replace(assignment, donors=donors_of(assignment), checkpoint=None, joins=True))
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
                 new.restarts = member.restarts

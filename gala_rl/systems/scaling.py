@@ -22,6 +22,63 @@ from gala_rl.systems.crew import Crew
 from gala_rl.systems.watch import ConsensusWatch
 
 
+class Requests:
+    """What people ask of a run, held against what it can do.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run.
+        board: has the number of learners.
+    """
+
+    def __init__(self, config: TrainConfig, folder: RunFolder, board: Board) -> None:
+        self._config, self._capacity = config, capacity(config)
+        self._impossible = why_not_scaled(config)
+        self._folder, self._board = folder, board
+
+    def pending(self) -> int | None:
+        """The number of learners that is asked for; None if nothing is.
+
+        Raises:
+            UserError: when the run cannot have so many.
+        """
+        learners = scale_request.pending(self._folder)
+        if learners is None:
+            return None
+        if self._impossible is not None:
+            raise UserError(self._impossible)
+        if not 1 <= learners <= self._capacity or learners == self._board.learners:
+            raise UserError(
+                f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
+                f"the {self._board.learners} that there are"
+            )
+        graph_of(self._config, learners)
+        return learners
+
+    def refuse(self, error: UserError) -> str:
+        """The run goes on as it was; returns what to tell."""
+        scale_request.withdraw(self._folder)
+        return f"a request to scale was refused: {error}"
+
+    def finish(self, before: int) -> str | None:
+        """The run goes by the number on the board; returns what to tell if it is another one.
+
+        Raises:
+            StorageError: when the change cannot be recorded.
+        """
+        learners = self._board.learners
+        if learners != before:
+            made = self._board.total_agent_steps
+            self._folder.note_scale(before, learners, made, self._capacity)
+        scale_request.withdraw(self._folder)
+        return None if learners == before else f"learners: {before} before, {learners} now"
+
+
+def leave_again(before: int, failure: object) -> str:
+    """What to tell of learners that never began."""
+    return f"learners that cannot join leave again, {before} go on: {failure}"
+
+
 class Scaling:
     """Takes up requests for another number of learners, one at a time.
 
@@ -43,9 +100,7 @@ class Scaling:
         watch: ConsensusWatch | None,
         assign: Callable[[int], Assignment],
     ) -> None:
-        self._config, self._capacity = config, capacity(config)
-        self._impossible = why_not_scaled(config)
-        self._folder = folder
+        self._requests = Requests(config, folder, board)
         self._board = board
         self._crew = crew
         self._watch = watch
@@ -64,22 +119,14 @@ class Scaling:
         """
         if self._before is not None:
             return self._go_on(self._before)
+        if not self._is_settled():
+            return None
         try:
-            learners = scale_request.pending(self._folder)
-            if learners is None or not self._is_settled():
-                return None
-            if self._impossible is not None:
-                raise UserError(self._impossible)
-            if not 1 <= learners <= self._capacity or learners == self._board.learners:
-                raise UserError(
-                    f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
-                    f"the {self._board.learners} that there are"
-                )
-            graph_of(self._config, learners)
+            learners = self._requests.pending()
         except UserError as error:
-            scale_request.withdraw(self._folder)
-            return f"a request to scale was refused: {error}"
-        self._begin(learners)
+            return self._requests.refuse(error)
+        if learners is not None:
+            self._begin(learners)
         return None
 
     def _begin(self, learners: int) -> None:
@@ -96,21 +143,14 @@ class Scaling:
             self._to_start = range(0)
         if (failure := self._crew.take_rejected()) is not None:
             self._board.set_learners(before)
-            return f"learners that cannot join leave again, {before} go on: {failure}"
+            return leave_again(before, failure)
         return self._end(before) if self._is_settled() else None
 
     def _end(self, before: int) -> str | None:
-        learners = self._board.learners
         if self._watch is not None:
-            self._watch.end_change(learners)
+            self._watch.end_change(self._board.learners)
         self._before = None
-        if learners == before:
-            scale_request.withdraw(self._folder)
-            return None
-        made = self._board.total_agent_steps
-        self._folder.note_scale(before, learners, made, self._capacity)
-        scale_request.withdraw(self._folder)
-        return f"learners: {before} before, {learners} now"
+        return self._requests.finish(before)
 
     def _somebody_has_sent(self, before: int) -> bool:
         """Whether a member has sent to the neighbours that it has by the new number."""

@@ -104,7 +104,7 @@ class ConsensusWatch:
     def begin_change(self, learners: int) -> None:
         """The learners are about to go by another number; those that stay are measured on."""
         self._take_in()
-        if self._followed == 1:
+        if self._followed == 1 and self._journal is not None:
             # Whatever it went through alone, there is nobody to be apart from.
             self._realised = Realised(len(self._sent), members=1)
         self._measured, self._followed = sorted((self._measured, learners))

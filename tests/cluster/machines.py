@@ -14,6 +14,7 @@ from gala_rl.cluster.connection import connect
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.config import TrainConfig
 from gala_rl.methods import resolve
+from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Outcome
 
@@ -58,9 +59,9 @@ class Machines:
 
 
 def node_actors() -> list[psutil.Process]:
-    """Processes of nodes that are alive on this machine."""
+    """Processes of nodes that are alive on the machines that these tests have started."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.Process().children(recursive=True):
         try:
             if process.name().startswith("ray::Node") or "ray::Node" in " ".join(process.cmdline()):
                 found.append(process)
@@ -93,16 +94,24 @@ CONFIG = TrainConfig(
 """A run that goes on until something stops it."""
 
 
-def run(machines: Machines, folder: RunFolder, config: TrainConfig, observer: Any) -> Outcome:
+def run(
+    machines: Machines,
+    folder: RunFolder,
+    config: TrainConfig,
+    observer: Any,
+    start: Checkpoint | None = None,
+) -> Outcome:
     """Learners of a run on the cluster; what the observer raises ends it.
 
     Args:
         machines: to run on.
-        folder: of the run, which is made.
+        folder: of the run, which is made, if it does not start from a checkpoint.
         config: of the run.
         observer: called with the system and its status.
+        start: what to continue from.
     """
     with connect(resolve(replace(config, cluster=machines.address))) as connection:
-        folder.create(connection.config)
-        system = ClusterSystem(connection, folder, beginning_of(connection.config), None)
+        if start is None:
+            folder.create(connection.config)
+        system = ClusterSystem(connection, folder, beginning_of(connection.config), start)
         return system.run(lambda status: observer(system, status))

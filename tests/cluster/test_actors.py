@@ -181,7 +181,7 @@ def test_more_actors_than_there_is_room_for_are_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.connection._PLACED_S", 0.5)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACED_S", 0.5)
     train = "train impala --env CartPole-v1 --simulators 8 --actors 8 --cluster"
     assert main([*train.split(), machines.address, "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -41,7 +41,7 @@ def test_a_cluster_that_is_too_small_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.connection._PLACED_S", 0.5)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACED_S", 0.5)
     out = tmp_path / "run"
     line = refusal(capsys, "--cluster", machines.address, *arguments, "--out", str(out))
     assert all(word in line for word in words), line

@@ -281,3 +281,45 @@ def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: lis
         normal = sent.abs() > 2.0**-126
         assert bool(((received - sent).abs() <= error * sent.abs())[normal].all())
     assert pack(sent, "bfloat16").nbytes * 2 == pack(sent, "float32").nbytes
+
+
+def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock: Clock) -> None:
+    three = (range(2), range(2, 4), range(4, 6))
+    side = Side(0, ranks=three)
+    side.courier.go_by(make("directed-ring", 4))
+    side.board.set_learners(4)
+    side.say(1, 1)
+    side.courier.carry()
+    assert [other for other, _ in side.calls] == [1]
+    assert versions(side.last.parcel) == {1: 1}
+    side.courier.take(replace(PARCEL, node=2, counters={4: Counters(70, 7, 1)}))
+    assert side.board.total_agent_steps == 70, "its last steps are of the budget too"
+
+    side.courier.go_by(make("complete", 6))
+    side.board.set_learners(6)
+    side.last.ended = True
+    side.courier.carry()
+    new = next(call.parcel for other, call in side.calls if other == 2)
+    assert versions(new) == {1: 1}
+    assert new.known[4] == Counters(70, 7, 1)
+    side.courier.go_by(make("directed-ring", 1))
+    clock.now += 10.0
+    assert not side.courier.carry(), "alone there is nobody to send to"
+    assert side.courier.has_heard_all()
+
+
+def test_whoever_is_new_behind_a_line_is_sent_everything_once_more(clock: Clock) -> None:
+    side = Side(0)
+    side.say(1, 1)
+    side.courier.carry()
+    side.courier.take(replace(PARCEL, node=1, incarnation=1))
+    side.last.ended = True
+    clock.now += 0.3
+    side.courier.carry()
+    assert versions(side.last.parcel) == {}
+    side.courier.take(replace(PARCEL, node=1, incarnation=2))
+    side.last.ended = True
+    clock.now += 0.3
+    side.courier.carry()
+    assert versions(side.last.parcel) == {1: 1}
+    assert side.last.parcel.letters[0].optimizer_state is not None

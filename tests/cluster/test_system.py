@@ -11,6 +11,7 @@ import ray
 
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
+from gala_rl.cluster.places import Places
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.config import TrainConfig
@@ -112,7 +113,7 @@ def system(
     monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
-    connection = Connection(config, tuple(nodes), (range(1), range(1, 2)))
+    connection = Connection(config, tuple(nodes), (range(1), range(1, 2)), Places(config))
     return ClusterSystem(connection, folder, beginning_of(config), None)
 
 

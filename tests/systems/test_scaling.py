@@ -189,7 +189,7 @@ def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path)
     saved = torch.stack([start.load(rank).tensors["parameters"] for rank in range(2)])
 
     still = A2CSettings(learning_rate=1e-12, learning_rate_rule="constant")
-    script = Script(folder, ("scale", 4), ("kill", 2))
+    script = Script(folder, ("scale", 4), ("kill", 2), ("scale", 1), ("scale", 4))
     config = replace(folder.read_config(), algorithm=still)
     assert config.learners == 2
     outcome = script.run(make_system(config, folder, start))

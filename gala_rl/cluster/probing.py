@@ -1,4 +1,4 @@
-"""What a machine of a cluster is like, asked for before anything is started there."""
+"""What a machine of a cluster has to be like, so that learners can run there as elsewhere."""
 
 import platform
 from importlib import metadata
@@ -35,7 +35,11 @@ def probe(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def device_of(config: TrainConfig) -> str:
-    """Where learners of this machine learn; a UserError if they cannot where they are to."""
+    """Where learners of this machine learn.
+
+    Raises:
+        UserError: when it has not what the config asks for.
+    """
     if config.device == "cpu" or not torch.cuda.is_available():
         if config.device == "cuda":
             raise UserError("there is no GPU that PyTorch can use: choose --device cpu")

@@ -1,0 +1,81 @@
+"""A node's part in a change of the number of learners: who joins is started, who leaves is told."""
+
+from collections.abc import Callable
+
+from gala_rl.cluster.wire import Change
+from gala_rl.gossip import SharedMailboxes
+from gala_rl.systems.assignment import Assignment
+from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.crew import Crew, donors_of
+
+
+class Joining:
+    """Starts learners that are to join, once somebody has sent since they were told to.
+
+    Args:
+        share: ranks of this node's learners, as many as there can be.
+        mailboxes: of all learners, on this machine.
+        board: of all learners, on this machine; has the number of them.
+        steps: the run's budget.
+        assign: the assignment of a rank.
+        number: of the change that the board goes by; 0 before the first.
+        to_start: ranks that join.
+
+    Attributes:
+        number: of the newest change.
+        rejected: why those who were to join cannot; None if they can.
+    """
+
+    def __init__(
+        self,
+        share: range,
+        mailboxes: SharedMailboxes,
+        board: Board,
+        steps: int,
+        assign: Callable[[int], Assignment],
+        number: int,
+        to_start: range,
+    ) -> None:
+        self.number = number
+        self.rejected: str | None = None
+        self._to_start: tuple[int, ...] = ()
+        self._share, self._mailboxes, self._board = share, mailboxes, board
+        self._assign, self._steps = assign, steps
+        self._begin(to_start)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is somebody to start, and something to do."""
+        is_needed = self._board.total_agent_steps < self._steps and not self._board.stop
+        return is_needed and bool(self._to_start)
+
+    def go_by(self, change: Change, crew: Crew) -> None:
+        """Tell the learners their new number; may be called from another thread than `look`."""
+        self._board.set_learners(change.learners)
+        members = range(self._share.start, min(self._share.stop, change.learners))
+        self._begin([rank for rank in members if not crew.is_at_work(rank)])
+        self.number, self.rejected = change.number, None
+
+    def look(self, crew: Crew) -> None:
+        """Start who can begin; called all the while by the thread that starts learners."""
+        for rank in self._to_start if self.is_waiting else ():
+            if not self._has_news(assignment := self._assign(rank)):
+                break
+            crew.join(assignment)
+            self._to_start = tuple(r for r in self._to_start if r != rank)
+        if (failure := crew.take_rejected()) is not None:
+            self.rejected = str(failure)
+
+    def _begin(self, to_start: range | list[int]) -> None:
+        for rank in to_start:
+            self._mailboxes.set_down(rank, True)
+            # Nobody waits for it: the others have begun long ago.
+            self._board.set(rank, Cell.READY, 1)
+        self._versions = [self._mailboxes.version(r) for r in range(self._mailboxes.learners)]
+        self._to_start = tuple(to_start)
+
+    def _has_news(self, assignment: Assignment) -> bool:
+        return any(
+            self._mailboxes.version(donor) > self._versions[donor]
+            for donor in donors_of(assignment)
+        )

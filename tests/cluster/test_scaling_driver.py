@@ -1,0 +1,203 @@
+"""The driver of a run that is scaled, without Ray: nodes and their room are played by the test."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from gala_rl.agent import beginning_of
+from gala_rl.cluster.connection import Connection
+from gala_rl.cluster.places import Places
+from gala_rl.cluster.probing import probe
+from gala_rl.cluster.system import ClusterSystem
+from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.errors import UserError
+from gala_rl.records import scale_request
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.systems.status import Status
+from tests.cluster.test_system import CONFIG, FakeNode, Method
+
+
+class ScaledNode(FakeNode):
+    """A node of one learner that goes by the number that it is told."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank)
+        self.number, self.learners = 0, 2
+        self.left: set[int] = set()
+        self.rejected: str | None = None
+        self.host: dict[str, Any] = {}
+        self.probe = Method(lambda values: probe(values) | self.host)
+        self.end = Method(lambda: None)
+
+    def _set_up(self, orders: Orders, actors: list[Any]) -> None:
+        super()._set_up(orders, actors)
+        if orders.change is not None:
+            self.number, self.learners = orders.change.number, orders.change.learners
+        self.updates = orders.updates[self.rank]
+
+    def _report(self, wishes: Wishes) -> Report | None:
+        if (report := super()._report(wishes)) is None:
+            return None
+        if wishes.change is not None:
+            assert set(wishes.change.actors) >= set(range(wishes.change.learners))
+            self.number, self.learners = wishes.change.number, wishes.change.learners
+        self.left |= wishes.left.keys()
+        is_member = self.rank < self.learners and self.rejected is None
+        return replace(
+            report,
+            alive=[is_member],
+            done=wishes.stop or self.rank >= self.learners,
+            news={} if self.rank >= self.learners else report.news,
+            change=self.number,
+            told=[self.learners if is_member else 0],
+            rejected=self.rejected,
+        )
+
+
+class FakePlaces(Places):
+    """Room for four nodes, whose actors are the test's."""
+
+    def __init__(self, nodes: list[ScaledNode]) -> None:
+        super().__init__(CONFIG)
+        self.nodes = nodes
+        self.used, self.wanted = {0, 1}, 2
+
+    def ask(self, ranks: tuple[range, ...]) -> None:
+        self.wanted = len(ranks)
+
+    def has_all(self) -> bool:
+        return self.wanted <= len(self.nodes)
+
+    def hold(self) -> dict[int, Any]:
+        new = set(range(self.wanted)) - self.used
+        self.used |= new
+        return {node: self.nodes[node] for node in sorted(new)}
+
+    def why_not(self, ranks: tuple[range, ...]) -> UserError:
+        return UserError(f"{len(ranks)} nodes have no room")
+
+    def withdraw(self) -> None:
+        self.wanted = len(self.used)
+
+    def give_back(self, node: int) -> None:
+        self.used.remove(node)
+
+
+class Run:
+    """A run of two nodes with room for four, and for five learners."""
+
+    def __init__(self, path: Path) -> None:
+        self.nodes = [ScaledNode(rank) for rank in range(4)]
+        self.places = FakePlaces(self.nodes)
+        self.folder = RunFolder(path)
+        config = replace(CONFIG, max_learners=5)
+        self.folder.create(config)
+        connection = Connection(config, tuple(self.nodes[:2]), (range(1), range(1, 2)), self.places)
+        self.system = ClusterSystem(connection, self.folder, beginning_of(config), None)
+        self.notices: list[str] = []
+        self.statuses: list[Status] = []
+
+    def play(self, *learners: int, until: Callable[[], bool] = lambda: True) -> None:
+        """Ask for one number after the other, each as soon as the one before is dealt with."""
+        to_ask = list(learners)
+
+        def observe(status: Status) -> None:
+            self.notices += status.notices
+            self.statuses.append(status)
+            if self.folder.scale_request.exists():
+                return
+            if to_ask:
+                scale_request.place(self.folder, to_ask.pop(0))
+            elif until():
+                self.system.stop()
+
+        outcome = self.system.run(observe)
+        assert outcome.failure is None
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        return [(change["from"], change["to"]) for change in self.folder.read_scales()]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
+    monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
+    return Run(tmp_path / "run")
+
+
+def test_nodes_join_in_a_later_incarnation_leave_and_give_their_room_back(run: Run) -> None:
+    run.play(4, 1, 3, until=lambda: len(run.places.used) == 3)
+    assert run.sizes == [(2, 4), (4, 1), (1, 3)]
+    assert run.places.used == {0, 1, 2}
+    assert [len(node.orders) for node in run.nodes] == [1, 2, 2, 1]
+    first, again = run.nodes[2].orders
+    assert (first.incarnation, again.incarnation) == (2, 3), "earlier parcels are void"
+    assert first.joins == again.joins == range(2, 3)
+    assert again.updates[2] > first.updates[2]
+    assert run.nodes[0].left == {1, 2, 3}, "nodes know how far those had come who left"
+    for before, after in zip(run.statuses, run.statuses[1:], strict=False):
+        assert all(a <= b for a, b in zip(before.updates, after.updates, strict=False))
+    assert run.statuses[-1].restarts == [0, 0, 0, 0]
+
+
+def test_without_room_the_run_goes_on_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gala_rl.cluster.scaling.PLACED_S", 0.0)
+    run.play(5, 3)
+    assert "a request to scale was refused: 5 nodes have no room" in run.notices
+    assert run.sizes == [(2, 3)]
+
+
+def test_a_machine_that_cannot_run_learners_is_refused(run: Run) -> None:
+    run.nodes[3].host = {"host": "odd", "torch": "0.1"}
+    run.play(4, 3, until=lambda: run.places.used == {0, 1, 2})
+    (refused,) = [notice for notice in run.notices if "refused" in notice]
+    assert "machine odd has torch 0.1" in refused
+    assert run.nodes[3].orders == []
+    assert run.sizes == [(2, 3)]
+
+
+def test_a_new_node_that_cannot_start_or_is_lost_leaves_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.scaling._LOST_S", 0.0)
+
+    def fail(orders: Orders, actors: list[Any]) -> None:
+        raise ray.exceptions.RayTaskError("set_up", "it broke", ValueError("it broke"))
+
+    run.nodes[2].set_up = Method(fail)
+    run.play(3, until=lambda: run.places.used == {0, 1})
+    assert run.sizes == []
+    (told,) = [notice for notice in run.notices if "cannot join" in notice]
+    assert told.startswith("learners that cannot join leave again, 2 go on: node 2 could not start")
+
+
+def test_so_does_one_that_is_lost_and_one_whose_learners_die(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.scaling._LOST_S", 0.0)
+    run.nodes[2].is_dead = True
+    run.nodes[3].rejected = "learner 3 died 2 times"
+    run.play(3, 4, until=lambda: run.places.used == {0, 1})
+    assert run.sizes == []
+    lost, died = [notice for notice in run.notices if "cannot join" in notice]
+    assert lost.endswith("node 2 has not answered for 0 s")
+    # Node 2 is still dead: whichever of the two is seen first.
+    assert died.endswith(("node 2 has not answered for 0 s", "learner 3 died 2 times"))
+
+
+def test_a_node_that_is_lost_is_passed_by_and_told_when_it_is_back(run: Run) -> None:
+    run.nodes[1].is_dead = True
+
+    def is_told() -> bool:
+        run.nodes[1].is_dead = False
+        return run.nodes[1].learners == 3
+
+    run.play(3, until=is_told)
+    assert run.sizes == [(2, 3)]
+    assert any("node 1 (learners 1 to 1) is back" in notice for notice in run.notices)
