@@ -54,6 +54,7 @@ def test_the_learner_counts_as_one_where_actors_are_shared_out(
     assert [list(share) for share in share_out_actors(actors, machines)] == shares
 
 
+@pytest.mark.slow
 def test_an_actor_a_node_with_actors_and_the_learner_are_killed(
     machines: Machines, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def edge(sender: int, kind: str, **more: Any) -> Row:
     return {"kind": kind, "senders": [sender], **receiver, **more}
 
 
+@pytest.mark.slow
 def test_faults_of_learners_messages_and_nodes_happen_once_and_their_rows_are_kept(
     machines: Machines, tmp_path: Path
 ) -> None:

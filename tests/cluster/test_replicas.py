@@ -56,6 +56,7 @@ def test_replicas_of_two_machines_are_equal_and_go_on(
         assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
 
 
+@pytest.mark.slow
 def test_a_replica_and_a_node_are_killed_and_all_meet_again(
     machines: Machines, tmp_path: Path
 ) -> None:
