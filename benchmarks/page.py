@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import goals
+from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("performance", "paper", "simulate", "methods")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("performance", "paper", "simulate", "methods", "faults")
 )
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -221,7 +223,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     "soak": _soak,
     "profile": _profile,
     "simulation": _simulation,
-    **{name: partial(_figure, table) for name, table in figures.TABLES.items()},
+    **{n: partial(_figure, table) for n, table in (figures.TABLES | faults.TABLES).items()},
 }
 """By name of the result; any other is a table of `gala bench`."""
 
