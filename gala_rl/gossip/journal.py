@@ -18,7 +18,7 @@ from gala_rl.gossip.transports.shared import shared_zeros
 
 _RING_BYTES = 1 << 20
 _FEWEST_ENTRIES = 256
-_FIELDS = 5
+_FIELDS, _TIME = 5, 3
 """Kind, version, norm, time and number of messages; (sender, version) of each follow."""
 NOBODY = -1
 
@@ -141,20 +141,24 @@ class JournalReader:
         self._read = written.copy()
 
     def new_entries(self) -> list[Entry]:
-        """All entries not returned before, of all learners, in the order of their times.
+        """All entries up to now not returned before, of all learners, in the order of their times.
+
+        An update is always returned before its mixes: rings are read one after the other, while
+        learners go on, so what is newer than the first look at them waits for the next call.
 
         Raises:
             OverrunError: when some were overwritten; what follows has a gap then.
         """
+        now = time.monotonic()
         # Most of a thousand rings may belong to learners that never join.
         entries = [
             _entry(learner, row)
             for learner in np.flatnonzero(self._written > self._read).tolist()
-            for row in self._new_rows(learner)
+            for row in self._new_rows(learner, now)
         ]
         return sorted(entries)
 
-    def _new_rows(self, learner: int) -> NDArray[np.float64]:
+    def _new_rows(self, learner: int, until_s: float) -> NDArray[np.float64]:
         ring, first = self._rings[learner], int(self._read[learner])
         new = min(max(0, int(self._written[learner]) - first), len(ring))
         rows = ring[(first % len(ring) + np.arange(new)) % len(ring)]
@@ -164,6 +168,7 @@ class JournalReader:
         whole = _checksum(rows[:, :-1]).view(np.int64) == rows[:, -1].view(np.int64)
         # Of zeros, where nothing has been written yet, the sum is zero as well.
         whole &= rows[:, 0] != 0
+        whole &= rows[:, _TIME] <= until_s
         count = len(rows) if whole.all() else int(whole.argmin())
         self._read[learner] = first + count
         found: NDArray[np.float64] = rows[:count]

@@ -13,7 +13,9 @@ from gala_rl.experiment.preflight import check_config
 from gala_rl.faults.plan import KINDS, read_plan
 
 
-def test_random_plans_can_be_run_repeat_and_have_every_kind_that_a_run_survives(tmp_path: Path) -> None:
+def test_random_plans_can_be_run_repeat_and_have_every_kind_that_a_run_survives(
+    tmp_path: Path,
+) -> None:
     config = TrainConfig(env=ENV, learners=LEARNERS, simulators=SIMULATORS)
     for seed in range(20):
         plan = random_plan(120, 2.0, seed)

@@ -113,6 +113,26 @@ def test_what_was_adopted_is_placed_where_it_was_known_to_be_new() -> None:
     assert kinds[:3] == [(0, 1), (1, 0), (0, 2)]
 
 
+def test_what_comes_while_rings_are_read_waits_until_what_led_to_it_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    journal = Journal(learners=2, in_degree=1)
+    reader, sender, receiver = journal.reader(), journal.writer(0), journal.writer(1)
+    now, clock = time.monotonic(), itertools.count()
+
+    def begin_to_read() -> float:
+        if next(clock) == 0:
+            receiver.mix(1, [(0, 1)], now + 0.2)
+        return now
+
+    sender.mix(1, [(1, 1)], now - 0.1)
+    monkeypatch.setattr("gala_rl.gossip.journal.time.monotonic", begin_to_read)
+    assert [entry.learner for entry in reader.new_entries()] == [0]
+    assert reader.new_entries() == []
+    now += 0.3
+    assert [entry.learner for entry in reader.new_entries()] == [1]
+
+
 def test_an_entry_whose_count_is_seen_first_is_waited_for() -> None:
     journal = Journal(1, 1)
     reader = journal.reader()

@@ -10,7 +10,7 @@ import psutil
 
 from gala_rl.config import TrainConfig, usable_cores
 from gala_rl.errors import UserError
-from gala_rl.methods import find
+from gala_rl.methods import METHODS, find
 
 SLOWDOWNS = (2.0, 4.0)
 """Factors by which stragglers are slowed."""
@@ -92,9 +92,13 @@ def disturbed(config: TrainConfig, method: str, plan: str | None) -> TrainConfig
     """The training of a method that a plan of faults disturbs; some methods have one learner.
 
     Raises:
-        UserError: when the method is unknown.
+        UserError: when the method is unknown, or cannot be disturbed on a cluster.
     """
-    learners = 1 if find(method).sharing == "nothing" else config.learners
+    chosen = find(method)
+    if config.cluster is not None and not chosen.gossips:
+        able = ", ".join(m.name for m in METHODS if m.gossips)
+        raise UserError(f"method {method} knows no faults on a cluster: only {able} do")
+    learners = 1 if chosen.sharing == "nothing" else config.learners
     return dataclasses.replace(config, method=method, learners=learners, fault_plan=plan)
 
 
