@@ -75,7 +75,6 @@ class FaultyTransport:
         """Put a message on its way, once or more often."""
         due_s, times, original = now_s, 1, message
         for fault in faults:
-            self.messages[fault.index] += 1
             match fault.kind:
                 case "corrupt":
                     message = corrupted(message, fault.how)
@@ -88,6 +87,7 @@ class FaultyTransport:
             message = Message(message.sender, message.version, message.parameters.clone())
         # A copy that the sender has spoilt meanwhile is as good as none.
         if message is original or original.is_whole():
+            self.messages.update(fault.index for fault in faults)
             queue = self._under_way.setdefault(message.sender, [])
             queue += [(due_s, message)] * times
 
