@@ -85,6 +85,7 @@ def check_books(folder: RunFolder, outcome: Outcome, killed: Sequence[int] = ())
         assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
 
 
+@pytest.mark.slow
 def test_learners_join_within_a_node_and_with_a_new_one_and_leave_again(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,10 +159,10 @@ class Killer:
 @pytest.mark.parametrize(
     "method",
     [
-        *("a2c-allreduce", "a3c"),
+        "a2c-allreduce",
         *(
             pytest.param(m, marks=pytest.mark.slow)
-            for m in ("a2c-async", "ppo-allreduce", "ppo-async")
+            for m in ("a3c", "a2c-async", "ppo-allreduce", "ppo-async")
         ),
     ],
 )
