@@ -100,7 +100,8 @@ def _found(run: RunFolder, begin: float, end: float) -> dict[str, Any]:
     Returns:
         `halves`, each with its agent steps/s before, during and after the cut; `distance`, root
         mean square distances of the learners from their mean: medians before, in the last third
-        of the cut and in the last third of the run; `healed_s`, from the end of the cut to the
+        of the cut and in the last third of the run, None where
+        nobody could measure it; `healed_s`, from the end of the cut to the
         first distance that is no more than the largest before, None if there was none.
     """
     rows = [MetricsReader(run.metrics_file(rank)).new_rows() for half in HALVES for rank in half]
@@ -136,7 +137,9 @@ def distances(seen: Sequence[tuple[float, float]], begin: float, end: float) -> 
     healed = (t - end for t, d in seen if t >= end and d <= max(before))
     parts = {"before": before, "during": during, "after": after}
     return {
-        "distance": {name: statistics.median(part) for name, part in parts.items()},
+        "distance": {
+            name: statistics.median(part) if part else None for name, part in parts.items()
+        },
         "healed_s": next(healed, None),
     }
 

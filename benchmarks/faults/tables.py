@@ -66,7 +66,7 @@ def cut(result: dict[str, Any]) -> Table:
             " → ".join(f"{half[f'{when}_sps']:,.0f}" for when in ("before", "during", "after"))
             for half in run["halves"]
         ]
-        distance = " → ".join(f"{d:.3g}" for d in run["distance"].values())
+        distance = " → ".join("–" if d is None else f"{d:.3g}" for d in run["distance"].values())
         healed = "not" if run["healed_s"] is None else f"{run['healed_s']:.1f}"
         rows.append([f"{number}", *halves, distance, healed])
     columns = ["run", "one half", "the other", "distance", "back within the former, s"]
