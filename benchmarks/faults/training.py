@@ -1,5 +1,6 @@
 """A training in processes of its own, as a user starts it, to be disturbed and looked at."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ _LOOK_S = 0.05
 
 def start(method: str, settings: Mapping[str, Any]) -> Process:
     """`gala train` with these options, silent."""
-    return _start(train_command(method, settings))
+    return run_silently(train_command(method, settings))
 
 
 def train_command(method: str, settings: Mapping[str, Any]) -> list[str]:
@@ -32,7 +33,7 @@ def train_command(method: str, settings: Mapping[str, Any]) -> list[str]:
 
 def resume(run: RunFolder, steps: int) -> Process:
     """`gala resume` to another total, silent."""
-    return _start([*_GALA, "resume", str(run.path), "--steps", str(steps)])
+    return run_silently([*_GALA, "resume", str(run.path), "--steps", str(steps)])
 
 
 def wait_for_first_row(training: Process, run: RunFolder) -> None:
@@ -82,5 +83,7 @@ def steps_per_s(rows: Sequence[Mapping[str, Any]]) -> float:
     return float(made / (rows[-1]["time"] - rows[0]["time"]))
 
 
-def _start(command: Sequence[str]) -> Process:
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def run_silently(command: Sequence[str], **variables: str) -> Process:
+    """Start a command with these environment variables beside those that there are."""
+    quiet, environment = subprocess.DEVNULL, {**os.environ, **variables}
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)

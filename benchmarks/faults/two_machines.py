@@ -1,6 +1,5 @@
 """A Ray cluster of two machines that are namespaces of this one, and a training on it."""
 
-import os
 import subprocess
 import sys
 import time
@@ -45,10 +44,7 @@ def start_on(method: str, settings: Mapping[str, Any]) -> training.Process:
 
 def _start(command: list[str]) -> training.Process:
     # Workers of Ray are nice by 15 to whatever else there is.
-    quiet = {**os.environ, "RAY_worker_niceness": "0"}
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=quiet
-    )
+    return training.run_silently(command, RAY_worker_niceness="0")
 
 
 def _wait_for_ray(address: str, machines: int) -> None:
