@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import psutil
@@ -130,9 +131,11 @@ def test_replicas_level_to_the_one_that_is_furthest(tmp_path: Path) -> None:
 def test_who_loses_a_peer_knows_and_all_meet_again_in_a_later_round(tmp_path: Path) -> None:
     meeting = Meeting(3, tmp_path / "replicas", 1.0)
     averaged: dict[int, Tensor] = {}
+    all_connected = Barrier(3)
 
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
+        all_connected.wait(DEADLINE_S)
         if rank == 1:
             # As if it were killed: another takes its place and knows nothing.
             average = GradientAverage(meeting, rank)
