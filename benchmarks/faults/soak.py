@@ -1,5 +1,7 @@
 """Soak with faults: one of any kind every few seconds, for an hour, and what is left of the run.
 
+The same training without faults runs beside it, to tell what its score is to be.
+
 python -m benchmarks.faults.soak --minutes 60 --every 5 --seed 0 --out RESULT.json
 python -m benchmarks.faults.soak --minutes 5 --every 3 --kinds kill --out RESULT.json
 """
@@ -8,6 +10,7 @@ import argparse
 import json
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -31,7 +34,8 @@ from gala_rl.records.run_folder import RunFolder, checkpoint_folders
 LEARNERS, SIMULATORS = 4, 2
 ENV = "CartPole-v1"
 _SAMPLE_S = 2.0
-_MINUTES_OF_A_SLOPE = 8
+_MINUTES_TO_JUDGE = 8
+"""Memory and score of a shorter soak say nothing."""
 _LATE_S = 60.0
 """A learner that dies several times in a row is back by then, to suffer what has come meanwhile."""
 _HANG_AFTER_S = 30.0
@@ -96,24 +100,30 @@ def fault_soak(
         of: kinds of faults; default: every kind but the one that ends a run.
 
     Returns:
-        `problems`, a line each, beside counts and the supervisor's memory.
+        `problems`, a line each, beside counts, the supervisor's memory, and `returns`, see there.
     """
     plan = folder / "plan.json"
     plan.write_text(json.dumps(random_plan(seconds, every_s, seed, of)), encoding="utf-8")
-    run = RunFolder(folder / "run")
+    run, fault_free = RunFolder(folder / "run"), RunFolder(folder / "fault-free")
     settings = {"env": ENV, "learners": LEARNERS, "simulators": SIMULATORS, "steps": "1G"}
-    settings |= {"fault-plan": plan, "out": run.path, "checkpoint-every": max(1, seconds / 20)}
+    settings |= {"checkpoint-every": max(1, seconds / 20), "checkpoints-kept": 100}
     # Deaths come as they come; whether all are followed by a restart is what is asked.
-    settings |= {"max-restarts": 1_000_000, "hang-after": _HANG_AFTER_S, "checkpoints-kept": 100}
-    process = training.start("gala-a2c", settings)
+    faulty = {"fault-plan": plan, "max-restarts": 1_000_000, "hang-after": _HANG_AFTER_S}
+    twin = training.start("gala-a2c", settings | {"out": fault_free.path})
     seen: set[psutil.Process] = set()
-    training.wait_for_first_row(process, run)
-    samples = _watch(process, seconds, seen)
-    process.send_signal(signal.SIGINT)
-    code = process.wait(training.STOP_S)
+    with training.ended(twin):
+        training.wait_for_first_row(twin, fault_free)
+        process = training.start("gala-a2c", settings | faulty | {"out": run.path})
+        training.wait_for_first_row(process, run)
+        samples = _watch(process, seconds, seen)
+        training.check_goes_on(twin)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(training.STOP_S)
     _, orphans = psutil.wait_procs(list(seen), timeout=10.0)
     means = second_half(minute_means(samples))
-    slope = slope_of(means) if len(means) * 2 >= _MINUTES_OF_A_SLOPE else None
+    is_judged = seconds >= 60 * _MINUTES_TO_JUDGE
+    slope = slope_of(means) if is_judged else None
+    score = returns(_second_half(run), _second_half(fault_free))
     rows = MetricsReader(run.faults_file).new_rows()
     sudden = [f.index for f in read_plan(plan) if not f.is_lasting and _is_due(f, seconds)]
     problems = [*_problems(run, rows, sudden), *(f"orphan {p.pid}" for p in orphans)]
@@ -121,6 +131,8 @@ def fault_soak(
         problems.append(f"exit code {code} instead of 130")
     if slope is not None and slope.is_growth:
         problems.append(f"the supervisor's memory grows by {slope.mib_per_hour:.1f} MiB an hour")
+    if is_judged and score["with_faults"] < score["fault_free"][0]:
+        problems.append("the score is below those of the run without faults")
     return {
         "seconds": seconds,
         "every_s": every_s,
@@ -131,8 +143,42 @@ def fault_soak(
         "checkpoints": len(checkpoint_folders(run.checkpoints)),
         "supervisor_mib": [round(mean, 2) for mean in minute_means(samples).values()],
         "slope": None if slope is None else asdict(slope),
+        "returns": score,
         "problems": problems,
     }
+
+
+def returns(
+    with_faults: Sequence[Mapping[str, Any]], fault_free: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Mean returns of a learner's last games, as metrics tell them, of a run and of its twin.
+
+    Args:
+        with_faults: rows of all learners of the run with faults.
+        fault_free: rows of all learners of the other.
+
+    Returns:
+        `with_faults`, their median; `fault_free`, the two between which nine of ten are.
+    """
+    scores, undisturbed = (
+        [row["mean_return"] for row in rows if row["mean_return"] is not None]
+        for rows in (with_faults, fault_free)
+    )
+    twentieths = statistics.quantiles(undisturbed, n=20)
+    return {
+        "with_faults": statistics.median(scores),
+        "fault_free": [twentieths[0], twentieths[-1]],
+    }
+
+
+def _second_half(run: RunFolder) -> list[dict[str, Any]]:
+    """Rows of all learners since half of the time had passed."""
+    rows = [
+        row for rank in range(LEARNERS) for row in MetricsReader(run.metrics_file(rank)).new_rows()
+    ]
+    times = [row["time"] for row in rows]
+    middle = (min(times) + max(times)) / 2
+    return [row for row in rows if row["time"] >= middle]
 
 
 def _watch(process: training.Process, seconds: float, seen: set[psutil.Process]) -> list[Sample]:

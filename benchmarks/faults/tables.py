@@ -20,6 +20,12 @@ def soak(result: dict[str, Any]) -> Table:
         ["checkpoints, all of them whole", f"{result['checkpoints']}"],
         ["problems", "; ".join(result["problems"]) or "none"],
     ]
+    if "returns" in result:
+        low, high = result["returns"]["fault_free"]
+        rows += [
+            ["mean return of the last games, second half", f"{result['returns']['with_faults']:.0f}"],
+            ["without faults, nine of ten", f"{low:.0f} to {high:.0f}"],
+        ]
     if result["slope"] is not None:
         slope, error = (result["slope"][name] for name in ("mib_per_hour", "standard_error"))
         rows.append(["supervisor's memory, MiB an hour", f"{slope:+.1f} ± {error:.1f}"])

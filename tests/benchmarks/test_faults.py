@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import cut, power_cut
-from benchmarks.faults.soak import ENV, LEARNERS, SIMULATORS, fault_soak, random_plan
+from benchmarks.faults.soak import (
+    ENV,
+    LEARNERS,
+    SIMULATORS,
+    fault_soak,
+    random_plan,
+    returns,
+)
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.preflight import check_config
 from gala_rl.faults.plan import KINDS, read_plan
@@ -32,6 +39,13 @@ def test_a_plan_may_be_of_one_kind(tmp_path: Path) -> None:
     plan = random_plan(300, 3.0, 0, ["kill"])
     assert {fault["kind"] for fault in plan["faults"]} == {"kill"}
     assert {fault["learner"] for fault in plan["faults"]} == set(range(LEARNERS))
+
+
+def test_a_score_is_held_against_nine_tenths_of_those_without_faults() -> None:
+    suffered = [{"mean_return": score} for score in (None, 9.0, 7.0, 8.0)]
+    undisturbed = [{"mean_return": float(score)} for score in range(1, 40)]
+    found = returns(suffered, [*undisturbed, {"mean_return": None}])
+    assert found == {"with_faults": 8.0, "fault_free": [2.0, 38.0]}
 
 
 def test_a_cut_has_healed_when_the_distance_is_one_of_those_before() -> None:
@@ -65,6 +79,7 @@ def test_twenty_seconds_of_faults_leave_nothing_behind(tmp_path: Path) -> None:
     found = fault_soak(20, 1.0, 1, tmp_path)
     assert found["problems"] == []
     assert sum(found["faults"].values()) >= 5
+    assert found["returns"]["with_faults"] > 0 < found["returns"]["fault_free"][0]
 
 
 @pytest.mark.slow
