@@ -23,7 +23,10 @@ def soak(result: dict[str, Any]) -> Table:
     if "returns" in result:
         low, high = result["returns"]["fault_free"]
         rows += [
-            ["mean return of the last games, second half", f"{result['returns']['with_faults']:.0f}"],
+            [
+                "mean return of the last games, second half",
+                f"{result['returns']['with_faults']:.0f}",
+            ],
             ["without faults, nine of ten", f"{low:.0f} to {high:.0f}"],
         ]
     if result["slope"] is not None:
