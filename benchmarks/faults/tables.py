@@ -110,6 +110,34 @@ def shaped(result: dict[str, Any]) -> Table:
     return title, columns, rows
 
 
+_COSTS = {
+    "agent steps/s before": ("before_sps", ",.0f"),
+    "in the 5 s after": ("soon_sps", ",.0f"),
+    "longest pause before, s": ("longest_pause_before_s", ".2f"),
+    "after, s": ("longest_pause_s", ".2f"),
+    "a batch, s": ("resolution_s", ".2f"),
+    "0.95 of before after, s": ("recovery_s", ".1f"),
+    "restarts": ("restarts", ".0f"),
+}
+
+
+def rllib(result: dict[str, Any]) -> Table:
+    """What a killed runner costs RLlib's learner, round by round."""
+    settings, rounds = result["settings"], result["rounds"]
+    title = (
+        f"RLlib {rounds[0]['version']}, IMPALA on Pong, {settings['runners']} runners with "
+        f"{settings['simulators']} simulators in all, of which one is killed."
+    )
+    rows = [
+        [
+            f"{number}",
+            *("–" if (x := r[name]) is None else f"{x:{form}}" for name, form in _COSTS.values()),
+        ]
+        for number, r in enumerate(rounds, 1)
+    ]
+    return title, ["round", *_COSTS], rows
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "faults-soak": soak,
     "faults-kills": soak,
@@ -117,5 +145,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "faults-cut": cut,
     "faults-cut-link": cut,
     "faults-shaped": shaped,
+    "faults-rllib": rllib,
 }
 """By name of the result."""

@@ -88,14 +88,14 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
         return values
 
 
-def config_of(options: Options) -> IMPALAConfig:
-    """IMPALA's defaults, a runner a core and the learner in this process."""
+def config_of(options: Options, runners: int = RUNNERS) -> IMPALAConfig:
+    """IMPALA's defaults, by default a runner a core, and the learner in this process."""
     return (
         IMPALAConfig()
         .environment("game")
         .env_runners(
-            num_env_runners=RUNNERS,
-            num_envs_per_env_runner=options.simulators // RUNNERS,
+            num_env_runners=runners,
+            num_envs_per_env_runner=options.simulators // runners,
             rollout_fragment_length=ROLLOUT_STEPS,
         )
         .learners(num_learners=0)
@@ -119,20 +119,29 @@ def work_of(config: IMPALAConfig, model: Any) -> Work:
     )
 
 
-def run(options: Options) -> Result:
-    """Train until the meter has seen enough."""
+def start_ray() -> None:
+    """A Ray of this machine that knows the game."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Processor slots are only for Ray's own book-keeping: more than there are cores is fine.
     ray.init(num_cpus=8, include_dashboard=False, object_store_memory=1024 * MIB)
     register_env("game", make_simulator)
+
+
+def trained_steps(algorithm: Any) -> int:
+    """Train for one more iteration; agent steps that have been trained on in all."""
+    learners = algorithm.train().get("learners", {})
+    return int(learners.get("__all_modules__", {}).get("num_env_steps_trained_lifetime", 0))
+
+
+def run(options: Options) -> Result:
+    """Train until the meter has seen enough."""
+    start_ray()
     meter = Meter(options)
     config = config_of(options)
     algorithm = config.build_algo()
     work = work_of(config, algorithm.get_module())
-    trained = 0
-    while not meter.look(trained):
-        learners = algorithm.train().get("learners", {})
-        trained = int(learners.get("__all_modules__", {}).get("num_env_steps_trained_lifetime", 0))
+    while not meter.look(trained_steps(algorithm)):
+        pass
     algorithm.stop()
     ray.shutdown()
     return Result(
