@@ -14,8 +14,9 @@ from gala_rl.methods import with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from tests.books import ascending_rows, newest
 from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
-from tests.cluster.test_faults import Observer, Script
+from tests.cluster.scripts import Observer, Script
 
 IMPALA = with_settings(
     replace(CONFIG, method="impala", learners=None, learners_per_node=None, simulators=6),
@@ -88,20 +89,12 @@ def test_an_actor_a_node_with_actors_and_the_learner_are_killed(
     assert outcome.failure is None, observer.notices
     assert outcome.status.restarts == [1]
     wait_until(lambda: not nodes_of(machines))
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == [0]
-    rows = MetricsReader(folder.metrics_file(0)).new_rows()
-    assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
+    rows = ascending_rows(folder, 0)
     assert max(row["policy_lag_updates_max"] for row in rows) > 0
     assert all(0 <= row["policy_lag_updates"] <= row["policy_lag_updates_max"] for row in rows)
     assert any(row["actor_restarts"] > 0 for row in rows)
-
-
-def newest(folder: RunFolder) -> checkpoint.Checkpoint:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
-    return saved
 
 
 @pytest.mark.slow

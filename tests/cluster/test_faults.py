@@ -1,69 +1,23 @@
 """Learners, nodes and the driver die or fall silent; the others go on, and nobody is left over."""
 
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from gala_rl.cluster.system import ClusterSystem
-from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.status import Status
+from tests.books import ascending_rows, newest
 from tests.cluster.machines import (
     CONFIG,
     GIVE_UP_S,
-    ROOT,
     Machines,
     learners_of,
     node_actors,
     run,
     wait_until,
 )
-
-Script = Generator[None, None, None]
-"""Disturbs a run; yields wherever it waits for the next look."""
-
-
-class Observer:
-    """Plays a script over the looks at a run, then stops it."""
-
-    def __init__(self, script: Callable[["Observer"], Script]) -> None:
-        self.notices: list[str] = []
-        self.statuses: list[Status] = []
-        self._script = script(self)
-        self._give_up = time.monotonic() + 2 * GIVE_UP_S
-
-    @property
-    def status(self) -> Status:
-        return self.statuses[-1]
-
-    def updates(self, *ranks: int) -> int:
-        return min(self.status.updates[rank] for rank in ranks)
-
-    def __call__(self, system: ClusterSystem, status: Status) -> None:
-        assert time.monotonic() < self._give_up, f"waited in vain: {status}, {self.notices}"
-        self.statuses.append(status)
-        self.notices += status.notices
-        if next(self._script, self) is self:
-            system.stop()
-
-    def has_heard(self, words: str) -> bool:
-        return any(words in notice for notice in self.notices)
-
-
-def actor_with(updates_of: int, folder: RunFolder) -> psutil.Process:
-    """The node whose learners write a rank's log."""
-    for actor in node_actors():
-        for learner in learners_of(actor):
-            if any(f"learner_{updates_of:02d}.log" in file.path for file in learner.open_files()):
-                return actor
-    raise AssertionError(f"learner {updates_of} of {folder.path} is on no node")
+from tests.cluster.scripts import Observer, Script, actor_with, start_driver
 
 
 def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_path: Path) -> None:
@@ -96,12 +50,10 @@ def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_pat
     wait_until(lambda: not node_actors())
     for before, after in zip(observer.statuses, observer.statuses[1:], strict=False):
         assert all(a <= b for a, b in zip(before.agent_steps, after.agent_steps, strict=True))
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == [0, 1, 2, 3]
     for rank in range(4):
-        rows = MetricsReader(folder.metrics_file(rank)).new_rows()
-        assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
+        rows = ascending_rows(folder, rank)
         assert rows[-1]["mixes"] > 0
 
 
@@ -131,25 +83,6 @@ def test_a_node_that_is_silent_is_passed_over_and_comes_back(
     assert outcome.status.restarts == [0, 0, 0, 0], "it was never dead"
 
 
-def start_driver(arguments: list[str], folder: RunFolder) -> subprocess.Popen[bytes]:
-    """A run that would last for ever, in a session of its own, until all learners have written."""
-    written = [rows_of(folder, rank) for rank in range(2)]
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "gala_rl.cli", *arguments],
-        cwd=ROOT,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_until(lambda: all(rows_of(folder, rank) > written[rank] for rank in range(2)))
-    return driver
-
-
-def rows_of(folder: RunFolder, rank: int) -> int:
-    file = folder.metrics_file(rank)
-    return len(MetricsReader(file).new_rows()) if file.is_file() else 0
-
-
 @pytest.mark.slow
 def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
     machines: Machines, tmp_path: Path
@@ -160,8 +93,7 @@ def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
     driver = start_driver(arguments.split(), folder)
     driver.send_signal(signal.SIGINT)
     assert driver.wait(GIVE_UP_S) == 130
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == [0, 1]
     wait_until(lambda: not node_actors())
 

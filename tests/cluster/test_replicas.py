@@ -10,19 +10,17 @@ import torch
 from gala_rl.cli import main
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve, with_settings
-from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from tests.books import ascending_rows, newest
 from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
-from tests.cluster.test_faults import Observer, Script, actor_with
+from tests.cluster.scripts import Observer, Script, actor_with
 
 REPLICAS = with_settings(replace(CONFIG, method="a2c-allreduce"), {"normalize_observations": True})
 
 
 def final_updates(folder: RunFolder, replicas: int) -> int:
     """Updates of the replicas in a run's newest checkpoint, which are equal."""
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == list(range(replicas))
     first, *others = (saved.load(rank) for rank in range(replicas))
     assert first.tensors["parameters"].isfinite().all()
@@ -52,8 +50,7 @@ def test_replicas_of_two_machines_are_equal_and_go_on(
     assert main(["resume", str(folder.path), "--steps", "8k"]) == 0
     assert made < final_updates(folder, 2) < 2 * made
     for rank in range(2):
-        rows = MetricsReader(folder.metrics_file(rank)).new_rows()
-        assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
+        assert ascending_rows(folder, rank)
 
 
 @pytest.mark.slow

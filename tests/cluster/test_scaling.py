@@ -13,11 +13,11 @@ from ray.util.placement_group import placement_group_table
 from gala_rl.cli import main
 from gala_rl.cluster.connection import connect
 from gala_rl.methods import resolve
-from gala_rl.records import checkpoint, scale_request
-from gala_rl.records.metrics import MetricsReader
+from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import GossipSettings
 from gala_rl.systems.status import Outcome
+from tests.books import ascending_rows, newest, sizes
 from tests.cluster.machines import (
     CONFIG,
     GIVE_UP_S,
@@ -27,7 +27,7 @@ from tests.cluster.machines import (
     run,
     wait_until,
 )
-from tests.cluster.test_faults import Observer, Script, actor_with, start_driver
+from tests.cluster.scripts import Observer, Script, actor_with, start_driver
 
 ONE_NODE = replace(CONFIG, learners=1, max_learners=6)
 """Of two learners a node: machines have two CPUs each."""
@@ -49,10 +49,6 @@ def progress(seen: Observer, learners: int) -> Script:
         yield
 
 
-def sizes(folder: RunFolder) -> list[tuple[int, int]]:
-    return [(change["from"], change["to"]) for change in folder.read_scales()]
-
-
 def check_nobody_counts_backwards(seen: Observer) -> None:
     for before, after in itertools.pairwise(seen.statuses):
         for then, now in ((before.updates, after.updates), (before.restarts, after.restarts)):
@@ -64,12 +60,6 @@ def free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0.0))
 
 
-def newest(folder: RunFolder) -> checkpoint.Checkpoint:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
-    return saved
-
-
 def check_books(folder: RunFolder, outcome: Outcome, killed: Sequence[int] = ()) -> None:
     """Rows, counters and the last checkpoint tell the same, also of those that have left."""
     status = outcome.status
@@ -78,11 +68,10 @@ def check_books(folder: RunFolder, outcome: Outcome, killed: Sequence[int] = ())
     assert saved.learners() == list(range(len(status.alive)))
     assert saved.manifest["learner_agent_steps"] == status.agent_steps
     for rank, made in enumerate(status.agent_steps):
-        rows = MetricsReader(folder.metrics_file(rank)).new_rows()
+        rows = ascending_rows(folder, rank)
         if rank not in killed:
             assert made == 10 * status.updates[rank]
             assert rows[-1]["agent_steps"] == made, "who leaves writes down what it has made"
-        assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
 
 
 @pytest.mark.slow

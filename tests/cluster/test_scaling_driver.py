@@ -18,7 +18,7 @@ from gala_rl.errors import UserError
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
-from tests.cluster.test_system import CONFIG, FakeNode, Method
+from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
 
 class ScaledNode(FakeNode):

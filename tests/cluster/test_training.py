@@ -9,9 +9,9 @@ import pytest
 
 from gala_rl.cli import main
 from gala_rl.experiment.evaluate import evaluate
-from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from tests.books import newest
 from tests.cluster.machines import Machines, node_actors, wait_until
 
 TRAIN = (
@@ -51,8 +51,7 @@ def test_a_run_ends_as_on_one_machine_is_evaluated_and_goes_on(
     for rank in range(2):
         assert set(rows(there, rank)[0]) == set(rows(here, rank)[0])
         assert rows(there, rank)[-1]["mixes"] > 0
-    saved = checkpoint.newest(there.checkpoints)
-    assert saved is not None
+    saved = newest(there)
     assert saved.learners() == [0, 1]
     assert saved.agent_steps == summary["agent_steps"]
     consensus = json.loads(there.consensus_file.read_text().splitlines()[-1])

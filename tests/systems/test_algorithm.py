@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
-from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.systems.serial import run_serial
+from tests.books import newest
 
 LEARNERS, SIMULATORS, STEPS, ROUNDS = 3, 2, 5, 30
 DISCOUNT, VALUE_COST, ENTROPY_COST, MAX_NORM = 0.95, 0.4, 0.02, 0.3
@@ -166,8 +166,7 @@ def train_with_the_library(path: Path) -> list[Tensor]:
     folder = RunFolder(path)
     folder.create(CONFIG)
     run_serial(CONFIG, folder, torch.device("cpu"), beginning_of(CONFIG), None, lambda status: None)
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     return [saved.load(rank).tensors["parameters"] for rank in range(LEARNERS)]
 
 

@@ -19,13 +19,13 @@ from gala_rl.config import TrainConfig
 from gala_rl.experiment.train import resume, train
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.learner import LearnerFaults
-from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import GossipSettings
 from gala_rl.systems import watch
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Outcome, Status
+from tests.books import newest
 from tests.systems.processes import CONFIG, children, make_system, pid_of
 
 Row = dict[str, Any]
@@ -50,8 +50,7 @@ def metrics(folder: RunFolder, rank: int) -> Row:
 
 
 def saved_parameters(folder: RunFolder) -> torch.Tensor:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     return torch.stack([saved.load(rank).tensors["parameters"] for rank in saved.learners()])
 
 
@@ -192,8 +191,7 @@ def test_a_full_disk_ends_the_run_and_older_checkpoints_serve_to_go_on(
     arguments += ["--fault-plan", plan(tmp_path, fault), *(["--serial"] if serial else [])]
     assert cli.main(arguments) == 1
     assert f"make room, then: gala resume {run}" in capsys.readouterr().err
-    saved = checkpoint.newest(run / "checkpoints")
-    assert saved is not None
+    saved = newest(RunFolder(run))
     (row,) = rows(RunFolder(run))
     assert (row["kind"], row["learner"]) == ("disk-full", 1)
     # What has happened is not repeated.

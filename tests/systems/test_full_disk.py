@@ -13,8 +13,8 @@ from rich.console import Console
 from gala_rl import cli
 from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.train import resume, train
-from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
+from tests.books import newest
 from tests.systems.processes import CONFIG, children, make_system
 
 KIBIBYTES = 1000
@@ -52,8 +52,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(
     assert "write" in error or "written" in error
     assert f"make room, then: gala resume {run}" in error
     assert children() == []
-    saved = checkpoint.newest(run / "checkpoints")
-    assert saved is not None
+    saved = newest(RunFolder(run))
     assert saved.learners() == [0, 1]
     fill(small_disk)
     with pytest.raises(UserError, match="make room"):
@@ -79,8 +78,7 @@ def test_a_learner_that_can_write_no_metrics_is_not_restarted_in_vain(tmp_path: 
     assert isinstance(outcome.failure, StorageError)
     assert str(outcome.failure).startswith(f"learner 1 cannot write to {folder.path}: ")
     assert outcome.status.restarts == [0, 0, 0]
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == [0, 2], "the others leave their last state"
     assert children() == []
 

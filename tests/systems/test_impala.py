@@ -16,13 +16,13 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.train import resume
 from gala_rl.methods import resolve
-from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Status
+from tests.books import newest
 from tests.systems.processes import ROOT, make_system, pid_of, survivors, wait_until
 
 CONFIG = resolve(
@@ -107,8 +107,7 @@ def test_a_killed_learner_takes_its_actors_along_and_comes_back_with_others(
     assert outcome.status.restarts == [0, 1]
     assert len(before) == 1
     assert survivors(before) == []
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     assert saved.learners() == [0, 1]
 
 
@@ -140,8 +139,7 @@ def test_an_interrupt_ends_cleanly_and_the_run_goes_on_later(tmp_path: Path) -> 
     assert run.wait(120) == 130
     assert survivors(family) == []
     folder = RunFolder(path)
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     steps = saved.agent_steps
     summary = resume(path, steps=steps + 2000)
     assert steps + 2000 <= summary["agent_steps"] < steps + 4000
@@ -169,8 +167,7 @@ def serial_parameters(path: Path, config: TrainConfig) -> torch.Tensor:
     folder = RunFolder(path)
     folder.create(config)
     run_serial(config, folder, torch.device("cpu"), beginning_of(config), None, lambda status: None)
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     return torch.stack([saved.load(rank).tensors["parameters"] for rank in saved.learners()])
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.train import resume, train
-from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
+from tests.books import newest
 from tests.systems.processes import (
     CONFIG,
     GIVE_UP_S,
@@ -28,8 +28,7 @@ def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path
     summary = train(replace(CONFIG, steps=3_000, out=str(tmp_path / "run")))
     assert summary["agent_steps"] >= 3_000
     assert summary["restarts"] == 0
-    saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert saved is not None
+    saved = newest(RunFolder(tmp_path / "run"))
     assert saved.learners() == [0, 1, 2]
     metrics = {path.name for path in (tmp_path / "run" / "metrics").iterdir()}
     assert metrics == {"consensus.jsonl", *(f"learner_{rank:02d}.jsonl" for rank in range(3))}
@@ -81,8 +80,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: 
         resume(tmp_path / "run")
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(GIVE_UP_S) == 130
-    saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert saved is not None
+    saved = newest(RunFolder(tmp_path / "run"))
     assert saved.learners() == [0, 1]
     assert survivors(learners) == []
 

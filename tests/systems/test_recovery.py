@@ -19,6 +19,7 @@ from gala_rl.settings import GossipSettings, PPOSettings
 from gala_rl.systems.board import Cell
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
+from tests.books import ascending_rows, newest
 from tests.systems.processes import (
     CONFIG,
     GIVE_UP_S,
@@ -39,12 +40,6 @@ PPO = replace(
     method="gala-ppo",
     algorithm=PPOSettings(rollout_steps=5, epochs=2, minibatches=2),
 )
-
-
-def newest(folder: RunFolder) -> checkpoint.Checkpoint:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
-    return saved
 
 
 class Deaths:
@@ -88,8 +83,7 @@ def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwa
     for before, after in zip(observer.seen, observer.seen[1:], strict=False):
         assert all(a <= b for a, b in zip(before.updates, after.updates, strict=True))
         assert all(a <= b for a, b in zip(before.agent_steps, after.agent_steps, strict=True))
-    rows = MetricsReader(folder.metrics_file(1)).new_rows()
-    assert [row["updates"] for row in rows] == sorted({row["updates"] for row in rows})
+    rows = ascending_rows(folder, 1)
     for counted in ("agent_steps", "episodes", "mixes"):
         assert [row[counted] for row in rows] == sorted(row[counted] for row in rows)
     assert rows[-1]["mixes"] > rows[-2]["mixes"], "neighbours reach the learner that came back"

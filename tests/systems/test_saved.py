@@ -21,6 +21,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import PPOSettings
 from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
+from tests.books import newest
 
 CPU = torch.device("cpu")
 CONFIG = resolve(
@@ -49,8 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def changed(run: RunFolder, place: Path, change: Change) -> Checkpoint:
     """The run's checkpoint with a change in the part of learner 1, and right checksums."""
-    saved = checkpoint.newest(run.checkpoints)
-    assert saved is not None
+    saved = newest(run)
     partial = checkpoint.partial_folder(place, "changed")
     for rank in saved.learners():
         state = saved.load(rank)

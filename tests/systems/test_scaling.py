@@ -28,6 +28,7 @@ from gala_rl.systems.board import Cell
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Outcome, Status
 from gala_rl.systems.watch import ConsensusWatch
+from tests.books import newest, sizes
 from tests.systems.processes import (
     CONFIG,
     GIVE_UP_S,
@@ -85,16 +86,6 @@ class Script:
             alive and status.updates[rank] > before[rank] + self.updates
             for rank, alive in enumerate(status.alive)
         )
-
-
-def newest(folder: RunFolder) -> checkpoint.Checkpoint:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
-    return saved
-
-
-def sizes(folder: RunFolder) -> list[tuple[int, int]]:
-    return [(change["from"], change["to"]) for change in folder.read_scales()]
 
 
 def check_watch(folder: RunFolder, learners: set[int]) -> None:

@@ -14,6 +14,7 @@ from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings, GossipSettings, PPOSettings
 from gala_rl.systems.serial import run_serial
+from tests.books import newest
 
 SIMULATORS, ROLLOUT = 3, 5
 CONFIG = TrainConfig(
@@ -49,8 +50,7 @@ def train(path: Path, config: TrainConfig, rounds: int, *, resume: bool = False)
 
 
 def states(folder: RunFolder) -> list[LearnerState]:
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     return [saved.load(rank) for rank in saved.learners()]
 
 

@@ -13,13 +13,13 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.evaluate import evaluate
 from gala_rl.experiment.train import resume, train
 from gala_rl.methods import resolve
-from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Status
+from tests.books import newest
 from tests.environments import Treacherous
 from tests.systems.processes import CONFIG, children, make_system, pid_of, survivors
 
@@ -164,8 +164,7 @@ def parameters_after(config: TrainConfig, path: Path) -> torch.Tensor:
         """Nobody watches."""
 
     run_serial(config, folder, torch.device("cpu"), beginning_of(config), None, observe)
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     return saved.load(1).tensors["parameters"]
 
 

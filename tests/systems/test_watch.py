@@ -22,6 +22,7 @@ from gala_rl.systems.serial import run_serial
 from gala_rl.systems.status import Status
 from gala_rl.systems.watch import ConsensusWatch
 from gala_rl.theory.consensus import consensus
+from tests.books import newest
 from tests.systems.processes import CONFIG, make_system, send_to
 
 ROUNDING = 1e-4
@@ -120,8 +121,7 @@ def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
 
 def moments_are_far_apart(folder: RunFolder) -> bool:
     """Whether a watch that did not leave the moments out would have told of a defect."""
-    saved = checkpoint.newest(folder.checkpoints)
-    assert saved is not None
+    saved = newest(folder)
     whole = torch.stack([saved.load(rank).tensors["parameters"] for rank in range(3)])
     largest_bound: float = max(row["consensus_span_bound"] for row in rows_of(folder))
     return consensus(whole).span > 10 * largest_bound

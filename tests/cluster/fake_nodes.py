@@ -1,0 +1,84 @@
+"""Nodes that a test plays: what the driver calls of a node's actor, without Ray."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+
+from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.config import TrainConfig
+from gala_rl.methods import resolve
+
+CONFIG = resolve(
+    TrainConfig(env="CartPole-v1", learners=2, learners_per_node=1, cluster="auto", max_restarts=1)
+)
+
+
+class Answer:
+    """What Ray gives for a call: a future with its result."""
+
+    def __init__(self, result: Any) -> None:
+        self._future: Future[Any] = Future()
+        if isinstance(result, Exception):
+            self._future.set_exception(result)
+        else:
+            self._future.set_result(result)
+
+    def future(self) -> "Future[Any]":
+        return self._future
+
+
+class Method:
+    """A method of a fake node's actor."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def options(self, **options: Any) -> "Method":
+        return self
+
+    def remote(self, *arguments: Any) -> Answer:
+        try:
+            return Answer(self._call(*arguments))
+        except ray.exceptions.RayError as error:
+            return Answer(error)
+
+
+class FakeNode:
+    """A node of one learner, which makes ten updates a report until it is asked to stop."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.updates = rank, 0
+        self.orders: list[Orders] = []
+        self.is_set_up = self.is_dead = False
+        self.set_up = Method(self._set_up)
+        self.report = Method(self._report)
+        self.sights = Method(lambda size: [])
+
+    def die(self) -> None:
+        self.is_set_up = False
+
+    def _set_up(self, orders: Orders, actors: list[Any]) -> None:
+        self.orders.append(orders)
+        self.is_set_up = True
+
+    def _report(self, wishes: Wishes) -> Report | None:
+        if self.is_dead:
+            raise ray.exceptions.RayActorError
+        if not self.is_set_up:
+            return None
+        self.updates += 10
+        line = f"{self.updates}\n".encode()
+        news = {} if wishes.stop else {f"logs/learner_{self.rank:02d}.log": line}
+        return Report(
+            agent_steps=[50 * self.updates],
+            updates=[self.updates],
+            alive=[True],
+            restarts=[0],
+            written=[0],
+            notices=[],
+            news=news,
+            done=wishes.stop,
+            failure=None,
+        )
