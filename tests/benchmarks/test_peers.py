@@ -12,8 +12,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from benchmarks.peers import compare
-from benchmarks.peers.compare import Options, Pair, RunFailure, System
+from benchmarks.peers import compare, systems
+from benchmarks.peers.compare import Pair
+from benchmarks.peers.systems import Options, RunFailure, System
 from benchmarks.peers.work import (
     ENV,
     PROTOCOL,
@@ -72,7 +73,7 @@ def make_system(tmp_path: Path) -> MakeSystem:
 
 def run_main(make_system: MakeSystem, peer: str, *arguments: str) -> int:
     known = {
-        compare.OURS: make_system(compare.OURS, printing(result(compare.OURS, 300.0))),
+        systems.OURS: make_system(systems.OURS, printing(result(systems.OURS, 300.0))),
         "peer": make_system("peer", peer),
     }
     return compare.main(["--peers", "peer", "--rounds", "3", *arguments], known)
@@ -161,13 +162,13 @@ def test_no_verdict_comes_from_fewer_than_three_ratios(ratios: list[float]) -> N
 )
 def test_a_run_that_fails_says_why(make_system: MakeSystem, source: str, words: str) -> None:
     with pytest.raises(RunFailure, match=words):
-        compare.run_once(make_system("peer", source), QUICK)
+        systems.run_once(make_system("peer", source), QUICK)
 
 
 def test_a_run_that_hangs_is_killed_with_all_its_processes(
     make_system: MakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "START_S", 0.0)
+    monkeypatch.setattr(systems, "START_S", 0.0)
     note = tmp_path / "pids"
     source = f"""
 import pathlib, subprocess, time
@@ -177,7 +178,7 @@ pathlib.Path({str(note)!r}).write_text(f"{{ordinary.pid}} {{apart.pid}}")
 time.sleep(600)
 """
     with pytest.raises(RunFailure, match="hung: killed after 3 s"):
-        compare.run_once(make_system("peer", source), QUICK)
+        systems.run_once(make_system("peer", source), QUICK)
     children = [
         psutil.Process(int(p)) for p in note.read_text().split() if psutil.pid_exists(int(p))
     ]
@@ -212,7 +213,7 @@ def test_unlike_work_ends_the_comparison_with_one_line(
 
 
 def test_a_peer_that_fails_is_reported_and_the_others_go_on(make_system: MakeSystem) -> None:
-    ours = make_system(compare.OURS, printing(result(compare.OURS, 300.0)))
+    ours = make_system(systems.OURS, printing(result(systems.OURS, 300.0)))
     peers = [make_system("broken", "1 / 0"), make_system("peer", printing(result()))]
     comparison = compare.compare(ours, peers, QUICK, Console(file=io.StringIO()))
     assert comparison.failures == {
@@ -262,12 +263,12 @@ def test_a_peer_that_is_not_installed_is_refused_with_the_remedy(
 
 
 def test_every_peer_has_a_runner_and_pinned_requirements() -> None:
-    for system in compare.systems().values():
+    for system in systems.systems().values():
         module = system.command[2]
-        assert (compare.ROOT / f"{module.replace('.', '/')}.py").is_file()
+        assert (systems.ROOT / f"{module.replace('.', '/')}.py").is_file()
         if system.remedy:
             name = system.remedy.split()[-1]
-            text = (compare.HERE / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+            text = (systems.HERE / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
             lines = [line for line in text.splitlines() if not line.startswith("#")]
             assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
             assert "torch==2.13.0" in lines

@@ -1,61 +1,19 @@
 """Proves that every transport keeps the one contract: the latest message, whole, once, in order."""
 
-from typing import Protocol
-
-import psutil
 import pytest
 import torch
 
-from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.transport import FaultyTransport
-from gala_rl.gossip import MemoryNetwork, Message, PeerDown, SharedMailboxes
-from gala_rl.gossip.transports import Transport
-from gala_rl.gossip.transports.memory import prompt
-from gala_rl.gossip.transports.shared import shared_zeros
-
-LEARNERS = 4
-SIZES = (1, 2, 7, 1000)
-
-
-class Network(Protocol):
-    """What the contract needs of a network, besides its transports."""
-
-    def transport(self, rank: int) -> Transport: ...
-    def latest(self, learner: int) -> Message | None: ...
-    def is_down(self, learner: int) -> bool: ...
-
-
-class SupervisedMailboxes(SharedMailboxes):
-    """Shared mailboxes with the supervisor's part under the names that the memory network has."""
-
-    def kill(self, learner: int) -> None:
-        self.set_down(learner, True)
-
-
-class FaultlessNetwork(MemoryNetwork):
-    """Its ends are behind the transport of faults, none of which is planned."""
-
-    def transport(self, rank: int) -> Transport:  # type: ignore[override]
-        return FaultyTransport(super().transport(rank), rank, (), FaultClock(LEARNERS))
-
-
-class FaultlessMailboxes(SupervisedMailboxes):
-    """The same in shared memory."""
-
-    def transport(self, rank: int) -> Transport:  # type: ignore[override]
-        return FaultyTransport(super().transport(rank), rank, (), FaultClock(LEARNERS))
-
-
-def make_network(kind: str, size: int) -> MemoryNetwork | SupervisedMailboxes:
-    match kind:
-        case "memory":
-            return MemoryNetwork(LEARNERS)
-        case "shared":
-            return SupervisedMailboxes(LEARNERS, size)
-        case "faultless-memory":
-            return FaultlessNetwork(LEARNERS)
-        case _:
-            return FaultlessMailboxes(LEARNERS, size)
+from gala_rl.gossip import MemoryNetwork, Message, PeerDown
+from tests.contract.networks import (
+    LEARNERS,
+    SIZES,
+    Network,
+    SupervisedMailboxes,
+    make_network,
+    received,
+    revive,
+    vector,
+)
 
 
 @pytest.fixture(params=["memory", "shared", "faultless-memory", "faultless-shared"])
@@ -71,27 +29,6 @@ def size(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def network(kind: str, size: int) -> MemoryNetwork | SupervisedMailboxes:
     return make_network(kind, size)
-
-
-def vector(size: int, start: float) -> torch.Tensor:
-    return torch.arange(size) + torch.tensor(start)
-
-
-def revive(network: MemoryNetwork | SupervisedMailboxes, learner: int) -> None:
-    """What follows a learner's first message after its death."""
-    if isinstance(network, SupervisedMailboxes):
-        network.set_down(learner, False)
-
-
-def received(transport: Transport, senders: list[int]) -> list[tuple[int, int, float]]:
-    """Sender, version and first number of what a poll returns, which must be messages."""
-    events = transport.poll(senders)
-    assert all(isinstance(event, Message) for event in events)
-    return [
-        (event.sender, event.version, event.parameters[0].item())
-        for event in events
-        if isinstance(event, Message)
-    ]
 
 
 def test_there_is_nothing_to_receive_at_first(network: Network) -> None:
@@ -338,87 +275,3 @@ def test_an_end_may_be_closed_twice_and_the_others_go_on(network: Network, size:
     leaving.close()
     network.transport(1).send(Message(1, 1, vector(size, 1.0)), [0, 2])
     assert received(staying, [1]) == [(1, 1, 1.0)]
-
-
-# What only one of them promises.
-
-
-def test_shared_mailboxes_know_their_dimensions() -> None:
-    mailboxes = SharedMailboxes(3, 5)
-    assert (mailboxes.learners, mailboxes.size) == (3, 5)
-
-
-@pytest.mark.parametrize("shape", [(4,), (6,), (0,), (5, 1), (1, 5)])
-def test_shared_mailboxes_refuse_another_size(shape: tuple[int, ...]) -> None:
-    mailboxes = SharedMailboxes(2, 5)
-    with pytest.raises(ValueError, match=r"expected \[5\] parameters"):
-        mailboxes.transport(1).send(Message(1, 1, torch.zeros(shape)), [0])
-    assert mailboxes.transport(0).poll([1]) == []
-
-
-def test_nobody_can_send_for_another_through_shared_mailboxes() -> None:
-    with pytest.raises(ValueError, match="learner 0 cannot send for learner 1"):
-        SharedMailboxes(2, 5).transport(0).send(Message(1, 1, torch.zeros(5)), [0])
-
-
-def test_a_closed_end_of_shared_mailboxes_is_of_no_use() -> None:
-    transport = SharedMailboxes(2, 5).transport(0)
-    transport.close()
-    with pytest.raises(ValueError, match="the transport is closed"):
-        transport.poll([1])
-
-
-def test_shared_mailboxes_tell_the_version_of_the_latest_message() -> None:
-    mailboxes = SharedMailboxes(2, 5)
-    assert mailboxes.version(1) == 0
-    for version in (1, 2, 3, 4, 11):
-        mailboxes.write(Message(1, version, torch.zeros(5)))
-        assert (mailboxes.version(0), mailboxes.version(1)) == (0, version)
-
-
-def test_the_memory_network_delivers_to_whoever_polls_as_shared_memory_does() -> None:
-    network = MemoryNetwork(3)
-    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
-    assert len(network.transport(2).poll([1])) == 1
-    assert len(network.transport(0).poll([1])) == 1
-
-
-def test_a_scripted_delay_is_counted_in_polls_of_the_receiver() -> None:
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: 2)
-    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
-    receiver = network.transport(0)
-    assert [len(receiver.poll([1])) for _ in range(4)] == [0, 0, 1, 0]
-
-
-def test_a_scripted_loss_hits_one_receiver_and_not_the_other() -> None:
-    network = MemoryNetwork(3, fate=lambda sender, receiver, version: receiver or None)
-    network.transport(1).send(Message(1, 1, torch.zeros(2)), [0, 2])
-    lossy, slow = network.transport(0), network.transport(2)
-    assert [len(lossy.poll([1])) for _ in range(5)] == [0] * 5
-    assert [len(slow.poll([1])) for _ in range(5)] == [0, 0, 1, 0, 0]
-
-
-def test_an_overtaken_message_is_never_delivered() -> None:
-    delays = {1: 3, 2: 0, 3: 1}
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: delays[version])
-    sender, receiver = network.transport(1), network.transport(0)
-    for version in delays:
-        sender.send(Message(1, version, vector(2, version)), [0])
-    assert [received(receiver, [1]) for _ in range(5)] == [[(1, 2, 2.0)], [(1, 3, 3.0)], [], [], []]
-
-
-def test_a_prompt_network_holds_nothing_back() -> None:
-    assert {prompt(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
-
-
-def test_rows_that_nobody_has_written_take_no_memory() -> None:
-    def shared_bytes() -> int:
-        return int(psutil.Process().memory_info().shared)
-
-    before, row_bytes = shared_bytes(), 4 * 1_000_000
-    rows = shared_zeros((100, 1_000_000), torch.float32)
-    assert rows[99, 0] == 0
-    assert shared_bytes() - before < row_bytes / 2
-    rows[50] = 1.0
-    assert row_bytes / 2 < shared_bytes() - before < 2 * row_bytes
-    assert rows[49, -1] == rows[51, 0] == 0

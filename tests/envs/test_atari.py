@@ -1,248 +1,27 @@
-"""Atari simulators agree with the bare emulator; lives, clipping and cuts mean what they say."""
+"""Atari simulators: lives, clipping, cuts, seeds and starts mean what they say."""
 
-import functools
 import itertools
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from ale_py import ALEInterface, LoggerMode, roms
 from numpy.typing import NDArray
 
-from gala_rl.envs import Transition
-from gala_rl.envs.atari import AtariSimulators, parse_id
-from gala_rl.errors import UserError
+from gala_rl.envs.atari import AtariSimulators
 from gala_rl.settings import AtariProtocol
-
-BREAKOUT = "BreakoutNoFrameskip-v4"
-FREEWAY = "FreewayNoFrameskip-v4"  # cars drive from the first frame on
-DETERMINISTIC = AtariProtocol(noop_max=0, fire_reset=False)
-TALL, WIDE, SIDE = 210, 160, 84
-
-
-class Frame(NamedTuple):
-    """What the bare emulator says after one action was held for a few frames."""
-
-    reward: float
-    lives: int
-    game_over: bool
-    image: NDArray[np.float64]
-
-
-def simulators(
-    env_id: str = BREAKOUT,
-    count: int = 1,
-    protocol: AtariProtocol = DETERMINISTIC,
-    training: bool = True,
-) -> AtariSimulators:
-    return AtariSimulators(env_id, count, 1, protocol, training)
-
-
-def random_actions(steps: int, count: int = 1, actions: int = 4) -> NDArray[np.int64]:
-    return np.random.default_rng(5).integers(actions, size=(steps, count))
-
-
-def play(env: AtariSimulators, actions: NDArray[np.int64], seed: int = 0) -> list[Transition]:
-    env.reset(seed)
-    return [env.step(row) for row in actions]
-
-
-def shrunk_rows(image: NDArray[Any], size: int) -> NDArray[np.float64]:
-    """[N, M] → [size, M], each row the mean of the source rows that lie under it."""
-    count = len(image)
-    below = np.concatenate([np.zeros((1, image.shape[1])), np.cumsum(image, axis=0, dtype=float)])
-    edges = np.linspace(0, count, size + 1)
-    whole = np.minimum(edges.astype(int), count - 1)
-    up_to_edges = below[whole] + (edges - whole)[:, None] * image[whole]
-    means: NDArray[np.float64] = np.diff(up_to_edges, axis=0) * size / count
-    return means
-
-
-def shrunk(screen: NDArray[Any]) -> NDArray[np.float64]:
-    return shrunk_rows(shrunk_rows(screen, SIDE).T, SIDE).T
-
-
-def grey(ale: ALEInterface) -> NDArray[np.uint8]:
-    return np.array(ale.getScreenGrayscale(), dtype=np.uint8).reshape(TALL, WIDE)
-
-
-def emulator(rom: str) -> ALEInterface:
-    ALEInterface.setLoggerMode(LoggerMode.Error)
-    ale = ALEInterface()
-    ale.setInt("random_seed", 0)
-    ale.setFloat("repeat_action_probability", 0.0)
-    path = roms.get_rom_path(rom)
-    assert path is not None
-    ale.loadROM(path)
-    ale.reset_game()
-    return ale
-
-
-@functools.cache
-def reference(rom: str, steps: int) -> list[Frame]:
-    """The papers' preprocessing written down again, on one bare emulator, random actions."""
-    ale = emulator(rom)
-    legal = ale.getMinimalActionSet()
-    frames = []
-    for action in random_actions(steps, actions=len(legal))[:, 0]:
-        reward, screens = 0.0, [np.zeros((TALL, WIDE), dtype=np.uint8)] * 2
-        for _ in range(4):
-            reward += ale.act(legal[action])
-            screens.append(grey(ale))
-            if ale.game_over():
-                break
-        pooled = np.maximum(screens[-1], screens[-2])
-        frames.append(Frame(reward, ale.lives(), ale.game_over(), shrunk(pooled)))
-        if ale.game_over():
-            ale.reset_game()
-    return frames
-
-
-@pytest.fixture(scope="module")
-def breakout() -> tuple[list[Transition], list[Frame]]:
-    """The same 300 actions in the simulators and in the bare emulator, over a game's end."""
-    return play(simulators(), random_actions(300)), reference("breakout", 300)
-
-
-def test_rewards_are_those_of_the_bare_emulator(
-    breakout: tuple[list[Transition], list[Frame]],
-) -> None:
-    transitions, frames = breakout
-    assert [float(t.rewards[0]) for t in transitions] == [np.sign(f.reward) for f in frames]
-    assert sum(f.reward for f in frames) > 0
-
-
-def test_every_lost_life_is_terminated_and_nothing_else_is(
-    breakout: tuple[list[Transition], list[Frame]],
-) -> None:
-    transitions, frames = breakout
-    lives = [5, *(5 if f.game_over else f.lives for f in frames)]
-    lost = [f.game_over or f.lives < before for f, before in zip(frames, lives, strict=False)]
-    assert [bool(t.terminated[0]) for t in transitions] == lost
-    assert sum(lost) >= 5
-
-
-def test_games_are_reported_only_at_their_end_with_the_sum_of_raw_rewards(
-    breakout: tuple[list[Transition], list[Frame]],
-) -> None:
-    transitions, frames = breakout
-    expected, score, length = [], 0.0, 0
-    for k, frame in enumerate(frames):
-        score, length = score + frame.reward, length + 1
-        if frame.game_over:
-            expected.append((k, score, length))
-            score, length = 0.0, 0
-    reported = [(k, e.score, e.agent_steps) for k, t in enumerate(transitions) for e in t.episodes]
-    assert reported == expected
-    assert expected
-
-
-def test_the_newest_image_is_the_pooled_grey_screen_shrunk_by_area(
-    breakout: tuple[list[Transition], list[Frame]],
-) -> None:
-    transitions, frames = breakout
-    for transition, frame in zip(transitions, frames, strict=True):
-        if not frame.game_over:
-            newest = transition.observations[0, -1].astype(np.float64)
-            assert np.abs(newest - frame.image).max() <= 1.0
-
-
-def test_an_observation_holds_the_last_images_oldest_first(
-    breakout: tuple[list[Transition], list[Frame]],
-) -> None:
-    observations = [t.observations[0] for t in breakout[0][:40]]
-    for before, after in itertools.pairwise(observations):
-        np.testing.assert_array_equal(after[:-1], before[1:])
-    assert any((a != b).any() for a, b in itertools.pairwise(observations))
-
-
-def test_observations_are_not_overwritten_by_the_next_step() -> None:
-    env = simulators()
-    env.reset(0)
-    first = env.step(np.array([1])).observations
-    kept = first.copy()
-    for action in (2, 3, 2, 3):
-        env.step(np.array([action]))
-    np.testing.assert_array_equal(first, kept)
-
-
-@pytest.mark.parametrize(
-    ("env_id", "meaning"),
-    [
-        ("PongNoFrameskip-v4", ("pong", 0.0)),
-        ("PongNoFrameskip-v0", ("pong", 0.25)),
-        ("ALE/Pong-v5", ("pong", 0.25)),
-        ("MsPacmanNoFrameskip-v4", ("ms_pacman", 0.0)),
-        ("ALE/SpaceInvaders-v5", ("space_invaders", 0.25)),
-    ],
+from tests.envs.games import (
+    BREAKOUT,
+    FREEWAY,
+    SIDE,
+    TALL,
+    WIDE,
+    emulator,
+    grey,
+    play,
+    random_actions,
+    reference,
+    shrunk,
+    simulators,
 )
-def test_an_id_means_its_game_and_its_sticky_actions(
-    env_id: str, meaning: tuple[str, float]
-) -> None:
-    assert parse_id(env_id) == meaning
-
-
-@pytest.mark.parametrize(
-    "env_id",
-    ["CartPole", "CartPole-v0", "CartPole-v1", "Pong-v1", "tests.environments:Counting-v0", ""],
-)
-def test_other_ids_are_not_taken_for_atari(env_id: str) -> None:
-    assert parse_id(env_id) is None
-
-
-@pytest.mark.parametrize(
-    ("env_id", "what"),
-    [
-        ("Pong-v4", "skips a random number of frames"),
-        ("Pong-v0", "skips a random number of frames"),
-        ("Pong", "has no version"),
-        ("ALE/Pong", "has no version"),
-        ("PongNoFrameskip", "has no version"),
-        ("Pong-v5", "is unknown"),
-        ("ALE/Pong-v4", "is unknown"),
-        ("PongNoFrameskip-v5", "is unknown"),
-    ],
-)
-def test_ids_whose_meaning_cannot_be_kept_are_refused_with_the_remedy(
-    env_id: str, what: str
-) -> None:
-    with pytest.raises(UserError, match=rf"'{env_id}' {what}: use PongNoF.*-v4 .*ALE/Pong-v5"):
-        parse_id(env_id)
-
-
-@pytest.mark.parametrize("env_id", ["PonggNoFrameskip-v4", "ALE/Pnog-v5"])
-def test_an_unknown_game_is_refused_with_a_guess(env_id: str) -> None:
-    with pytest.raises(UserError, match=rf"'{env_id}' is unknown: did you mean the game Pong"):
-        parse_id(env_id)
-
-
-def test_an_id_of_another_kind_of_environment_builds_no_atari_simulators() -> None:
-    with pytest.raises(UserError, match="CartPole-v1"):
-        simulators("CartPole-v1")
-
-
-def seeds_matter(env_id: str, sticky: float | None) -> bool:
-    """Whether two seeds differ though the games start alike: only sticky actions are left."""
-    env = simulators(env_id, protocol=AtariProtocol(noop_max=0, sticky_actions=sticky))
-    actions = random_actions(60)
-    runs = [np.stack([t.observations for t in play(env, actions, seed)]) for seed in (1, 2)]
-    env.close()
-    return bool((runs[0] != runs[1]).any())
-
-
-@pytest.mark.parametrize(
-    ("env_id", "sticky", "expected"),
-    [
-        ("BreakoutNoFrameskip-v4", None, False),
-        ("ALE/Breakout-v5", None, True),
-        ("BreakoutNoFrameskip-v4", 0.25, True),
-        ("ALE/Breakout-v5", 0.0, False),
-    ],
-)
-def test_sticky_actions_follow_the_id_unless_they_are_set(
-    env_id: str, sticky: float | None, expected: bool
-) -> None:
-    assert seeds_matter(env_id, sticky) is expected
 
 
 def test_the_game_goes_on_after_a_lost_life() -> None:

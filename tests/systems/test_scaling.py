@@ -1,131 +1,38 @@
 """Learners join and leave while a run goes on: real processes, some of them killed meanwhile."""
 
-import itertools
-import json
 import os
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import torch
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, UserError
-from gala_rl.experiment.evaluate import evaluate
-from gala_rl.experiment.scale import scale
-from gala_rl.experiment.train import resume
-from gala_rl.gossip.journal import Entry, Kind
+from gala_rl.gossip.journal import Entry
 from gala_rl.methods import resolve
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings, GossipSettings
 from gala_rl.systems.board import Cell
-from gala_rl.systems.local import LocalSystem
-from gala_rl.systems.status import Outcome, Status
+from gala_rl.systems.status import Status
 from gala_rl.systems.watch import ConsensusWatch
 from tests.books import newest, sizes
 from tests.systems.processes import (
-    CONFIG,
-    GIVE_UP_S,
     children,
-    learners_of,
     make_system,
     pid_of,
-    send_to,
-    start_command,
-    survivors,
-    wait_until,
 )
-
-TWO = replace(CONFIG, env="CartPole-v1", learners=2, max_learners=4, max_restarts=5)
-ROUNDING = 1e-4
-Step = tuple[str, int]
-"""("scale", number of learners), ("kill", rank) or ("stop", rank): SIGSTOP, for ever."""
-
-
-class Script:
-    """An observer: each step follows once all members live and have made some more updates."""
-
-    def __init__(self, folder: RunFolder, *steps: Step, updates: int = 40) -> None:
-        self.folder, self.steps, self.updates = folder, list(steps), updates
-        self.seen: list[Status] = []
-        self.notices: list[str] = []
-        self.system: LocalSystem
-        self._before: list[int] = []
-
-    def run(self, system: LocalSystem) -> Outcome:
-        self.system = system
-        return system.run(self)
-
-    def __call__(self, status: Status) -> None:
-        self.seen.append(status)
-        self.notices += status.notices
-        if self.folder.scale_request.exists() or not self._all_have_moved(status):
-            return
-        self._before = status.updates
-        if not self.steps:
-            self.system.stop()
-            return
-        what, number = self.steps.pop(0)
-        if what == "scale":
-            scale_request.place(self.folder, number)
-        else:
-            send_to(self.system, number, signal.SIGKILL if what == "kill" else signal.SIGSTOP)
-
-    def _all_have_moved(self, status: Status) -> bool:
-        before = self._before + [0] * len(status.updates)
-        alone, row = len(status.alive) == 1, status.consensus
-        if not alone and (row is None or len(row["versions"]) != len(status.alive)):
-            return False  # The watch has not measured them yet.
-        return all(
-            alive and status.updates[rank] > before[rank] + self.updates
-            for rank, alive in enumerate(status.alive)
-        )
-
-
-def check_watch(folder: RunFolder, learners: set[int]) -> None:
-    """The watch has measured groups of just these sizes, and none was farther apart than it can."""
-    text = folder.consensus_file.read_text(encoding="utf-8")
-    rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
-    assert {len(row["versions"]) for row in rows} == learners
-    for row in rows:
-        assert 0 < row["consensus_rms"] <= row["consensus_rms_bound"] + ROUNDING
-        assert row["consensus_span"] <= row["consensus_span_bound"] + ROUNDING
-        assert row["consensus_rms_nominal_bound"] > 0
-        ranks = {rank for edge in row["edges"] for rank in (edge["sender"], edge["receiver"])}
-        assert all(edge["skipped_updates"] >= 0 for edge in row["edges"])
-        assert ranks <= set(range(4))
-    assert not folder.defects.exists()
-
-
-def check_nobody_counts_backwards(seen: list[Status]) -> None:
-    for before, after in itertools.pairwise(seen):
-        assert before.total_agent_steps <= after.total_agent_steps
-        for then, now in ((before.updates, after.updates), (before.restarts, after.restarts)):
-            # Whoever has been a member stays in the books.
-            assert len(then) <= len(now)
-            assert all(a <= b for a, b in zip(then, now, strict=False))
-
-
-def check_starts_of_those_who_joined(entries: list[Entry], ranks: set[int]) -> None:
-    """Each began with what a live learner had just sent, as the journal says."""
-    sent: dict[int, int] = {}
-    adopted: set[int] = set()
-    for entry in entries:
-        if entry.kind == Kind.UPDATE:
-            assert entry.learner in {0, 1} | adopted
-            sent[entry.learner] = entry.version
-        elif entry.kind == Kind.ADOPT:
-            ((sender, version),) = entry.messages
-            assert sent[sender] - 3 <= version <= sent[sender]
-            assert entry.learner not in ranks or sender != entry.learner
-            adopted.add(entry.learner)
-    assert ranks <= adopted
+from tests.systems.scaled import (
+    TWO,
+    Script,
+    check_nobody_counts_backwards,
+    check_starts_of_those_who_joined,
+    check_watch,
+)
 
 
 def test_two_then_four_then_one_then_three_with_deaths_in_between(
@@ -284,80 +191,6 @@ def test_who_does_not_leave_is_killed_when_it_is_silent_for_too_long(tmp_path: P
     assert outcome.status.restarts == [0, 0, 0]
     assert any(n.startswith("learner 2 made no update for") for n in script.notices)
     assert newest(folder).learners() == [0, 1]
-
-
-def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "run"
-    process = start_command(path)
-    folder = RunFolder(path)
-    first = learners_of(process)
-    assert scale(path, 3)["to"] == 3
-    wait_until(lambda: folder.metrics_file(2).is_file())
-    wait_until(lambda: folder.metrics_file(2).stat().st_size > 0)
-    assert {p.pid for p in first} < {p.pid for p in learners_of(process)}, "nobody is restarted"
-    with pytest.raises(UserError, match="learners 5 is too many for run"):
-        scale(path, 5)
-    with pytest.raises(UserError, match="learners 3 is what run"):
-        scale(path, 3)
-    change = scale(path, 1)
-    assert (change["from"], change["to"]) == (3, 1)
-    assert change["agent_steps"] > 0
-    everybody = learners_of(process)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(GIVE_UP_S) == 130
-    assert survivors(first + everybody) == []
-    with pytest.raises(UserError, match="is not being trained: start it with gala resume"):
-        scale(path, 2)
-
-    before = read_json(folder.summary_file)
-    assert [one["learner"] for one in before["learners"]] == [0, 1, 2]
-    assert all(one["updates"] > 0 for one in before["learners"])
-    scale_request.place(folder, 3)  # left by somebody who was killed, with nobody to take it up
-    goal = newest(folder).agent_steps + 2_000
-    after = resume(path, steps=goal)
-    assert goal <= after["agent_steps"] < goal + 10, "one learner is left to go too far"
-    for then, now in zip(before["learners"], after["learners"], strict=True):
-        grew = now["agent_steps"] > then["agent_steps"]
-        assert grew == (now["learner"] == 0)
-    assert not folder.scale_request.exists()
-    assert after["agent_steps"] == sum(one["agent_steps"] for one in after["learners"])
-    with pytest.raises(UserError, match=r"learner '1' is not in .*: choose one of 0, all or mean"):
-        evaluate(path, episodes=1, learner="1")
-
-
-def test_whoever_waits_is_told_when_the_run_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gala_rl.experiment.scale._START_S", -1e6)
-    folder = RunFolder(tmp_path / "run")
-    folder.create(TWO)
-    with folder.hold(), pytest.raises(LearnerFailure, match="has not followed in time"):
-        scale(folder.path, 3)
-    assert not folder.scale_request.exists()
-
-
-def test_so_it_is_when_the_run_refuses_or_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create(TWO)
-    held = [True, True, False]
-    monkeypatch.setattr(RunFolder, "is_held", property(lambda self: held.pop(0)))
-    with pytest.raises(UserError, match="has ended before it was scaled"):
-        scale(folder.path, 3)
-    assert not folder.scale_request.exists()
-    held += [True, True]
-    place = scale_request.place
-
-    def place_and_refuse(folder: RunFolder, learners: int) -> None:
-        place(folder, learners)
-        scale_request.withdraw(folder)
-
-    monkeypatch.setattr(scale_request, "place", place_and_refuse)
-    with pytest.raises(LearnerFailure, match="has refused 3 learners"):
-        scale(folder.path, 3)
 
 
 def test_room_for_learners_that_never_join_takes_no_memory(tmp_path: Path) -> None:
