@@ -30,11 +30,11 @@ from gala_rl.cluster.connection import (
 from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.post import Post
 from gala_rl.cluster.wire import Change, Counters
-from gala_rl.errors import UserError
+from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.scaling import Requests, leave_again
+from gala_rl.systems.scaling import Requests
 
 _LOST_S = 60.0
 """A new node that has been lost for so long is given up."""
@@ -233,7 +233,7 @@ class ClusterScaling:
         notice = None
         if (failure := self._why_nobody_joins()) is not None and self._board.learners != before:
             self._tell(before)
-            notice = leave_again(before, failure)
+            notice = self._requests.leave_again(before, LearnerFailure(failure))
         return self._end(before) if self._is_settled() else notice
 
     def _why_nobody_joins(self) -> str | None:

@@ -29,7 +29,7 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
 
     Raises:
         UserError: when the run cannot be scaled so, or ends meanwhile.
-        LearnerFailure: when the run did not follow, or not in time.
+        LearnerFailure: when learners could not join, or the run did not follow in time.
     """
     config = check_scale(run, learners)
     folder = RunFolder(Path(run))
@@ -42,7 +42,8 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
         raise
     changes = folder.read_scales()[known:]
     if not changes or changes[-1]["to"] != learners:
-        raise LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
+        said = LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
+        raise scale_request.why_refused(folder) or said
     return changes[-1]
 
 

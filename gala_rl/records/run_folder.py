@@ -55,6 +55,11 @@ class RunFolder:
         """There while somebody waits for the run to go on with another number of learners."""
         return self.path / ".scale.json"
 
+    @property
+    def scale_refusal(self) -> Path:
+        """Why the last request was refused, for whoever waits for it."""
+        return self.path / ".scale-refused.json"
+
     def metrics_file(self, learner: int) -> Path:
         """JSON lines of one learner."""
         return self.path / "metrics" / f"learner_{learner:02d}.jsonl"

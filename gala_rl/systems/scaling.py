@@ -11,7 +11,7 @@ A change in steps, of which no learner waits for another:
 from collections.abc import Callable
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import UserError
+from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.graph import graph_of
 from gala_rl.methods import capacity, why_not_scaled
 from gala_rl.records import scale_request
@@ -35,6 +35,7 @@ class Requests:
         self._config, self._capacity = config, capacity(config)
         self._impossible = why_not_scaled(config)
         self._folder, self._board = folder, board
+        self._failure: LearnerFailure | None = None
 
     def pending(self) -> int | None:
         """The number of learners that is asked for; None if nothing is.
@@ -57,26 +58,29 @@ class Requests:
 
     def refuse(self, error: UserError) -> str:
         """The run goes on as it was; returns what to tell."""
-        scale_request.withdraw(self._folder)
+        scale_request.refuse(self._folder, error)
         return f"a request to scale was refused: {error}"
 
+    def leave_again(self, before: int, failure: LearnerFailure) -> str:
+        """Those that were to join never begin, and so it will end; returns what to tell."""
+        self._failure = failure
+        return f"learners that cannot join leave again, {before} go on: {failure}"
+
     def finish(self, before: int) -> str | None:
-        """The run goes by the number on the board; returns what to tell if it is another one.
+        """The run goes by the number on the board; returns what to tell if it is a new one.
 
         Raises:
             StorageError: when the change cannot be recorded.
         """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            scale_request.refuse(self._folder, failure)
+            return None
         learners = self._board.learners
-        if learners != before:
-            made = self._board.total_agent_steps
-            self._folder.note_scale(before, learners, made, self._capacity)
+        made = self._board.total_agent_steps
+        self._folder.note_scale(before, learners, made, self._capacity)
         scale_request.withdraw(self._folder)
-        return None if learners == before else f"learners: {before} before, {learners} now"
-
-
-def leave_again(before: int, failure: object) -> str:
-    """What to tell of learners that never began."""
-    return f"learners that cannot join leave again, {before} go on: {failure}"
+        return f"learners: {before} before, {learners} now"
 
 
 class Scaling:
@@ -143,7 +147,7 @@ class Scaling:
             self._to_start = range(0)
         if (failure := self._crew.take_rejected()) is not None:
             self._board.set_learners(before)
-            return leave_again(before, failure)
+            return self._requests.leave_again(before, failure)
         return self._end(before) if self._is_settled() else None
 
     def _end(self, before: int) -> str | None:

@@ -180,8 +180,8 @@ def test_the_commands_scale_a_run_on_a_cluster_and_spend_one_budget(
         assert main(["scale", str(folder.path), "--learners", "3"]) == 0
         assert len(node_actors()) == 2
         assert main(["scale", str(folder.path), "--learners", "4"]) == 0
-        assert main(["scale", str(folder.path), "--learners", "8"]) == 1
-        assert "has refused 8 learners" in capsys.readouterr().err
+        assert main(["scale", str(folder.path), "--learners", "8"]) == 2
+        assert "cannot be placed on 4 nodes: each needs" in capsys.readouterr().err
         assert main(["scale", str(folder.path), "--learners", "9"]) == 2
         assert "too many" in capsys.readouterr().err
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import UserError
+from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 
@@ -51,6 +51,31 @@ def test_what_is_no_request_is_said_to_be_none(folder: RunFolder, content: str, 
     with pytest.raises(UserError) as refusal:
         scale_request.pending(folder)
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("error", [UserError("too many"), LearnerFailure("it died:\nwhy")])
+def test_who_waits_can_read_why_a_request_was_refused(
+    folder: RunFolder, error: UserError | LearnerFailure
+) -> None:
+    scale_request.place(folder, 5)
+    assert scale_request.why_refused(folder) is None
+    scale_request.refuse(folder, error)
+    assert scale_request.pending(folder) is None
+    why = scale_request.why_refused(folder)
+    assert type(why) is type(error)
+    assert str(why) == f"run {folder.path} has refused: {error}"
+    scale_request.place(folder, 6)
+    assert scale_request.why_refused(folder) is None, "it was about another request"
+
+
+def test_where_nothing_can_be_written_a_request_is_refused_without_saying_why(
+    folder: RunFolder,
+) -> None:
+    scale_request.place(folder, 5)
+    folder.scale_refusal.mkdir()
+    scale_request.refuse(folder, UserError("too many"))
+    assert scale_request.pending(folder) is None
+    assert scale_request.why_refused(folder) is None
 
 
 def test_a_pipe_or_a_folder_in_its_place_holds_nobody_up(folder: RunFolder) -> None:

@@ -29,6 +29,7 @@ class Script:
         self.folder, self.steps, self.updates = folder, list(steps), updates
         self.seen: list[Status] = []
         self.notices: list[str] = []
+        self.refusals: list[Exception | None] = []
         self.system: LocalSystem
         self._before: list[int] = []
 
@@ -39,6 +40,7 @@ class Script:
     def __call__(self, status: Status) -> None:
         self.seen.append(status)
         self.notices += status.notices
+        self.refusals.append(scale_request.why_refused(self.folder))
         if self.folder.scale_request.exists() or not self._all_have_moved(status):
             return
         self._before = status.updates

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.journal import Entry
 from gala_rl.methods import resolve
 from gala_rl.records import checkpoint, scale_request
@@ -152,6 +153,8 @@ def test_a_hierarchy_keeps_its_nodes_and_at_least_a_whole_one(tmp_path: Path) ->
     assert sizes(folder) == [(2, 4), (4, 3)]
     (refused,) = [notice for notice in script.notices if "refused" in notice]
     assert "learners_per_node 2 is impossible with 1 learners" in refused
+    (why,) = {str(error) for error in script.refusals if isinstance(error, UserError)}
+    assert "learners_per_node 2 is impossible with 1 learners" in why
     check_watch(folder, {2, 3, 4})
 
 
@@ -165,6 +168,8 @@ def test_who_cannot_join_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     (told,) = [notice for notice in script.notices if "cannot join" in notice]
     assert "2 go on: learner 2 died 2 times" in told
     assert "the simulator broke" in told
+    (why,) = {str(error) for error in script.refusals if isinstance(error, LearnerFailure)}
+    assert "learner 2 died 2 times" in why
     assert newest(folder).learners() == [0, 1]
     check_watch(folder, {2})
 
