@@ -212,7 +212,9 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
-LEARNED_PONG = ("pong-gala-a2c", "pong-ppo", "pong-gala-ppo")
+LEARNED_PONG = (
+    *("pong-gala-a2c", "pong-ppo", "pong-gala-ppo", "pong-impala", "pong-impala-published"),
+)
 """Runs that were kept whole, by `learning_curve`."""
 
 SUMMARIES: dict[str, Callable[[Path], str]] = {"goals": _goals, "pong": _pong}
