@@ -1,5 +1,6 @@
 """A Ray cluster of two machines that are namespaces of this one, and a training on it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ _PORT = 6379
 _START_S = 60.0
 _CPUS = 2
 """Each machine says that it has so many."""
+_RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
+"""Workers of Ray are nice by 15 to whatever else there is; and nobody else reaches these machines,
+while Ray would or would not want a token, as there is one in the home directory or not."""
 
 
 @contextmanager
@@ -43,8 +47,7 @@ def start_on(method: str, settings: Mapping[str, Any]) -> training.Process:
 
 
 def _start(command: list[str]) -> training.Process:
-    # Workers of Ray are nice by 15 to whatever else there is.
-    return training.run_silently(command, RAY_worker_niceness="0")
+    return training.run_silently(command, **_RAY)
 
 
 def _wait_for_ray(address: str, machines: int) -> None:
@@ -52,7 +55,11 @@ def _wait_for_ray(address: str, machines: int) -> None:
     give_up = time.monotonic() + _START_S
     while time.monotonic() < give_up:
         found = subprocess.run(
-            inside(0, [sys.executable, "-c", script]), check=False, capture_output=True, text=True
+            inside(0, [sys.executable, "-c", script]),
+            env={**os.environ, **_RAY},
+            check=False,
+            capture_output=True,
+            text=True,
         )
         if found.stdout.strip().endswith(str(machines)):
             return
