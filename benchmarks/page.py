@@ -213,7 +213,11 @@ def _share(share: float | None) -> str:
 
 
 LEARNED_PONG = (
-    *("pong-gala-a2c", "pong-ppo", "pong-gala-ppo", "pong-impala", "pong-impala-published"),
+    "pong-gala-a2c",
+    "pong-ppo",
+    "pong-gala-ppo",
+    "pong-impala",
+    "pong-impala-published",
 )
 """Runs that were kept whole, by `learning_curve`."""
 
