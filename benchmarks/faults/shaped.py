@@ -1,5 +1,7 @@
 """What a slow and far link between two machines costs: trainings with and without it, in turn.
 
+Over the slow link messages travel as they are and in half the bytes.
+
     sudo python -m benchmarks.faults.shaped --out RESULT.json
 
 Each machine is a network namespace with a node of a Ray cluster; see `link`.
@@ -22,11 +24,18 @@ from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
 
 BITS_PER_S, DELAY_S = 1e9, 0.05
-LINKS = {"unshaped": (None, 0.0), "shaped": (BITS_PER_S, DELAY_S)}
+CASES = {
+    "unshaped": (None, 0.0, "float32"),
+    "shaped": (BITS_PER_S, DELAY_S, "float32"),
+    "shaped, bfloat16": (BITS_PER_S, DELAY_S, "bfloat16"),
+}
+"""Bits a second and seconds each way of a link, and the precision of messages."""
 _WARM_UP_S = 10.0
 
 
-def train_over(link: Link, env: str, learners: int, seconds: float) -> dict[str, float]:
+def train_over(
+    link: Link, env: str, learners: int, seconds: float, precision: str
+) -> dict[str, float]:
     """One training with half of its learners at each end of a link.
 
     Args:
@@ -34,6 +43,7 @@ def train_over(link: Link, env: str, learners: int, seconds: float) -> dict[str,
         env: of the training.
         learners: of both machines together.
         seconds: that are measured, after a warm-up.
+        precision: of messages.
 
     Returns:
         `sps` of all learners, `mbit_per_s` that crossed in both directions, `distance`, the median
@@ -42,6 +52,7 @@ def train_over(link: Link, env: str, learners: int, seconds: float) -> dict[str,
     with tempfile.TemporaryDirectory() as temporary, link, two_machines(link) as address:
         run = RunFolder(Path(temporary) / "run")
         settings = {"env": env, "learners": learners, "learners-per-node": learners // 2}
+        settings |= {"message-precision": precision}
         settings |= {"cluster": address, "out": run.path, "steps": "1G", "log-every": 5}
         process = start_on("gala-a2c", settings)
         with training.ended(process):
@@ -69,22 +80,28 @@ def main() -> int:
     parser.add_argument("--env", default="PongNoFrameskip-v4")
     parser.add_argument("--learners", type=int, default=2, help="on both machines together")
     parser.add_argument("--seconds", type=float, default=40.0, help="that are measured")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()
     rounds: list[dict[str, Any]] = []
     for _ in range(options.repeats):
         rounds.append(
             {
-                name: train_over(Link(*how), options.env, options.learners, options.seconds)
-                for name, how in LINKS.items()
+                name: train_over(
+                    Link(rate, delay), options.env, options.learners, options.seconds, precision
+                )
+                for name, (rate, delay, precision) in CASES.items()
             }
         )
         print(json.dumps(rounds[-1]), flush=True)
-    ratios = [found["shaped"]["sps"] / found["unshaped"]["sps"] for found in rounds]
+    ratios = {
+        name: [found[name]["sps"] / found["unshaped"]["sps"] for found in rounds]
+        for name in CASES
+        if name != "unshaped"
+    }
     settings = {"env": options.env, "learners": options.learners, "seconds": options.seconds}
     settings |= {"bits_per_s": BITS_PER_S, "delay_s": DELAY_S}
-    result = {"settings": settings, "rounds": rounds, "shaped_of_unshaped": ratios}
+    result = {"settings": settings, "rounds": rounds, "of_unshaped": ratios}
     text = json.dumps({**result, **provenance()}, indent=2)
     print(text)
     if options.out is not None:

@@ -1,7 +1,7 @@
 """Tables of what faults cost and leave behind, as docs/faults.md shows them."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.figures.tables import Table
@@ -82,6 +82,10 @@ def cut(result: dict[str, Any]) -> Table:
     return title, columns, rows
 
 
+def _with_range(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+
+
 _FORMS = {"sps": ",.0f", "mbit_per_s": ",.0f", "mixes_per_update": ".2f", "distance": ".3g"}
 
 
@@ -93,20 +97,16 @@ def shaped(result: dict[str, Any]) -> Table:
         f"namespaces of one, {len(rounds)} rounds of {settings['seconds']:g} s each; shaped: "
         f"{settings['bits_per_s'] / 1e9:g} Gbit/s and {1000 * settings['delay_s']:g} ms, each way."
     )
-    rows = [
-        [
-            name,
-            *(
-                f"{statistics.median(found[name][what] for found in rounds):{form}}"
-                for what, form in _FORMS.items()
-            ),
-        ]
-        for name in ("unshaped", "shaped")
-    ]
-    ratios = result["shaped_of_unshaped"]
-    spread = f"{min(ratios):.2f} … {max(ratios):.2f}"
-    rows.append(["shaped / unshaped", f"{statistics.median(ratios):.2f} ({spread})", "", "", ""])
-    columns = ["link", "agent steps/s", "Mbit/s that crossed", "mixes an update", "distance"]
+    rows = []
+    for name in rounds[0]:
+        medians = (
+            f"{statistics.median(found[name][what] for found in rounds):{form}}"
+            for what, form in _FORMS.items()
+        )
+        ratios = result["of_unshaped"].get(name)
+        rows.append([name, *medians, "" if ratios is None else _with_range(ratios)])
+    columns = ["link, messages", "agent steps/s", "Mbit/s that crossed", "mixes an update"]
+    columns += ["distance", "rate / unshaped"]
     return title, columns, rows
 
 
