@@ -164,6 +164,20 @@ def peer_line(peer: str, result: Any) -> str:
     return f"| {PEERS[peer]} {version} | {rate:,.0f}; `gala-a2c` is {ratio:.2f} times as fast |"
 
 
+def cost_of_a_death(method: str, result: dict[str, Any]) -> str:
+    (case,) = (c for c in result["cases"] if c["method"] == method)
+    pause = case["longest_pause_s"]
+    told = "there are none" if pause is None else f"{pause:.2f} s"
+    return f"of `{method}` | {case['soon_of_before']:.2f} | {told}"
+
+
+def cost_of_a_runner(result: dict[str, Any]) -> str:
+    rounds = result["rounds"]
+    share = statistics.median(r["soon_sps"] / r["before_sps"] for r in rounds)
+    pause = statistics.median(r["longest_pause_s"] for r in rounds)
+    return f"of RLlib IMPALA {rounds[0]['version']} | {share:.2f} | {pause:.2f} s |"
+
+
 # A file under benchmarks/results, and the words of the README that hold its figures.
 FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     ("pong-gala-a2c/config.json", pong_setting),
@@ -196,6 +210,11 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     ("throughput/result.json", lambda b: f"learner's time | {100 * b['gossip_share']:.1f} % |"),
     ("throughput/result.json", lambda b: f"a learner | {b['rss_mb_per_learner']:,.0f} MiB |"),
     ("throughput/result.json", lambda b: f"Medians of {len(b['rounds'])} rounds"),
+    *[
+        ("faults/result.json", functools.partial(cost_of_a_death, method))
+        for method in ("gala-a2c", "a2c-allreduce", "impala")
+    ],
+    ("faults-rllib/result.json", cost_of_a_runner),
     *[("peers/result.json", functools.partial(peer_line, peer)) for peer in PEERS],
 ]
 

@@ -71,10 +71,11 @@ def power_cut(method: str, env: str, after_s: float, folder: Path) -> dict[str, 
     newest = checkpoint.newest(run.checkpoints)
     if newest is None:
         return {"method": method, "made": made, "problems": [*problems, "there is no checkpoint"]}
+    # Before others take its place.
+    saved = {rank: newest.load(rank).counters["updates"] for rank in newest.learners()}
     code = training.resume(run, newest.agent_steps + _FURTHER_STEPS).wait(training.STOP_S)
     if code != 0:
         problems.append(f"the resumed run ended with exit code {code}")
-    saved = {rank: newest.load(rank).counters["updates"] for rank in newest.learners()}
     return {
         "method": method,
         "made": made,
