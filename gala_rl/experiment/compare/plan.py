@@ -190,8 +190,7 @@ def _check_folder(plan: Plan) -> None:
     methods, seeds = before.get("methods"), before.get("seeds")
     if not isinstance(methods, dict) or not isinstance(seeds, list):
         raise UserError(f"{file} is not that of a comparison: choose another --out")
-    if not all(is_count(call.get("at_once")) for call in entries(file, before, "calls")):
-        raise UserError(f"{file} does not tell how many ran at once: choose another --out")
+    calls_of(file, before)
     new = {config.method: config for config in plan.configs}
     for name, values in methods.items():
         if name not in new:
@@ -225,6 +224,18 @@ def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | 
     return None
 
 
+def calls_of(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls by which a comparison has grown, of its file.
+
+    Raises:
+        UserError: when it does not tell of any, and how many runs went on at once.
+    """
+    calls = entries(file, content, "calls")
+    if not calls or not all(is_count(call.get("at_once")) for call in calls):
+        raise UserError(f"{file} does not tell how many ran at once: choose another --out")
+    return calls
+
+
 def record(plan: Plan) -> None:
     """Write what is asked into the plan's folder, and that it is, here and now.
 
@@ -232,7 +243,7 @@ def record(plan: Plan) -> None:
         StorageError: when it cannot be written.
     """
     file = plan.folder / FILE
-    calls = entries(file, read_json(file), "calls") if file.is_file() else []
+    calls = calls_of(file, read_json(file)) if file.is_file() else []
     write_json(
         file,
         {

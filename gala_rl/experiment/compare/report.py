@@ -20,7 +20,7 @@ from gala_rl.experiment.compare.curves import (
     rows_of,
     summarised,
 )
-from gala_rl.experiment.compare.plan import FILE, Plan
+from gala_rl.experiment.compare.plan import FILE, Plan, calls_of
 from gala_rl.experiment.compare.run import evaluation_of, is_complete
 from gala_rl.experiment.compare.statistics import (
     CONFIDENCE,
@@ -80,8 +80,8 @@ def result_of(plan: Plan) -> Result:
 
 
 def _most_at_once(plan: Plan) -> int:
-    calls = read_json(plan.folder / FILE)["calls"]
-    return max(int(call["at_once"]) for call in calls)
+    file = plan.folder / FILE
+    return max(int(call["at_once"]) for call in calls_of(file, read_json(file)))
 
 
 def _origins(file: Path) -> list[tuple[Any, ...]]:
