@@ -20,9 +20,9 @@ from typing import Any
 
 from benchmarks.faults import training
 from benchmarks.faults.link import Link
+from benchmarks.faults.result import tell
 from benchmarks.faults.two_machines import start_on, two_machines
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
 
 HALVES = ((0, 1), (2, 3))
@@ -100,9 +100,9 @@ def _found(run: RunFolder, begin: float, end: float) -> dict[str, Any]:
     Returns:
         `halves`, each with its agent steps/s before, during and after the cut; `distance`, root
         mean square distances of the learners from their mean: medians before, in the last third
-        of the cut and in the last third of the run, None where
-        nobody could measure it; `healed_s`, from the end of the cut to the
-        first distance that is no more than the largest before, None if there was none.
+        of the cut and in the last third of the run, None where nobody could measure it; `healed_s`,
+        from the end of the cut to the first distance that is no more than the largest before, None
+        if there was none.
     """
     rows = [MetricsReader(run.metrics_file(rank)).new_rows() for half in HALVES for rank in half]
     spans = {
@@ -160,10 +160,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             runs.append((cut_of_link if options.link else cut_by_plan)(settings, Path(folder)))
     settings |= {"cut_s": CUT_S, "link": options.link}
-    text = json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell({"settings": settings, "runs": runs}, options.out)
     stopped = any(half["during_sps"] <= 0 for run in runs for half in run["halves"])
     return int(stopped or any(run["healed_s"] is None for run in runs))
 

@@ -7,7 +7,6 @@ it against the newest checkpoint; then resumes, and sees that counters go on fro
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -20,9 +19,9 @@ from typing import Any
 import psutil
 
 from benchmarks.faults import training
+from benchmarks.faults.result import tell
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
 
 METHODS = {"gala-a2c": 4, "a2c-allreduce": 4, "impala": 1}
@@ -140,10 +139,7 @@ def main() -> int:
                 after_s = draw.uniform(*_RUNS_S)
                 runs.append(power_cut(method, options.env, after_s, Path(folder)))
     settings = {"env": options.env, "kills": options.kills, "interval_s": INTERVAL_S}
-    text = json.dumps({"settings": settings, "runs": runs, **provenance()}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell({"settings": settings, "runs": runs}, options.out)
     return int(any(run["problems"] for run in runs))
 
 

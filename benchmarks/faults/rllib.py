@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.result import tell
+from benchmarks.peers.systems import ROOT, systems
 from gala_rl.faults.costs import Sample, costs
-from gala_rl.records.provenance import provenance
 
-_ROOT = Path(__file__).parents[2]
-_PYTHON = _ROOT / "benchmarks" / "peers" / ".venvs" / "rllib" / "bin" / "python"
+_RLLIB = systems()["rllib-impala"]
 _LONGEST_S = 300.0
 
 
@@ -32,11 +32,11 @@ def runner_killed(runners: int, simulators: int, seconds: float) -> dict[str, An
         What `costs` tells of the learner, beside `restarts` and `resolution_s`: a batch, as steps
         are counted, takes so long at the median.
     """
-    command = [str(_PYTHON), "-m", "benchmarks.peers.rllib_kill"]
+    command = [_RLLIB.command[0], "-m", "benchmarks.peers.rllib_kill"]
     command += ["--runners", str(runners), "--simulators", str(simulators)]
     done = subprocess.run(
         [*command, "--seconds", str(seconds)],
-        cwd=_ROOT,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=_LONGEST_S,
@@ -62,18 +62,15 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     options = parser.parse_args()
-    if not _PYTHON.exists():
-        print(f"{_PYTHON} is missing: run benchmarks/peers/install.sh rllib", file=sys.stderr)
+    if not _RLLIB.installed:
+        print(f"RLlib is not installed: run {_RLLIB.remedy}", file=sys.stderr)
         return 2
     settings = {n: getattr(options, n) for n in ("runners", "simulators", "seconds", "repeats")}
     rounds = [
         runner_killed(options.runners, options.simulators, options.seconds)
         for _ in range(options.repeats)
     ]
-    text = json.dumps({"settings": settings, "rounds": rounds, **provenance()}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell({"settings": settings, "rounds": rounds}, options.out)
     return 0
 
 

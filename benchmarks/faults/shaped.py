@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.faults import training
 from benchmarks.faults.link import Link
+from benchmarks.faults.result import tell
 from benchmarks.faults.two_machines import start_on, two_machines
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
 
 BITS_PER_S, DELAY_S = 1e9, 0.05
@@ -102,10 +102,7 @@ def main() -> int:
     settings = {"env": options.env, "learners": options.learners, "seconds": options.seconds}
     settings |= {"bits_per_s": BITS_PER_S, "delay_s": DELAY_S}
     result = {"settings": settings, "rounds": rounds, "of_unshaped": ratios}
-    text = json.dumps({**result, **provenance()}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
     return 0
 
 

@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 
 from benchmarks.faults import training
+from benchmarks.faults.result import tell
 from benchmarks.soak import Sample, minute_means, own_memory_mib, second_half, slope_of
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder, checkpoint_folders
 
 LEARNERS, SIMULATORS = 4, 2
@@ -241,10 +241,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         seconds = 60 * options.minutes
         found = fault_soak(seconds, options.every, options.seed, Path(folder), options.kinds)
-    text = json.dumps({**found, **provenance()}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(found, options.out)
     return int(bool(found["problems"]))
 
 

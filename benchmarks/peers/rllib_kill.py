@@ -40,16 +40,12 @@ def main() -> None:
             killed_s = time.monotonic()
         trained = trained_steps(algorithm)
         samples.append((time.monotonic(), trained))
-    lost = algorithm.env_runner_group.num_remote_worker_restarts()
+    restarts = algorithm.env_runner_group.num_remote_worker_restarts()
     algorithm.stop()
     ray.shutdown()
     seen = [sample for sample in samples if sample[0] >= begin]
-    print(
-        json.dumps(
-            {"samples": seen, "killed_s": killed_s, "restarts": lost} | {"version": version("ray")}
-        ),
-        flush=True,
-    )
+    told = {"samples": seen, "killed_s": killed_s, "restarts": restarts, "version": version("ray")}
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
