@@ -4,11 +4,15 @@ The same training without faults runs beside it, to tell what its score is to be
 
 python -m benchmarks.faults.soak --minutes 60 --every 5 --seed 0 --out RESULT.json
 python -m benchmarks.faults.soak --minutes 5 --every 3 --kinds kill --out RESULT.json
+
+What it has found a problem with stays where `--keep` says.
 """
 
 import argparse
 import json
 import random
+import re
+import shutil
 import signal
 import statistics
 import sys
@@ -102,7 +106,7 @@ def fault_soak(
     Returns:
         `problems`, a line each, beside counts, the supervisor's memory, and `returns`, see there.
     """
-    plan = folder / "plan.json"
+    plan, log = folder / "plan.json", folder / "train.log"
     plan.write_text(json.dumps(random_plan(seconds, every_s, seed, of)), encoding="utf-8")
     run, fault_free = RunFolder(folder / "run"), RunFolder(folder / "fault-free")
     settings = {"env": ENV, "learners": LEARNERS, "simulators": SIMULATORS, "steps": "1G"}
@@ -113,7 +117,7 @@ def fault_soak(
     seen: set[psutil.Process] = set()
     with training.ended(twin):
         training.wait_for_first_row(twin, fault_free)
-        process = training.start("gala-a2c", settings | faulty | {"out": run.path})
+        process = training.start("gala-a2c", settings | faulty | {"out": run.path}, log)
         training.wait_for_first_row(process, run)
         samples = _watch(process, seconds, seen)
         training.check_goes_on(twin)
@@ -140,12 +144,23 @@ def fault_soak(
         "faults": Counter(row["kind"] for row in rows if row["phase"] == "begin"),
         "agent_steps": run.read_summary().get("agent_steps"),
         "restarts": run.read_summary().get("restarts"),
+        "deaths": deaths(log.read_text(encoding="utf-8")),
         "checkpoints": len(checkpoint_folders(run.checkpoints)),
         "supervisor_mib": [round(mean, 2) for mean in minute_means(samples).values()],
         "slope": None if slope is None else asdict(slope),
         "returns": score,
         "problems": problems,
     }
+
+
+def deaths(log: str) -> dict[str, int]:
+    """How often learners ended in which way, by what the run has told.
+
+    Args:
+        log: what `gala train` has printed.
+    """
+    told = r"learner \d+ (?:died|made no update) (.+?)(?: and is restarted|: killed)"
+    return dict(Counter(re.findall(told, log)))
 
 
 def returns(
@@ -237,10 +252,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the plan")
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=[], help="of faults")
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
+    parser.add_argument("--keep", type=Path, help="where runs with problems are kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         seconds = 60 * options.minutes
         found = fault_soak(seconds, options.every, options.seed, Path(folder), options.kinds)
+        if found["problems"] and options.keep is not None:
+            shutil.copytree(folder, options.keep)
     tell(found, options.out)
     return int(bool(found["problems"]))
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import psutil
@@ -20,9 +21,13 @@ _START_S = 180.0
 _LOOK_S = 0.05
 
 
-def start(method: str, settings: Mapping[str, Any]) -> Process:
-    """`gala train` with these options, silent."""
-    return run_silently(train_command(method, settings))
+def start(method: str, settings: Mapping[str, Any], log: Path | None = None) -> Process:
+    """`gala train` with these options, silent but for a file."""
+    command = train_command(method, settings)
+    if log is None:
+        return run_silently(command)
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
 
 def train_command(method: str, settings: Mapping[str, Any]) -> list[str]:

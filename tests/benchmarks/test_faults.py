@@ -11,6 +11,7 @@ from benchmarks.faults.soak import (
     ENV,
     LEARNERS,
     SIMULATORS,
+    deaths,
     fault_soak,
     random_plan,
     returns,
@@ -48,6 +49,17 @@ def test_a_score_is_held_against_nine_tenths_of_those_without_faults() -> None:
     assert found == {"with_faults": 8.0, "fault_free": [2.0, 38.0]}
 
 
+def test_deaths_are_told_by_how_they_came() -> None:
+    log = """
+learner 2 died (exit code -9) and is restarted from learner 1
+learner 0 made no update for 30 s: killed
+learner 0 died (exit code -9) and is restarted from learner 3
+agent steps 10 of 20 (50%) | steps/s 10 | left 0:01
+learner 1 died (exit code 1) and is restarted from its own last state
+"""
+    assert deaths(log) == {"(exit code -9)": 2, "for 30 s": 1, "(exit code 1)": 1}
+
+
 def test_a_cut_has_healed_when_the_distance_is_one_of_those_before() -> None:
     before = [(t, 1.0 + t % 2) for t in range(30)]
     during = [(30.0 + t, 2.0 + t) for t in range(30)]
@@ -79,6 +91,7 @@ def test_twenty_seconds_of_faults_leave_nothing_behind(tmp_path: Path) -> None:
     found = fault_soak(20, 1.0, 1, tmp_path)
     assert found["problems"] == []
     assert sum(found["faults"].values()) >= 5
+    assert sum(found["deaths"].values()) == found["restarts"]
     assert found["returns"]["with_faults"] > 0 < found["returns"]["fault_free"][0]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gala_rl.cli import main
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.run_folder import RunFolder, read_json, write_json
 from tests.folders import tree
 from tests.systems.processes import ROOT, learners_of, survivors, wait_until
 
@@ -109,7 +109,8 @@ def test_methods_are_trained_side_by_side_and_evaluated(
     command += ["--out", str(tmp_path / "there")]
     unborn = tmp_path / "there" / "runs" / "a2c-seed-0"
     (unborn / "metrics").mkdir(parents=True)
-    (tmp_path / "there" / "compare.json").write_text('{"methods": {}, "seeds": []}')
+    begun = {"methods": {}, "seeds": [], "calls": [{"at_once": 1}]}
+    write_json(tmp_path / "there" / "compare.json", begun)
     assert main([*command, "--episodes", "2"]) == 0
     printed = capsys.readouterr().out
     for words in ("a2c, seed 0: mean return", "greedy, 2 games a run", "up to 2 runs at once"):
