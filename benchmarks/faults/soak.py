@@ -135,6 +135,10 @@ def fault_soak(
         problems.append(f"exit code {code} instead of 130")
     if slope is not None and slope.is_growth:
         problems.append(f"the supervisor's memory grows by {slope.mib_per_hour:.1f} MiB an hour")
+    # Some are open for moments only, while a learner is started.
+    first, last = (min(s.handles for s in half) for half in _halves(samples))
+    if last > first:
+        problems.append(f"the supervisor has {last} files open at least, and had {first}")
     if is_judged and score["with_faults"] < score["fault_free"][0]:
         problems.append("the score is below those of the run without faults")
     return {
@@ -194,6 +198,10 @@ def _second_half(run: RunFolder) -> list[dict[str, Any]]:
     times = [row["time"] for row in rows]
     middle = (min(times) + max(times)) / 2
     return [row for row in rows if row["time"] >= middle]
+
+
+def _halves(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+    return samples[: len(samples) // 2], samples[len(samples) // 2 :]
 
 
 def _watch(process: training.Process, seconds: float, seen: set[psutil.Process]) -> list[Sample]:

@@ -19,7 +19,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import Episode, Simulators
 from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
-from gala_rl.processes.spawn import spawn
+from gala_rl.processes.spawn import release, spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots
@@ -241,9 +241,8 @@ class QueuedActors:
     def _listen(self, timeout_s: float) -> None:
         """Take what actors have sent; bury those that are dead, or silent for too long."""
         by_connection = {station.connection: station for station in self._stations}
-        lines: list[object] = [*by_connection]
-        if self._feeds is not None:
-            lines.append(self._feeds.connection)
+        feeds = [] if self._feeds is None else [self._feeds.connection]
+        lines: list[object] = [*by_connection, *feeds]
         for ready in connections.wait(lines, timeout_s):  # type: ignore[arg-type]
             if self._feeds is not None and ready is self._feeds.connection:
                 self._full.extend(self._feeds.hear())
@@ -336,6 +335,7 @@ class QueuedActors:
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         successor = self._man(station.index, station.slots, station.deaths)
+        release(station.process)
         station.process, station.connection = successor.process, successor.connection
         station.since, station.ready, station.rollouts = successor.since, False, 0
         # What it had announced stays in the queue; all else goes to the successor.

@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.graph import graph_of
-from gala_rl.processes.spawn import spawn
+from gala_rl.processes.spawn import release, spawn
 from gala_rl.sharing import SharedParameters
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Cell
@@ -88,6 +88,7 @@ class Crew:
         new = _start(replace(assignment, donors=donors_of(assignment), checkpoint=None, joins=True))
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
+                release(member.process)
                 new.restarts = member.restarts
                 self._members[place] = new
                 return
@@ -166,6 +167,7 @@ class Crew:
         nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
         source = assignment.checkpoint if nothing_newer else None
         again = _start(replace(assignment, donors=donors, checkpoint=source, joins=joins))
+        release(member.process)
         member.assignment, member.process = again.assignment, again.process
         member.started_at_updates = again.started_at_updates
         member.restarts += 1

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -48,6 +49,7 @@ class Deaths:
     def __init__(self, system: LocalSystem, times: int, updates: int) -> None:
         self.system, self.times, self.updates = system, times, updates
         self.killed: list[int] = []
+        self.open_files: list[int] = []
         self.seen: list[Status] = []
         self.notices: list[str] = []
         self.next_at = updates
@@ -57,6 +59,7 @@ class Deaths:
         self.notices += status.notices
         if min(status.updates) < self.next_at or pid_of(self.system, 1) in self.killed:
             return
+        self.open_files.append(psutil.Process().num_fds())
         if len(self.killed) == self.times:
             self.system.stop()
             return
@@ -79,6 +82,7 @@ def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwa
     outcome = system.run(observer)
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 2, 0]
+    assert observer.open_files[-1] <= observer.open_files[0], "a death leaves nothing open"
     assert [n for n in observer.notices if n.startswith("learner 1 died (exit code -9)")]
     for before, after in zip(observer.seen, observer.seen[1:], strict=False):
         assert all(a <= b for a, b in zip(before.updates, after.updates, strict=True))
