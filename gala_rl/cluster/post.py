@@ -159,8 +159,11 @@ class Post:
             ray.exceptions.RayError: when the node cannot be reached.
         """
         part = self._actor.part.options(concurrency_group=REPORTS)
-        files: dict[str, bytes] | None = ray.get(part.remote(request, rank), timeout=_PATIENCE_S)
-        return files
+        call: Future[dict[str, bytes] | None] = part.remote(request, rank).future()
+        try:
+            return call.result(_PATIENCE_S)
+        except TimeoutError as error:
+            raise ray.exceptions.GetTimeoutError(f"{self.name} is late with a part") from error
 
     def sights(self, size: int) -> "Future[list[Sight]]":
         """See `Node.sights`."""

@@ -5,7 +5,6 @@ is what people look at, and what is to be kept.
 """
 
 import time
-from collections.abc import Iterable
 
 import ray
 
@@ -13,6 +12,7 @@ from gala_rl.agent import Beginning
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.faults import NodeFaults
+from gala_rl.cluster.fetching import append_news, fetch_part, fetch_written
 from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
@@ -178,6 +178,8 @@ class ClusterSystem:
                 )
             if self._faults is not None and not self._board.stop:
                 self._notices += self._faults.look(post, *self._first_of(post))
+        if not self._board.stop:
+            fetch_written(self._folder, self._board, self._posts, self._gossips)
 
     def _wishes(self, post: Post) -> Wishes:
         return Wishes(
@@ -226,43 +228,13 @@ class ClusterSystem:
         for rank, *counters in (*own, *left):
             for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters, strict=True):
                 self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
-        self._append(post, report)
+        append_news(self._folder, post, report)
         if self._faults is not None:
             self._faults.clock.begin_at(report.elapsed_s)
         if report.failure is not None:
             kind, text = report.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[kind](text)
-        wanted, written = self._board.checkpoint_wanted, report.written[: len(post.ranks)]
-        if written and min(written) >= wanted > self._board.get(
-            post.ranks[0], Cell.CHECKPOINT_WRITTEN
-        ):
-            self._collect(str(wanted), [post])
-            for rank in post.ranks:
-                self._board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
-
-    def _append(self, post: Post, report: Report) -> None:
-        for name in post.read:
-            if not (content := report.news.get(name)):
-                continue
-            path = self._folder.path / name
-            try:
-                with path.open("ab") as file:
-                    file.write(content)
-            except OSError as error:
-                raise StorageError(f"{path} cannot be written ({error.strerror})") from error
-            post.read[name] += len(content)
-
-    def _collect(self, request: str, posts: Iterable[Post]) -> None:
-        """Fetch parts of a checkpoint in the making into the run's folder."""
-        folder = checkpoint.partial_folder(self._folder.checkpoints, request)
-        for post in posts:
-            try:
-                for rank in () if post.is_lost else post.ranks:
-                    if (files := post.part(request, rank)) is not None:
-                        checkpoint.copy_part(folder, files)
-            except ray.exceptions.RayError:
-                self._tell(post, "could not be asked for its part of a checkpoint")
 
     def change(self) -> str | None:
         """See `Supervised`: learners may join or leave, and nodes with them."""
@@ -279,7 +251,12 @@ class ClusterSystem:
 
     def take_leave(self) -> None:
         """See `Supervised`."""
-        self._collect(FINAL, self._posts)
+        for post in self._posts:
+            try:
+                for rank in () if post.is_lost else post.ranks:
+                    fetch_part(self._folder, FINAL, post, rank)
+            except ray.exceptions.RayError:
+                self._tell(post, "could not be asked for its part of a checkpoint")
         if self._distances is not None:
             self._distances.look(self._posts, self._board.total_agent_steps)
 

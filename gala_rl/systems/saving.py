@@ -12,7 +12,7 @@ from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import Common
 
 _PATIENCE_S = 60.0
-"""A checkpoint to which not everybody has contributed by then is given up."""
+"""A checkpoint to which nobody more has contributed for so long is given up."""
 
 
 class Saving:
@@ -33,6 +33,7 @@ class Saving:
         self._last = time.monotonic()
         self._number = 0
         self._asked_at: float | None = None
+        self._missing = 0
         self._discard_leftovers()
 
     def save_regularly(self) -> str | None:
@@ -50,18 +51,22 @@ class Saving:
         if self._asked_at is None:
             if now - self._last > self._config.checkpoint_every:
                 self._number += 1
-                self._asked_at = now
+                self._asked_at, self._missing = now, self._board.learners
                 self._board.ask_for_checkpoint(self._number)
             return None
         partial = checkpoint.partial_folder(self._folder, str(self._number))
         written = self._board.members(Cell.CHECKPOINT_WRITTEN)
-        if all(number >= self._number for number in written):
-            self._complete(partial)
-        elif now - self._asked_at > _PATIENCE_S:
+        missing = sum(number < self._number for number in written)
+        if missing < self._missing:
+            # From other machines they come one by one, and may take long.
+            self._missing, self._asked_at = missing, now
+        if missing and now - self._asked_at <= _PATIENCE_S:
+            return None
+        if missing:
             notice = "a checkpoint was given up: a learner did not contribute to it"
             checkpoint.discard(partial)
-        else:
-            return None
+        elif not self._complete(partial):
+            notice = "a checkpoint was given up: nobody contributed to it"
         self._last, self._asked_at = now, None
         return notice
 
@@ -72,18 +77,19 @@ class Saving:
             StorageError: when it cannot be written.
         """
         self._discard_leftovers(but=FINAL)
-        final = checkpoint.partial_folder(self._folder, FINAL)
-        if checkpoint.parts(final):
-            self._complete(final)
-        else:
-            checkpoint.discard(final)
+        self._complete(checkpoint.partial_folder(self._folder, FINAL))
 
-    def _complete(self, partial: Path) -> None:
+    def _complete(self, partial: Path) -> bool:
+        """Make a checkpoint of the parts that are there; returns whether there are any."""
         steps = self._board.column(Cell.AGENT_STEPS)
         checkpoint.drop_parts(partial, self._board.learners)
+        if not checkpoint.parts(partial):
+            checkpoint.discard(partial)
+            return False
         if isinstance(self._common, SharedParameters):
             checkpoint.write_shared(partial, self._common.tensors())
         checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
+        return True
 
     def _discard_leftovers(self, but: str | None = None) -> None:
         kept = None if but is None else checkpoint.partial_folder(self._folder, but)

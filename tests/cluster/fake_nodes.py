@@ -55,6 +55,8 @@ class FakeNode:
         self.set_up = Method(self._set_up)
         self.report = Method(self._report)
         self.sights = Method(lambda size: [])
+        self.part = Method(self._part)
+        self.parts: list[str] = []
 
     def die(self) -> None:
         self.is_set_up = False
@@ -63,9 +65,18 @@ class FakeNode:
         self.orders.append(orders)
         self.is_set_up = True
 
-    def _report(self, wishes: Wishes) -> Report | None:
+    def _part(self, request: str, rank: int) -> dict[str, bytes] | None:
+        self._check_there()
+        self.parts.append(request)
+        stem = f"learner_{rank:02d}"
+        return {f"{stem}.safetensors": b"tensors", f"{stem}.json": b"{}"}
+
+    def _check_there(self) -> None:
         if self.is_dead:
             raise ray.exceptions.RayActorError
+
+    def _report(self, wishes: Wishes) -> Report | None:
+        self._check_there()
         if not self.is_set_up:
             return None
         self.updates += 10
@@ -76,7 +87,7 @@ class FakeNode:
             updates=[self.updates],
             alive=[True],
             restarts=[0],
-            written=[0],
+            written=[wishes.checkpoint],
             notices=[],
             news=news,
             done=wishes.stop,

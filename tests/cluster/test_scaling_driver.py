@@ -127,7 +127,6 @@ class Run:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
-    monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     return Run(tmp_path / "run")
 
 

@@ -1,9 +1,12 @@
 """The driver without Ray: nodes that the test plays, which report, vanish and come back empty."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import ray
 
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
@@ -11,9 +14,10 @@ from gala_rl.cluster.places import Places
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.checkpoint import open_checkpoint
+from gala_rl.records.run_folder import RunFolder, checkpoint_folders
 from gala_rl.systems.status import Status
-from tests.cluster.fake_nodes import CONFIG, FakeNode
+from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
 REPLICAS = resolve(replace(CONFIG, method="a2c-allreduce", algorithm=None))
 
@@ -33,7 +37,6 @@ def system(
     config = getattr(request, "param", CONFIG)
     monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
-    monkeypatch.setattr(ClusterSystem, "_collect", lambda self, request, posts: None)
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
     connection = Connection(config, tuple(nodes), (range(1), range(1, 2)), Places(config))
@@ -131,3 +134,101 @@ def test_a_node_that_is_gone_at_the_end_is_not_waited_for(
     outcome = system.run(observe)
     assert outcome.failure is None
     assert outcome.status.alive == [True, False]
+
+
+OFTEN = replace(CONFIG, checkpoint_every=0.001)
+"""Checkpoints are asked for all the while."""
+
+
+def saved_in(
+    system: ClusterSystem, path: Path, at_look: Callable[[int], None] = lambda look: None
+) -> tuple[list[list[int]], list[str]]:
+    """Learners of the checkpoints, in order, of a run that lasts for 120 looks; what it told."""
+    saved: dict[Path, list[int]] = {}
+    notices: list[str] = []
+    looks = iter(range(120))
+
+    def observe(status: Status) -> None:
+        if (look := next(looks, None)) is None:
+            system.stop()
+            return
+        at_look(look)
+        notices.extend(status.notices)
+        for folder in checkpoint_folders(path / "run" / "checkpoints"):
+            saved.setdefault(folder, open_checkpoint(folder).learners())
+
+    assert system.run(observe).failure is None
+    return list(saved.values()), notices
+
+
+@pytest.mark.parametrize("system", [OFTEN], indirect=True)
+def test_checkpoints_go_without_a_node_that_is_lost_and_with_it_when_it_is_back(
+    system: ClusterSystem, nodes: list[FakeNode], tmp_path: Path
+) -> None:
+    nodes[1].is_dead = True
+
+    def revive(look: int) -> None:
+        nodes[1].is_dead = look < 60
+
+    saved, notices = saved_in(system, tmp_path, revive)
+    assert saved[0] == [0]
+    assert saved[-1] == [0, 1]
+    assert not any("given up" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("system", [OFTEN], indirect=True)
+def test_a_checkpoint_without_any_part_is_given_up(
+    system: ClusterSystem, nodes: list[FakeNode], tmp_path: Path
+) -> None:
+    def away(look: int) -> None:
+        for node in nodes:
+            node.is_dead = look < 119  # Whoever is asked to stop is waited for.
+
+    away(0)
+    saved, notices = saved_in(system, tmp_path, away)
+    assert not saved
+    assert "a checkpoint was given up: nobody contributed to it" in notices
+
+
+@pytest.mark.parametrize("system", [OFTEN], indirect=True)
+def test_a_part_that_could_not_be_fetched_is_asked_for_again(
+    system: ClusterSystem, nodes: list[FakeNode], tmp_path: Path
+) -> None:
+    fails: list[Exception | None] = [
+        ray.exceptions.RaySystemError("part"),
+        None,
+        ray.exceptions.GetTimeoutError("part"),
+    ]
+
+    def part(request: str, rank: int) -> dict[str, bytes] | None:
+        if not fails:
+            return nodes[1]._part(request, rank)
+        if (failure := fails.pop()) is not None:
+            raise failure
+        return None
+
+    nodes[1].part = Method(part)
+    saved, _ = saved_in(system, tmp_path)
+    assert saved
+    assert all(learners == [0, 1] for learners in saved)
+
+
+@pytest.mark.parametrize("system", [OFTEN], indirect=True)
+def test_many_parts_are_fetched_look_by_look(
+    system: ClusterSystem,
+    nodes: list[FakeNode],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.fetching._FETCH_S", -1.0)
+    asked: list[tuple[int, ...]] = []
+
+    def observe(status: Status) -> None:
+        asked.append(tuple(len(node.parts) for node in nodes))
+        if len(asked) == 100:
+            system.stop()
+
+    assert system.run(observe).failure is None
+    steps = [sum(after) - sum(before) for before, after in pairwise(asked[:100])]
+    assert max(steps) == 1
+    assert min(asked[99]) > 1
