@@ -15,6 +15,7 @@ import ray
 import torch
 
 from gala_rl.agent import beginning_of, message_size
+from gala_rl.cluster.catching_up import catch_up
 from gala_rl.cluster.courier import Call, Courier, RayCall
 from gala_rl.cluster.introductions import Introductions
 from gala_rl.cluster.joining import Joining
@@ -52,9 +53,8 @@ _Value = TypeVar("_Value")
 
 _LOOK_EVERY_S = 0.1
 _IDLE_S = 0.002
-_CATCH_UP_S = 5.0
-_DRIVER_SILENT_S = 60.0
-"""Learners end when the driver has not asked for a report for so long."""
+DRIVER_SILENT_S = 60.0
+"""Learners end when the driver has not asked for anything for so long."""
 
 
 class Node:
@@ -68,7 +68,7 @@ class Node:
         self._host: Host | None = None
         self._journal: Journal | None = None
         self._sampler: Sampler | None = None
-        self._ending = False
+        self._ending = self._has_begun = self._left_alone = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
         torch.set_num_threads(1)
@@ -86,6 +86,10 @@ class Node:
             orders: what to do.
             others: the actors of all nodes, by index.
         """
+        if self._has_begun:
+            # The driver missed the end of the first call: what lives here would be in the way.
+            os._exit(1)
+        self._has_begun = True
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
@@ -97,14 +101,9 @@ class Node:
         self._mailboxes = SharedMailboxes(room, message_size(config, size))
         if room > 1 and self._common is None:
             self._journal = Journal(room, largest_in_degree(config, room))
-        ever, state = len(orders.agent_steps), state_size(config.resolved_algorithm, size)
-        self._board = Board(ever, size, state, room)
-        self._board.set_learners(count)
-        for rank in range(ever):
-            self._board.set(rank, Cell.AGENT_STEPS, orders.agent_steps[rank])
-            self._board.set(rank, Cell.UPDATES, orders.updates[rank])
-        for rank in range(count, room):
-            self._mailboxes.set_down(rank, True)
+        state = state_size(config.resolved_algorithm, size)
+        self._board = Board(len(orders.agent_steps), size, state, room)
+        _begin_with(self._board, self._mailboxes, orders, count)
         self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
         if isinstance(self._common, Meeting):
@@ -125,7 +124,8 @@ class Node:
             self._share_actors(orders, others, size)
         is_back = orders.incarnation > 1
         if is_back and not orders.actors:
-            self._catch_up(self._courier)
+            told = self._courier, self._introductions
+            catch_up(*told, self._mailboxes, self._board, self._ranks, config)
         self._joining = Joining(
             self._ranks,
             self._mailboxes,
@@ -192,6 +192,7 @@ class Node:
                 for rank in range(self._board.learners, self._board.learners_ever)
             },
             elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
+            left_alone=self._left_alone,
         )
 
     def _follow(self, change: Change, crew: Crew, courier: Courier) -> None:
@@ -221,6 +222,7 @@ class Node:
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `Workplace.part`."""
+        self._driver_asked_at = time.monotonic()
         return self._place.part(request, rank)
 
     def sights(self, size: int) -> list[Sight]:
@@ -265,22 +267,6 @@ class Node:
         self._threads.append(thread)
         thread.start()
 
-    def _catch_up(self, courier: Courier) -> None:
-        """Wait until the others have said how far this node's learners were, but not for ever."""
-        for rank in range(self._mailboxes.learners):
-            # Nobody who is back waits for all to be ready, nor do the others wait for these.
-            self._board.set(rank, Cell.READY, 1)
-        for rank in self._ranks:
-            self._mailboxes.set_down(rank, True)
-        deadline = time.monotonic() + min(self._config.gossip.deadline, _CATCH_UP_S)
-        while not courier.has_heard_all() and time.monotonic() < deadline:
-            time.sleep(_IDLE_S)
-        for rank, counters in courier.known.items():
-            for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
-                self._board.set(rank, cell, max(value, self._board.get(rank, cell)))
-        if self._introductions is not None:
-            self._introductions.catch_up()
-
     def _keep(self, started: "Future[Crew]", ranks: list[int], is_back: bool) -> None:
         """The thread that starts learners: the kernel ends them with it, so it lives as long."""
         try:
@@ -296,7 +282,9 @@ class Node:
                 self._joining.look(crew)
                 if self._faults is not None:
                     self._faults.wake(zip(self._ranks, crew.process_ids, strict=False))
-                if time.monotonic() - self._driver_asked_at > _DRIVER_SILENT_S:
+                is_silent = time.monotonic() - self._driver_asked_at > DRIVER_SILENT_S
+                if is_silent and not (self._board.stop or crew.done):
+                    self._left_alone = True
                     self._board.ask_to_stop()
         finally:
             crew.end()
@@ -337,6 +325,16 @@ class Node:
     def _of_all(self, values: list[_Value], missing: _Value) -> list[_Value]:
         """One of each learner that there can be here, of which the last may never have joined."""
         return values + [missing] * (len(self._ranks) - len(values))
+
+
+def _begin_with(board: Board, mailboxes: SharedMailboxes, orders: Orders, members: int) -> None:
+    """Of learners that there can be these are members, and all are as far as the driver knows."""
+    board.set_learners(members)
+    for rank in range(members, mailboxes.learners):
+        mailboxes.set_down(rank, True)
+    for rank, made in enumerate(zip(orders.agent_steps, orders.updates, strict=True)):
+        for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), made, strict=True):
+            board.set(rank, cell, value)
 
 
 def _or_die(work: Any, *arguments: Any) -> None:

@@ -45,6 +45,8 @@ class Post:
         error: why its learners could not be started.
         updates_at_start: that its learners had made when it was set up last.
         deaths_in_a_row: since they made progress.
+        left_alone_at: when it was first seen that it has ended its learners, since the driver had
+            been silent; None if it has not.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class Post:
         self.read: dict[str, int] = {}
         self.error = ""
         self.updates_at_start = self.deaths_in_a_row = 0
+        self.left_alone_at: float | None = None
         self._actor = actor
         self._starting: Future[None] | None = None
         self._call: Future[Report | None] | None = None
-        self._heard_at = time.monotonic()
+        self._heard_at = self._asked_at = time.monotonic()
         self._restarts = [0] * len(share)
 
     @property
@@ -120,7 +123,7 @@ class Post:
                 n + (rank in self.ranks) for n, rank in zip(self.restarts, self.share, strict=True)
             ]
         self.incarnation, self.latest = orders.incarnation, None
-        self._call = None
+        self._call = self.left_alone_at = None
         self._heard_at = time.monotonic()
         self._starting = self._actor.set_up.remote(orders, actors).future()
 
@@ -135,7 +138,9 @@ class Post:
         self.ask(wishes)
         assert self._call is not None
         if not self._call.done():
-            return Absence.LOST if time.monotonic() - self._heard_at > _SILENT_S else None
+            # It can have been the driver that was silent.
+            waited_s = time.monotonic() - self._asked_at
+            return Absence.LOST if min(waited_s, self.silent_s) > _SILENT_S else None
         call, self._call = self._call, None
         if call.exception() is not None:
             return Absence.LOST
@@ -144,13 +149,15 @@ class Post:
         if report is None:
             return Absence.EMPTY
         self.latest = report
+        if report.left_alone and self.left_alone_at is None:
+            self.left_alone_at = self._heard_at
         return report
 
     def ask(self, wishes: Wishes) -> None:
         """Ask for the next report, if none is under way."""
         if self._call is None:
             report = self._actor.report.options(concurrency_group=REPORTS)
-            self._call = report.remote(wishes).future()
+            self._call, self._asked_at = report.remote(wishes).future(), time.monotonic()
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """A learner's part of a checkpoint in the making; waits for it.
@@ -172,7 +179,8 @@ class Post:
         return future
 
     def strike(self) -> None:
-        """See `Node.die`."""
+        """See `Node.die`; Ray starts it again."""
+        self.left_alone_at = None
         self._actor.die.options(concurrency_group=REPORTS).remote()
 
     def end(self) -> Any:

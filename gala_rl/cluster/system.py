@@ -13,6 +13,7 @@ from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.distances import Distances
 from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.fetching import append_news, fetch_part, fetch_written
+from gala_rl.cluster.node import DRIVER_SILENT_S
 from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
@@ -29,6 +30,8 @@ from gala_rl.systems.supervision import Supervision, continue_counters
 
 _ALL_LOST_S = 60.0
 """A run of which no node has been heard for so long has failed."""
+_OTHERS_S = 15.0
+"""By then it is known of all nodes whether they too were left alone."""
 _END_S = 10.0
 _PROGRESS_UPDATES = 100
 """A node whose learners make this many updates has its earlier deaths forgiven."""
@@ -104,7 +107,7 @@ class ClusterSystem:
         there = [post for post in self._posts if post.ranks and not post.is_lost]
         if there:
             return all(post.is_done for post in there)
-        if time.monotonic() - self._heard_at > _ALL_LOST_S:
+        if not self._board.stop and time.monotonic() - self._heard_at > _ALL_LOST_S:
             self._failure = self._failure or LearnerFailure(
                 f"no node has answered for {_ALL_LOST_S:.0f} s; go on from the last checkpoint "
                 f"with: gala resume {self._folder.path}"
@@ -179,6 +182,7 @@ class ClusterSystem:
             if self._faults is not None and not self._board.stop:
                 self._notices += self._faults.look(post, *self._first_of(post))
         if not self._board.stop:
+            self._mind_left_alone()
             fetch_written(self._folder, self._board, self._posts, self._gossips)
 
     def _wishes(self, post: Post) -> Wishes:
@@ -188,6 +192,23 @@ class ClusterSystem:
             post.read,
             self._scaling.change_for(post),
             self._scaling.left(),
+        )
+
+    def _mind_left_alone(self) -> None:
+        """Go on where nodes have ended their learners, since nobody had asked for a minute."""
+        there = [post for post in self._posts if post.ranks and not post.is_lost]
+        alone = [post for post in there if post.left_alone_at is not None]
+        if not alone or self._board.total_agent_steps >= self._config.steps:
+            return
+        if self._gossips and len(alone) < len(there):
+            for post in alone:
+                if time.monotonic() - (post.left_alone_at or 0.0) > _OTHERS_S:
+                    self._tell(post, "was left alone and ended its learners: it is started again")
+                    post.strike()
+            return
+        self._failure = self._failure or LearnerFailure(
+            f"learners have ended since nobody had asked for them for {DRIVER_SILENT_S:.0f} s: "
+            f"this program was stopped, or cut off; go on with: gala resume {self._folder.path}"
         )
 
     def _give_up(self, post: Post, why: str) -> None:
@@ -204,6 +225,9 @@ class ClusterSystem:
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""
+        if self._board.stop or self._failure is not None:
+            post.is_lost = True
+            return
         if self._updates_of(post) - post.updates_at_start >= _PROGRESS_UPDATES:
             post.deaths_in_a_row = 0
         post.deaths_in_a_row += 1
@@ -214,7 +238,7 @@ class ClusterSystem:
                 f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
                 f"what its machine's Ray has logged may tell why",
             )
-        elif post.is_wanted and self._failure is None and not self._board.stop:
+        elif post.is_wanted:
             self._set_up(post)
 
     def _take(self, post: Post, report: Report) -> None:

@@ -146,6 +146,7 @@ class Report:
         rejected: why learners cannot join; None if they can.
         left: as in `Wishes`, as far as they are known here.
         elapsed_s: as in `Orders`, by the node's clock; None without a plan of faults too.
+        left_alone: whether its learners were ended since the driver was silent.
     """
 
     agent_steps: list[int]
@@ -163,6 +164,7 @@ class Report:
     rejected: str | None = None
     left: dict[int, Counters] = field(default_factory=dict)
     elapsed_s: float | None = None
+    left_alone: bool = False
 
 
 class Sight(NamedTuple):

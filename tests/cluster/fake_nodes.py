@@ -51,15 +51,16 @@ class FakeNode:
     def __init__(self, rank: int) -> None:
         self.rank, self.updates = rank, 0
         self.orders: list[Orders] = []
-        self.is_set_up = self.is_dead = False
+        self.is_set_up = self.is_dead = self.is_left_alone = False
+        self.die = Method(self._die)
         self.set_up = Method(self._set_up)
         self.report = Method(self._report)
         self.sights = Method(lambda size: [])
         self.part = Method(self._part)
         self.parts: list[str] = []
 
-    def die(self) -> None:
-        self.is_set_up = False
+    def _die(self) -> None:
+        self.is_set_up = self.is_left_alone = False
 
     def _set_up(self, orders: Orders, actors: list[Any]) -> None:
         self.orders.append(orders)
@@ -79,9 +80,11 @@ class FakeNode:
         self._check_there()
         if not self.is_set_up:
             return None
-        self.updates += 10
+        self.updates += 0 if self.is_left_alone else 10
         line = f"{self.updates}\n".encode()
-        news = {} if wishes.stop else {f"logs/learner_{self.rank:02d}.log": line}
+        news = (
+            {} if wishes.stop or self.is_left_alone else {f"logs/learner_{self.rank:02d}.log": line}
+        )
         return Report(
             agent_steps=[50 * self.updates],
             updates=[self.updates],
@@ -90,6 +93,7 @@ class FakeNode:
             written=[wishes.checkpoint],
             notices=[],
             news=news,
-            done=wishes.stop,
+            done=wishes.stop or self.is_left_alone,
             failure=None,
+            left_alone=self.is_left_alone,
         )

@@ -1,9 +1,11 @@
 """The driver without Ray: nodes that the test plays, which report, vanish and come back empty."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -11,7 +13,9 @@ import ray
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.places import Places
+from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.system import ClusterSystem
+from gala_rl.cluster.wire import Report, Wishes
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import open_checkpoint
@@ -81,7 +85,11 @@ def test_a_node_that_comes_back_empty_is_set_up_again_with_what_was(
 def test_a_node_that_dies_again_and_again_ends_the_run(
     system: ClusterSystem, nodes: list[FakeNode]
 ) -> None:
-    outcome = system.run(lambda status: nodes[1].die() if status.updates[1] else None)
+    def observe(status: Status) -> None:
+        if status.updates[1]:
+            nodes[1].die.remote()
+
+    outcome = system.run(observe)
     assert isinstance(outcome.failure, LearnerFailure)
     assert str(outcome.failure).startswith("node 1 died 2 times")
     assert len(nodes[1].orders) == 2
@@ -134,6 +142,77 @@ def test_a_node_that_is_gone_at_the_end_is_not_waited_for(
     outcome = system.run(observe)
     assert outcome.failure is None
     assert outcome.status.alive == [True, False]
+
+
+def test_a_node_that_dies_after_the_stop_is_not_missed(
+    system: ClusterSystem, nodes: list[FakeNode]
+) -> None:
+    left = iter(range(20))
+
+    def report(wishes: Wishes) -> Report | None:
+        told = nodes[0]._report(wishes)
+        assert told is not None
+        return replace(told, done=wishes.stop and next(left, None) is None)
+
+    def observe(status: Status) -> None:
+        if status.updates[1] >= 100:
+            nodes[1].die.remote()
+        elif status.updates[1] >= 50:
+            system.stop()
+
+    nodes[0].report = Method(report)
+    outcome = system.run(observe)
+    assert next(left, None) is None
+    assert outcome.failure is None
+    assert len(nodes[1].orders) == 1
+
+
+def test_learners_that_ended_since_the_driver_was_silent_end_the_run_and_leave_their_parts(
+    system: ClusterSystem, nodes: list[FakeNode], tmp_path: Path
+) -> None:
+    def observe(status: Status) -> None:
+        for node in nodes:
+            node.is_left_alone = True
+
+    outcome = system.run(observe)
+    assert isinstance(outcome.failure, LearnerFailure)
+    assert str(outcome.failure).endswith(f"cut off; go on with: gala resume {tmp_path / 'run'}")
+    assert [node.parts for node in nodes] == [["final"], ["final"]]
+    (saved,) = checkpoint_folders(tmp_path / "run" / "checkpoints")
+    assert open_checkpoint(saved).learners() == [0, 1]
+
+
+def test_a_node_that_alone_was_cut_off_is_started_again(
+    system: ClusterSystem, nodes: list[FakeNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.system._OTHERS_S", 0.0)
+    notices: list[str] = []
+    cuts = [True]
+
+    def observe(status: Status) -> None:
+        notices.extend(status.notices)
+        if status.updates[1] == 200 and cuts and cuts.pop():
+            nodes[1].is_left_alone = True
+        elif status.updates[1] >= 400:
+            system.stop()
+
+    outcome = system.run(observe)
+    assert outcome.failure is None
+    assert [len(node.orders) for node in nodes] == [1, 2]
+    assert any("node 1 (learners 1 to 1) was left alone" in notice for notice in notices)
+    assert any("node 1 (learners 1 to 1) is back" in notice for notice in notices)
+
+
+def test_a_node_is_not_lost_when_it_was_the_driver_that_did_not_ask() -> None:
+    post = Post(0, FakeNode(0), range(1), 1)
+    post._actor.report = Method(lambda wishes: None)
+    post._actor.report.remote = lambda wishes: SimpleNamespace(future=Future)
+    for never in ("_heard_at", "_asked_at"):
+        setattr(post, never, -1000.0)
+    wishes = Wishes(stop=False, checkpoint=0, read={})
+    assert post.look(wishes) is None
+    post._asked_at = -1000.0
+    assert post.look(wishes) is Absence.LOST
 
 
 OFTEN = replace(CONFIG, checkpoint_every=0.001)

@@ -1,0 +1,62 @@
+"""A node of one learner that the test's process is itself, without Ray: told what to do, and left.
+
+python -m tests.cluster.lone_node (twice | silent)
+"""
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from gala_rl.cluster import node as module
+from gala_rl.cluster.node import Node
+from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.methods import resolve
+from gala_rl.records.run_folder import RunFolder
+from tests.cluster.machines import CONFIG, wait_until
+
+WISHES = Wishes(stop=False, checkpoint=0, read={})
+
+
+def set_up(node: Node, path: Path) -> None:
+    """Have it start a learner."""
+    folder = RunFolder(path)
+    folder.create(resolve(dataclasses.replace(CONFIG, learners=1, learners_per_node=1)))
+    files = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    orders = Orders(0, 1, (range(1),), files, agent_steps=[0], updates=[0])
+    node.set_up(orders, [node])
+
+
+def report(node: Node) -> Report:
+    """Its next report."""
+    told = node.report(WISHES)
+    assert told is not None
+    return told
+
+
+def main(what: str, path: Path) -> None:
+    """Set a node up, and tell on stdout what became of it."""
+    node = Node()
+    if what == "silent":
+        module.DRIVER_SILENT_S = 1.0
+    set_up(node, path / "run")
+    wait_until(lambda: report(node).updates[0] > 10)
+    (learner,) = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    print(learner.pid, flush=True)
+    if what == "twice":
+        set_up(node, path / "again")
+    before = report(node)
+    crew = node._crew
+    assert crew is not None
+    wait_until(lambda: crew.done)
+    after = report(node)
+    print(json.dumps([before.left_alone, after.left_alone, sorted(node.part("final", 0) or {})]))
+    node.end()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        main(sys.argv[1], Path(folder))
