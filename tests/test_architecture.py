@@ -70,6 +70,7 @@ APART = {
         "cluster/places.py",
     ),
     "systems on a cluster": ("cluster/introductions.py", "cluster/rollouts.py"),
+    "ways to a cluster": ("cluster/connection.py", "cluster/probing.py"),
     "cluster": ("cluster/",),
     "consensus watch": ("systems/watch.py", "systems/traffic.py"),
     "simulator processes": ("envs/processes/",),

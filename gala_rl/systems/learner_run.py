@@ -235,6 +235,8 @@ class LearnerRun:
     def recall(self, rows: list[dict[str, Any]]) -> None:
         """Count on from the rows of metrics that this learner wrote before it died."""
         node = self.agent.gossip.node
+        if rows:
+            self._recent.clear()
         for row in rows:
             self._recent.extend(row["episode_returns"])
         if rows:

@@ -11,6 +11,7 @@ import torch
 
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
 from gala_rl.learners import Coupling
+from gala_rl.methods import find
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.spawn import die_with
 from gala_rl.records import checkpoint
@@ -125,15 +126,19 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
 
 
 def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoint) -> None:
-    rank = assignment.rank
+    rank, board, made = assignment.rank, assignment.board, saved.manifest["learner_agent_steps"]
+    updates, agent_steps = board.get(rank, Cell.UPDATES), board.get(rank, Cell.AGENT_STEPS)
     if rank in saved.learners():
         run.restore(saved.load(rank))
+        if agent_steps <= made[rank] or not find(assignment.config.method).gossips:
+            return
+        # It was further before its node died: those that hear it have newer messages of it.
+        run.continue_at(updates, agent_steps)
+        _recall(assignment, run)
         return
     donor = saved.load(saved.learners()[0])
     run.adopt(donor.tensors["parameters"], donor.tensors["optimizer"])
-    run.continue_at(
-        assignment.board.get(rank, Cell.UPDATES), assignment.board.get(rank, Cell.AGENT_STEPS)
-    )
+    run.continue_at(updates, agent_steps)
 
 
 def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
@@ -146,6 +151,10 @@ def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
         updates = 0 if origin is None else origin[1]
         agent_steps = updates * assignment.config.update_agent_steps
     run.continue_at(updates, agent_steps)
+    _recall(assignment, run)
+
+
+def _recall(assignment: Assignment, run: LearnerRun) -> None:
     reader = MetricsReader(assignment.folder.metrics_file(assignment.rank))
     run.recall(of_learners(reader.new_rows()))
 
