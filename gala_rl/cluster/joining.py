@@ -1,5 +1,6 @@
 """A node's part in a change of the number of learners: who joins is started, who leaves is told."""
 
+import time
 from collections.abc import Callable
 
 from gala_rl.cluster.wire import Change
@@ -7,6 +8,9 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.crew import Crew, donors_of
+
+_NEWS_S = 60.0
+"""Who is to join and has heard nobody for so long tells that it cannot."""
 
 
 class Joining:
@@ -65,6 +69,10 @@ class Joining:
             self._to_start = tuple(r for r in self._to_start if r != rank)
         if (failure := crew.take_rejected()) is not None:
             self.rejected = str(failure)
+        elif self.is_waiting and time.monotonic() > self._deadline:
+            # It goes on waiting until it is told another number: news may come yet.
+            ranks = ", ".join(map(str, self._to_start))
+            self.rejected = f"nobody has sent learners {ranks} anything for {_NEWS_S:.0f} s"
 
     def _begin(self, to_start: range | list[int]) -> None:
         for rank in to_start:
@@ -72,6 +80,7 @@ class Joining:
             # Nobody waits for it: the others have begun long ago.
             self._board.set(rank, Cell.READY, 1)
         self._versions = [self._mailboxes.version(r) for r in range(self._mailboxes.learners)]
+        self._deadline = time.monotonic() + _NEWS_S
         self._to_start = tuple(to_start)
 
     def _has_news(self, assignment: Assignment) -> bool:
