@@ -62,6 +62,7 @@ class Places:
 
     def ask(self, ranks: tuple[range, ...]) -> None:
         """Ask Ray for what nodes with these learners need beyond what is held; never waits."""
+        self._asked = []
         for node, share in enumerate(ranks):
             held = self._held.get(node, [])
             bundle = self._bundle(node, share)
@@ -77,13 +78,12 @@ class Places:
         return all(place.is_held for _, place in self._asked)
 
     def hold(self) -> dict[int, Any]:
-        """Keep what was asked for and given; returns actors of the nodes that are new, by index."""
+        """Use what was asked for and given; returns actors of the nodes that are new, by index."""
         actors = {}
         for node, place in self._asked:
             if node not in self._held:
                 actors[node] = _start(place)
             self._held.setdefault(node, []).append(place)
-        self._asked = []
         return actors
 
     def why_not(self, ranks: tuple[range, ...]) -> UserError:
@@ -100,15 +100,20 @@ class Places:
         )
 
     def withdraw(self) -> None:
-        """Ask no more for what was not given, or is not wanted any more."""
-        for _, place in self._asked:
+        """Give back what was asked for last, whether it is used or not; Ray ends new actors."""
+        for node, place in self._asked:
             remove_placement_group(place.group)
+            if place in (held := self._held.get(node, [])):
+                held.remove(place)
+            if not held:
+                self._held.pop(node, None)
         self._asked = []
 
     def give_back(self, node: int) -> None:
         """Let others have the room of a node; Ray ends its actor."""
         for place in self._held.pop(node, []):
             remove_placement_group(place.group)
+        self._asked = [(other, place) for other, place in self._asked if other != node]
 
     def close(self) -> None:
         """Give everything back."""

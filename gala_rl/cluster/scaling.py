@@ -76,10 +76,8 @@ class _Arrivals:
         return False
 
     def give_up(self) -> None:
-        """End them; the nodes that were there before are left alone."""
+        """End them; the nodes that were there before keep what they had."""
         self._places.withdraw()
-        for node in self.actors:
-            self._places.give_back(node)
 
     def _ask(self) -> None:
         self.actors = self._places.hold()

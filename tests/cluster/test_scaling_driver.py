@@ -65,22 +65,25 @@ class FakePlaces(Places):
         super().__init__(CONFIG)
         self.nodes = nodes
         self.used, self.wanted = {0, 1}, 2
+        self.new: set[int] = set()
 
     def ask(self, ranks: tuple[range, ...]) -> None:
+        self.new = set()
         self.wanted = len(ranks)
 
     def has_all(self) -> bool:
         return self.wanted <= len(self.nodes)
 
     def hold(self) -> dict[int, Any]:
-        new = set(range(self.wanted)) - self.used
-        self.used |= new
-        return {node: self.nodes[node] for node in sorted(new)}
+        self.new = set(range(self.wanted)) - self.used
+        self.used |= self.new
+        return {node: self.nodes[node] for node in sorted(self.new)}
 
     def why_not(self, ranks: tuple[range, ...]) -> UserError:
         return UserError(f"{len(ranks)} nodes have no room")
 
     def withdraw(self) -> None:
+        self.used -= self.new
         self.wanted = len(self.used)
 
     def give_back(self, node: int) -> None:
