@@ -116,6 +116,11 @@ class Post:
         # What was there before, if anything was, is an earlier incarnation.
         self.incarnation = max(1, self.incarnation)
 
+    def probe(self, values: dict[str, Any]) -> "Future[dict[str, Any]]":
+        """See `Node.probe`."""
+        future: Future[dict[str, Any]] = self._actor.probe.remote(values).future()
+        return future
+
     def set_up(self, orders: Orders, actors: list[Any]) -> None:
         """Have it start its learners, for the first time or after it was lost."""
         if self.is_lost:

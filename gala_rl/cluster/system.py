@@ -15,6 +15,7 @@ from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.fetching import append_news, fetch_part, fetch_written
 from gala_rl.cluster.node import DRIVER_SILENT_S
 from gala_rl.cluster.post import Absence, Post
+from gala_rl.cluster.returning import Returning
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import LearnerFailure, StorageError, UserError
@@ -78,6 +79,7 @@ class ClusterSystem:
             Post(index, actor, self._shares[index], config.resolved_learners, actors[index])
             for index, actor in enumerate(connection.nodes)
         ]
+        self._returning = Returning(config)
         self._scaling = ClusterScaling(
             connection, folder, self._board, self._posts, self._distances, self._set_up
         )
@@ -225,21 +227,35 @@ class ClusterSystem:
 
     def _start_again(self, post: Post) -> None:
         """Ray has started a dead node's actor again; of what was there nothing is left."""
-        if self._board.stop or self._failure is not None:
-            post.is_lost = True
+        post.is_lost = True
+        if self._board.stop or self._failure is not None or not post.is_wanted:
             return
+        if not self._returning.has_asked(post) and self._has_patience(post):
+            self._returning.ask(post)
+        if not self._returning.has_asked(post):
+            return
+        try:
+            if self._returning.may_begin(post):
+                self._set_up(post)
+        except UserError as error:
+            if post.joins or self._is_needed(post):
+                self._give_up(post, f"cannot be started again: {error}")
+            else:
+                self._tell(post, f"stays lost: {error}")
+
+    def _has_patience(self, post: Post) -> bool:
+        """Whether a node that has died is to be started again."""
         if self._updates_of(post) - post.updates_at_start >= _PROGRESS_UPDATES:
             post.deaths_in_a_row = 0
         post.deaths_in_a_row += 1
-        post.is_lost = True
-        if post.deaths_in_a_row > self._config.max_restarts:
-            self._give_up(
-                post,
-                f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
-                f"what its machine's Ray has logged may tell why",
-            )
-        elif post.is_wanted:
-            self._set_up(post)
+        if post.deaths_in_a_row <= self._config.max_restarts:
+            return True
+        self._give_up(
+            post,
+            f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
+            f"what its machine's Ray has logged may tell why",
+        )
+        return False
 
     def _take(self, post: Post, report: Report) -> None:
         self._heard_at = time.monotonic()

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from gala_rl.cluster.probing import probe
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.config import TrainConfig
 from gala_rl.methods import resolve
@@ -58,6 +59,8 @@ class FakeNode:
         self.sights = Method(lambda size: [])
         self.part = Method(self._part)
         self.parts: list[str] = []
+        self.host: dict[str, Any] = {}
+        self.probe = Method(lambda values: probe(values) | self.host)
 
     def _die(self) -> None:
         self.is_set_up = self.is_left_alone = False

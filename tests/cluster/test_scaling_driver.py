@@ -11,7 +11,6 @@ import ray
 from gala_rl.agent import beginning_of
 from gala_rl.cluster.connection import Connection
 from gala_rl.cluster.places import Places
-from gala_rl.cluster.probing import probe
 from gala_rl.cluster.system import ClusterSystem
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.errors import UserError
@@ -29,8 +28,6 @@ class ScaledNode(FakeNode):
         self.number, self.learners = 0, 2
         self.left: set[int] = set()
         self.rejected: str | None = None
-        self.host: dict[str, Any] = {}
-        self.probe = Method(lambda values: probe(values) | self.host)
         self.end = Method(lambda: None)
 
     def _set_up(self, orders: Orders, actors: list[Any]) -> None:

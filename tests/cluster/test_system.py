@@ -215,6 +215,35 @@ def test_a_node_is_not_lost_when_it_was_the_driver_that_did_not_ask() -> None:
     assert post.look(wishes) is Absence.LOST
 
 
+@pytest.mark.parametrize("system", [CONFIG, REPLICAS], indirect=True)
+def test_a_node_that_comes_back_on_a_machine_that_cannot_run_learners_stays_away(
+    system: ClusterSystem, nodes: list[FakeNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gala_rl.cluster.returning._ASK_AGAIN_S", -1.0)
+    notices: list[str] = []
+    deaths = [True]
+
+    def observe(status: Status) -> None:
+        notices.extend(status.notices)
+        if status.updates[1] == 200 and deaths and deaths.pop():
+            nodes[1].host = {"host": "odd", "torch": "0.1"}
+            nodes[1].die.remote()
+        elif status.updates[0] >= 400:
+            # Ray has moved it to a good one.
+            nodes[1].host = {}
+        if status.updates[1] >= 300:
+            system.stop()
+
+    outcome = system.run(observe)
+    if system._config.method == "gala-a2c":
+        assert outcome.failure is None
+        (told,) = [notice for notice in notices if "stays lost" in notice]
+        assert told.startswith("node 1 (learners 1 to 1) stays lost: machine odd has torch 0.1")
+        assert outcome.status.restarts == [0, 1]
+    else:
+        assert str(outcome.failure).startswith("node 1 cannot be started again: machine odd has")
+
+
 OFTEN = replace(CONFIG, checkpoint_every=0.001)
 """Checkpoints are asked for all the while."""
 

@@ -1,0 +1,72 @@
+"""Nodes that Ray has started again, perhaps on another machine: whether learners can run there."""
+
+import time
+from concurrent.futures import Future
+from functools import cached_property
+from typing import Any
+
+import ray
+
+from gala_rl.cluster.connection import PROBED_S, compare, probe_here, values_to_probe
+from gala_rl.cluster.post import Post
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+
+_ASK_AGAIN_S = 30.0
+"""Ray may have moved a node whose machine could not run learners."""
+
+
+class Returning:
+    """Holds the machine of a node that is back against this one, as those at a run's start are.
+
+    Args:
+        config: of the run, resolved.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._values = values_to_probe(config)
+        self._probes: dict[int, tuple[Future[dict[str, Any]], float]] = {}
+        self._told: dict[int, str] = {}
+
+    def has_asked(self, post: Post) -> bool:
+        """Whether it is asked in this life of it, or has answered that it cannot run learners."""
+        return post.index in self._probes
+
+    def ask(self, post: Post) -> None:
+        """Ask it what its machine is like."""
+        # Where there are actors alone there need be no GPU.
+        values = self._values if post.share else self._values | {"device": "cpu"}
+        self._probes[post.index] = post.probe(values), time.monotonic()
+
+    def may_begin(self, post: Post) -> bool:
+        """Whether it has answered, and can run learners; then it is asked no more.
+
+        Raises:
+            UserError: when it cannot, once for each reason.
+        """
+        probe, asked_at = self._probes[post.index]
+        waited_s = time.monotonic() - asked_at
+        if not probe.done():
+            if waited_s > PROBED_S:
+                del self._probes[post.index]
+            return False
+        if isinstance(probe.exception(), ray.exceptions.RayError):
+            # It has died once more.
+            del self._probes[post.index]
+            return False
+        try:
+            compare([self._here, probe.result()])
+        except UserError as error:
+            if waited_s > _ASK_AGAIN_S:
+                self.ask(post)
+            if self._told.get(post.index) == str(error):
+                return False
+            self._told[post.index] = str(error)
+            raise
+        del self._probes[post.index]
+        self._told.pop(post.index, None)
+        return True
+
+    @cached_property
+    def _here(self) -> dict[str, Any]:
+        return probe_here(self._values)
