@@ -1,11 +1,13 @@
 """Learners, nodes and the driver die or fall silent; the others go on, and nobody is left over."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from tests.books import ascending_rows, newest
 from tests.cluster.machines import (
@@ -106,6 +108,26 @@ def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
 
 
 @pytest.mark.slow
+def test_a_driver_that_was_stopped_for_long_saves_what_learners_have_left_and_fails(
+    machines: Machines, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    arguments = f"train gala-a2c --env {CONFIG.env} --learners 2 --simulators 2 --steps 1G"
+    arguments += f" --log-every 5 --cluster {machines.address} --out {folder.path}"
+    driver = start_driver(arguments.split(), folder)
+    learners = [process for actor in node_actors() for process in learners_of(actor)]
+    assert len(learners) == 2
+    driver.send_signal(signal.SIGSTOP)
+    try:
+        assert not psutil.wait_procs(learners, timeout=GIVE_UP_S)[1]
+    finally:
+        driver.send_signal(signal.SIGCONT)
+    assert driver.wait(GIVE_UP_S) == 1
+    assert newest(folder).learners() == [0, 1]
+    wait_until(lambda: not node_actors())
+
+
+@pytest.mark.slow
 def test_a_machine_dies_and_another_takes_its_place(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     own = Machines(2)
@@ -121,13 +143,18 @@ def test_a_machine_dies_and_another_takes_its_place(tmp_path: Path) -> None:
         there, gone = ((0, 1), (2, 3)) if lost else ((2, 3), (0, 1))
         while seen.updates(*there) < max(made) + 100:
             yield
+        # Checkpoints go without the machine that is gone.
+        while (saved := checkpoint.newest(folder.checkpoints)) is None or (
+            saved.learners() != list(there)
+        ):
+            yield
         at_rest = seen.updates(*gone)
         own.add()
         while not seen.has_heard("is back") or seen.updates(*gone) < at_rest + 50:
             yield
 
     try:
-        outcome = run(own, folder, CONFIG, Observer(script))
+        outcome = run(own, folder, replace(CONFIG, checkpoint_every=1.0), Observer(script))
     finally:
         own.close()
     assert outcome.failure is None
