@@ -96,13 +96,17 @@ class Assignment:
         partial = checkpoint.partial_folder(self.folder.checkpoints, request)
         run.save(partial, self.mailboxes.latest(self.rank))
 
+    def show_optimizer(self, run: LearnerRun) -> None:
+        """Leave the state of the learner's own optimiser for one that starts over."""
+        if not isinstance(self.common, SharedParameters):
+            self.board.optimizer_states[self.rank].copy_(run.agent.learner.optimizer.state)
+
     def _publish_state(self, run: LearnerRun) -> None:
         """Leave in shared memory what a learner that starts over, and whoever watches, need."""
         if isinstance(self.common, SharedParameters):
             return
-        learner = run.agent.learner
-        self.board.gradients[self.rank].copy_(learner.flat.grads)
-        self.board.optimizer_states[self.rank].copy_(learner.optimizer.state)
+        self.show_optimizer(run)
+        self.board.gradients[self.rank].copy_(run.agent.learner.flat.grads)
         if not run.agent.gossip.has_neighbours:
             # Nobody is sent anything, so this learner's own parameters are nowhere else.
             self.mailboxes.write(Message(self.rank, run.agent.updates, run.agent.gossip.parameters))

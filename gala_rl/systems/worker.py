@@ -121,6 +121,8 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
     elif updates or assignment.donors or assignment.joins:
         _start_over(assignment, run, updates)
+    # Whoever takes over what this learner sends is to go on with its statistics from the first on.
+    assignment.show_optimizer(run)
     return run
 
 
