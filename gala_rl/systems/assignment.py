@@ -12,7 +12,7 @@ from gala_rl.gossip.journal import Journal
 from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.sharing import SharedParameters
+from gala_rl.sharing import Meeting, SharedParameters
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import Common
 from gala_rl.systems.learner_run import LearnerRun
@@ -70,10 +70,16 @@ class Assignment:
 
     def advance(self, run: LearnerRun, total_agent_steps: int) -> None:
         """One step of the learner; the supervisor sees that it lives, and how far it is."""
-        wrote_row = run.advance(total_agent_steps)
+        run.advance(total_agent_steps)
         self.tell_counters(run)
-        if wrote_row:
+        if run.write_row_if_due(self.total_agent_steps(run)):
             self._publish_state(run)
+
+    def total_agent_steps(self, run: LearnerRun) -> int:
+        """Of all learners together; replicas have all made as many, whoever has told so yet."""
+        if isinstance(self.common, Meeting):
+            return run.agent.agent_steps * self.config.resolved_learners
+        return self.board.total_agent_steps
 
     def tell_counters(self, run: LearnerRun) -> None:
         """Show the supervisor how far the learner is."""

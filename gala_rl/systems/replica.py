@@ -69,14 +69,10 @@ def _step_together(assignment: Assignment, run: LearnerRun, average: GradientAve
         if assignment.is_orphan:
             return False
         average.wishes = Wishes(board.stop, board.checkpoint_wanted)
-        assignment.advance(run, _agent_steps_of_all(assignment, run))
+        assignment.advance(run, assignment.total_agent_steps(run))
         assignment.save_if_wanted(run, average.agreed.checkpoint)
     return True
 
 
-def _agent_steps_of_all(assignment: Assignment, run: LearnerRun) -> int:
-    return run.agent.agent_steps * assignment.config.resolved_learners
-
-
 def _is_complete(assignment: Assignment, run: LearnerRun) -> bool:
-    return _agent_steps_of_all(assignment, run) >= assignment.config.steps
+    return assignment.total_agent_steps(run) >= assignment.config.steps

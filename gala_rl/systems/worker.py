@@ -53,7 +53,7 @@ def work(assignment: Assignment) -> None:
                 _begin_together(assignment)
                 is_whole = _train(assignment, run)
             if is_whole:
-                run.write_row()
+                run.write_row(assignment.total_agent_steps(run))
                 if assignment.is_member:
                     assignment.write_part(run, FINAL)
     except StorageError:

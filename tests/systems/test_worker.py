@@ -1,4 +1,4 @@
-"""A learner that takes over another's parameters goes on with its optimiser's state, always."""
+"""What a learner's process does before its first update, and what its rows tell of all learners."""
 
 import os
 from dataclasses import replace
@@ -19,6 +19,7 @@ from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Board
 from gala_rl.systems.common import couple, make_common
 from gala_rl.systems.worker import _make_run
+from tests.books import ascending_rows
 from tests.systems.processes import CONFIG
 
 RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
@@ -84,6 +85,20 @@ def test_nor_after_a_resume(tmp_path: Path) -> None:
     assert before.count_nonzero()
     assert torch.equal(before, trained.agent.learner.optimizer.state)
     assert torch.equal(taken, before)
+
+
+def test_rows_tell_the_steps_of_all_learners_with_their_own(tmp_path: Path) -> None:
+    first = assignment_of(replace(RARE_ROWS, log_every=1), RunFolder(tmp_path / "run"))
+    second = replace(first, rank=1)
+    runs = [(one, _make_run(one, None)) for one in (first, second)]
+    for _ in range(3):
+        for assignment, run in runs:
+            assignment.advance(run, assignment.board.total_agent_steps)
+    for _, run in runs:
+        run.close()
+    update = RARE_ROWS.update_agent_steps
+    totals = [[row["total_agent_steps"] for row in ascending_rows(first.folder, r)] for r in (0, 1)]
+    assert totals == [[update * n for n in (1, 3, 5)], [update * n for n in (2, 4, 6)]]
 
 
 def test_a_state_that_all_learners_share_stays_where_it_is(tmp_path: Path) -> None:

@@ -69,8 +69,7 @@ def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
         count += len(row["episode_returns"])
         scores.append(sum(recent) / len(recent) if recent else np.nan)
         games.append(count)
-    # A learner reads the total before its own update.
-    steps = [max(row["total_agent_steps"], row["agent_steps"]) for _, row in spans]
+    steps = [row["total_agent_steps"] for _, row in spans]
     return Curve(
         np.maximum.accumulate(np.array(steps, dtype=float)),
         _trained(np.array([(begin, row["time"]) for begin, row in spans]).reshape(-1, 2)),

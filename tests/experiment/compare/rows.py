@@ -22,7 +22,7 @@ def rows(
     begin: float = 0.0,
     learners: int = 1,
 ) -> list[Row]:
-    """One learner's rows of a single session; all learners make as many steps.
+    """One learner's rows of a single session; all learners have made as many steps by each.
 
     Args:
         times: at which the rows were written.
