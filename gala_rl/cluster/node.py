@@ -89,11 +89,11 @@ class Node:
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        initial, room = beginning_of(config).parameters, capacity(config)
-        size, change = initial.numel(), orders.change
+        beginning, room = beginning_of(config), capacity(config)
+        size, change = beginning.parameters.numel(), orders.change
         count = config.resolved_learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
-        self._common = make_common(config, self._place.folder, initial, None, address)
+        self._common = make_common(config, self._place.folder, beginning, None, address)
         self._mailboxes = SharedMailboxes(room, message_size(config, size))
         if room > 1 and self._common is None:
             self._journal = Journal(room, largest_in_degree(config, room))

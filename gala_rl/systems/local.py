@@ -52,7 +52,7 @@ class LocalSystem:
         room = capacity(config)
         mailboxes = SharedMailboxes(room, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size), room)
-        self._common = make_common(config, folder, beginning.parameters, start)
+        self._common = make_common(config, folder, beginning, start)
         journal = None
         if room > 1 and self._common is None:
             journal = Journal(room, largest_in_degree(config, room))

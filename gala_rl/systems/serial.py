@@ -47,7 +47,7 @@ def run_serial(
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
-    common = make_common(config, folder, beginning.parameters, start)
+    common = make_common(config, folder, beginning, start)
     journal = _make_journal(config) if common is None else None
     learners = [
         _make_learner(config, rank, network, device, folder, start, journal, common)

@@ -39,7 +39,7 @@ def assignment_of(config: TrainConfig, folder: RunFolder) -> Assignment:
         mailboxes=SharedMailboxes(learners, message_size(config, size)),
         board=Board(learners, size, state_size(config.resolved_algorithm, size)),
         journal=None,
-        common=make_common(config, folder, beginning.parameters, None),
+        common=make_common(config, folder, beginning, None),
         faults=None,
         supervisor=os.getppid(),
     )
