@@ -28,7 +28,7 @@ from gala_rl.cluster.rollouts import (
     make_ferry,
     make_host,
 )
-from gala_rl.cluster.wire import Change, Looks, Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.wire import Change, Looks, Orders, Packing, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
@@ -115,7 +115,7 @@ class Node:
             graph_of(config, count) if self._common is None else isolated(count),
             mailboxes=self._mailboxes,
             board=self._board,
-            precision=config.message_precision,
+            packing=Packing(config.message_precision, slice(beginning.learned, size)),
             silence_s=config.gossip.deadline,
             dispatch=self._dispatch,
             introductions=self._introductions,
