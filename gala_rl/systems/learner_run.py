@@ -243,11 +243,8 @@ class LearnerRun:
             self._recent.extend(row["episode_returns"])
         if rows:
             last = rows[-1]
-            self._episodes, node.mixes, node.overdue = (
-                last["episodes"],
-                last["mixes"],
-                last["overdue"],
-            )
+            self._episodes = last["episodes"]
+            node.mixes, node.overdue = last["mixes"], last["overdue"]
             node.rejected.update(last["rejected"])
 
     def continue_at(self, updates: int, agent_steps: int) -> None:

@@ -65,9 +65,9 @@ def run_serial(
         with Interrupts() as interrupts:
             _take_turns(config, folder, learners, network, common, watch, tell, interrupts)
         for learner in learners:
-            learner.write_row(_total_agent_steps(learners))
+            learner.write_row(_status(learners).total_agent_steps)
         if watch is not None:
-            watch.look(_total_agent_steps(learners))
+            watch.look(_status(learners).total_agent_steps)
         _save(config, folder, learners, network, common)
         return Outcome(_told(_status(learners), watch, faults), interrupts.count > 0)
     finally:
@@ -164,7 +164,7 @@ def _take_turns(
         for learner in learners:
             # A round goes by one learning rate, as learners do that run at the same time.
             learner.advance(status.total_agent_steps)
-            learner.write_row_if_due(_total_agent_steps(learners))
+            learner.write_row_if_due(_status(learners).total_agent_steps)
         status = _status(learners)
         now = time.monotonic()
         if now - observed > _OBSERVE_EVERY_S:
@@ -202,10 +202,6 @@ def _told(status: Status, watch: ConsensusWatch | None, faults: FaultWatch | Non
     if watch is None:
         return replace(status, notices=notices)
     return replace(status, notices=notices + watch.take_notices(), consensus=watch.latest)
-
-
-def _total_agent_steps(learners: list[LearnerRun]) -> int:
-    return sum(learner.agent.agent_steps for learner in learners)
 
 
 def _status(learners: list[LearnerRun]) -> Status:

@@ -10,7 +10,10 @@ from gala_rl.records.run_folder import RunFolder
 
 Row = dict[str, Any]
 
-_COUNTS = ("learner", "episodes", "mixes", "staleness_updates", "overdue")
+_COUNTS = (
+    *("learner", "episodes", "mixes", "staleness_updates", "overdue"),
+    "simulator_failures",
+)
 _NUMBERS = ("policy_loss", "value_loss", "entropy", "grad_norm", "update_norm", "learning_rate")
 
 
