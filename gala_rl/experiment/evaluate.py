@@ -44,8 +44,7 @@ def evaluate(
 
     Returns:
         `results`, one entry a policy, with `mean_return`, `standard_error`, all `returns` (raw,
-        full games) and `simulator_failures`, each of which ended a game at the score it had by
-        then, and what was evaluated.
+        full games) and `simulator_failures`, which end games as they stand, and what was evaluated.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
