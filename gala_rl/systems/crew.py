@@ -52,7 +52,7 @@ class Crew:
         self.failure: Failure | None = None
         self._rejected: LearnerFailure | None = None
         self._notices: list[str] = []
-        self._looked_at = self._woke_at = time.monotonic()
+        self._looked_at, self._woke_at = time.monotonic(), 0.0
         self._members: list[_Member] = []
         try:
             self._members += (_start(assignment) for assignment in assignments)
