@@ -312,7 +312,6 @@ class Node:
             journal=self._journal,
             common=self._common,
             faults=None if self._faults is None else self._faults.clock,
-            supervisor=os.getpid(),
             checkpoint=self._place.start,
             elsewhere=self._elsewhere,
         )

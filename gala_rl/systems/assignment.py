@@ -1,6 +1,5 @@
 """What a learner's process is started with, and what it tells its supervisor on the way."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ class Assignment:
             gossip.
         common: what the learners share if they don't gossip.
         faults: when faults are to happen, and who is stopped by one; None if there is no plan.
-        supervisor: process id; the learner does not outlive it.
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
         joins: whether the run goes on already; it begins with what a donor has sent or not at all.
@@ -52,16 +50,10 @@ class Assignment:
     journal: Journal | None
     common: Common | None
     faults: FaultClock | None
-    supervisor: int
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
     joins: bool = False
     elsewhere: Elsewhere | None = None
-
-    @property
-    def is_orphan(self) -> bool:
-        """Whether the supervisor is gone."""
-        return os.getppid() != self.supervisor
 
     @property
     def is_member(self) -> bool:

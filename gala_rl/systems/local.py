@@ -1,6 +1,5 @@
 """A run on this machine: what learners share is made, a crew started, and all seen to its end."""
 
-import os
 from typing import TypeVar
 
 import torch
@@ -86,7 +85,6 @@ class LocalSystem:
                 journal=journal,
                 common=self._common,
                 faults=faults,
-                supervisor=os.getpid(),
                 checkpoint=None if start is None else start.path,
             )
 
