@@ -28,8 +28,10 @@ _SERVES = "GALA_RL_SERVES"
 
 _Argument = TypeVar("_Argument")
 
-_LOOKED_AT_ONCE = ("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL", "OMP", "OPENBLAS")
-_LOOKED_AT_ONCE += ("PYTHON", "PYTORCH", "TORCH")
+_LOOKED_AT_ONCE = (
+    *("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL"),
+    *("OMP", "OPENBLAS", "PYTHON", "PYTORCH", "TORCH"),
+)
 """Beginnings of variables that libraries look at when they are loaded, and then no more."""
 
 _killers: dict[BaseProcess, Finalize] = {}
