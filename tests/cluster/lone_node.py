@@ -16,7 +16,7 @@ from gala_rl.cluster.node import Node
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
-from tests.cluster.machines import CONFIG, wait_until
+from tests.cluster.machines import CONFIG, learners_of, wait_until
 
 WISHES = Wishes(stop=False, checkpoint=0, read={})
 
@@ -44,7 +44,7 @@ def main(what: str, path: Path) -> None:
         module.DRIVER_SILENT_S = 1.0
     set_up(node, path / "run")
     wait_until(lambda: report(node).updates[0] > 10)
-    (learner,) = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    (learner,) = learners_of(psutil.Process())
     print(learner.pid, flush=True)
     if what == "twice":
         set_up(node, path / "again")

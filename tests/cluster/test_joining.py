@@ -47,7 +47,7 @@ class Place:
         self.crew = FakeCrew()
 
         def assign(rank: int) -> Assignment:
-            shared: Any = (self.mailboxes, self.board, None, None, None, 0)
+            shared: Any = (self.mailboxes, self.board, None, None, None)
             return Assignment(
                 replace(config, learners=self.board.learners), RunFolder(path), rank, "cpu", *shared
             )

@@ -33,7 +33,6 @@ def assign(folder: RunFolder) -> Assignment:
         journal=None,
         common=None,
         faults=None,
-        supervisor=0,
     )
 
 
