@@ -123,12 +123,17 @@ def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
     assert json.loads(block) == json.loads((ROOT / "examples" / "faults.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("number", range(len(blocks(ROOT / "README.md", "python"))))
-def test_every_snippet_of_the_readme_runs(number: int, tmp_path: Path) -> None:
-    snippet = blocks(ROOT / "README.md", "python")[number].replace("100_000", SMALL_BUDGET)
+@pytest.mark.parametrize(
+    "document",
+    [document for document in DOCUMENTS if blocks(document, "python")],
+    ids=lambda d: str(d.relative_to(ROOT)),
+)
+def test_every_snippet_of_a_document_runs_in_its_order(document: Path, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
-    script.write_text(snippet, encoding="utf-8")
-    subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
+    for block in blocks(document, "python"):
+        snippet = block.replace("100_000", SMALL_BUDGET).replace("200_000", LARGER_BUDGET)
+        script.write_text(snippet, encoding="utf-8")
+        subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
 
 
 def pong_milestone(milestones: Any) -> str:
