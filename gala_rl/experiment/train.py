@@ -98,9 +98,7 @@ def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None
     try:
         from gala_rl.cluster.connection import connect
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"cluster {config.cluster!r} needs Ray: pip install 'gala-rl[cluster]'"
-        ) from error
+        raise UserError(f"cluster {config.cluster!r} needs Ray: pip install 'ray>=2.52'") from error
     return connect(config)
 
 
