@@ -131,7 +131,7 @@ def _run(
     try:
         progress = Progress(config, frames_per_step, done_before, console)
         with progress, event_errors_told_once():
-            monitor = Monitor(config, folder, progress)
+            monitor = Monitor(config, folder, progress, start)
             if config.serial:
                 outcome = run_serial(config, folder, device, beginning, start, monitor)
             elif connection is not None:
