@@ -12,7 +12,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError, printable
+from gala_rl.errors import StorageError, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -121,17 +121,14 @@ def _run(
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
     where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
-    console.print(
+    progress = Progress(config, frames_per_step, done_before, console)
+    progress.tell(
         f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
-        f"run in {printable(str(folder.path))}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"run in {folder.path}"
     )
     began = time.monotonic()
     try:
-        progress = Progress(config, frames_per_step, done_before, console)
         with progress, event_errors_told_once():
             monitor = Monitor(config, folder, progress)
             if config.serial:

@@ -19,6 +19,7 @@ from rich.console import Console
 from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.experiment.compare.plan import Plan, record
+from gala_rl.experiment.progress import silent_if_unheard
 from gala_rl.records.plausible import is_number
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.systems.interrupts import Interrupts
@@ -164,9 +165,10 @@ class _Schedule:
                 how = f"failed (exit code {process.exitcode})"
                 self._failed.add(str(config.out))
             name = f"{config.method}, seed {config.seed}"
-            self._console.print(
-                f"{self._ended} of {self._total}: {name}: {how}", markup=False, highlight=False
-            )
+            with silent_if_unheard(self._console):
+                self._console.print(
+                    f"{self._ended} of {self._total}: {name}: {how}", markup=False, highlight=False
+                )
 
 
 def _told(config: TrainConfig) -> str:
