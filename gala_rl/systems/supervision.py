@@ -70,34 +70,38 @@ class Supervision:
 
     def run(self, learners: Supervised, observe: Observer) -> Outcome:
         """Watch until all learners are done; always ends with no process left."""
-        stop_asked_at: float | None = None
-        try:
-            with Interrupts() as interrupts:
-                while not learners.is_over():
-                    time.sleep(_LOOK_EVERY_S)
-                    with self._ending_on_a_full_disk():
-                        learners.look_after()
-                    if interrupts.count or self._failure_of(learners) is not None:
-                        self.stop()
-                    if self._stop_wanted and stop_asked_at is None:
-                        self._board.ask_to_stop()
-                        stop_asked_at = time.monotonic()
-                    with self._ending_on_a_full_disk():
-                        if stop_asked_at is None:
-                            self._change_and_save(learners)
-                        learners.follow()
-                        observe(self._status_of(learners))
-                    if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
-                        break
+        with Interrupts() as interrupts:
+            try:
+                self._watch(learners, observe, interrupts)
+                interrupted = interrupts.count > 0
+                with self._ending_on_a_full_disk():
+                    learners.take_leave()
+            finally:
+                learners.end()
+            status = self._status_of(learners)
             with self._ending_on_a_full_disk():
-                learners.take_leave()
-        finally:
-            learners.end()
-        status = self._status_of(learners)
-        with self._ending_on_a_full_disk():
-            self._saving.save_final()
-            observe(status)
-        return Outcome(status, interrupts.count > 0, self._failure_of(learners))
+                self._saving.save_final()
+                observe(status)
+        return Outcome(status, interrupted, self._failure_of(learners))
+
+    def _watch(self, learners: Supervised, observe: Observer, interrupts: Interrupts) -> None:
+        stop_asked_at: float | None = None
+        while not learners.is_over():
+            time.sleep(_LOOK_EVERY_S)
+            with self._ending_on_a_full_disk():
+                learners.look_after()
+            if interrupts.count or self._failure_of(learners) is not None:
+                self.stop()
+            if self._stop_wanted and stop_asked_at is None:
+                self._board.ask_to_stop()
+                stop_asked_at = time.monotonic()
+            with self._ending_on_a_full_disk():
+                if stop_asked_at is None:
+                    self._change_and_save(learners)
+                learners.follow()
+                observe(self._status_of(learners))
+            if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
+                break
 
     def _change_and_save(self, learners: Supervised) -> None:
         self._tell(learners.change())
