@@ -11,7 +11,13 @@ from gala_rl.bench_cli import add_bench
 from gala_rl.compare_cli import add_compare
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say, unheard_is_no_error
-from gala_rl.errors import LearnerFailure, SimulatorFailure, StorageError, UserError
+from gala_rl.errors import (
+    LearnerFailure,
+    SimulatorFailure,
+    StorageError,
+    SupervisorFailure,
+    UserError,
+)
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
@@ -30,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options)
     except UserError as error:
         return _complain(error, 2)
-    except (LearnerFailure, SimulatorFailure, StorageError) as error:
+    except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("stopped at once", 130)

@@ -1,7 +1,7 @@
 """Training and resuming: from a config to a finished run folder."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError
+from gala_rl.errors import StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -44,6 +44,8 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             which import the main program, find this call in it without a guard.
         LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
         StorageError: when the folder cannot be written any more, because the disk is full, say.
+        SupervisorFailure: when the system refused to open a file, say; there is a checkpoint then
+            if it could be written.
     """
     refuse_to_start_a_run()
     config = check_start(config)
@@ -72,6 +74,7 @@ def resume(
         UserError: when there is nothing to continue.
         LearnerFailure: as `train`.
         StorageError: as `train`.
+        SupervisorFailure: as `train`.
     """
     refuse_to_start_a_run()
     config = check_resume(run, steps)
@@ -139,7 +142,10 @@ def _run(
                 outcome = ClusterSystem(connection, folder, beginning, start).run(monitor)
             else:
                 outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
-            monitor.close(outcome.status)
+            # What has ended the run may go on, and is told once.
+            trouble = (OSError, StorageError) if outcome.failure is not None else ()
+            with suppress(*trouble):
+                monitor.close(outcome.status)
         elapsed = time.monotonic() - began
         summary = _summary(config, folder, outcome, monitor, frames_per_step)
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
@@ -149,6 +155,8 @@ def _run(
             raise outcome.failure
     except StorageError as error:
         raise StorageError(f"{error}; make room, then: gala resume {folder.path}") from error
+    except SupervisorFailure as error:
+        raise SupervisorFailure(f"{error}; go on with: gala resume {folder.path}") from error
     return summary
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gala_rl.errors import StorageError
 from gala_rl.gossip import SharedMailboxes
@@ -98,13 +99,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def in_the_middle(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Have something happen once a part's tensors are written, and before its counters are."""
-    save_file = checkpoint.save_file
 
     def save_and_act(*arguments: Any) -> None:
         save_file(*arguments)
         act()
 
-    monkeypatch.setattr(checkpoint, "save_file", save_and_act)
+    monkeypatch.setattr("gala_rl.records.checkpoint.save_file", save_and_act)
 
 
 def test_a_part_that_is_being_written_when_its_checkpoint_is_given_up_is_no_full_disk(

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.compare.plan import Plan, record
 from gala_rl.experiment.progress import silent_if_unheard
 from gala_rl.records.plausible import is_number
@@ -215,7 +215,7 @@ def _work(
         if cores is not None:
             os.sched_setaffinity(0, cores)
         code = _train(config, episodes, Console(stderr=to_stderr, quiet=quiet))
-    except (LearnerFailure, UserError) as error:
+    except (LearnerFailure, SupervisorFailure, UserError) as error:
         code = _say(config, error, _FAILED)
     except StorageError as error:
         code = _say(config, error, _CANNOT_WRITE)
