@@ -235,7 +235,7 @@ def test_a_distance_beyond_its_bound_that_cannot_be_kept_is_an_error_of_the_fold
     scene.defects.touch()
     scene.send(0, 1, 0.5, 0.1)
     scene.send(1, 1, -0.5, 0.1)
-    with pytest.raises(StorageError, match="defect .* cannot be written"):
+    with pytest.raises(StorageError, match=r"defect .* cannot be written"):
         scene.look()
 
 
