@@ -22,6 +22,7 @@ from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
+from gala_rl.systems.shared_memory import check_shared_memory
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
 
@@ -49,6 +50,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     """
     refuse_to_start_a_run()
     config = check_start(config)
+    check_shared_memory(config, beginning_of(config).parameters.numel())
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
@@ -85,6 +87,7 @@ def resume(
     scale_request.withdraw(folder)
     size = beginning_of(config).parameters.numel()
     check_saved(start, config, size, _device_here(config))
+    check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console(), connection)
