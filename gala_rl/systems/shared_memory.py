@@ -21,7 +21,7 @@ _MEMORY = Path("/dev/shm")
 
 
 def check_shared_memory(config: TrainConfig, size: int) -> None:
-    """Raise a UserError if less is free than a run needs. It would end its learners without a word.
+    """Raise a UserError if less is free than a run needs: its learners could not begin, or live.
 
     Args:
         config: of the run, resolved.
@@ -31,10 +31,11 @@ def check_shared_memory(config: TrainConfig, size: int) -> None:
         return
     needed, at = shared_bytes(config, size), os.statvfs(_MEMORY)
     if needed > (free := at.f_bavail * at.f_frsize):
+        needed_mib = -(-needed // 2**20)
         raise UserError(
-            f"max_learners {capacity(config)} x {size:,} parameters need {_mib(needed):,} MiB of "
-            f"shared memory, and {_MEMORY} has {_mib(free):,} free: use fewer, or make it larger; "
-            f"in a container: docker run --shm-size {_mib(needed)}m"
+            f"room for {capacity(config)} learners x {size:,} parameters takes {needed_mib:,} MiB "
+            f"of shared memory, and {_MEMORY} has {free // 2**20:,} free: use fewer by --learners "
+            f"or --max-learners, or in a container: docker run --shm-size {needed_mib}m"
         )
 
 
@@ -59,7 +60,3 @@ def shared_bytes(config: TrainConfig, size: int) -> int:
         steps = rollouts * (algorithm.rollout_steps + 1)
         needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)
     return needed
-
-
-def _mib(size: int) -> int:
-    return -(-size // 2**20)

@@ -126,9 +126,9 @@ class Supervision:
         except StorageError as error:
             self._failure = self._failure or error
         except OSError as error:
-            self._failure = self._failure or SupervisorFailure(
-                f"the supervisor of the learners met an error: {error}"
-            )
+            failure = SupervisorFailure(f"the supervisor of the learners met an error: {error}")
+            failure.__cause__ = error
+            self._failure = self._failure or failure
 
 
 def continue_counters(board: Board, config: TrainConfig, start: Checkpoint) -> None:

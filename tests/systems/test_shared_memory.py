@@ -82,7 +82,9 @@ def test_too_little_is_refused_in_one_line_and_as_much_as_that_line_says_is_enou
     assert refused.returncode == 2, refused.stderr
     assert not run.exists()
     assert refused.stderr.count("\n") == 1
-    assert "MiB of shared memory, and /dev/shm has 16 free: use fewer" in refused.stderr
+    assert (
+        "MiB of shared memory, and /dev/shm has 16 free: use fewer by --learners" in refused.stderr
+    )
     said = int(refused.stderr.split("--shm-size ")[1].removesuffix("m\n"))
     ended = in_a_container(said, *train_command(run))
     assert ended.returncode == 0, ended.stderr
@@ -97,7 +99,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_only_learners_in_processes_of_this_machine_need_any() -> None:
-    with pytest.raises(UserError, match=r"max_learners 4 x 1,000 parameters need 6 MiB"):
+    with pytest.raises(UserError, match=r"room for 4 learners x 1,000 parameters takes 6 MiB"):
         check_shared_memory(LARGE, 1000)
     check_shared_memory(replace(LARGE, serial=True), 1000)
     check_shared_memory(replace(LARGE, cluster="auto"), 1000)

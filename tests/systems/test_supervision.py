@@ -30,6 +30,7 @@ def test_an_error_of_the_system_ends_the_run_in_order(lasts: bool, tmp_path: Pat
     outcome = make_system(replace(CONFIG, checkpoint_every=1000.0), folder).run(observe)
     assert isinstance(outcome.failure, SupervisorFailure)
     assert "Too many open files" in str(outcome.failure)
+    assert isinstance(outcome.failure.__cause__, OSError)
     saved = newest(folder)
     assert saved.learners() == [0, 1, 2]
     assert saved.agent_steps >= raised[0]
