@@ -128,9 +128,10 @@ def _look_at(process: psutil.Process, minutes: float, name: str) -> Sample:
 
 
 def _learners(supervisor: psutil.Process) -> list[psutil.Process]:
-    """Its children that learn, oldest first; multiprocessing has a helper of its own."""
-    children = [c for c in supervisor.children() if "spawn_main" in " ".join(c.cmdline())]
-    return sorted(children, key=psutil.Process.create_time)
+    """Those of its family that learn, oldest first."""
+    family = supervisor.children(recursive=True)
+    learners = [process for process in family if process.name().startswith("gala-learner-")]
+    return sorted(learners, key=psutil.Process.create_time)
 
 
 def soak(minutes: float, run: Path, arguments: Sequence[str]) -> list[Sample]:

@@ -216,6 +216,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             for row in result["results"]
         ],
     )
+    if failures := sum(row["simulator_failures"] for row in result["results"]):
+        say(f"simulator failures: {failures}; a game that one ended counts by its score until then")
     return 0
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gala_rl.cluster.introductions import Introductions
-from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
+from gala_rl.cluster.wire import Counters, Letter, Orders, Packing, Parcel, pack, unpack
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.mixing import defect
 from gala_rl.gossip.topology import Topology
@@ -95,7 +95,7 @@ class Courier:
         topology: of all learners.
         mailboxes: of all learners, on this machine; rows of other nodes' learners are written here.
         board: of all learners, on this machine; likewise.
-        precision: of the parameters that cross.
+        packing: of the parameters that cross.
         silence_s: learners of a node from which nothing has come for so long are down.
         dispatch: sends a parcel.
         introductions: of learners that are replicas; None if they gossip.
@@ -112,7 +112,7 @@ class Courier:
         *,
         mailboxes: SharedMailboxes,
         board: Board,
-        precision: Precision,
+        packing: Packing,
         silence_s: float,
         dispatch: Dispatch,
         introductions: Introductions | None = None,
@@ -121,7 +121,7 @@ class Courier:
         self.known: dict[int, Counters] = {}
         self._orders, self._ranks = orders, orders.ranks
         self._mailboxes, self._board = mailboxes, board
-        self._precision, self._dispatch = precision, dispatch
+        self._packing, self._dispatch = packing, dispatch
         self._introductions = introductions
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
@@ -226,7 +226,7 @@ class Courier:
                 continue
             message = self._mailboxes.latest(rank)
             if message is not None:
-                packed = pack(message.parameters, self._precision)
+                packed = pack(message.parameters, self._packing)
                 state = self._state_if_due(rank, line)
                 letters.append(Letter(rank, message.version, packed, state))
                 line.sent[rank] = message.version
@@ -264,7 +264,7 @@ class Courier:
     def _deliver(self, letter: Letter) -> None:
         if letter.version <= self._mailboxes.version(letter.sender):
             return
-        parameters = unpack(letter.parameters)
+        parameters = unpack(letter.parameters, self._packing)
         if parameters is None or defect(parameters, self._mailboxes.size) is not None:
             self.rejected += 1
             return

@@ -28,7 +28,7 @@ from gala_rl.cluster.rollouts import (
     make_ferry,
     make_host,
 )
-from gala_rl.cluster.wire import Change, Looks, Orders, Parcel, Report, Sight, Wishes
+from gala_rl.cluster.wire import Change, Looks, Orders, Packing, Parcel, Report, Sight, Wishes
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.faults.sampler import Sampler
 from gala_rl.gossip import SharedMailboxes
@@ -89,11 +89,11 @@ class Node:
         self._place = Workplace(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        initial, room = beginning_of(config).parameters, capacity(config)
-        size, change = initial.numel(), orders.change
+        beginning, room = beginning_of(config), capacity(config)
+        size, change = beginning.parameters.numel(), orders.change
         count = config.resolved_learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
-        self._common = make_common(config, self._place.folder, initial, None, address)
+        self._common = make_common(config, self._place.folder, beginning, None, address)
         self._mailboxes = SharedMailboxes(room, message_size(config, size))
         if room > 1 and self._common is None:
             self._journal = Journal(room, largest_in_degree(config, room))
@@ -115,7 +115,7 @@ class Node:
             graph_of(config, count) if self._common is None else isolated(count),
             mailboxes=self._mailboxes,
             board=self._board,
-            precision=config.message_precision,
+            packing=Packing(config.message_precision, slice(beginning.learned, size)),
             silence_s=config.gossip.deadline,
             dispatch=self._dispatch,
             introductions=self._introductions,
@@ -313,7 +313,6 @@ class Node:
             journal=self._journal,
             common=self._common,
             faults=None if self._faults is None else self._faults.clock,
-            supervisor=os.getpid(),
             checkpoint=self._place.start,
             elsewhere=self._elsewhere,
         )

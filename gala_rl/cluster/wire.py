@@ -14,13 +14,29 @@ from gala_rl.faults.costs import Sample
 Precision = Literal["float32", "bfloat16"]
 
 
+class Packing(NamedTuple):
+    """How parameters cross.
+
+    Attributes:
+        precision: of all but the running moments, for which eight bits are no digits left where a
+            mean is far from 0.
+        moments: where those are, [M].
+    """
+
+    precision: Precision = "float32"
+    moments: slice = slice(0, 0)
+
+
+_EXACT = Packing()
+
+
 class Letter(NamedTuple):
     """The latest parameters of a learner, for another node.
 
     Attributes:
         sender: rank.
         version: number of updates the sender had made.
-        parameters: [P] float32, or the bits of [P] bfloat16 as int16.
+        parameters: as packed.
         optimizer_state: [S] float32, for a learner that is started again there; seldom sent.
     """
 
@@ -195,17 +211,31 @@ class Looks(NamedTuple):
     taken: list[Sample]
 
 
-def pack(parameters: Tensor, precision: Precision) -> NDArray[Any]:
-    """Parameters [P] float32 as they cross; bfloat16 rounds to nearest."""
-    if precision == "bfloat16":
-        return np.asarray(parameters.to(torch.bfloat16).view(torch.int16).numpy())
+def pack(parameters: Tensor, packing: Packing) -> NDArray[Any]:
+    """Parameters [P] float32 as they cross; bfloat16 rounds to nearest.
+
+    Returns:
+        [P] float32, or the bits, as int16, of [M] float32 and behind them those of [P] bfloat16.
+    """
+    if packing.precision == "bfloat16":
+        exact = parameters[packing.moments].view(torch.int16)
+        rounded = parameters.to(torch.bfloat16).view(torch.int16)
+        return np.asarray(torch.cat([exact, rounded]).numpy())
     return np.asarray(parameters.numpy())
 
 
-def unpack(array: NDArray[Any]) -> Tensor | None:
+def unpack(array: NDArray[Any], packing: Packing = _EXACT) -> Tensor | None:
     """What `pack` packed, as [P] float32; None when that cannot be what has crossed."""
-    if array.ndim != 1 or array.dtype not in (np.float32, np.int16):
+    if array.ndim != 1 or not array.size or array.dtype not in (np.float32, np.int16):
         return None
     # Ray lends memory that must not be written, for which PyTorch has no tensors.
     tensor = torch.from_numpy(array.copy())
-    return tensor if array.dtype == np.float32 else tensor.view(torch.bfloat16).float()
+    if array.dtype == np.float32:
+        return tensor
+    moments = packing.moments
+    exact = 2 * (moments.stop - moments.start)
+    parameters = tensor[exact:].view(torch.bfloat16).float()
+    if parameters.numel() < moments.stop:
+        return None
+    parameters[moments] = tensor[:exact].view(torch.float32)
+    return parameters

@@ -43,8 +43,8 @@ def evaluate(
         seed: of games and actions.
 
     Returns:
-        `results`, one entry a policy, with `mean_return`, `standard_error` and all `returns`
-        (raw, full games), and what was evaluated.
+        `results`, one entry a policy, with `mean_return`, `standard_error`, all `returns` (raw,
+        full games) and `simulator_failures`, which end games as they stand, and what was evaluated.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
@@ -59,7 +59,7 @@ def evaluate(
     results = []
     size = beginning_of(config).parameters.numel()
     for name, parameters in _policies(saved, learner, size).items():
-        returns = _play(config, parameters, episodes, policy == "greedy", seed)
+        returns, failures = _play(config, parameters, episodes, policy == "greedy", seed)
         spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
         results.append(
             {
@@ -69,6 +69,7 @@ def evaluate(
                 "min": min(returns),
                 "max": max(returns),
                 "returns": returns,
+                "simulator_failures": failures,
             }
         )
     return {
@@ -107,7 +108,8 @@ def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
 
 def _play(
     config: TrainConfig, parameters: Tensor, episodes: int, greedy: bool, seed: int
-) -> list[float]:
+) -> tuple[list[float], int]:
+    """Returns of the games, and how many failures of simulators there were meanwhile."""
     count = min(episodes, MAX_SIMULATORS)
     processes = config.simulator_processes
     simulators = make_simulators(
@@ -124,7 +126,7 @@ def _play(
         FlatParameters(model).load(parameters)
         # Every simulator plays its share: taking the first games to end would favour short ones.
         shares = [episodes // count + (i < episodes % count) for i in range(count)]
-        return _play_shares(simulators, model, shares, greedy, seed)
+        return _play_shares(simulators, model, shares, greedy, seed), simulators.failures
     finally:
         simulators.close()
 

@@ -2,15 +2,18 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
+from gala_rl.experiment.compare.curves import kept
 from gala_rl.experiment.progress import Progress
+from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean, of_learners
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
@@ -69,7 +72,9 @@ class Monitor:
         latest: newest row of each learner.
     """
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: RunFolder, progress: Progress, start: Checkpoint | None
+    ) -> None:
         self._progress = progress
         self._folder = folder
         self._readers: list[MetricsReader] = []
@@ -78,7 +83,9 @@ class Monitor:
         self.latest: dict[int, dict[str, Any]] = {}
         self._consensus_time = 0.0
         # What a resumed run finds was plotted by the process that wrote it.
-        self._take_rows()
+        made = [] if start is None else start.manifest["learner_agent_steps"]
+        # Whoever had joined since then begins with nothing.
+        self._take_rows([*made, *[0] * len(self._readers)])
         self._writer: SummaryWriter | None = SummaryWriter(str(folder.tensorboard))
 
     def __call__(self, status: Status) -> None:
@@ -136,9 +143,14 @@ class Monitor:
         for rank in range(len(self._readers), learners):
             self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
-    def _take_rows(self) -> list[_Scalar]:
-        """Read what is new; returns what there is to plot of it."""
-        rows = [row for reader in self._readers for row in of_learners(reader.new_rows())]
+    def _take_rows(self, ends: Sequence[int] = ()) -> list[_Scalar]:
+        """Read what is new; returns what there is to plot of it.
+
+        Args:
+            ends: agent steps from which learners go on; what they had done since then is lost.
+        """
+        read = [of_learners(reader.new_rows()) for reader in self._readers]
+        rows = chain(*(map(kept, read, ends) if ends else read))
         scalars: list[_Scalar] = []
         for row in sorted(rows, key=lambda row: row["time"]):
             self.latest[row["learner"]] = row

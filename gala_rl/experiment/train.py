@@ -136,7 +136,7 @@ def _run(
     began = time.monotonic()
     try:
         with progress, event_errors_told_once():
-            monitor = Monitor(config, folder, progress)
+            monitor = Monitor(config, folder, progress, start)
             if config.serial:
                 outcome = run_serial(config, folder, device, beginning, start, monitor)
             elif connection is not None:

@@ -79,6 +79,22 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     return dataclasses.replace(config, algorithm=dataclasses.replace(settings, **given))
 
 
+def learners_of(config: TrainConfig) -> int:
+    """Number of learners: as given, or as many as the method has on this machine.
+
+    Raises:
+        UserError: when the method is unknown or has one learner alone.
+    """
+    method = find(config.method)
+    learners = config.learners or method.default_learners(usable_cores())
+    if learners > 1 and method.sharing == "nothing":
+        raise UserError(
+            f"learners {learners} is too many: {method.name} has one learner; "
+            f"gala-{method.name} trains several"
+        )
+    return learners
+
+
 def resolve(config: TrainConfig) -> TrainConfig:
     """Fill in what depends on the method, its environment and this machine.
 
@@ -90,12 +106,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     method = find(config.method)
     if config.cluster is not None:
         _check_cluster(config, method)
-    learners = config.learners or method.default_learners(usable_cores())
-    if learners > 1 and method.sharing == "nothing":
-        raise UserError(
-            f"learners {learners} is too many: {method.name} has one learner; "
-            f"gala-{method.name} trains several"
-        )
+    learners = learners_of(config)
     kind = kind_of(config.env)
     settings = method.settings(kind)
     if config.algorithm is not None and type(config.algorithm) is not type(settings):

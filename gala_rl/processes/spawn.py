@@ -1,4 +1,9 @@
-"""Starts processes: nothing inherited, no interrupts, threads that wait asleep, no orphans."""
+"""Starts processes: no interrupts, threads that wait asleep, no orphans.
+
+One that is spawned begins with nothing and imports what it needs, which takes seconds. One that is
+forked by a server, which did nothing but import, is there at once, and shares with its like the
+memory of what was imported.
+"""
 
 import ctypes
 import multiprocessing
@@ -8,15 +13,27 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import TypeVar
 
-_PR_SET_PDEATHSIG = 1
+import numpy as np
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM)
+_SERVES = "GALA_RL_SERVES"
+"""Environment of a server, and of nobody else: the process that it forks for."""
 
 _Argument = TypeVar("_Argument")
 
+_LOOKED_AT_ONCE = ("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL", "OMP", "OPENBLAS")
+_LOOKED_AT_ONCE += ("PYTHON", "PYTORCH", "TORCH")
+"""Beginnings of variables that libraries look at when they are loaded, and then no more."""
+
 _killers: dict[BaseProcess, Finalize] = {}
+_environment_of_server: dict[str, dict[str, str]] = {}
 
 
 def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> BaseProcess:
@@ -29,17 +46,46 @@ def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> 
     """
     # `spawn`: a forked child would inherit half a thread pool.
     process = multiprocessing.get_context("spawn").Process(target=work, args=(argument,), name=name)
-    with _no_interrupts(), _patient_threads():
-        process.start()
-    # What a daemon is for, without being one: daemons may not have children of their own.
-    _killers[process] = Finalize(None, process.kill, exitpriority=0)
-    return process
+    return _start(process)
+
+
+def fork_ready(
+    work: Callable[[_Argument], None], argument: _Argument, name: str, imports: str
+) -> BaseProcess:
+    """A new process like one of `spawn`, with a module imported from the start.
+
+    Where there are no servers that fork, or what libraries find in the environment has changed
+    since they were loaded there, it is spawned.
+
+    Args:
+        work: a function of a module; calls `end_with_parent` first of all.
+        argument: handed to it.
+        name: of the process.
+        imports: the module; it calls `serve` when it is imported.
+    """
+    wanted = {k: v for k, v in os.environ.items() if k.startswith(_LOOKED_AT_ONCE)}
+    known = _environment_of_server.setdefault(imports, wanted)
+    if "forkserver" not in multiprocessing.get_all_start_methods() or known != wanted:
+        return spawn(work, argument, name)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([imports])
+    # All else in the server's environment is that of its own start too.
+    arguments = work, argument, dict(os.environ)
+    with _environment(**{_SERVES: str(os.getpid())}):
+        return _start(context.Process(target=_begin, args=arguments, name=name))
+
+
+def serve() -> None:
+    """Have the kernel end this process with the one that it forks for, if it does."""
+    is_server = os.environ.get(_SERVES) == str(os.getppid())
+    if is_server and sys.platform == "linux":
+        _die_with_whoever_forked()
 
 
 def release(process: BaseProcess) -> None:
-    """Let go of a process that has ended, where many may follow: a descriptor stays open if not."""
-    _killers.pop(process).cancel()
-    process.close()
+    """Let go of a process that has ended: its descriptors are closed with the last who knows it."""
+    if (killer := _killers.pop(process, None)) is not None:
+        killer.cancel()
 
 
 def die_with(parent: int) -> None:
@@ -48,39 +94,81 @@ def die_with(parent: int) -> None:
     Args:
         parent: process id of who started it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _begin_life()
     if os.getppid() != parent:
         sys.exit("the process that started this one is gone")
 
 
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """A SIGINT from the terminal goes to the whole group: children must never see it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def end_with_parent() -> None:
+    """Have this process end with the one that started it, even if a server has forked it."""
+    _begin_life()
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_after(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _begin_life() -> None:
+    # Whoever started this process decides what a terminal's or a batch system's signal means here.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not so that games which a simulator starts, and ends with this signal, would ignore it too.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SENT_TO_ALL)
+    if sys.platform == "linux":
+        # As `top` and the like tell it.
+        name = multiprocessing.current_process().name.encode()
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name)
+        _die_with_whoever_forked()
+
+
+def _die_with_whoever_forked() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _begin(
+    work: Callable[[_Argument], None], argument: _Argument, environment: dict[str, str]
+) -> None:
+    """In a process that was forked: become like one that was spawned."""
+    os.environ.clear()
+    os.environ.update(environment)
+    # Or all processes would draw the same numbers; Python's own generator sees to it itself.
+    np.random.seed()  # noqa: NPY002
+    work(argument)
+
+
+def _start(process: BaseProcess) -> BaseProcess:
+    # Waiting threads of PyTorch sleep. By default they spin, as fast on an idle machine; on a busy
+    # one they take the cores from those that they wait for, and an update on two threads can take
+    # twenty times as long.
+    patience = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive"}
+    # Or else it would be started below, and let all signals through.
+    resource_tracker.ensure_running()
+    with _undisturbed(), _environment(**patience):
+        process.start()
+    # What a daemon is for, without being one: daemons may not have children of their own.
+    _killers[process] = Finalize(None, process.kill, exitpriority=0)
+    return process
 
 
 @contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Threads of PyTorch in processes started here sleep while they wait for one another.
-
-    By default they spin, as fast on an idle machine; on a busy one they take the cores from those
-    that they wait for, and an update on two threads can take twenty times as long.
-    """
-    name = "OMP_WAIT_POLICY"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "passive"
+def _undisturbed() -> Iterator[None]:
+    """What is sent to all of a group waits, here and where a process begins: see `_begin_life`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_ALL)
     try:
         yield
     finally:
-        del os.environ[name]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables that a process started here has in its environment, and this one has not after."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]

@@ -39,10 +39,12 @@ class SharedParameters:
         settings: of the optimiser.
         lock_file: for the locks of the chunks; None: one chunk and no lock.
         deadline_s: longest wait for a lock, seconds.
+        learned: length of the first part of the parameters, which gradients change; None: all.
 
     Attributes:
         parameters: [P] of all learners.
         optimizer_state: [S] of all learners; each chunk's own, one behind the other.
+        learned: as given.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class SharedParameters:
         settings: AlgorithmSettings,
         lock_file: Path | None,
         deadline_s: float,
+        learned: int | None = None,
     ) -> None:
         size = initial.numel()
+        self.learned = size if learned is None else learned
         chunk = -(-size // (1 if lock_file is None else LOCKED_CHUNKS))
         chunk = -(-chunk // _ALIGNMENT) * _ALIGNMENT
         self._places = [slice(start, start + chunk) for start in range(0, size, chunk)]
@@ -144,7 +148,8 @@ class SharedOptimizer:
     Args:
         shared: the parameters of all.
         optimizers: of its chunks.
-        parameters: [P] the learner's own copy, brought up to date here and by each step.
+        parameters: [P] the learner's own copy, brought up to date here and, what learns, by each
+            step.
     """
 
     def __init__(
@@ -170,10 +175,11 @@ class SharedOptimizer:
             raise ValueError("shared parameters are updated in place")
         if not torch.isfinite(grads.sum()):
             raise FloatingPointError("the gradient is not finite: it is not shared")
+        # Running moments are taken over by `counting` alone, so that none of the steps of an update
+        # changes what those before it have seen.
+        learned = (v[: self._shared.learned] for v in (self._shared.parameters, self._parameters))
         chunks = zip(
-            self._optimizers,
-            *map(self._shared.chunks, (grads.cpu(), self._shared.parameters, self._parameters)),
-            strict=True,
+            self._optimizers, *map(self._shared.chunks, (grads.cpu(), *learned)), strict=True
         )
         norms = []
         for number, (optimizer, grad, shared, own) in enumerate(chunks):

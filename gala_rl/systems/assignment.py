@@ -1,6 +1,5 @@
 """What a learner's process is started with, and what it tells its supervisor on the way."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from gala_rl.gossip.journal import Journal
 from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.sharing import SharedParameters
+from gala_rl.sharing import Meeting, SharedParameters
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import Common
 from gala_rl.systems.learner_run import LearnerRun
@@ -37,7 +36,6 @@ class Assignment:
             gossip.
         common: what the learners share if they don't gossip.
         faults: when faults are to happen, and who is stopped by one; None if there is no plan.
-        supervisor: process id; the learner does not outlive it.
         checkpoint: where to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
         joins: whether the run goes on already; it begins with what a donor has sent or not at all.
@@ -53,16 +51,10 @@ class Assignment:
     journal: Journal | None
     common: Common | None
     faults: FaultClock | None
-    supervisor: int
     checkpoint: Path | None = None
     donors: tuple[int, ...] = ()
     joins: bool = False
     elsewhere: Elsewhere | None = None
-
-    @property
-    def is_orphan(self) -> bool:
-        """Whether the supervisor is gone."""
-        return os.getppid() != self.supervisor
 
     @property
     def is_member(self) -> bool:
@@ -71,10 +63,16 @@ class Assignment:
 
     def advance(self, run: LearnerRun, total_agent_steps: int) -> None:
         """One step of the learner; the supervisor sees that it lives, and how far it is."""
-        wrote_row = run.advance(total_agent_steps)
+        run.advance(total_agent_steps)
         self.tell_counters(run)
-        if wrote_row:
+        if run.write_row_if_due(self.total_agent_steps(run)):
             self._publish_state(run)
+
+    def total_agent_steps(self, run: LearnerRun) -> int:
+        """Of all learners together; replicas have all made as many, whoever has told so yet."""
+        if isinstance(self.common, Meeting):
+            return run.agent.agent_steps * self.config.resolved_learners
+        return self.board.total_agent_steps
 
     def tell_counters(self, run: LearnerRun) -> None:
         """Show the supervisor how far the learner is."""
@@ -105,13 +103,17 @@ class Assignment:
         partial = checkpoint.partial_folder(self.folder.checkpoints, request)
         run.save(partial, self.mailboxes.latest(self.rank))
 
+    def show_optimizer(self, run: LearnerRun) -> None:
+        """Leave the state of the learner's own optimiser for one that starts over."""
+        if not isinstance(self.common, SharedParameters):
+            self.board.optimizer_states[self.rank].copy_(run.agent.learner.optimizer.state)
+
     def _publish_state(self, run: LearnerRun) -> None:
         """Leave in shared memory what a learner that starts over, and whoever watches, need."""
         if isinstance(self.common, SharedParameters):
             return
-        learner = run.agent.learner
-        self.board.gradients[self.rank].copy_(learner.flat.grads)
-        self.board.optimizer_states[self.rank].copy_(learner.optimizer.state)
+        self.show_optimizer(run)
+        self.board.gradients[self.rank].copy_(run.agent.learner.flat.grads)
         if not run.agent.gossip.has_neighbours:
             # Nobody is sent anything, so this learner's own parameters are nowhere else.
             self.mailboxes.write(Message(self.rank, run.agent.updates, run.agent.gossip.parameters))

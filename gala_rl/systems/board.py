@@ -21,6 +21,8 @@ class Cell(enum.IntEnum):
     READY = 4
     LEARNERS = 5
     """Number of learners that it went by in its last update."""
+    DONE = 6
+    """Whether it has ended because there was nothing left to do."""
 
 
 class Board:

@@ -1,7 +1,6 @@
 """What learners that don't gossip have in common, made before they start."""
 
-from torch import Tensor
-
+from gala_rl.agent import Beginning
 from gala_rl.config import TrainConfig
 from gala_rl.learners import Coupling
 from gala_rl.methods import find
@@ -17,7 +16,7 @@ Common = Meeting | SharedParameters
 def make_common(
     config: TrainConfig,
     folder: RunFolder,
-    initial: Tensor,
+    beginning: Beginning,
     start: Checkpoint | None,
     address: str = LOOPBACK,
 ) -> Common | None:
@@ -26,7 +25,7 @@ def make_common(
     Args:
         config: of the run, resolved.
         folder: of the run.
-        initial: [P] parameters that all begin with.
+        beginning: what all begin with.
         start: what to continue from.
         address: at which this machine's replicas take connections.
     """
@@ -42,7 +41,9 @@ def make_common(
             locks = folder.path / ".chunks"
         # A silent holder is killed, which opens its locks, well before.
         deadline_s = 2 * config.hang_after
-        shared = SharedParameters(initial, config.resolved_algorithm, locks, deadline_s)
+        shared = SharedParameters(
+            beginning.parameters, config.resolved_algorithm, locks, deadline_s, beginning.learned
+        )
         if start is not None:
             saved = start.shared()
             for name, own in shared.tensors().items():

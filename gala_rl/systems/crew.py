@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.graph import graph_of
-from gala_rl.processes.spawn import release, spawn
+from gala_rl.processes.spawn import fork_ready, release
 from gala_rl.sharing import SharedParameters
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Cell
@@ -18,6 +18,11 @@ from gala_rl.systems.worker import CANNOT_WRITE, PROCESS_NAME, STARTED_A_RUN, wo
 _PROGRESS_UPDATES = 100
 """A learner that lives for this many updates has its earlier deaths forgiven."""
 _TRACEBACK_LINES = 40
+_JOIN_S = 10.0
+"""Who is killed has ended by then, unless the kernel waits for a device or a disk."""
+_PAUSE_S = 10.0
+"""Whoever looks after learners so much later than usual was stopped, and so perhaps were they."""
+_IMPORTS = "gala_rl.systems.worker_server"
 
 
 @dataclass
@@ -47,7 +52,13 @@ class Crew:
         self.failure: Failure | None = None
         self._rejected: LearnerFailure | None = None
         self._notices: list[str] = []
-        self._members = [_start(assignment) for assignment in assignments]
+        self._looked_at, self._woke_at = time.monotonic(), 0.0
+        self._members: list[_Member] = []
+        try:
+            self._members += (_start(assignment) for assignment in assignments)
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -85,10 +96,14 @@ class Crew:
         board.set(rank, Cell.LEARNERS, 0)
         # A checkpoint in the making goes without it.
         board.set(rank, Cell.CHECKPOINT_WRITTEN, board.checkpoint_wanted)
-        new = _start(replace(assignment, donors=donors_of(assignment), checkpoint=None, joins=True))
+        donors = donors_of(assignment)
+        try:
+            new = _start(replace(assignment, donors=donors, checkpoint=None, joins=True))
+        except OSError as error:
+            self._rejected = self._rejected or _cannot_start(rank, error)
+            return
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
-                release(member.process)
                 new.restarts = member.restarts
                 self._members[place] = new
                 return
@@ -107,6 +122,9 @@ class Crew:
     def look_after(self) -> None:
         """See who has ended, died or hangs, and start again who is still needed."""
         now = time.monotonic()
+        if now - self._looked_at > _PAUSE_S:
+            self._woke_at = now
+        self._looked_at = now
         for member in self._members:
             if not member.done:
                 self._look_after(member, now)
@@ -114,26 +132,33 @@ class Crew:
     def end(self) -> None:
         """Kill who still lives; no process is left."""
         for member in self._members:
-            if member.process.exitcode is None:
-                member.process.kill()
-            member.process.join()
+            member.process.kill()
+        for member in self._members:
+            member.process.join(_JOIN_S)
+            release(member.process)
 
     def _look_after(self, member: _Member, now: float) -> None:
         assignment, process = member.assignment, member.process
         rank, board, mailboxes = assignment.rank, assignment.board, assignment.mailboxes
-        if process.exitcode == 0:
+        exitcode = process.exitcode
+        # A simulator may end its process without an error.
+        if exitcode == 0 and board.get(rank, Cell.DONE):
             member.done = True
             # Nobody need wait for it any longer.
             mailboxes.set_down(rank, True)
             return
-        heartbeat = board.get(rank, Cell.HEARTBEAT_NS) / 1e9
+        sign_of_life = max(board.get(rank, Cell.HEARTBEAT_NS) / 1e9, self._woke_at)
         patience = assignment.config.hang_after
-        if process.exitcode is None and now - heartbeat > patience:
+        if exitcode is None and now - sign_of_life > patience:
             self._notices.append(f"learner {rank} made no update for {patience:.0f} s: killed")
             process.kill()
-            process.join()
+            process.join(_JOIN_S)
+            if (exitcode := process.exitcode) is None:
+                member.done = True
+                end = LearnerFailure(f"learner {rank} hangs, and cannot be killed")
+                self.failure = self.failure or end
         updates = board.get(rank, Cell.UPDATES)
-        if process.exitcode is None:
+        if exitcode is None:
             if mailboxes.is_down(rank) and updates > member.started_at_updates:
                 mailboxes.set_down(rank, False)
             return
@@ -166,7 +191,12 @@ class Crew:
         shares_all = isinstance(common, SharedParameters)
         nothing_newer = not (donors or shares_all or assignment.mailboxes.version(rank))
         source = assignment.checkpoint if nothing_newer else None
-        again = _start(replace(assignment, donors=donors, checkpoint=source, joins=joins))
+        try:
+            again = _start(replace(assignment, donors=donors, checkpoint=source, joins=joins))
+        except OSError as error:
+            member.done = True
+            self.failure = self.failure or _cannot_start(rank, error)
+            return
         release(member.process)
         member.assignment, member.process = again.assignment, again.process
         member.started_at_updates = again.started_at_updates
@@ -181,11 +211,16 @@ class Crew:
 def _start(assignment: Assignment) -> _Member:
     rank, board = assignment.rank, assignment.board
     board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+    board.set(rank, Cell.DONE, 0)
     config = replace(assignment.config, learners=board.learners)
     assignment = replace(assignment, config=config)
-    process = spawn(work, assignment, f"{PROCESS_NAME}{rank}")
+    process = fork_ready(work, assignment, f"{PROCESS_NAME}{rank}", _IMPORTS)
     updates = board.get(rank, Cell.UPDATES)
     return _Member(assignment, process, updates, updates if assignment.joins else None)
+
+
+def _cannot_start(rank: int, error: OSError) -> LearnerFailure:
+    return LearnerFailure(f"no process can be started for learner {rank}: {error}")
 
 
 def _hopeless(member: _Member) -> Failure | None:

@@ -69,7 +69,7 @@ class LearnerRun:
         self._episodes = 0
         self._process = psutil.Process()
         self._faults: LearnerFaults | None = None
-        self._unwritten: tuple[UpdateMetrics, float, int] | None = None
+        self._unwritten: tuple[UpdateMetrics, float] | None = None
         self._begin_interval()
 
     def suffer(self, folder: RunFolder, clock: FaultClock) -> None:
@@ -77,23 +77,23 @@ class LearnerRun:
         self._faults = LearnerFaults(folder, self.rank, clock)
         self._faults.beset(self.agent.gossip)
 
-    def advance(self, total_agent_steps: int) -> bool:
+    def advance(self, total_agent_steps: int) -> None:
         """One step of the agent.
 
         Args:
-            total_agent_steps: made by all learners so far; sets the learning rate.
-
-        Returns:
-            Whether a row of metrics was due and has been written.
+            total_agent_steps: made by all learners before it; sets the learning rate.
         """
         if self._faults is not None:
             self._faults.before_update(self.agent)
         learning_rate = self._config.learning_rate_at(total_agent_steps)
         metrics = self.agent.step(learning_rate)
-        self._unwritten = (metrics, learning_rate, total_agent_steps)
+        self._unwritten = (metrics, learning_rate)
+
+    def write_row_if_due(self, total_agent_steps: int) -> bool:
+        """Write a row of metrics after every so many updates; returns whether it did."""
         if self.agent.updates % self._config.resolved_log_every:
             return False
-        self.write_row()
+        self.write_row(total_agent_steps)
         return True
 
     @property
@@ -117,11 +117,15 @@ class LearnerRun:
         timings = self.agent.timings
         self._timings_before = Timings(timings.rollout_s, timings.update_s, timings.gossip_s)
 
-    def write_row(self) -> None:
-        """Write a row of metrics for what happened since the last one, if anything did."""
+    def write_row(self, total_agent_steps: int) -> None:
+        """Write a row of metrics for what happened since the last one, if anything did.
+
+        Args:
+            total_agent_steps: made by all learners, those included that the row tells of.
+        """
         if self._unwritten is None:
             return
-        metrics, learning_rate, total = self._unwritten
+        metrics, learning_rate = self._unwritten
         self._unwritten = None
         agent, node = self.agent, self.agent.gossip.node
         episodes = list(agent.source.episodes)
@@ -136,7 +140,7 @@ class LearnerRun:
                 "learner": self.rank,
                 "agent_steps": agent.agent_steps,
                 "env_frames": agent.agent_steps * agent.source.frames_per_step,
-                "total_agent_steps": total,
+                "total_agent_steps": total_agent_steps,
                 "updates": agent.updates,
                 "agent_steps_per_s": (agent.agent_steps - self._steps_before) / elapsed,
                 "mean_return": mean(list(self._recent)),
@@ -239,11 +243,8 @@ class LearnerRun:
             self._recent.extend(row["episode_returns"])
         if rows:
             last = rows[-1]
-            self._episodes, node.mixes, node.overdue = (
-                last["episodes"],
-                last["mixes"],
-                last["overdue"],
-            )
+            self._episodes = last["episodes"]
+            node.mixes, node.overdue = last["mixes"], last["overdue"]
             node.rejected.update(last["rejected"])
 
     def continue_at(self, updates: int, agent_steps: int) -> None:

@@ -1,6 +1,5 @@
 """A run on this machine: what learners share is made, a crew started, and all seen to its end."""
 
-import os
 from typing import TypeVar
 
 import torch
@@ -52,7 +51,7 @@ class LocalSystem:
         room = capacity(config)
         mailboxes = SharedMailboxes(room, message_size(config, size))
         self._board = Board(count, size, state_size(config.resolved_algorithm, size), room)
-        self._common = make_common(config, folder, beginning.parameters, start)
+        self._common = make_common(config, folder, beginning, start)
         journal = None
         if room > 1 and self._common is None:
             journal = Journal(room, largest_in_degree(config, room))
@@ -86,7 +85,6 @@ class LocalSystem:
                 journal=journal,
                 common=self._common,
                 faults=faults,
-                supervisor=os.getpid(),
                 checkpoint=None if start is None else start.path,
             )
 

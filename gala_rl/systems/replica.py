@@ -13,7 +13,7 @@ _LOOK_EVERY_S = 0.005
 
 
 def train_in_step(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> bool:
-    """Be a replica until the budget is spent, a stop is asked for, or the supervisor is gone.
+    """Be a replica until the budget is spent or a stop is asked for.
 
     Returns:
         Whether its state belongs in the final checkpoint.
@@ -28,8 +28,7 @@ def train_in_step(assignment: Assignment, run: LearnerRun, average: GradientAver
         try:
             average.connect()
             _level(assignment, run, average)
-            if not _step_together(assignment, run, average):
-                return False
+            _step_together(assignment, run, average)
             average.part()
             return True
         except PeerLost:
@@ -47,7 +46,7 @@ def _meet(assignment: Assignment, average: GradientAverage) -> bool:
     board = assignment.board
     average.come()
     while not average.all_here():
-        if board.stop or average.somebody_ended() or assignment.is_orphan:
+        if board.stop or average.somebody_ended():
             return False
         assignment.beat()
         time.sleep(_LOOK_EVERY_S)
@@ -62,21 +61,14 @@ def _level(assignment: Assignment, run: LearnerRun, average: GradientAverage) ->
     assignment.tell_counters(run)
 
 
-def _step_together(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> bool:
+def _step_together(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> None:
     """What all replicas decide here follows from what is the same for all of them."""
     board = assignment.board
     while not _is_complete(assignment, run) and not average.agreed.stop:
-        if assignment.is_orphan:
-            return False
         average.wishes = Wishes(board.stop, board.checkpoint_wanted)
-        assignment.advance(run, _agent_steps_of_all(assignment, run))
+        assignment.advance(run, assignment.total_agent_steps(run))
         assignment.save_if_wanted(run, average.agreed.checkpoint)
-    return True
-
-
-def _agent_steps_of_all(assignment: Assignment, run: LearnerRun) -> int:
-    return run.agent.agent_steps * assignment.config.resolved_learners
 
 
 def _is_complete(assignment: Assignment, run: LearnerRun) -> bool:
-    return _agent_steps_of_all(assignment, run) >= assignment.config.steps
+    return assignment.total_agent_steps(run) >= assignment.config.steps

@@ -47,7 +47,7 @@ def run_serial(
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)
-    common = make_common(config, folder, beginning.parameters, start)
+    common = make_common(config, folder, beginning, start)
     journal = _make_journal(config) if common is None else None
     learners = [
         _make_learner(config, rank, network, device, folder, start, journal, common)
@@ -66,7 +66,7 @@ def run_serial(
             _take_turns(config, folder, learners, network, common, watch, tell, interrupts)
             interrupted = interrupts.count > 0
             for learner in learners:
-                learner.write_row()
+                learner.write_row(_status(learners).total_agent_steps)
             if watch is not None:
                 watch.look(_status(learners).total_agent_steps)
             _save(config, folder, learners, network, common)
@@ -163,7 +163,9 @@ def _take_turns(
     status = _status(learners)
     while status.total_agent_steps < config.steps and not interrupts.count:
         for learner in learners:
+            # A round goes by one learning rate, as learners do that run at the same time.
             learner.advance(status.total_agent_steps)
+            learner.write_row_if_due(_status(learners).total_agent_steps)
         status = _status(learners)
         now = time.monotonic()
         if now - observed > _OBSERVE_EVERY_S:

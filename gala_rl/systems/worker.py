@@ -12,7 +12,7 @@ import torch
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
 from gala_rl.learners import Coupling
 from gala_rl.processes.allocator import keep_freed_memory
-from gala_rl.processes.spawn import die_with
+from gala_rl.processes.spawn import end_with_parent
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.sharing import GradientAverage, Meeting
@@ -39,8 +39,8 @@ _TOGETHER_S = 20.0
 
 
 def work(assignment: Assignment) -> None:
-    """Be a learner until the budget is spent, a stop is asked for, or the supervisor is gone."""
-    die_with(assignment.supervisor)
+    """Be a learner until the budget is spent or a stop is asked for."""
+    end_with_parent()
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
     keep_freed_memory()
@@ -51,11 +51,13 @@ def work(assignment: Assignment) -> None:
                 is_whole = train_in_step(assignment, run, coupling)
             else:
                 _begin_together(assignment)
-                is_whole = _train(assignment, run)
+                _train(assignment, run)
+                is_whole = True
             if is_whole:
-                run.write_row()
+                run.write_row(assignment.total_agent_steps(run))
                 if assignment.is_member:
                     assignment.write_part(run, FINAL)
+        assignment.board.set(assignment.rank, Cell.DONE, 1)
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
@@ -83,12 +85,9 @@ def _begin_together(assignment: Assignment) -> None:
         time.sleep(0.005)
 
 
-def _train(assignment: Assignment, run: LearnerRun) -> bool:
-    """Returns whether it ended as it should, rather than because the supervisor is gone."""
+def _train(assignment: Assignment, run: LearnerRun) -> None:
     board, told = assignment.board, 0
     while (total := board.total_agent_steps) < assignment.config.steps and not board.stop:
-        if assignment.is_orphan:
-            return False
         if (learners := board.learners) != run.learners:
             if assignment.rank >= learners:
                 break
@@ -98,7 +97,6 @@ def _train(assignment: Assignment, run: LearnerRun) -> bool:
             board.set(assignment.rank, Cell.LEARNERS, learners)
             told = learners
         assignment.save_if_wanted(run, board.checkpoint_wanted)
-    return True
 
 
 def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
@@ -121,6 +119,8 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
         _restore(assignment, run, checkpoint.open_checkpoint(assignment.checkpoint))
     elif updates or assignment.donors or assignment.joins:
         _start_over(assignment, run, updates)
+    # Whoever takes over what this learner sends is to go on with its statistics from the first on.
+    assignment.show_optimizer(run)
     return run
 
 

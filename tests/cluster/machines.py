@@ -71,8 +71,9 @@ def node_actors() -> list[psutil.Process]:
 
 
 def learners_of(actor: psutil.Process) -> list[psutil.Process]:
-    """Learners of a node."""
-    return [p for p in actor.children() if "spawn_main" in " ".join(p.cmdline())]
+    """Learners of a node, or actors of one that has no learners, without what they have started."""
+    ours = [p for p in actor.children(recursive=True) if p.name().startswith("gala-")]
+    return [p for p in ours if p.parent() not in ours]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gala_rl.cluster import courier as couriers
 from gala_rl.cluster.courier import Courier, routes
-from gala_rl.cluster.wire import Counters, Letter, Orders, Parcel, Precision, pack, unpack
+from gala_rl.cluster.wire import Counters, Letter, Orders, Packing, Parcel, Precision, pack, unpack
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.topology import make
 from gala_rl.systems.board import Board, Cell
@@ -40,6 +40,7 @@ class Side:
         precision: Precision = "float32",
         ranks: tuple[range, ...] = RANKS,
         topology: str = "directed-ring",
+        moments: slice = slice(SIZE, SIZE),
     ) -> None:
         learners = ranks[-1].stop
         self.mailboxes = SharedMailboxes(learners, SIZE)
@@ -51,7 +52,7 @@ class Side:
             make(topology, learners),
             mailboxes=self.mailboxes,
             board=self.board,
-            precision=precision,
+            packing=Packing(precision, moments),
             silence_s=2.0,
             dispatch=self._post,
         )
@@ -273,14 +274,48 @@ def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: lis
     sent = torch.tensor(values, dtype=torch.float32)
     errors: dict[Precision, float] = {"float32": 0.0, "bfloat16": 2.0**-8}
     for precision, error in errors.items():
-        crossed = pack(sent, precision)
+        packing = Packing(precision, slice(len(values), len(values)))
+        crossed = pack(sent, packing)
         crossed.flags.writeable = False
-        received = unpack(crossed)
+        received = unpack(crossed, packing)
         assert received is not None
         assert received.dtype == torch.float32
         normal = sent.abs() > 2.0**-126
         assert bool(((received - sent).abs() <= error * sent.abs())[normal].all())
-    assert pack(sent, "bfloat16").nbytes * 2 == pack(sent, "float32").nbytes
+        assert crossed.nbytes == len(values) * (2 if precision == "bfloat16" else 4)
+
+
+@given(st.integers(0, 7), st.integers(0, 7), st.integers(1, 7))
+def test_running_moments_cross_as_they_are_wherever_they_lie(
+    before: int, moments: int, behind: int
+) -> None:
+    place = slice(before, before + moments)
+    packing = Packing("bfloat16", place)
+    sent = torch.full((before + moments + behind,), 1_000.0 + 2.0**-10)
+    crossed = pack(sent, packing)
+    assert crossed.nbytes == 2 * len(sent) + 4 * moments
+    received = unpack(crossed, packing)
+    assert received is not None
+    rounded = sent.bfloat16().float()
+    assert torch.equal(received[place], sent[place])
+    assert torch.equal(received[: place.start], rounded[: place.start])
+    assert torch.equal(received[place.stop :], rounded[place.stop :])
+    for missing in range(1, len(crossed) + 1):
+        short = unpack(crossed[:-missing], packing)
+        assert short is None or len(short) != len(sent)
+
+
+def test_a_mean_far_from_zero_is_not_rounded_on_its_way_to_another_node(clock: Clock) -> None:
+    last = slice(SIZE - 2, SIZE)
+    here, there = (Side(node, precision="bfloat16", moments=last) for node in range(2))
+    here.say(1, 1, value=1_003.0)
+    here.courier.carry()
+    there.courier.take(here.last.parcel)
+    message = there.mailboxes.latest(1)
+    assert message is not None
+    assert message.parameters.tolist() == [1_004.0] * 3 + [1_003.0] * 2
+    there.courier.take(replace(PARCEL, letters=(Letter(1, 2, np.ones(3, np.int16), None),)))
+    assert there.courier.rejected == 1
 
 
 def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock: Clock) -> None:

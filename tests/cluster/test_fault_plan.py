@@ -17,7 +17,7 @@ from gala_rl.cluster.courier import Courier
 from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.post import Post
 from gala_rl.cluster.system import ClusterSystem
-from gala_rl.cluster.wire import Counters, Orders, Parcel
+from gala_rl.cluster.wire import Counters, Orders, Packing, Parcel
 from gala_rl.cluster.workplace import Workplace
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
@@ -156,7 +156,7 @@ def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path:
         directed_ring(2),
         mailboxes=mailboxes,
         board=board,
-        precision="float32",
+        packing=Packing(),
         silence_s=60.0,
         dispatch=lambda other, parcel: pytest.fail("nothing is sent here"),
     )

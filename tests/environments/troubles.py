@@ -63,6 +63,10 @@ def misbehave(fault: str) -> None:
         os._exit(3)
     elif fault == "sys.exit":
         sys.exit("enough")
+    elif fault == "sys.exit without a word":
+        sys.exit()
+    elif fault == "exit without a word":
+        os._exit(0)
     elif fault == "print":
         for stream in (1, 2):
             os.write(stream, b"\x06\x00s r\xff" * 1000)

@@ -17,6 +17,7 @@ from gala_rl.experiment.bench import parts, plans, scaling, stragglers, tables
 from gala_rl.experiment.bench.throttle import Throttle
 from gala_rl.experiment.bench.training import Measurement, measure_training
 from gala_rl.methods import resolve
+from tests.systems.processes import children
 
 GIVE_UP_S = 60.0
 CONFIG = resolve(
@@ -82,7 +83,6 @@ def test_a_throttle_that_was_not_started_can_be_stopped() -> None:
 
 
 def test_training_is_measured_with_a_slowed_learner_and_leaves_no_process() -> None:
-    before = {child.pid for child in psutil.Process().children()}
     values = measure_training(CONFIG, 0.5, slowed=1, factor=2.0).values
     sps, per_learner = values["sps"], values["sps_per_learner"]
     slowest, fastest = values["slowest_learner_sps"], values["fastest_learner_sps"]
@@ -96,12 +96,7 @@ def test_training_is_measured_with_a_slowed_learner_and_leaves_no_process() -> N
         assert 0 < (values[name] or 0) <= 1
     assert (values["rss_mb_per_learner"] or 0) > 50
     assert values["cpu_cores_used"] is not None
-    learners = [
-        child
-        for child in psutil.Process().children()
-        if child.pid not in before and "spawn_main" in " ".join(child.cmdline())
-    ]
-    assert learners == []
+    assert children() == []
 
 
 def test_a_learner_that_dies_ends_the_measurement() -> None:

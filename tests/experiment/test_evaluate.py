@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gala_rl import evaluate
 from gala_rl.agent import build_model
+from gala_rl.cli import main
 from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
@@ -61,6 +62,15 @@ class ShortOrLong(Obedient):
         return int(self.np_random.choice([1, 60]))
 
 
+class Crashing(Obedient):
+    """Raises at the third step of every other game, as chance has it."""
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        if self.left == LENGTH - 2 and self.np_random.random() < 0.5:
+            raise RuntimeError("as it does now and then")
+        return super().step(action)
+
+
 class Alternating(Obedient):
     """Reward 1 for a 0 at the first step of a game, a 1 at the second, and so on in turn.
 
@@ -100,6 +110,7 @@ KINDS = {
     "Obedient-v0": Obedient,
     "ShortOrLong-v0": ShortOrLong,
     "Alternating-v0": Alternating,
+    "Crashing-v0": Crashing,
 }
 
 
@@ -203,6 +214,23 @@ def test_greedy_is_the_most_probable_action_and_sample_follows_the_probabilities
     probability = 1 / (1 + np.exp(-0.5))
     error = np.sqrt(probability * (1 - probability) / (200 * LENGTH))
     assert abs(np.mean(sampled) / LENGTH - probability) < 5 * error
+
+
+def test_games_that_a_simulator_s_failure_ended_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One simulator, so that no game is played that is not asked for.
+    monkeypatch.setattr("gala_rl.experiment.evaluate.MAX_SIMULATORS", 1)
+    run = make_run(tmp_path / "run", YES, env="Crashing-v0")
+    (result,) = evaluate(run, episodes=20)["results"]
+    assert set(result["returns"]) == {2.0, 7.0}
+    assert result["simulator_failures"] == result["returns"].count(2.0)
+    assert main(["evaluate", str(run), "--episodes", "20"]) == 0
+    assert f"simulator failures: {result['simulator_failures']};" in capsys.readouterr().out
+    sound = make_run(tmp_path / "sound", YES)
+    assert evaluate(sound, episodes=2)["results"][0]["simulator_failures"] == 0
+    assert main(["evaluate", str(sound), "--episodes", "2"]) == 0
+    assert "failures" not in capsys.readouterr().out
 
 
 def test_the_seed_decides_the_games(tmp_path: Path) -> None:

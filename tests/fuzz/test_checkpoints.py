@@ -115,7 +115,7 @@ def use(path: Path, config: TrainConfig) -> None:
             # Finite numbers may still be so large that the learner ends loudly, as it should.
             with contextlib.suppress(FloatingPointError):
                 run.advance(0)
-                run.write_row()
+                run.write_row(0)
                 assert torch.isfinite(run.agent.learner.flat.values).all()
         finally:
             run.close()

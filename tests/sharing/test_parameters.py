@@ -129,6 +129,37 @@ def test_learners_count_into_the_moments_of_all(tmp_path: Path, locked: bool) ->
         assert torch.equal(shared.parameters[:-5], before[:-5])
 
 
+@pytest.mark.parametrize("locked", [False, True])
+def test_the_moments_of_all_change_a_copy_when_it_counts_and_not_between_steps(
+    tmp_path: Path, locked: bool
+) -> None:
+    moments, lock_file = 5, tmp_path / "chunks" if locked else None
+    learned = SIZE - moments
+    shared = SharedParameters(vector(0), ADAM, lock_file, GIVE_UP_S, learned)
+    before = vector(0)[learned:]
+    copies = [torch.zeros(SIZE) for _ in range(2)]
+    first, second = (shared.make_optimizer(copy, ADAM, torch.empty(0)) for copy in copies)
+    gradient = vector(1)
+    gradient[learned:] = 0.0
+    first.step(gradient, 0.01)
+    second.step(gradient, 0.01)
+    with shared.counting(copies[1][learned:]):
+        copies[1][learned:].add_(1.0)
+    # The first is within an update, whose epochs are all to see what its rollout was acted with.
+    first.step(gradient, 0.01)
+    assert torch.equal(copies[0][:learned], shared.parameters[:learned])
+    assert torch.equal(copies[0][learned:], before)
+    assert torch.equal(shared.parameters[learned:], before + 1.0)
+    with shared.counting(copies[0][learned:]):
+        copies[0][learned:].mul_(2.0)
+    assert torch.equal(copies[0], shared.parameters)
+    assert torch.equal(copies[0][learned:], 2.0 * (before + 1.0))
+    # Who comes back has those of all from its first rollout on.
+    late = torch.zeros(SIZE)
+    shared.make_optimizer(late, ADAM, torch.empty(0))
+    assert torch.equal(late, shared.parameters)
+
+
 COUNTS = 300
 
 

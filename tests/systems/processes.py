@@ -55,8 +55,9 @@ def send_to(system: LocalSystem, rank: int, number: signal.Signals) -> int:
 
 
 def children() -> list[psutil.Process]:
-    """Learners of this process that are still there."""
-    return [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    """Learners, actors and simulators of this process that are still there."""
+    family = psutil.Process().children(recursive=True)
+    return [p for p in family if p.name().startswith("gala-")]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -24,6 +24,11 @@ def make_run(folder: RunFolder, config: TrainConfig) -> LearnerRun:
     return LearnerRun(config, 0, network.transport(0), torch.device("cpu"), folder)
 
 
+def step(run: LearnerRun, total_agent_steps: int) -> None:
+    run.advance(total_agent_steps)
+    assert run.write_row_if_due(total_agent_steps)
+
+
 @pytest.mark.parametrize("rule", ["sqrt", "constant"])
 @pytest.mark.parametrize("method", ["gala-a2c", "gala-ppo"])
 def test_neighbours_and_learning_rate_follow_the_number_of_learners(
@@ -36,14 +41,14 @@ def test_neighbours_and_learning_rate_follow_the_number_of_learners(
     config = replace(config, algorithm=algorithm, steps=1_000)
     folder = RunFolder(tmp_path / "run")
     run = make_run(folder, config)
-    run.advance(0)
+    step(run, 0)
     run.change_learners(1)
     assert run.learners == 1
     assert not run.agent.gossip.has_neighbours
-    run.advance(500)
+    step(run, 500)
     run.change_learners(3)
     assert run.agent.gossip.node.listening_to == (2,)
-    run.advance(500)
+    step(run, 500)
     run.close()
     rates = [row["learning_rate"] for row in MetricsReader(folder.metrics_file(0)).new_rows()]
     of_all = [math.sqrt(2 * learners / 16) if rule == "sqrt" else 1.0 for learners in (4, 1, 3)]

@@ -294,7 +294,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_orphan(tmp_path: Path) -
     learners = learners_of(process)
     # Learners that cannot finish their update: the clean stop would take until its time limit.
     for learner in learners:
-        if "spawn_main" in " ".join(learner.cmdline()):
+        if learner.name().startswith("gala-learner-"):
             learner.suspend()
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(1.0)

@@ -1,6 +1,5 @@
 """Checkpoints that not all contribute to in time: given up, without a trace or a failure."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -72,7 +71,6 @@ class Run:
                 journal=None,
                 common=None,
                 faults=None,
-                supervisor=os.getpid(),
             )
             for rank in range(2)
         ]

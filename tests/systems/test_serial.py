@@ -14,7 +14,7 @@ from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings, GossipSettings, PPOSettings
 from gala_rl.systems.serial import run_serial
-from tests.books import newest
+from tests.books import ascending_rows, newest
 
 SIMULATORS, ROLLOUT = 3, 5
 CONFIG = TrainConfig(
@@ -71,6 +71,22 @@ def test_stopping_shared_parameters_and_resuming_changes_nothing_bit_for_bit(
         for name, tensor in one.tensors.items():
             assert torch.equal(tensor, other.tensors[name]), name
     assert not torch.equal(states(straight)[0].tensors["copy"], states(straight)[1].tensors["copy"])
+
+
+def test_rows_tell_the_steps_of_all_with_their_own_and_learn_by_those_before(
+    tmp_path: Path,
+) -> None:
+    settings = replace(CONFIG.resolved_algorithm, learning_rate_schedule="linear")
+    config = replace(CONFIG, log_every=1, algorithm=settings)
+    folder = train(tmp_path / "run", config, 3)
+    update = SIMULATORS * ROLLOUT
+    budget = replace(config, steps=3 * 4 * update)
+    for rank in range(4):
+        rows = ascending_rows(folder, rank)
+        totals = [row["total_agent_steps"] for row in rows]
+        assert totals == [update * (4 * done + rank + 1) for done in range(3)]
+        rates = [budget.learning_rate_at(4 * done * update) for done in range(3)]
+        assert [row["learning_rate"] for row in rows] == rates
 
 
 def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None:

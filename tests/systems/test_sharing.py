@@ -22,6 +22,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import PPOSettings
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.status import Status
+from tests.books import ascending_rows
 from tests.systems.processes import CONFIG, children, make_system, pid_of, send_to
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
@@ -102,6 +103,8 @@ def test_replicas_are_equal_in_every_checkpoint_and_when_they_go_on(tmp_path: Pa
         assert saved.learners() == [0, 1, 2]
         assert_replicas_are_equal(states(saved))
     assert summary["mixes"] == 0
+    for row in (row for rank in range(3) for row in ascending_rows(folder, rank)):
+        assert row["total_agent_steps"] == 3 * row["agent_steps"], "replicas step together"
     assert not (folder.path / ".replicas").exists()
     updates = final(folder)[0].counters["updates"]
     assert updates == 300

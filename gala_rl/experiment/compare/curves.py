@@ -1,5 +1,6 @@
 """The learning curve of a run, from its rows of metrics: score by agent steps and by seconds."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,12 +43,16 @@ def rows_of(run: RunFolder) -> list[list[Row]]:
     return [kept(of_learners(MetricsReader(file).new_rows())) for file in files]
 
 
-def kept(rows: Sequence[Row]) -> list[Row]:
+def kept(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
     """A learner's rows that lead to its end: no later row is at as few agent steps, or fewer.
 
     A run that was killed goes on from its newest checkpoint; what it had done since is done anew.
+
+    Args:
+        rows: in the order in which they were written.
+        end: agent steps from which the learner is about to go on.
     """
-    fewest, last = float("inf"), []
+    fewest, last = end + 1, []
     for row in reversed(rows):
         if row["agent_steps"] < fewest:
             fewest = row["agent_steps"]
@@ -69,8 +74,7 @@ def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
         count += len(row["episode_returns"])
         scores.append(sum(recent) / len(recent) if recent else np.nan)
         games.append(count)
-    # A learner reads the total before its own update.
-    steps = [max(row["total_agent_steps"], row["agent_steps"]) for _, row in spans]
+    steps = [row["total_agent_steps"] for _, row in spans]
     return Curve(
         np.maximum.accumulate(np.array(steps, dtype=float)),
         _trained(np.array([(begin, row["time"]) for begin, row in spans]).reshape(-1, 2)),

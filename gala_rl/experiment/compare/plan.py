@@ -13,7 +13,7 @@ from gala_rl.config import RULE_SIMULATORS, TrainConfig
 from gala_rl.envs import kind_of
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
-from gala_rl.methods import find, resolve, with_settings
+from gala_rl.methods import find, learners_of, resolve, with_settings
 from gala_rl.records.plausible import is_count
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
@@ -99,13 +99,15 @@ def configs_of(
         replace(config, method=name, learners=None if one and not all(alone) else config.learners)
         for name, one in zip(methods, alone, strict=True)
     ]
-    several = [resolve(_with_settings(one, algorithm, methods)) for one in several]
-    several = [one if find(one.method).gossips else _without_graph(one) for one in several]
+    several = [_with_settings(one, algorithm, methods) for one in several]
+    several = [replace(one, learners=learners_of(one)) for one in several]
     total = _total(several, simulators_total)
     several = [replace(one, simulators=total // one.resolved_learners) for one in several]
     if settings == "equal":
         several[1:] = [share(several[0], one) for one in several[1:]]
-    return tuple(several)
+    # What depends on a learner's simulators and cores is filled in last.
+    several = [resolve(one) for one in several]
+    return tuple(one if find(one.method).gossips else _without_graph(one) for one in several)
 
 
 def _with_settings(

@@ -10,7 +10,10 @@ from gala_rl.records.run_folder import RunFolder
 
 Row = dict[str, Any]
 
-_COUNTS = ("learner", "episodes", "mixes", "staleness_updates", "overdue")
+_COUNTS = (
+    *("learner", "episodes", "mixes", "staleness_updates", "overdue"),
+    "simulator_failures",
+)
 _NUMBERS = ("policy_loss", "value_loss", "entropy", "grad_norm", "update_norm", "learning_rate")
 
 
@@ -22,7 +25,7 @@ def rows(
     begin: float = 0.0,
     learners: int = 1,
 ) -> list[Row]:
-    """One learner's rows of a single session; all learners make as many steps.
+    """One learner's rows of a single session; all learners have made as many steps by each.
 
     Args:
         times: at which the rows were written.

@@ -20,7 +20,7 @@ from gala_rl.experiment.compare.plan import (
 )
 from gala_rl.methods import METHODS, find
 from gala_rl.records.run_folder import read_json
-from gala_rl.settings import A2CSettings, AlgorithmSettings, GossipSettings
+from gala_rl.settings import A2CSettings, AlgorithmSettings, GossipSettings, ImpalaSettings
 from tests.folders import tree
 
 BASE = TrainConfig(env="CartPole-v1", steps=1000)
@@ -52,6 +52,28 @@ def test_the_default_is_sixteen_or_what_all_learners_divide() -> None:
     assert [c.total_simulators for c in configs_of(BASE, ["a2c"], simulators_total=None)] == [16]
     many = dataclasses.replace(BASE, learners=20)
     assert [c.total_simulators for c in configs_of(many, BOTH, simulators_total=None)] == [20, 20]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 33, 64])
+@pytest.mark.parametrize("settings", ["published", "equal"])
+def test_actors_fit_the_simulators_that_a_learner_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, cores: int
+) -> None:
+    monkeypatch.setattr("gala_rl.methods.usable_cores", lambda: cores)
+    for methods in (["impala", "gala-impala"], ["impala", "a2c"]):
+        given = THREE if "gala-impala" in methods else BASE
+        plan = plan_in(tmp_path / "there", configs=configs_of(given, methods, settings=settings))
+        check(plan)
+        for config in plan.configs:
+            if isinstance(config.algorithm, ImpalaSettings):
+                actors = config.algorithm.actors
+                assert actors == config.algorithm.batch_rollouts
+                assert actors is not None
+                assert config.resolved_simulators % actors == 0
+                assert actors <= max(1, cores // config.resolved_learners - 1)
+    (given_three,) = configs_of(BASE, ["impala"], simulators_total=18, algorithm={"actors": 3})
+    assert isinstance(given_three.algorithm, ImpalaSettings)
+    assert (given_three.algorithm.actors, given_three.algorithm.batch_rollouts) == (3, 3)
 
 
 def test_edges_of_ones_own_are_for_those_that_have_several_learners(tmp_path: Path) -> None:

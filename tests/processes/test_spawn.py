@@ -1,0 +1,140 @@
+"""Processes that a server forks: there at once, and in no other way unlike spawned ones."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from gala_rl.processes.spawn import end_with_parent, fork_ready, release, spawn
+
+GIVE_UP_S = 60.0
+IMPORTS = "gala_rl.systems.worker_server"
+
+
+def start(work: Callable[[Path], None], out: Path) -> BaseProcess:
+    return fork_ready(work, out, "gala-learner-0", IMPORTS)
+
+
+def end(process: BaseProcess) -> int | None:
+    process.join(GIVE_UP_S)
+    exitcode = process.exitcode
+    release(process)
+    return exitcode
+
+
+def tell(out: Path) -> None:
+    """What the process finds, into a file named by its id."""
+    end_with_parent()
+    draws = np.random.random_sample(2)  # noqa: NPY002
+    found = [os.environ.get("CALLED"), psutil.Process().name(), *draws]
+    out.joinpath(str(os.getpid())).write_text("|".join(map(str, found)))
+
+
+def sleep(out: Path) -> None:
+    end_with_parent()
+    out.joinpath(f"asleep-{os.getpid()}").touch()
+    time.sleep(600)
+
+
+def leave_in_c(out: Path) -> None:
+    ctypes.CDLL(None)._exit(7)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + GIVE_UP_S
+    while not condition():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_each_has_the_environment_of_its_moment_a_name_and_randomness_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = ["first", "second"]
+    for name in called:
+        monkeypatch.setenv("CALLED", name)
+        process = start(tell, tmp_path)
+        assert end(process) == 0
+    told = sorted(file.read_text().split("|") for file in tmp_path.iterdir())
+    assert [words[:2] for words in told] == [[name, "gala-learner-0"] for name in called]
+    assert told[0][2:] != told[1][2:]
+
+
+def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start(sleep, tmp_path)
+    served = psutil.Process(process.pid).parent()
+    process.kill()
+    assert end(process) == -signal.SIGKILL
+    assert served != psutil.Process()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    process = start(sleep, tmp_path)
+    wait_for(lambda: any(tmp_path.iterdir()))
+    other = psutil.Process(process.pid)
+    assert other.parent() == psutil.Process(), "it is spawned"
+    assert other.environ()["OMP_NUM_THREADS"] == "7"
+    process.kill()
+    assert end(process) == -signal.SIGKILL
+
+
+def test_exit_codes_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
+    assert end(start(leave_in_c, tmp_path)) == 7
+    open_files = psutil.Process().num_fds()
+    for _ in range(5):
+        assert end(start(leave_in_c, tmp_path)) == 7
+    assert psutil.Process().num_fds() == open_files
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_sent_to_the_whole_group_does_not_end_it(
+    tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    for process in (start(sleep, tmp_path), spawn(sleep, tmp_path, "gala-learner-1")):
+        # At the earliest moment, too.
+        os.kill(process.pid or 0, signal_number)
+        wait_for(tmp_path.joinpath(f"asleep-{process.pid}").exists)
+        os.kill(process.pid or 0, signal_number)
+        process.join(0.2)
+        assert process.exitcode is None
+        process.kill()
+        assert end(process) == -signal.SIGKILL
+
+
+def test_a_server_that_is_killed_takes_its_processes_along_and_has_a_successor(
+    tmp_path: Path,
+) -> None:
+    process = start(sleep, tmp_path)
+    wait_for(lambda: any(tmp_path.iterdir()))
+    server = psutil.Process(process.pid).parent()
+    assert server is not None
+    server.kill()
+    assert end(process) not in (0, None)
+    wait_for(lambda: not psutil.pid_exists(process.pid or 0))
+    assert end(start(leave_in_c, tmp_path)) == 7
+
+
+def supervise(out: Path) -> None:
+    """Start a learner, and wait to be killed."""
+    start(sleep, out)
+    time.sleep(600)
+
+
+def test_nobody_outlives_who_started_them_nor_does_the_server(tmp_path: Path) -> None:
+    supervisor = multiprocessing.get_context("spawn").Process(target=supervise, args=(tmp_path,))
+    supervisor.start()
+    wait_for(lambda: any(tmp_path.iterdir()))
+    family = psutil.Process(supervisor.pid).children(recursive=True)
+    assert any(process.name() == "gala-learner-0" for process in family)
+    supervisor.kill()
+    supervisor.join(GIVE_UP_S)
+    _, alive = psutil.wait_procs(family, timeout=GIVE_UP_S)
+    assert alive == []
