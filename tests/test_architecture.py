@@ -50,7 +50,7 @@ MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 RUNNING = ("records", "systems", "experiment", "options", "console", "cli")
 """Rooms around what learns: processes, files, terminal and command line."""
-MAX_LEARNING_LINES, MAX_RUNNING_LINES = 6_600, 4_300
+MAX_LEARNING_LINES, MAX_RUNNING_LINES = 6_700, 4_600
 """Of what learns and gossips, and of what runs it; not counting the rooms that can be read or left
 alone one by one."""
 APART = {

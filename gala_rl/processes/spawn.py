@@ -22,14 +22,16 @@ from typing import TypeVar
 import numpy as np
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM)
+_SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVES = "GALA_RL_SERVES"
 """Environment of a server, and of nobody else: the process that it forks for."""
 
 _Argument = TypeVar("_Argument")
 
-_LOOKED_AT_ONCE = ("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL", "OMP", "OPENBLAS")
-_LOOKED_AT_ONCE += ("PYTHON", "PYTORCH", "TORCH")
+_LOOKED_AT_ONCE = (
+    *("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL"),
+    *("OMP", "OPENBLAS", "PYTHON", "PYTORCH", "TORCH"),
+)
 """Beginnings of variables that libraries look at when they are loaded, and then no more."""
 
 _killers: dict[BaseProcess, Finalize] = {}
@@ -114,8 +116,9 @@ def _die_after(sentinel: int) -> None:
 def _begin_life() -> None:
     # Whoever started this process decides what a terminal's or a batch system's signal means here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not so that games which a simulator starts, and ends with this signal, would ignore it too.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Not SIG_IGN: games which a simulator starts, and ends with a signal, would ignore it too.
+        signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SENT_TO_ALL)
     if sys.platform == "linux":
         # As `top` and the like tell it.

@@ -94,7 +94,7 @@ def test_exit_codes_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
     assert psutil.Process().num_fds() == open_files
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_sent_to_the_whole_group_does_not_end_it(
     tmp_path: Path, signal_number: signal.Signals
 ) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from gala_rl.errors import LearnerFailure
+from gala_rl.processes.spawn import fork_ready
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems import crew
 from gala_rl.systems.status import Status
@@ -66,12 +67,10 @@ def test_a_process_that_cannot_be_started_ends_the_run_with_its_checkpoint(
 def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = crew.fork_ready
-
     def refuse_the_last(*arguments: Any) -> Any:
         if arguments[2].endswith("2"):
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        return start(*arguments)
+        return fork_ready(*arguments)
 
     monkeypatch.setattr(crew, "fork_ready", refuse_the_last)
     with pytest.raises(BlockingIOError):

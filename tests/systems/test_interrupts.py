@@ -12,7 +12,7 @@ import pytest
 
 from gala_rl.experiment.train import train
 from gala_rl.records import checkpoint
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.run_folder import RunFolder, read_json
 from gala_rl.systems.interrupts import Interrupts
 from tests.books import newest
 from tests.systems.processes import CONFIG, GIVE_UP_S, start_command, wait_until
@@ -84,8 +84,9 @@ def test_a_signal_while_the_last_checkpoint_is_written_costs_nothing(
 def test_closing_the_terminal_leaves_a_checkpoint(tmp_path: Path) -> None:
     process = start_command(tmp_path / "run")
     for _ in range(2):
-        process.send_signal(signal.SIGHUP)
+        os.killpg(process.pid, signal.SIGHUP)  # as a shell tells all of a job
     assert process.wait(GIVE_UP_S) == 130
+    assert read_json(tmp_path / "run" / "summary.json")["restarts"] == 0
     saved = newest(RunFolder(tmp_path / "run"))
     assert saved.learners() == [0, 1]
     assert all(saved.load(rank).counters["updates"] > 0 for rank in range(2))

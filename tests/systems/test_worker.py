@@ -1,6 +1,5 @@
 """What a learner's process does before its first update, and what its rows tell of all learners."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def assignment_of(config: TrainConfig, folder: RunFolder) -> Assignment:
         journal=None,
         common=make_common(config, folder, beginning, None),
         faults=None,
-        supervisor=os.getppid(),
     )
 
 
