@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gala_rl.config import TrainConfig
-    from gala_rl.errors import LearnerFailure, StorageError, UserError
+    from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
     from gala_rl.experiment.evaluate import evaluate, load_network
     from gala_rl.experiment.scale import scale
     from gala_rl.experiment.train import resume, train
@@ -37,6 +37,7 @@ __all__ = [
     "LearnerFailure",
     "PPOSettings",
     "StorageError",
+    "SupervisorFailure",
     "TrainConfig",
     "UserError",
     "evaluate",
@@ -49,7 +50,7 @@ __all__ = [
 
 _HOMES = {
     "gala_rl.config": ("TrainConfig",),
-    "gala_rl.errors": ("LearnerFailure", "StorageError", "UserError"),
+    "gala_rl.errors": ("LearnerFailure", "StorageError", "SupervisorFailure", "UserError"),
     "gala_rl.experiment.evaluate": ("evaluate", "load_network"),
     "gala_rl.experiment.scale": ("scale",),
     "gala_rl.experiment.train": ("resume", "train"),

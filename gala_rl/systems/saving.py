@@ -49,6 +49,8 @@ class Saving:
         now, notice = time.monotonic(), None
         if self._asked_at is None:
             if now - self._last > self._config.checkpoint_every:
+                # Whoever was about to write when one was given up has written on.
+                self._discard_leftovers(but=FINAL)
                 self._number += 1
                 self._asked_at = now
                 self._board.ask_for_checkpoint(self._number)
@@ -59,6 +61,7 @@ class Saving:
             self._complete(partial)
         elif now - self._asked_at > _PATIENCE_S:
             notice = "a checkpoint was given up: a learner did not contribute to it"
+            self._board.give_checkpoint_up()
             checkpoint.discard(partial)
         else:
             return None
