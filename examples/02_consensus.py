@@ -1,7 +1,7 @@
 """Consensus without learning: how fast do learners that only gossip come to agree?
 
-Each of n learners starts from one random number; nobody learns. With everybody in step, a directed
-ring shrinks the disagreement by cos(π/n) a round at worst, and other topologies do it faster.
+Each of n learners starts from one random number; nobody learns. With everybody in step, a round on
+a directed ring leaves at most cos(π/n) of the disagreement, and other topologies leave less.
 
     python examples/02_consensus.py
 """

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gala_rl.config import TrainConfig
-    from gala_rl.errors import LearnerFailure, StorageError, UserError
-    from gala_rl.experiment.evaluate import evaluate
+    from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
+    from gala_rl.experiment.evaluate import evaluate, load_network
     from gala_rl.experiment.scale import scale
     from gala_rl.experiment.train import resume, train
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
+    from gala_rl.methods import with_settings
     from gala_rl.settings import (
         A2CSettings,
         AtariProtocol,
@@ -36,22 +37,26 @@ __all__ = [
     "LearnerFailure",
     "PPOSettings",
     "StorageError",
+    "SupervisorFailure",
     "TrainConfig",
     "UserError",
     "evaluate",
+    "load_network",
     "resume",
     "scale",
     "train",
+    "with_settings",
 ]
 
 _HOMES = {
     "gala_rl.config": ("TrainConfig",),
-    "gala_rl.errors": ("LearnerFailure", "StorageError", "UserError"),
-    "gala_rl.experiment.evaluate": ("evaluate",),
+    "gala_rl.errors": ("LearnerFailure", "StorageError", "SupervisorFailure", "UserError"),
+    "gala_rl.experiment.evaluate": ("evaluate", "load_network"),
     "gala_rl.experiment.scale": ("scale",),
     "gala_rl.experiment.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
+    "gala_rl.methods": ("with_settings",),
     "gala_rl.settings": (
         "A2CSettings",
         "AtariProtocol",

@@ -10,8 +10,14 @@ from typing import Any
 from gala_rl.bench_cli import add_bench
 from gala_rl.compare_cli import add_compare
 from gala_rl.config import TrainConfig
-from gala_rl.console import print_table, say
-from gala_rl.errors import LearnerFailure, SimulatorFailure, StorageError, UserError
+from gala_rl.console import print_table, say, unheard_is_no_error
+from gala_rl.errors import (
+    LearnerFailure,
+    SimulatorFailure,
+    StorageError,
+    SupervisorFailure,
+    UserError,
+)
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
@@ -29,14 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except UserError as error:
-        print(f"gala: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (LearnerFailure, SimulatorFailure, StorageError) as error:
-        print(f"gala: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _complain(error, 2)
+    except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:
+        return _complain(error, 1)
     except KeyboardInterrupt:
-        print("gala: stopped at once", file=sys.stderr)  # noqa: T201
-        return 130
+        return _complain("stopped at once", 130)
+
+
+def _complain(why: object, code: int) -> int:
+    with unheard_is_no_error():
+        print(f"gala: {why}", file=sys.stderr)  # noqa: T201
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,16 +159,18 @@ def _resume_run(run: str, steps: int | None) -> int:
 def _report(summary: dict[str, Any], run: str | None) -> int:
     run = run or summary["run"]
     score = summary["mean_return"]
-    say(
-        f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a second, "
-        + ("no game over yet" if score is None else f"mean return {score:.1f}")
-    )
+    following = f"next: gala evaluate {run}"
     if summary["interrupted"]:
-        made = summary["updates"] > 0
-        say(f"stopped; continue with: gala resume {run}" if made else "stopped before any update")
-        return 130
-    say(f"next: gala evaluate {run}")
-    return 0
+        following = f"stopped; continue with: gala resume {run}"
+        if summary["updates"] == 0:
+            following = "stopped before any update"
+    with unheard_is_no_error():
+        say(
+            f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "
+            f"second, " + ("no game over yet" if score is None else f"mean return {score:.1f}")
+        )
+        say(following)
+    return 130 if summary["interrupted"] else 0
 
 
 def _scale(options: argparse.Namespace) -> int:

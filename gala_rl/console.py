@@ -1,5 +1,11 @@
 """What the command line prints: lines and tables; loads rich only when it draws one."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
 from gala_rl.errors import printable
 
 _FILE_WIDTH = 240
@@ -9,6 +15,20 @@ _FILE_WIDTH = 240
 def say(line: str) -> None:
     """Print a line."""
     print(printable(line))  # noqa: T201
+
+
+@contextmanager
+def unheard_is_no_error() -> Iterator[None]:
+    """What is printed within may be lost: neither that nor Python's last flush is an exit code."""
+    with suppress(OSError):
+        yield
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -46,3 +46,13 @@ class StorageError(Exception):
 
     def __init__(self, line: str) -> None:
         super().__init__(_one_line(line))
+
+
+class SupervisorFailure(Exception):
+    """The system refused what looking after learners takes, an open file say: one line.
+
+    The learners were asked to stop, and what they left was saved where that was possible.
+    """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(_one_line(line))

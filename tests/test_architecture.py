@@ -63,6 +63,7 @@ APART = {
     "faults": ("faults/", "cluster/faults.py", "cluster/samples.py"),
     "scaling": (
         "systems/scaling.py",
+        "systems/shared_memory.py",
         "records/scale_request.py",
         "experiment/scale.py",
         "cluster/scaling.py",

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -123,12 +122,17 @@ def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
     assert json.loads(block) == json.loads((ROOT / "examples" / "faults.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("number", range(len(blocks(ROOT / "README.md", "python"))))
-def test_every_snippet_of_the_readme_runs(number: int, tmp_path: Path) -> None:
-    snippet = blocks(ROOT / "README.md", "python")[number].replace("100_000", SMALL_BUDGET)
+@pytest.mark.parametrize(
+    "document",
+    [document for document in DOCUMENTS if blocks(document, "python")],
+    ids=lambda d: str(d.relative_to(ROOT)),
+)
+def test_every_snippet_of_a_document_runs_in_its_order(document: Path, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
-    script.write_text(snippet, encoding="utf-8")
-    subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
+    for block in blocks(document, "python"):
+        snippet = block.replace("100_000", SMALL_BUDGET).replace("200_000", LARGER_BUDGET)
+        script.write_text(snippet, encoding="utf-8")
+        subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
 
 
 def pong_milestone(milestones: Any) -> str:
@@ -156,26 +160,35 @@ PEERS = {
 }
 
 
-def peer_line(peer: str, result: Any) -> str:
-    runs = [pair["peer"] for pair in result["pairs"][peer]]
-    rate = statistics.median(run["agent_steps"] / run["seconds"] for run in runs)
-    ratio = result["verdicts"][peer]["ratio"]
-    version = runs[0]["version"]
-    return f"| {PEERS[peer]} {version} | {rate:,.0f}; `gala-a2c` is {ratio:.2f} times as fast |"
+def beside_a_peer(peer: str, result: Any) -> str:
+    return f"{result['verdicts'][peer]['ratio']:.2f} times {PEERS[peer]}"
 
 
-def cost_of_a_death(method: str, result: dict[str, Any]) -> str:
-    (case,) = (c for c in result["cases"] if c["method"] == method)
-    pause = case["longest_pause_s"]
-    told = "there are none" if pause is None else f"{pause:.2f} s"
-    return f"of `{method}` | {case['soon_of_before']:.2f} | {told}"
+def beside_one_learner(result: Any) -> str:
+    """With two, and as many simulators in all."""
+    (case,) = (c for c in result["cases"] if (c["equal"], c["learners"]) == ("total", 2))
+    simulators = case["learners"] * case["simulators"]
+    return (
+        f"one learner with {simulators}, as many as both have | {case['speedup']:.2f} times as fast"
+    )
 
 
-def cost_of_a_runner(result: dict[str, Any]) -> str:
-    rounds = result["rounds"]
-    share = statistics.median(r["soon_sps"] / r["before_sps"] for r in rounds)
-    pause = statistics.median(r["longest_pause_s"] for r in rounds)
-    return f"of RLlib IMPALA {rounds[0]['version']} | {share:.2f} | {pause:.2f} s |"
+def cost_of_a_death(result: dict[str, Any]) -> str:
+    gossip, averaged = result["cases"][:2]
+    assert (gossip["method"], averaged["method"]) == ("gala-a2c", "a2c-allreduce")
+    assert gossip["longest_pause_s"] <= gossip["longest_pause_before_s"]
+    return (
+        f"the four make {gossip['soon_of_before']:.2f} of their former rate in the 5 seconds "
+        f"after, and the longest pause of the others is {gossip['longest_pause_s']:.2f} s, as "
+        f"before; with averaged gradients it is {averaged['longest_pause_s']:.2f} s"
+    )
+
+
+def last_line(summary: Any) -> str:
+    return (
+        f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a second, "
+        f"mean return {summary['mean_return']:.1f} next: gala evaluate {summary['run']}"
+    )
 
 
 # A file under benchmarks/results, and the words of the README that hold its figures.
@@ -194,28 +207,28 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
             f"in {s['elapsed_s']:.0f} seconds"
         ),
     ),
-    ("throughput/result.json", lambda b: f"simulators alone | {b['simulators_only_sps']:,.0f} |"),
-    ("throughput/result.json", lambda b: f"and learning | {b['network_only_sps']:,.0f} |"),
-    ("throughput/result.json", lambda b: f"ceiling of both together | {b['ceiling_sps']:,.0f} |"),
+    ("cartpole-gala-a2c/summary.json", last_line),
     (
-        "throughput/result.json",
-        lambda b: f"{b['achieved_sps']:,.0f}, {b['achieved_over_ceiling']:.2f} of the ceiling |",
+        "cartpole-gala-a2c/evaluation.json",
+        lambda e: (
+            f"{e['episodes']} full games with the learners' averaged parameters, "
+            f"{e['results'][0]['mean_return']:.1f} on average"
+        ),
     ),
     (
         "throughput/result.json",
         lambda b: (
-            f"{b['a2c_sps']:,.0f}; `gala-a2c` is {b['achieved_over_a2c']:.2f} times as fast |"
+            f"{b['achieved_sps']:,.0f} a second, {b['achieved_over_ceiling']:.2f} of what "
+            f"simulators and network allow |"
         ),
     ),
-    ("throughput/result.json", lambda b: f"learner's time | {100 * b['gossip_share']:.1f} % |"),
-    ("throughput/result.json", lambda b: f"a learner | {b['rss_mb_per_learner']:,.0f} MiB |"),
-    ("throughput/result.json", lambda b: f"Medians of {len(b['rounds'])} rounds"),
-    *[
-        ("faults/result.json", functools.partial(cost_of_a_death, method))
-        for method in ("gala-a2c", "a2c-allreduce", "impala")
-    ],
-    ("faults-rllib/result.json", cost_of_a_runner),
-    *[("peers/result.json", functools.partial(peer_line, peer)) for peer in PEERS],
+    (
+        "throughput/result.json",
+        lambda b: f"16 simulators on both cores | {b['achieved_over_a2c']:.2f} times as fast |",
+    ),
+    ("scaling/result.json", beside_one_learner),
+    ("faults/result.json", cost_of_a_death),
+    *[("peers/result.json", functools.partial(beside_a_peer, peer)) for peer in PEERS],
 ]
 
 

@@ -63,6 +63,8 @@ def fetch_written(folder: RunFolder, board: Board, posts: Sequence[Post], gossip
         StorageError: when a part cannot be written.
     """
     wanted, until = board.checkpoint_wanted, time.monotonic() + _FETCH_S
+    if not board.awaits_checkpoint(wanted):
+        return
     for post in posts:
         for rank in post.ranks:
             if board.get(rank, Cell.CHECKPOINT_WRITTEN) >= wanted:

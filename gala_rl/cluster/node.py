@@ -165,8 +165,9 @@ class Node:
         if wishes.stop:
             self._board.ask_to_stop()
         if wishes.checkpoint > self._board.checkpoint_wanted:
-            self._place.forget_parts(but=wishes.checkpoint)
+            # Whoever still writes a part of one before has to see that nobody waits for it.
             self._board.ask_for_checkpoint(wishes.checkpoint)
+            self._place.forget_parts(but=wishes.checkpoint)
         done = crew.done and not self._joining.is_waiting
         written = self._column(Cell.CHECKPOINT_WRITTEN)
         return Report(

@@ -79,14 +79,20 @@ def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationS
         return ObservationSpec((int(space.n),), False)
     if isinstance(space, spaces.MultiDiscrete):
         return ObservationSpec((int(space.nvec.sum()),), False)
+    where = f" in part {'.'.join(map(str, keys))!r}" if keys else ""
     if isinstance(space, spaces.Box | spaces.MultiBinary):
         shape = space.shape
         is_image = space.dtype == np.uint8 and len(shape) in (2, 3)
         if is_image and min(shape[:2]) >= _MIN_IMAGE_SIDE:
             channels = shape[2] if len(shape) == 3 else 1
             return ObservationSpec((channels, *shape[:2]), True)
+        if space.dtype == np.uint8 and sum(side >= _MIN_IMAGE_SIDE for side in shape) > 1:
+            raise UserError(
+                f"env {env_id!r}: uint8 observations{where} of shape {shape} look like images with "
+                f"their axes in another order: bring them to (height, width, channels) by a "
+                f"wrapper, or to float32 if they are numbers"
+            )
         return ObservationSpec(shape, False)
-    where = f" in part {'.'.join(map(str, keys))!r}" if keys else ""
     raise UserError(
         f"env {env_id!r} has {type(space).__name__} observations{where}: only Box, Discrete, "
         f"MultiDiscrete and MultiBinary, alone or in a Dict or Tuple, can be learned from"

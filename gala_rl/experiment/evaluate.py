@@ -1,4 +1,4 @@
-"""Evaluation: full games with the parameters of a checkpoint, scored by raw rewards."""
+"""Evaluation: full games with the network of a checkpoint, scored by raw rewards."""
 
 import math
 from pathlib import Path
@@ -50,11 +50,7 @@ def evaluate(
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
     """
     check_evaluation(run, episodes, learner, seed)
-    folder = RunFolder(Path(run))
-    config = resolve(folder.read_config())
-    saved = checkpoint.newest(folder.checkpoints)
-    if saved is None:
-        raise UserError(f"{run} has no checkpoint yet: nothing to evaluate")
+    config, saved = _newest(run)
     torch.set_num_threads(usable_cores())
     results = []
     size = beginning_of(config).parameters.numel()
@@ -83,6 +79,43 @@ def evaluate(
         "seed": seed,
         "results": results,
     }
+
+
+def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
+    """The network of a run as its newest checkpoint has it, to act with.
+
+    Args:
+        run: folder of the run.
+        learner: a rank, or "mean" for the average of the learners' parameters.
+
+    Returns:
+        The network, on the CPU. Its `greedy` and `sample` take observations [N, ...] as the run's
+        simulators give them, and count discrete actions from 0.
+
+    Raises:
+        UserError: when there is no such run, checkpoint or learner.
+    """
+    check_evaluation(run, 1, learner)
+    config, saved = _newest(run)
+    if learner == "all":
+        raise UserError("learner 'all' are several networks: give a rank or mean")
+    simulators = make_simulators(config.env, 1, 1, config.atari)
+    try:
+        network = build_model(config, simulators.observation, simulators.action)
+    finally:
+        simulators.close()
+    flat = FlatParameters(network)
+    flat.load(_policies(saved, learner, flat.values.numel())[learner])
+    return network
+
+
+def _newest(run: str | Path) -> tuple[TrainConfig, Checkpoint]:
+    folder = RunFolder(Path(run))
+    config = resolve(folder.read_config())
+    saved = checkpoint.newest(folder.checkpoints)
+    if saved is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing to play")
+    return config, saved
 
 
 def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Live progress of a run: a panel in a terminal, plain lines anywhere else."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +15,21 @@ from gala_rl.methods import find
 from gala_rl.systems.status import Status
 
 _PLAIN_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def silent_if_unheard(console: Console) -> Iterator[None]:
+    """Print within; where that cannot be done any more, nothing is printed from then on.
+
+    A run does not end because whoever read along has gone, or because a log has filled its disk.
+    """
+    try:
+        yield
+    except (OSError, UnicodeError, SystemExit) as error:
+        # By an exit Rich answers a broken pipe.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        console.quiet = True
 
 
 class Progress:
@@ -37,12 +54,21 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
-            self._live.start()
+            with silent_if_unheard(self._console):
+                self._live.start()
+            if self._console.quiet:
+                self._live = None
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with silent_if_unheard(self._console):
+                self._live.stop()
+
+    def tell(self, line: str) -> None:
+        """Print a line, at once."""
+        with silent_if_unheard(self._console):
+            self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def show(
         self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]
@@ -55,7 +81,7 @@ class Progress:
             latest: each learner's newest row of metrics.
         """
         for notice in status.notices:
-            self._console.print(printable(notice), markup=False, highlight=False)
+            self.tell(notice)
         now = time.monotonic()
         self._samples.append((now, status.total_agent_steps))
         # A rate over the last half minute or so.
@@ -66,8 +92,7 @@ class Progress:
             self._live.update(self._table(items))
         elif now >= self._next_line:
             self._next_line = now + _PLAIN_LINE_EVERY_S
-            line = " | ".join(f"{name} {value}" for name, value in items.items())
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.tell(" | ".join(f"{name} {value}" for name, value in items.items()))
 
     def _items(
         self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]

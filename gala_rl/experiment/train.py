@@ -1,7 +1,7 @@
 """Training and resuming: from a config to a finished run folder."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError, UserError, printable
+from gala_rl.errors import StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -22,6 +22,7 @@ from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.saved import check_saved
 from gala_rl.systems.serial import run_serial
+from gala_rl.systems.shared_memory import check_shared_memory
 from gala_rl.systems.status import Outcome
 from gala_rl.systems.worker import refuse_to_start_a_run
 
@@ -44,9 +45,12 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             which import the main program, find this call in it without a guard.
         LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
         StorageError: when the folder cannot be written any more, because the disk is full, say.
+        SupervisorFailure: when the system refused to open a file, say; there is a checkpoint then
+            if it could be written.
     """
     refuse_to_start_a_run()
     config = check_start(config)
+    check_shared_memory(config, beginning_of(config).parameters.numel())
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
@@ -72,6 +76,7 @@ def resume(
         UserError: when there is nothing to continue.
         LearnerFailure: as `train`.
         StorageError: as `train`.
+        SupervisorFailure: as `train`.
     """
     refuse_to_start_a_run()
     config = check_resume(run, steps)
@@ -82,6 +87,7 @@ def resume(
     scale_request.withdraw(folder)
     size = beginning_of(config).parameters.numel()
     check_saved(start, config, size, _device_here(config))
+    check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         return _run(config, folder, start, console or Console(), connection)
@@ -98,9 +104,7 @@ def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None
     try:
         from gala_rl.cluster.connection import connect
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"cluster {config.cluster!r} needs Ray: pip install 'gala-rl[cluster]'"
-        ) from error
+        raise UserError(f"cluster {config.cluster!r} needs Ray: pip install 'ray>=2.52'") from error
     return connect(config)
 
 
@@ -121,17 +125,14 @@ def _run(
     beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
     where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
-    console.print(
+    progress = Progress(config, frames_per_step, done_before, console)
+    progress.tell(
         f"{config.method} on {config.env}: {config.learners} learners x "
         f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
-        f"run in {printable(str(folder.path))}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"run in {folder.path}"
     )
     began = time.monotonic()
     try:
-        progress = Progress(config, frames_per_step, done_before, console)
         with progress, event_errors_told_once():
             monitor = Monitor(config, folder, progress, start)
             if config.serial:
@@ -142,7 +143,10 @@ def _run(
                 outcome = ClusterSystem(connection, folder, beginning, start).run(monitor)
             else:
                 outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
-            monitor.close(outcome.status)
+            # What has ended the run may go on, and is told once.
+            trouble = (OSError, StorageError) if outcome.failure is not None else ()
+            with suppress(*trouble):
+                monitor.close(outcome.status)
         elapsed = time.monotonic() - began
         summary = _summary(config, folder, outcome, monitor, frames_per_step)
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
@@ -152,6 +156,8 @@ def _run(
             raise outcome.failure
     except StorageError as error:
         raise StorageError(f"{error}; make room, then: gala resume {folder.path}") from error
+    except SupervisorFailure as error:
+        raise SupervisorFailure(f"{error}; go on with: gala resume {folder.path}") from error
     return summary
 
 

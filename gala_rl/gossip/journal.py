@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from gala_rl.gossip.transports.shared import shared_zeros
 
-_RING_BYTES = 1 << 20
+RING_BYTES = 1 << 20
+"""Of a learner's entries."""
 _FEWEST_ENTRIES = 256
 _FIELDS, _TIME = 5, 3
 """Kind, version, norm, time and number of messages; (sender, version) of each follow."""
@@ -67,7 +68,7 @@ class Journal:
 
     def __init__(self, learners: int, in_degree: int) -> None:
         fields = _FIELDS + 2 * in_degree + 1
-        entries = max(_FEWEST_ENTRIES, _RING_BYTES // (8 * fields))
+        entries = max(_FEWEST_ENTRIES, RING_BYTES // (8 * fields))
         self._rings = shared_zeros((learners, entries, fields), torch.float64)
         self._written = shared_zeros((learners,), torch.int64)
 

@@ -166,6 +166,8 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
     """Turn the whole parts of a folder into a checkpoint and drop the oldest ones.
 
+    A whole one of the same learners and agent steps stays instead: nothing was learned since.
+
     Args:
         folder: from `partial_folder`.
         agent_steps: of all learners together.
@@ -183,6 +185,9 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
     if (folder / _SHARED).is_file():
         files.append(folder / _SHARED)
     final = folder.parent / f"step_{agent_steps:012d}"
+    if final.exists() and _is_whole(final, learners, learner_steps):
+        discard(folder)
+        return final
     with _storage_errors(final):
         for stray in set(folder.iterdir()) - set(files):
             stray.unlink()
@@ -196,10 +201,13 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         for path in [*files, folder / "manifest.json", folder]:
             _flush_to_disk(path)
+        replaced = partial_folder(folder.parent, "replaced")
+        discard(replaced)
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(replaced)
         folder.rename(final)
         _flush_to_disk(final.parent)
+        discard(replaced)
         for old in checkpoint_folders(final.parent)[kept:]:
             shutil.rmtree(old)
     return final
@@ -246,6 +254,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         what = error if isinstance(error, (UserError, OSError, ValueError)) else repr(error)
         raise UserError(f"checkpoint {folder} is damaged: {what}") from error
     raise UserError(f"checkpoint {folder} has format {short(found)}, this version reads {FORMAT}")
+
+
+def _is_whole(folder: Path, learners: list[str], learner_steps: list[int]) -> bool:
+    try:
+        manifest = open_checkpoint(folder).manifest
+    except UserError:
+        return False
+    return (manifest["learners"], manifest["learner_agent_steps"]) == (learners, learner_steps)
 
 
 def _check_content(folder: Path, manifest: dict[str, Any]) -> None:

@@ -12,12 +12,19 @@ RECENT_EPISODES = 100
 
 
 class MetricsWriter:
-    """Appends rows to a learner's file; each row is one write, so a reader never sees half."""
+    """Appends rows to a learner's file; each row is one write, so a reader never sees half.
+
+    Raises a StorageError when the file cannot be opened for that.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
-        if _ends_in_a_cut_line(path):
+        try:
+            self._file = path.open("ab", buffering=0)
+            is_cut = _ends_in_a_cut_line(path)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be opened ({error.strerror})") from error
+        if is_cut:
             self._append(b"\n")
 
     def write(self, row: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 def check_plot(file: str) -> None:
     """Raise a UserError if a picture cannot be drawn, or not there."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install 'gala-rl[plots]', or leave it out")
+        raise UserError("--plot needs matplotlib: pip install matplotlib, or leave it out")
     path = Path(file)
     if path.suffix not in _SUFFIXES:
         raise UserError(f"--plot {file} is no picture: end it in one of {', '.join(_SUFFIXES)}")

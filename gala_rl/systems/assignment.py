@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
@@ -84,10 +85,18 @@ class Assignment:
         self.board.set(self.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
 
     def save_if_wanted(self, run: LearnerRun, wanted: int) -> None:
-        """Contribute to the checkpoint of that number, once."""
-        if wanted > self.board.get(self.rank, Cell.CHECKPOINT_WRITTEN):
+        """Contribute to the checkpoint of that number, once, unless it has been given up."""
+        written, board = self.board.get(self.rank, Cell.CHECKPOINT_WRITTEN), self.board
+        if wanted <= written or not board.awaits_checkpoint(wanted):
+            return
+        try:
             self.write_part(run, str(wanted))
-            self.board.set(self.rank, Cell.CHECKPOINT_WRITTEN, wanted)
+        except StorageError:
+            # What was written of one that is given up vanishes, under whoever still writes.
+            if board.awaits_checkpoint(wanted):
+                raise
+        else:
+            board.set(self.rank, Cell.CHECKPOINT_WRITTEN, wanted)
 
     def write_part(self, run: LearnerRun, request: str) -> None:
         """Write the learner's part of a checkpoint in the making."""

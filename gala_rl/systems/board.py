@@ -49,7 +49,7 @@ class Board:
         self._members = shared_zeros((2,), torch.int64)
         self.set_learners(learners)
         self._stop = shared_zeros((1,), torch.int64)
-        self._checkpoint = shared_zeros((1,), torch.int64)
+        self._checkpoint = shared_zeros((2,), torch.int64)
         self.optimizer_states = shared_zeros((capacity, state_size), torch.float32)
         self.gradients = shared_zeros((capacity, size), torch.float32)
 
@@ -105,5 +105,13 @@ class Board:
         return int(self._checkpoint[0])
 
     def ask_for_checkpoint(self, number: int) -> None:
-        """Written by the supervisor."""
+        """Written by the supervisor; all before are over."""
         self._checkpoint[0] = number
+
+    def give_checkpoint_up(self) -> None:
+        """Written by the supervisor: nobody need contribute any more to what was asked for last."""
+        self._checkpoint[1] = self._checkpoint[0]
+
+    def awaits_checkpoint(self, number: int) -> bool:
+        """Whether learners may still contribute to the checkpoint of that number."""
+        return bool(self._checkpoint[1] < number == self._checkpoint[0])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean stop, the second stops at once."""
+"""Ctrl-C, SIGTERM, a closed terminal: the first asks for a clean stop, the second stops at once."""
 
 import signal
 import threading
@@ -7,6 +7,9 @@ from types import FrameType, TracebackType
 
 class Interrupts:
     """Counts interrupts while its `with` block runs, instead of raising in the middle of a step.
+
+    A terminal that is closed may say so twice, by SIGHUP: that never stops at once. Whoever was
+    started to ignore it, by `nohup` say, goes on.
 
     Outside the main thread signals cannot be caught, and it counts none.
     """
@@ -17,7 +20,10 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                numbers.append(signal.SIGHUP)
+            for number in numbers:
                 self._previous[number] = signal.signal(number, self._count_one)
         return self
 
@@ -31,6 +37,8 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _count_one(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self.count:
+            return
         self.count += 1
         if self.count > 1:
             raise KeyboardInterrupt

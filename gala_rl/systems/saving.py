@@ -50,6 +50,8 @@ class Saving:
         now, notice = time.monotonic(), None
         if self._asked_at is None:
             if now - self._last > self._config.checkpoint_every:
+                # Whoever was about to write when one was given up has written on.
+                self._discard_leftovers(but=FINAL)
                 self._number += 1
                 self._asked_at, self._missing = now, self._board.learners
                 self._board.ask_for_checkpoint(self._number)
@@ -64,6 +66,7 @@ class Saving:
             return None
         if missing:
             notice = "a checkpoint was given up: a learner did not contribute to it"
+            self._board.give_checkpoint_up()
             checkpoint.discard(partial)
         elif not self._complete(partial):
             notice = "a checkpoint was given up: nobody contributed to it"

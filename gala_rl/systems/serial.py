@@ -64,12 +64,13 @@ def run_serial(
     try:
         with Interrupts() as interrupts:
             _take_turns(config, folder, learners, network, common, watch, tell, interrupts)
-        for learner in learners:
-            learner.write_row(_status(learners).total_agent_steps)
-        if watch is not None:
-            watch.look(_status(learners).total_agent_steps)
-        _save(config, folder, learners, network, common)
-        return Outcome(_told(_status(learners), watch, faults), interrupts.count > 0)
+            interrupted = interrupts.count > 0
+            for learner in learners:
+                learner.write_row(_status(learners).total_agent_steps)
+            if watch is not None:
+                watch.look(_status(learners).total_agent_steps)
+            _save(config, folder, learners, network, common)
+        return Outcome(_told(_status(learners), watch, faults), interrupted)
     finally:
         for learner in learners:
             learner.close()

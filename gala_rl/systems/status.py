@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Status:
         return sum(self.agent_steps)
 
 
-Failure = LearnerFailure | StorageError | UserError
+Failure = LearnerFailure | StorageError | SupervisorFailure | UserError
 """Why a system had to give up."""
 
 Observer = Callable[[Status], None]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import StorageError
+from gala_rl.errors import StorageError, SupervisorFailure
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.interrupts import Interrupts
@@ -61,7 +61,7 @@ class Supervision:
     def __init__(self, board: Board, saving: Saving) -> None:
         self._board, self._saving = board, saving
         self._notices: list[str] = []
-        self._disk_full: StorageError | None = None
+        self._failure: StorageError | SupervisorFailure | None = None
         self._stop_wanted = False
 
     def stop(self) -> None:
@@ -70,34 +70,38 @@ class Supervision:
 
     def run(self, learners: Supervised, observe: Observer) -> Outcome:
         """Watch until all learners are done; always ends with no process left."""
+        with Interrupts() as interrupts:
+            try:
+                self._watch(learners, observe, interrupts)
+                interrupted = interrupts.count > 0
+                with self._ending_in_order():
+                    learners.take_leave()
+            finally:
+                learners.end()
+            status = self._status_of(learners)
+            with self._ending_in_order():
+                self._saving.save_final()
+                observe(status)
+        return Outcome(status, interrupted, self._failure_of(learners))
+
+    def _watch(self, learners: Supervised, observe: Observer, interrupts: Interrupts) -> None:
         stop_asked_at: float | None = None
-        try:
-            with Interrupts() as interrupts:
-                while not learners.is_over():
-                    time.sleep(_LOOK_EVERY_S)
-                    with self._ending_on_a_full_disk():
-                        learners.look_after()
-                    if interrupts.count or self._failure_of(learners) is not None:
-                        self.stop()
-                    if self._stop_wanted and stop_asked_at is None:
-                        self._board.ask_to_stop()
-                        stop_asked_at = time.monotonic()
-                    with self._ending_on_a_full_disk():
-                        if stop_asked_at is None:
-                            self._change_and_save(learners)
-                        learners.follow()
-                        observe(self._status_of(learners))
-                    if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
-                        break
-            with self._ending_on_a_full_disk():
-                learners.take_leave()
-        finally:
-            learners.end()
-        status = self._status_of(learners)
-        with self._ending_on_a_full_disk():
-            self._saving.save_final()
-            observe(status)
-        return Outcome(status, interrupts.count > 0, self._failure_of(learners))
+        while not learners.is_over():
+            time.sleep(_LOOK_EVERY_S)
+            with self._ending_in_order():
+                learners.look_after()
+            if interrupts.count or self._failure_of(learners) is not None:
+                self.stop()
+            if self._stop_wanted and stop_asked_at is None:
+                self._board.ask_to_stop()
+                stop_asked_at = time.monotonic()
+            with self._ending_in_order():
+                if stop_asked_at is None:
+                    self._change_and_save(learners)
+                learners.follow()
+                observe(self._status_of(learners))
+            if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
+                break
 
     def _change_and_save(self, learners: Supervised) -> None:
         self._tell(learners.change())
@@ -113,14 +117,18 @@ class Supervision:
         return learners.status(notices)
 
     def _failure_of(self, learners: Supervised) -> Failure | None:
-        return learners.failure or self._disk_full
+        return learners.failure or self._failure
 
     @contextmanager
-    def _ending_on_a_full_disk(self) -> Iterator[None]:
+    def _ending_in_order(self) -> Iterator[None]:
         try:
             yield
         except StorageError as error:
-            self._disk_full = self._disk_full or error
+            self._failure = self._failure or error
+        except OSError as error:
+            failure = SupervisorFailure(f"the supervisor of the learners met an error: {error}")
+            failure.__cause__ = error
+            self._failure = self._failure or failure
 
 
 def continue_counters(board: Board, config: TrainConfig, start: Checkpoint) -> None:

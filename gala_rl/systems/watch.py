@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
 from gala_rl.gossip import Message
 from gala_rl.gossip.journal import Entry, JournalReader, Kind, OverrunError
 from gala_rl.gossip.topology import NAMES
@@ -251,12 +253,16 @@ class ConsensusWatch:
         if self._realised is None or self._defects_kept == _MOST_DEFECTS:
             return
         self._defects_kept += 1
-        self._defects.mkdir(exist_ok=True)
         name = self._defects / f"consensus_{max(versions):010d}"
         state = {key: torch.from_numpy(value) for key, value in self._realised.state().items()}
-        save_file({"sent": self._sent[: self._measured], **state}, name.with_suffix(".safetensors"))
+        state["sent"] = self._sent[: self._measured]
         told = {"versions": versions, "measured": measured._asdict(), "bounds": bounds._asdict()}
-        name.with_suffix(".json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        try:
+            self._defects.mkdir(exist_ok=True)
+            save_file(state, name.with_suffix(".safetensors"))
+            name.with_suffix(".json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"defect {name} cannot be written ({error})") from error
         self._notices.append(
             f"DEFECT: learners are {measured.span:.4g} apart, more than the {bounds.span:.4g} that "
             f"their updates and mixes allow: please report it with {name}.*"

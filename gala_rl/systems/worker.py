@@ -70,7 +70,8 @@ def work(assignment: Assignment) -> None:
 def refuse_to_start_a_run() -> None:
     """End a learner that imports the main program and finds it starting a run, unguarded."""
     if multiprocessing.current_process().name.startswith(PROCESS_NAME):
-        sys.exit(STARTED_A_RUN)
+        # While it imports the main program, a forked process loses the code of a sys.exit.
+        os._exit(STARTED_A_RUN)
 
 
 def _begin_together(assignment: Assignment) -> None:

@@ -1,4 +1,4 @@
-"""The table as a picture; needs matplotlib, which `pip install gala-rl[plots]` brings."""
+"""The table as a picture; needs matplotlib, of the extra `plots`."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def check_plot(file: str) -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"plot {file} needs matplotlib, which is not installed: pip install 'gala-rl[plots]'"
+            f"plot {file} needs matplotlib, which is not installed: pip install matplotlib"
         ) from error
 
 

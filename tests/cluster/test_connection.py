@@ -63,13 +63,13 @@ def test_what_is_no_address_is_refused(address: str, capsys: pytest.CaptureFixtu
     assert f"{address!r} is no address" in refusal(capsys, "--cluster", address)
 
 
-def test_without_ray_the_line_names_the_extra(
+def test_without_ray_the_line_names_the_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [n for n in sys.modules if n == "ray" or n.startswith("gala_rl.cluster.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "pip install 'gala-rl[cluster]'" in refusal(capsys, "--cluster", "auto")
+    assert "pip install 'ray>=2.52'" in refusal(capsys, "--cluster", "auto")
 
 
 def test_a_machine_without_the_environment_is_named(

@@ -13,6 +13,7 @@ from gala_rl.envs.observations import Encoder
 from gala_rl.errors import UserError
 from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ObservationSpec
+from tests.envs.made_up import pixels
 
 VECTOR = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
 PICTURE = spaces.Box(0, 255, (36, 40, 3), np.uint8)
@@ -103,6 +104,9 @@ def test_any_space_made_of_these_is_encoded_as_gymnasium_flattens_it(
         (spaces.Graph(VECTOR, None), "Graph observations"),
         (spaces.Dict({}), "without a number"),
         (spaces.Box(-1, 1, (0,)), "without a number"),
+        (pixels(4, 84, 84), r"\(4, 84, 84\) look like images .* to \(height, width, channels\)"),
+        (spaces.Dict({"eye": pixels(3, 40, 36)}), r"in part 'eye' of shape \(3, 40, 36\) look"),
+        (pixels(4, 84, 84, 3), "look like images"),
     ],
 )
 def test_what_no_network_can_take_is_refused_and_named(
@@ -112,6 +116,11 @@ def test_what_no_network_can_take_is_refused_and_named(
         Encoder(space, "Env-v0")
     assert "'Env-v0'" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("shape", [(4, 84), (7, 84, 3), (4, 20, 84), (35, 35, 40), (4000,)])
+def test_bytes_that_cannot_be_an_image_are_numbers(shape: tuple[int, ...]) -> None:
+    assert Encoder(pixels(*shape), "Env-v0").spec == ObservationSpec(shape, False)
 
 
 @pytest.mark.parametrize(("env_id", "size"), [("FrozenLake-v1", 16), ("Blackjack-v1", 32 + 11 + 2)])
@@ -132,8 +141,8 @@ def test_simulators_hand_over_parts_as_one_vector_each() -> None:
     seen = simulators.step(np.zeros((3, 2), dtype=np.int64)).observations
     assert seen.shape == (3, 3 + 36 * 40 * 3 + 3)
     for row in seen:
-        number, pixels, vector = np.split(row, (3, 3 + 36 * 40 * 3))
+        number, image, vector = np.split(row, (3, 3 + 36 * 40 * 3))
         assert sorted(number.tolist()) == [0, 0, 1]
-        assert set(np.unique(pixels)) == {0.0, 255.0}
+        assert set(np.unique(image)) == {0.0, 255.0}
         assert (np.abs(vector) <= 1).all()
     simulators.close()

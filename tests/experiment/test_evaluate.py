@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from gala_rl import evaluate
+from gala_rl import evaluate, load_network
 from gala_rl.agent import build_model
 from gala_rl.cli import main
 from gala_rl.config import TrainConfig
@@ -305,6 +305,23 @@ def test_without_a_checkpoint_there_is_nothing_to_play(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").create(TrainConfig(env="Obedient-v0", learners=1))
     with pytest.raises(UserError, match="no checkpoint yet"):
         evaluate(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("learner", "logits"), [("0", NO), ("1", (2.0, 5.0)), ("mean", (5.5, 2.5))]
+)
+def test_a_network_is_loaded_with_the_parameters_of_who_was_named(
+    tmp_path: Path, learner: str, logits: tuple[float, float]
+) -> None:
+    network = load_network(make_run(tmp_path / "run", NO, (2.0, 5.0)), learner)
+    expected = parameters(TrainConfig(env="Obedient-v0", algorithm=A2CSettings()), logits)
+    assert torch.equal(FlatParameters(network).values, expected)
+    assert network.greedy(torch.zeros(3, 2)).tolist() == [int(logits[1] > logits[0])] * 3
+
+
+def test_all_learners_are_no_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'all' are several networks: give a rank or mean"):
+        load_network(make_run(tmp_path / "run", NO, YES), "all")
 
 
 @pytest.mark.parametrize("policy", ["greedy", "sample"])

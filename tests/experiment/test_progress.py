@@ -1,7 +1,12 @@
 """Progress is plain lines in a file and a table in a terminal, and its numbers are right."""
 
+import contextlib
 import io
+import os
+import pty
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +15,7 @@ from rich.console import Console
 
 from gala_rl.config import TrainConfig
 from gala_rl.experiment import progress
-from gala_rl.experiment.progress import Progress
+from gala_rl.experiment.progress import Progress, silent_if_unheard
 from gala_rl.systems.status import Status
 
 CONFIG = TrainConfig(env="CartPole-v1", steps=10_000, learners=2)
@@ -195,3 +200,53 @@ def test_the_cursor_comes_back_after_an_error() -> None:
     with pytest.raises(KeyboardInterrupt), Progress(CONFIG, 1, 0, console):
         raise KeyboardInterrupt
     assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().index("\x1b[?25l")
+
+
+def full_disk() -> io.TextIOWrapper:
+    return Path("/dev/full").open("w", encoding="utf-8")
+
+
+def pipe_to_nobody() -> io.TextIOWrapper:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w", encoding="utf-8")
+
+
+def closed_terminal() -> io.TextIOWrapper:
+    master, terminal = pty.openpty()
+    os.close(master)
+    return os.fdopen(terminal, "w", encoding="utf-8")
+
+
+def ascii_only() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+
+@pytest.mark.parametrize("make", [full_disk, pipe_to_nobody, closed_terminal, ascii_only])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_console_that_cannot_be_written_is_silent_from_then_on(
+    make: Callable[[], io.TextIOWrapper],
+    is_terminal: bool,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Rich leads standard output to nowhere when a pipe breaks; that of the tests is needed.
+    file = make()
+    monkeypatch.setattr("sys.stdout", file)
+    console = Console(file=file, force_terminal=is_terminal, legacy_windows=False)
+    with Progress(CONFIG, 1, 0, console) as shown:
+        for _ in range(3):
+            shown.show(status(5, 5, notices=["learner 1 died…"]), 0.0, {})
+            clock.now += 11
+    assert console.quiet
+    # What could not be written would be tried once more by closing it.
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), KeyError("mistake")])
+def test_what_is_no_trouble_of_the_console_is_not_hidden(error: BaseException) -> None:
+    console = Console(file=io.StringIO())
+    with pytest.raises(type(error)), silent_if_unheard(console):
+        raise error
+    assert not console.quiet

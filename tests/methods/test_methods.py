@@ -60,6 +60,16 @@ def test_an_unknown_method_is_refused_with_a_hint(name: str, hint: str) -> None:
     assert hint in str(refusal.value)
 
 
+def test_some_settings_are_changed_and_the_rest_stay_the_methods_own_there() -> None:
+    config = TrainConfig(method="ppo", env="CartPole-v1")
+    changed = methods.with_settings(config, {"epochs": 4})
+    preset: Any = methods.find("ppo").settings("discrete")
+    assert changed.algorithm == dataclasses.replace(preset, epochs=4)
+    assert changed.algorithm != PPOSettings(epochs=4), "Atari's, which a config of its own has"
+    again = methods.with_settings(changed, {"discount": 0.9}).algorithm
+    assert again == dataclasses.replace(preset, epochs=4, discount=0.9)
+
+
 @pytest.mark.parametrize(("cores", "workers"), [(1, 4), (6, 6), (96, 16)])
 def test_a3c_has_a_worker_a_core_with_one_simulator_each(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int

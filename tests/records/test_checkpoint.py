@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def test_the_oldest_are_dropped(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step_000000000300", "step_000000000400"]
 
 
-def test_a_checkpoint_at_the_same_step_is_replaced(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_learners_at_the_same_step_is_replaced(tmp_path: Path) -> None:
     save(tmp_path, 100, learners=3)
     save(tmp_path, 100, learners=1)
     assert newest(tmp_path).learners() == [0]
@@ -313,3 +314,30 @@ def test_parts_of_those_who_left_are_dropped(tmp_path: Path) -> None:
     assert names == {f"learner_0{i}.{end}" for i in (0, 1) for end in ("json", "safetensors")} | {
         "manifest.json"
     }
+
+
+def test_a_whole_checkpoint_is_not_replaced_by_one_of_as_many_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path, 100)
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    removed: list[Path] = []
+    rmtree = shutil.rmtree
+
+    def note(path: Path, **arguments: Any) -> None:
+        removed.append(path)
+        rmtree(path, **arguments)
+
+    monkeypatch.setattr(shutil, "rmtree", note)
+    assert save(tmp_path, 100) == folder
+    assert folder not in removed, "not even for a moment"
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
+    assert names(tmp_path) == ["step_000000000100"]
+
+
+def test_a_damaged_checkpoint_is_replaced_by_one_of_as_many_steps(tmp_path: Path) -> None:
+    folder = save(tmp_path, 100)
+    (folder / "learner_00.safetensors").write_bytes(b"damaged")
+    save(tmp_path, 100)
+    assert newest(tmp_path).load(0).tensors["parameters"][0] == 100
+    assert names(tmp_path) == ["step_000000000100"]

@@ -67,7 +67,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def start_command(path: Path, method: str = "gala-a2c") -> subprocess.Popen[bytes]:
+def start_command(
+    path: Path, method: str = "gala-a2c", stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """A run that would last for ever, in a session of its own, until all learners work."""
     arguments = ["train", method, "--env", CONFIG.env, "--learners", "2", "--simulators", "2"]
     arguments += ["--steps", "1G", "--log-every", "5", "--checkpoint-every", "1"]
@@ -76,7 +78,7 @@ def start_command(path: Path, method: str = "gala-a2c") -> subprocess.Popen[byte
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
     folder = RunFolder(path)
     wait_until(lambda: all(folder.metrics_file(r).is_file() for r in range(2)))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
+from gala_rl.errors import StorageError
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal, JournalWriter
 from gala_rl.records import checkpoint
@@ -226,6 +227,16 @@ def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: S
     assert consensus(kept["sent"]).span == pytest.approx(told["measured"]["span"])
     apart = (kept["coefficients"][2] - kept["coefficients"][3]).abs()
     assert float(apart @ kept["norms"]) == pytest.approx(told["bounds"]["span"])
+
+
+def test_a_distance_beyond_its_bound_that_cannot_be_kept_is_an_error_of_the_folder(
+    scene: Scene,
+) -> None:
+    scene.defects.touch()
+    scene.send(0, 1, 0.5, 0.1)
+    scene.send(1, 1, -0.5, 0.1)
+    with pytest.raises(StorageError, match=r"defect .* cannot be written"):
+        scene.look()
 
 
 def test_bounds_end_with_a_word_when_entries_are_lost(scene: Scene) -> None:

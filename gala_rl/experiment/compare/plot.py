@@ -6,7 +6,7 @@ from pathlib import Path
 from gala_rl.errors import StorageError
 from gala_rl.experiment.compare.report import Result
 
-MISSING = "curves.png needs matplotlib: pip install 'gala-rl[plots]', then call again"
+MISSING = "curves.png needs matplotlib: pip install matplotlib, then call again"
 
 # The colours of Okabe and Ito, which the colour-blind can tell apart; line styles differ too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

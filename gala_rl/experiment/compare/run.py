@@ -17,8 +17,9 @@ from typing import Any
 from rich.console import Console
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.compare.plan import Plan, record
+from gala_rl.experiment.progress import silent_if_unheard
 from gala_rl.records.plausible import is_number
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.systems.interrupts import Interrupts
@@ -164,9 +165,10 @@ class _Schedule:
                 how = f"failed (exit code {process.exitcode})"
                 self._failed.add(str(config.out))
             name = f"{config.method}, seed {config.seed}"
-            self._console.print(
-                f"{self._ended} of {self._total}: {name}: {how}", markup=False, highlight=False
-            )
+            with silent_if_unheard(self._console):
+                self._console.print(
+                    f"{self._ended} of {self._total}: {name}: {how}", markup=False, highlight=False
+                )
 
 
 def _told(config: TrainConfig) -> str:
@@ -213,7 +215,7 @@ def _work(
         if cores is not None:
             os.sched_setaffinity(0, cores)
         code = _train(config, episodes, Console(stderr=to_stderr, quiet=quiet))
-    except (LearnerFailure, UserError) as error:
+    except (LearnerFailure, SupervisorFailure, UserError) as error:
         code = _say(config, error, _FAILED)
     except StorageError as error:
         code = _say(config, error, _CANNOT_WRITE)

@@ -35,8 +35,8 @@ _USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros in memory that every process sees to which the tensor is handed at its start.
 
-    The system gives such memory out as zeros, page by page as it is written: rows of learners that
-    never join take none.
+    PyTorch takes all of it from the system at once, which may refuse that. A process maps it page
+    by page: rows of learners that never join are in none.
     """
     size = math.prod(shape) * dtype.itemsize
     storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
