@@ -29,8 +29,8 @@ _SERVES = "GALA_RL_SERVES"
 _Argument = TypeVar("_Argument")
 
 _LOOKED_AT_ONCE = (
-    *("CUDA", "GLIBC", "GOMP", "KMP", "LD_", "MALLOC", "MKL"),
-    *("OMP", "OPENBLAS", "PYTHON", "PYTORCH", "TORCH"),
+    *("GLIBC_", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_"),
+    *("OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_"),
 )
 """Beginnings of variables that libraries look at when they are loaded, and then no more."""
 

@@ -116,6 +116,7 @@ def test_a_server_that_is_killed_takes_its_processes_along_and_has_a_successor(
     wait_for(lambda: any(tmp_path.iterdir()))
     server = psutil.Process(process.pid).parent()
     assert server is not None
+    assert server.pid != os.getpid()
     server.kill()
     assert end(process) not in (0, None)
     wait_for(lambda: not psutil.pid_exists(process.pid or 0))
