@@ -166,7 +166,7 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
     """Turn the whole parts of a folder into a checkpoint and drop the oldest ones.
 
-    A whole one of the same learners and agent steps stays instead: nothing was learned since.
+    One that holds the same stays instead: nothing was learned since.
 
     Args:
         folder: from `partial_folder`.
@@ -185,9 +185,6 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
     if (folder / _SHARED).is_file():
         files.append(folder / _SHARED)
     final = folder.parent / f"step_{agent_steps:012d}"
-    if final.exists() and _is_whole(final, learners, learner_steps):
-        discard(folder)
-        return final
     with _storage_errors(final):
         for stray in set(folder.iterdir()) - set(files):
             stray.unlink()
@@ -198,6 +195,9 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             "learners": learners,
             "sha256": {file.name: _sha256(file) for file in files},
         }
+        if final.exists() and _holds(final, manifest):
+            discard(folder)
+            return final
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         for path in [*files, folder / "manifest.json", folder]:
             _flush_to_disk(path)
@@ -256,12 +256,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     raise UserError(f"checkpoint {folder} has format {short(found)}, this version reads {FORMAT}")
 
 
-def _is_whole(folder: Path, learners: list[str], learner_steps: list[int]) -> bool:
+def _holds(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether it is whole and of this content; as many steps may be those of earlier parts."""
     try:
-        manifest = open_checkpoint(folder).manifest
+        return open_checkpoint(folder).manifest == manifest
     except UserError:
         return False
-    return (manifest["learners"], manifest["learner_agent_steps"]) == (learners, learner_steps)
 
 
 def _check_content(folder: Path, manifest: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def make_config(**given: Any) -> TrainConfig:
     return resolve(replace(config, algorithm=algorithm))
 
 
-@dataclass
+@dataclass(eq=False)
 class ScriptedProcess:
     """Stands where an actor's process would; has what it was started with."""
 

@@ -316,7 +316,18 @@ def test_parts_of_those_who_left_are_dropped(tmp_path: Path) -> None:
     }
 
 
-def test_a_whole_checkpoint_is_not_replaced_by_one_of_as_many_steps(
+def test_parts_that_are_newer_replace_those_of_as_many_steps(tmp_path: Path) -> None:
+    """The steps are those made when a checkpoint is completed, and parts were written before."""
+    for updates in (399, 400):
+        folder = checkpoint.partial_folder(tmp_path, "1")
+        state = checkpoint.LearnerState({"parameters": torch.ones(2)}, {"updates": updates})
+        checkpoint.write_part(folder, 0, state)
+        saved = checkpoint.open_checkpoint(checkpoint.complete(folder, 100, [100], kept=3))
+        assert saved.load(0).counters["updates"] == updates
+    assert names(tmp_path) == ["step_000000000100"]
+
+
+def test_a_checkpoint_is_not_replaced_by_one_that_holds_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save(tmp_path, 100)
