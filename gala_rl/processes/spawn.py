@@ -26,13 +26,13 @@ _SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVES = "GALA_RL_SERVES"
 """Environment of a server, and of nobody else: the process that it forks for."""
 
-_Argument = TypeVar("_Argument")
-
 _LOOKED_AT_ONCE = (
     *("GLIBC_", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_"),
     *("OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_"),
 )
 """Beginnings of variables that libraries look at when they are loaded, and then no more."""
+
+_Argument = TypeVar("_Argument")
 
 _killers: dict[BaseProcess, Finalize] = {}
 _environment_of_server: dict[str, dict[str, str]] = {}
