@@ -190,10 +190,11 @@ def _placed(places: Places, ranks: tuple[range, ...]) -> tuple[Any, ...]:
 
 def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: TrainConfig) -> None:
     values = values_to_probe(config)
-    # Where there are actors alone there need be no GPU.
-    asked = [values if share else values | {"device": "cpu"} for share in ranks]
     try:
-        answers = [node.probe.remote(v) for node, v in zip(nodes, asked, strict=True)]
+        answers = [
+            node.probe.remote(values, len(share) > 0)
+            for node, share in zip(nodes, ranks, strict=True)
+        ]
         there = ray.get(answers, timeout=PROBED_S)
     except ray.exceptions.RayError as error:
         raise cannot_run(config, error) from error
@@ -208,8 +209,8 @@ def values_to_probe(config: TrainConfig) -> dict[str, Any]:
 
 
 def probe_here(values: dict[str, Any]) -> dict[str, Any]:
-    """What this machine would answer, which need have no GPU."""
-    return probe(values | {"device": "cpu"})
+    """What this machine answers, which need not be fit for learners."""
+    return probe(values, has_learners=False)
 
 
 def cannot_run(config: TrainConfig, error: Exception) -> UserError:

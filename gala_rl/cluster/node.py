@@ -75,9 +75,9 @@ class Node:
         # Learners are told to import the main module again: here it is Ray's, of no use to them.
         vars(sys.modules["__main__"]).pop("__file__", None)
 
-    def probe(self, values: dict[str, Any]) -> dict[str, Any]:
+    def probe(self, values: dict[str, Any], has_learners: bool) -> dict[str, Any]:
         """See the function; asked for before anything is started."""
-        return probe(values)
+        return probe(values, has_learners=has_learners)
 
     def set_up(self, orders: Orders, others: list[Any]) -> None:
         """Start the learners.

@@ -116,9 +116,9 @@ class Post:
         # What was there before, if anything was, is an earlier incarnation.
         self.incarnation = max(1, self.incarnation)
 
-    def probe(self, values: dict[str, Any]) -> "Future[dict[str, Any]]":
+    def probe(self, values: dict[str, Any], has_learners: bool) -> "Future[dict[str, Any]]":
         """See `Node.probe`."""
-        future: Future[dict[str, Any]] = self._actor.probe.remote(values).future()
+        future: Future[dict[str, Any]] = self._actor.probe.remote(values, has_learners).future()
         return future
 
     def set_up(self, orders: Orders, actors: list[Any]) -> None:

@@ -11,23 +11,29 @@ from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
+from gala_rl.systems.shared_memory import check_shared_memory
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 
 
-def probe(values: dict[str, Any]) -> dict[str, Any]:
+def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
     """What has to be equal on all machines, or why learners cannot run on this one.
 
     Args:
         values: the run's config, as `config.to_dict`.
+        has_learners: whether it is to; the driver's machine, and one with actors alone, need no
+            GPU and no shared memory for them.
     """
     host = platform.node()
     try:
         config = configs.from_dict(values)
         check_environment(config.env, config.atari)
-        device_of(config)
+        if has_learners:
+            device_of(config)
         versions = {name: metadata.version(name) for name in PACKAGES}
         parameters = beginning_of(config).parameters.numel()
+        if has_learners:
+            check_shared_memory(config, parameters)
     except (UserError, metadata.PackageNotFoundError) as error:
         return {"host": host, "error": str(error)}
     python = ".".join(platform.python_version_tuple()[:2])

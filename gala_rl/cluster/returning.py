@@ -34,9 +34,8 @@ class Returning:
 
     def ask(self, post: Post) -> None:
         """Ask it what its machine is like."""
-        # Where there are actors alone there need be no GPU.
-        values = self._values if post.share else self._values | {"device": "cpu"}
-        self._probes[post.index] = post.probe(values), time.monotonic()
+        probe = post.probe(self._values, has_learners=bool(post.share))
+        self._probes[post.index] = probe, time.monotonic()
 
     def may_begin(self, post: Post) -> bool:
         """Whether it has answered, and can run learners; then it is asked no more.

@@ -82,7 +82,7 @@ class _Arrivals:
     def _ask(self) -> None:
         self.actors = self._places.hold()
         values = values_to_probe(self._config)
-        self._probes = [actor.probe.remote(values).future() for actor in self.actors.values()]
+        self._probes = [actor.probe.remote(values, True).future() for actor in self.actors.values()]
         self._deadline = time.monotonic() + PROBED_S
 
     def _compare(self, probes: "list[Future[dict[str, Any]]]") -> None:

@@ -60,7 +60,9 @@ class FakeNode:
         self.part = Method(self._part)
         self.parts: list[str] = []
         self.host: dict[str, Any] = {}
-        self.probe = Method(lambda values: probe(values) | self.host)
+        self.probe = Method(
+            lambda values, has_learners: probe(values, has_learners=has_learners) | self.host
+        )
 
     def _die(self) -> None:
         self.is_set_up = self.is_left_alone = False

@@ -5,16 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gala_rl.cli import main
-from gala_rl.cluster.connection import compare
+from gala_rl.cluster.connection import compare, values_to_probe
+from gala_rl.cluster.probing import probe
+from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
+from gala_rl.methods import resolve
+from gala_rl.systems import shared_memory
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
 
+SMALL = resolve(
+    TrainConfig(method="gala-a2c", env="CartPole-v1", learners=4, steps=1000, learners_per_node=2)
+)
 TRAIN = ["train", "gala-a2c", "--env", "CartPole-v1", "--learners", "4", "--simulators", "2"]
 
 
@@ -107,6 +115,24 @@ def test_machines_that_differ_are_refused(name: str) -> None:
     compare([PROBE, PROBE])
     with pytest.raises(UserError, match=f"machine b has {name} other, a has {PROBE[name]}"):
         compare([PROBE, PROBE, other])
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (replace(SMALL, device="cuda"), "there is no GPU"),
+        (SMALL, "MiB of shared memory, and /proc has 0 free"),
+    ],
+    ids=["gpu", "shared-memory"],
+)
+def test_only_machines_with_learners_need_what_learners_need(
+    config: TrainConfig, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(shared_memory, "_MEMORY", Path("/proc"))
+    values = values_to_probe(config)
+    assert reason in probe(values, has_learners=True)["error"]
+    assert "error" not in probe(values, has_learners=False)
 
 
 TOKEN = "a-token-that-only-the-cluster-knows-0123456789"
