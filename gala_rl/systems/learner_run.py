@@ -222,7 +222,7 @@ class LearnerRun:
         node.overdue = counters["overdue"]
         node.rejected.update(counters["rejected"])
         mixed_versions = {int(j): v for j, v in counters["mixed_versions"].items()}
-        self.continue_at(counters["updates"], counters["agent_steps"])
+        self.continue_at(counters["updates"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         agent.source.restore(tensors)
         if "observations" in tensors:
@@ -249,10 +249,10 @@ class LearnerRun:
             node.mixes, node.overdue = last["mixes"], last["overdue"]
             node.rejected.update(last["rejected"])
 
-    def continue_at(self, updates: int, agent_steps: int) -> None:
+    def continue_at(self, updates: int) -> None:
         """Set the counters of a learner that has been here before."""
         self.agent.updates = updates
-        self.agent.agent_steps = agent_steps
+        self.agent.agent_steps = updates * self._config.update_agent_steps
         self.agent.gossip.node.restore(updates, {}, 0)
         self._begin_interval()
 

@@ -56,7 +56,7 @@ def _meet(assignment: Assignment, average: GradientAverage) -> bool:
 def _level(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> None:
     """Have all replicas go on from the state that is furthest."""
     updates = average.level(run.agent.learner.state, run.agent.updates)
-    run.continue_at(updates, updates * assignment.config.update_agent_steps)
+    run.continue_at(updates)
     average.agreed = Wishes()
     assignment.tell_counters(run)
 

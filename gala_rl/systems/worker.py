@@ -127,31 +127,29 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
 
 
 def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoint) -> None:
-    rank, board, made = assignment.rank, assignment.board, saved.manifest["learner_agent_steps"]
-    updates, agent_steps = board.get(rank, Cell.UPDATES), board.get(rank, Cell.AGENT_STEPS)
+    rank, board = assignment.rank, assignment.board
+    updates = board.get(rank, Cell.UPDATES)
+    is_further = board.get(rank, Cell.AGENT_STEPS) > saved.manifest["learner_agent_steps"][rank]
     if rank in saved.learners():
         run.restore(saved.load(rank))
-        if agent_steps <= made[rank] or not find(assignment.config.method).gossips:
-            return
-        # It was further before its node died: those that hear it have newer messages of it.
-        run.continue_at(updates, agent_steps)
-        _recall(assignment, run)
+        # If its node died since then, those that hear it have newer messages of it.
+        if is_further and find(assignment.config.method).gossips:
+            run.continue_at(updates)
+            _recall(assignment, run)
         return
     donor = saved.load(saved.learners()[0])
     run.adopt(donor.tensors["parameters"], donor.tensors["optimizer"])
-    run.continue_at(updates, agent_steps)
+    run.continue_at(updates)
 
 
 def _start_over(assignment: Assignment, run: LearnerRun, updates: int) -> None:
     origin, at_s = _take_over(assignment, run)
     if run.agent.journal is not None:
         run.agent.journal.adopt(updates, origin, at_s)
-    agent_steps = assignment.board.get(assignment.rank, Cell.AGENT_STEPS)
     if isinstance(assignment.common, Meeting):
         # Replicas count what their parameters have gone through.
         updates = 0 if origin is None else origin[1]
-        agent_steps = updates * assignment.config.update_agent_steps
-    run.continue_at(updates, agent_steps)
+    run.continue_at(updates)
     _recall(assignment, run)
 
 

@@ -15,7 +15,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import A2CSettings
 from gala_rl.systems.assignment import Assignment
-from gala_rl.systems.board import Board
+from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import couple, make_common
 from gala_rl.systems.worker import _make_run
 from tests.books import ascending_rows
@@ -83,6 +83,21 @@ def test_nor_after_a_resume(tmp_path: Path) -> None:
     assert before.count_nonzero()
     assert torch.equal(before, trained.agent.learner.optimizer.state)
     assert torch.equal(taken, before)
+
+
+def test_an_update_that_was_sent_counts_even_if_its_learner_died_before_it_told(
+    tmp_path: Path,
+) -> None:
+    assignment = assignment_of(RARE_ROWS, RunFolder(tmp_path / "run"))
+    killed = _make_run(assignment, None)
+    assignment.advance(killed, 0)
+    killed.advance(0)
+    killed.close()
+    assert (assignment.board.get(0, Cell.UPDATES), assignment.mailboxes.version(0)) == (1, 2)
+    again = _make_run(assignment, None)
+    again.close()
+    assert again.agent.updates == 2
+    assert again.agent.agent_steps == 2 * RARE_ROWS.update_agent_steps
 
 
 def test_rows_tell_the_steps_of_all_learners_with_their_own(tmp_path: Path) -> None:
