@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVES = "GALA_RL_SERVES"
 """Environment of a server, and of nobody else: the process that it forks for."""
+
+LONGEST_PLACE_OF_SOCKETS = 103 - len("/pymp-12345678/listener-12345678")
+"""Bytes of a path in which the shortest of the systems' limits leaves room for Python's names."""
 
 _LOOKED_AT_ONCE = (
     *("GLIBC_", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_"),
@@ -56,8 +60,8 @@ def fork_ready(
 ) -> BaseProcess:
     """A new process like one of `spawn`, with a module imported from the start.
 
-    Where there are no servers that fork, or what libraries find in the environment has changed
-    since they were loaded there, it is spawned.
+    Where there are no servers that fork, or their sockets' names would be too long, or what
+    libraries find in the environment has changed since they were loaded there, it is spawned.
 
     Args:
         work: a function of a module; calls `end_with_parent` first of all.
@@ -67,7 +71,7 @@ def fork_ready(
     """
     wanted = {k: v for k, v in os.environ.items() if k.startswith(_LOOKED_AT_ONCE)}
     known = _environment_of_server.setdefault(imports, wanted)
-    if "forkserver" not in multiprocessing.get_all_start_methods() or known != wanted:
+    if not _can_serve() or known != wanted:
         return spawn(work, argument, name)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([imports])
@@ -75,6 +79,11 @@ def fork_ready(
     arguments = work, argument, dict(os.environ)
     with _environment(**{_SERVES: str(os.getpid())}):
         return _start(context.Process(target=_begin, args=arguments, name=name))
+
+
+def _can_serve() -> bool:
+    has_servers = "forkserver" in multiprocessing.get_all_start_methods()
+    return has_servers and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_PLACE_OF_SOCKETS
 
 
 def serve() -> None:

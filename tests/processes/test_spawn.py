@@ -4,6 +4,9 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -13,7 +16,13 @@ import numpy as np
 import psutil
 import pytest
 
-from gala_rl.processes.spawn import end_with_parent, fork_ready, release, spawn
+from gala_rl.processes.spawn import (
+    LONGEST_PLACE_OF_SOCKETS,
+    end_with_parent,
+    fork_ready,
+    release,
+    spawn,
+)
 
 GIVE_UP_S = 60.0
 IMPORTS = "gala_rl.systems.worker_server"
@@ -84,6 +93,28 @@ def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
     assert other.environ()["OMP_NUM_THREADS"] == "7"
     process.kill()
     assert end(process) == -signal.SIGKILL
+
+
+FROM_ANOTHER = """
+import os, sys, psutil
+from pathlib import Path
+from tests.processes.test_spawn import end, sleep, start
+process = start(sleep, Path(sys.argv[1]))
+print("spawned" if psutil.Process(process.pid).ppid() == os.getpid() else "served")
+process.kill()
+end(process)
+"""
+
+
+@pytest.mark.parametrize(("longer", "how"), [(0, "served"), (1, "spawned")])
+def test_the_folder_for_temporary_files_may_have_a_long_name(longer: int, how: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        place = Path(f"{short}/".ljust(LONGEST_PLACE_OF_SOCKETS + longer, "x"))
+        place.mkdir()
+        command = [sys.executable, "-c", FROM_ANOTHER, short]
+        environment = {**os.environ, "TMPDIR": str(place)}
+        told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.split() == [how]
 
 
 def test_exit_codes_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
