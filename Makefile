@@ -16,8 +16,9 @@ train: $(VENV)/.installed
 	$(BIN)/gala train gala-a2c --env $(ENV) --steps $(STEPS) \
 		$(if $(LEARNERS),--learners $(LEARNERS)) $(if $(OUT),--out $(OUT))
 
+# Two at a time: most tests wait for processes of theirs more than they compute.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from tests.cluster.machines import Machines
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run beside one another, one process has the machines of a cluster."""
+    for item in items:
+        if "machines" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("machines"))
+
+
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
     """A second only gets in the way of tiny networks."""

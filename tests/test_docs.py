@@ -92,8 +92,14 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
 @pytest.mark.parametrize(
     "document",
     [
-        # Measuring takes time however little is measured.
-        pytest.param(d, marks=[pytest.mark.slow] * (d.name == "performance.md"))
+        # Measuring takes time however little is measured, and so do nodes of a cluster.
+        pytest.param(
+            d,
+            marks=[
+                *[pytest.mark.slow] * (d.name in ("cluster.md", "performance.md")),
+                *[pytest.mark.xdist_group("machines")] * (d.name == "cluster.md"),
+            ],
+        )
         for d in DOCUMENTS
         if commands(d)
     ],
