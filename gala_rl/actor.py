@@ -1,7 +1,8 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -122,6 +123,12 @@ class Actor:
 
         A group's simulators step while the network acts for the other groups.
         """
+        if len(self.simulators.groups) == 1 or self._device.type != "cpu":
+            return self._collect()
+        with _half_of_the_threads():
+            return self._collect()
+
+    def _collect(self) -> Trajectory:
         storage, groups = self.trajectory, len(self.simulators.groups)
         moment = self.moment()
         storage.observations[0].copy_(moment["observations"])
@@ -254,6 +261,17 @@ class Actor:
     def close(self) -> None:
         """See `TrajectorySource`."""
         self.simulators.close()
+
+
+@contextmanager
+def _half_of_the_threads() -> Iterator[None]:
+    """The network leaves the other half of its cores to the simulators that step meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _on_the_host(storage: Trajectory) -> Trajectory:

@@ -188,6 +188,24 @@ def test_a_group_steps_while_the_network_acts_for_the_others() -> None:
     assert simulators.tape == first + 2 * in_turn + last
 
 
+@pytest.mark.parametrize(("groups", "threads"), [(1, 4), (2, 2), (3, 2)])
+def test_simulators_that_step_meanwhile_are_left_half_of_the_threads(
+    groups: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    recv = Staggered.recv
+
+    def recv_and_look(simulators: Staggered, group: int = 0) -> Transition:
+        seen.add(torch.get_num_threads())
+        return recv(simulators, group)
+
+    monkeypatch.setattr(Staggered, "recv", recv_and_look)
+    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
+    torch.set_num_threads(4)
+    actor.collect()
+    assert (seen, torch.get_num_threads()) == ({threads}, 4)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_every_group_fills_its_own_rows(groups: int) -> None:
     actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
