@@ -246,7 +246,7 @@ def play(groups: int, rollouts: int) -> list[Trajectory]:
 
 @pytest.mark.parametrize("groups", [2, 3, 5])
 def test_alternating_sampling_makes_the_trajectories_of_synchronised_sampling(groups: int) -> None:
-    together, in_turn = play(1, rollouts=5), play(groups, rollouts=5)
+    together, in_turn = play(1, rollouts=3), play(groups, rollouts=3)
     for name in ("observations", "actions", "rewards", "terminated", "truncated"):
         expected = joined([getattr(t, name) for t in together])
         assert torch.equal(joined([getattr(t, name) for t in in_turn]), expected), name

@@ -66,7 +66,14 @@ def train_command(out: Path) -> list[str]:
     return [*arguments, "--out", str(out)]
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "gala-ppo", "gala-impala", "a2c-async"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gala-a2c",
+        "gala-impala",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("gala-ppo", "a2c-async")),
+    ],
+)
 def test_a_run_takes_what_was_computed(method: str, tmp_path: Path) -> None:
     ended = in_a_container(64, "-c", MEASURE, method, str(tmp_path / "run"))
     assert ended.returncode == 0, ended.stderr
