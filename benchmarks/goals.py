@@ -69,6 +69,10 @@ def _slowed(method: str) -> Callable[[Results], float]:
     return of_undisturbed
 
 
+def _least_alternating(results: Results) -> float:
+    return float(min(case["ratio"] for case in results["alternating"]["cases"]))
+
+
 def _gossip_cases(results: Results, parameters: int) -> list[dict[str, Any]]:
     cases = results["gossip"]["cases"]
     chosen = (c for c in cases if c["parameters"] == parameters and c["learners"] > 1)
@@ -101,9 +105,9 @@ GOALS = (
     Goal("`impala` / `gala-a2c`", 0.90, _beside("impala", "systems")),
     Goal("`gala-a2c`, 1 of 4 slowed 4x / undisturbed", 0.75, _slowed("gala-a2c")),
     Goal(
-        "alternating / synchronised sampling on a CPU, 32 simulators",
+        "alternating / synchronised sampling on a CPU, at least",
         0.97,
-        _beside("a2c-alternating", "alternating"),
+        _least_alternating,
     ),
     Goal("mix / copy, 10 million parameters", 0.70, _mix_over_copy),
     Goal("exchange with 4 to 64 learners / with 2, at most", 1.1, _most_over_two, at_most=True),

@@ -208,6 +208,25 @@ def _profile(result: dict[str, Any]) -> str:
     return f"{title}\n\n{_table(columns, rows)}"
 
 
+def _alternating(result: dict[str, Any]) -> str:
+    columns = ["simulators", "synchronised", "alternating", "ratio", "its quartiles"]
+    rows = [
+        [
+            str(case["simulators"]),
+            f"{case['synchronised_steps_per_s']:,.0f}",
+            f"{case['alternating_steps_per_s']:,.0f}",
+            f"{case['ratio']:.2f}",
+            " … ".join(f"{quartile:.2f}" for quartile in case["ratio_quartiles"]),
+        ]
+        for case in result["cases"]
+    ]
+    title = (
+        f"One learner of {result['env']}, training included, agent steps a second: medians of "
+        f"{result['rounds']} rounds of {result['updates_a_turn']} updates each, in turn."
+    )
+    return f"{title}\n\n{_table(columns, rows)}"
+
+
 def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
@@ -225,9 +244,10 @@ SUMMARIES: dict[str, Callable[[Path], str]] = {"goals": _goals, "pong": _pong}
 """By name of the table."""
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
-    **dict.fromkeys(("peers", "peers-ppo", "systems", "alternating", "alternating-128"), _peers),
+    **dict.fromkeys(("peers", "peers-ppo", "systems"), _peers),
     "soak": _soak,
     "profile": _profile,
+    "alternating": _alternating,
     "simulation": _simulation,
     **{n: partial(_figure, table) for n, table in (figures.TABLES | faults.TABLES).items()},
 }

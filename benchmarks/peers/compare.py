@@ -36,7 +36,6 @@ from gala_rl.records.run_folder import write_json
 
 PEERS = {
     OURS: ("a2c", "sb3-a2c", "sample-factory-appo", "torchrl-a2c", "rllib-impala"),
-    "a2c": ("a2c-alternating",),
     "ppo": ("sb3-ppo",),
     "gala-ppo": ("ppo", "sb3-ppo"),
 }

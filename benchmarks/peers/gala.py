@@ -24,7 +24,7 @@ WARM_AGENT_STEPS = 800
 """Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
 
 
-def config_of(method: str, simulators: int, groups: int | None = None) -> TrainConfig:
+def config_of(method: str, simulators: int) -> TrainConfig:
     """One learner or two, by the paper's settings; stopped long before the budget ends."""
     learners = 1 if find(method).sharing == "nothing" else 2
     return check_config(
@@ -33,7 +33,6 @@ def config_of(method: str, simulators: int, groups: int | None = None) -> TrainC
             env=ENV,
             learners=learners,
             simulators=simulators // learners,
-            simulator_groups=groups,
             steps=10**15,
             device="cpu",
         )
@@ -61,9 +60,9 @@ def work_of(config: TrainConfig) -> Work:
     return work
 
 
-def run(method: str, options: Options, groups: int | None = None) -> Result:
+def run(method: str, options: Options) -> Result:
     """Train until the meter has seen enough."""
-    config = config_of(method, options.simulators, groups)
+    config = config_of(method, options.simulators)
     work = work_of(config)
     meter, algorithm = Meter(options), config.resolved_algorithm
     with tempfile.TemporaryDirectory() as temporary:
@@ -84,7 +83,7 @@ def run(method: str, options: Options, groups: int | None = None) -> Result:
 
         system.run(observe)
     return Result(
-        system=method if groups is None else f"{method}, {groups} groups",
+        system=method,
         version=version("gala-rl"),
         work=work,
         settings={
@@ -102,9 +101,8 @@ def main() -> None:
     """Run it and print the result."""
     parser = parser_with_options(argparse.ArgumentParser(description=__doc__))
     parser.add_argument("--method", choices=[m.name for m in METHODS], default="gala-a2c")
-    parser.add_argument("--simulator-groups", type=int, help="2: alternating sampling")
     values = parser.parse_args()
-    write_line(run(values.method, options_of(values), values.simulator_groups))
+    write_line(run(values.method, options_of(values)))
 
 
 if __name__ == "__main__":

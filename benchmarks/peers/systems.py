@@ -77,7 +77,6 @@ def systems() -> dict[str, System]:
         _peer("torchrl-a2c", "torchrl", "torchrl_a2c"),
         _peer("rllib-impala", "rllib", "rllib_impala"),
         *(System(name, (*own, name)) for name in ("a2c-allreduce", "impala", "gala-ppo", "ppo")),
-        System("a2c-alternating", (*own, "a2c", "--simulator-groups", "2")),
         _peer("sb3-ppo", "sb3", "sb3_ppo"),
     )
     return {system.name: system for system in known}
