@@ -49,6 +49,9 @@ def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> 
         work: a function of a module; calls `die_with` first of all.
         argument: handed to it.
         name: of the process.
+
+    Raises:
+        OSError: when the system refuses it.
     """
     # `spawn`: a forked child would inherit half a thread pool.
     process = multiprocessing.get_context("spawn").Process(target=work, args=(argument,), name=name)
@@ -68,6 +71,9 @@ def fork_ready(
         argument: handed to it.
         name: of the process.
         imports: the module; it calls `serve` when it is imported.
+
+    Raises:
+        OSError: when the system refuses it.
     """
     wanted = {k: v for k, v in os.environ.items() if k.startswith(_LOOKED_AT_ONCE)}
     known = _environment_of_server.setdefault(imports, wanted)
@@ -158,8 +164,12 @@ def _start(process: BaseProcess) -> BaseProcess:
     patience = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive"}
     # Or else it would be started below, and let all signals through.
     resource_tracker.ensure_running()
-    with _undisturbed(), _environment(**patience):
-        process.start()
+    try:
+        with _undisturbed(), _environment(**patience):
+            process.start()
+    except EOFError as error:
+        # A server that is not let fork ends.
+        raise OSError("its server has died; are there too many processes?") from error
     # What a daemon is for, without being one: daemons may not have children of their own.
     _killers[process] = Finalize(None, process.kill, exitpriority=0)
     return process

@@ -46,6 +46,9 @@ class Crew:
 
     Attributes:
         failure: why the run has to be given up; None as long as it has not.
+
+    Raises:
+        LearnerFailure: when one cannot be started; then none is left.
     """
 
     def __init__(self, assignments: Iterable[Assignment]) -> None:
@@ -99,8 +102,8 @@ class Crew:
         donors = donors_of(assignment)
         try:
             new = _start(replace(assignment, donors=donors, checkpoint=None, joins=True))
-        except OSError as error:
-            self._rejected = self._rejected or _cannot_start(rank, error)
+        except LearnerFailure as error:
+            self._rejected = self._rejected or error
             return
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
@@ -193,9 +196,9 @@ class Crew:
         source = assignment.checkpoint if nothing_newer else None
         try:
             again = _start(replace(assignment, donors=donors, checkpoint=source, joins=joins))
-        except OSError as error:
+        except LearnerFailure as error:
             member.done = True
-            self.failure = self.failure or _cannot_start(rank, error)
+            self.failure = self.failure or error
             return
         release(member.process)
         member.assignment, member.process = again.assignment, again.process
@@ -214,13 +217,13 @@ def _start(assignment: Assignment) -> _Member:
     board.set(rank, Cell.DONE, 0)
     config = replace(assignment.config, learners=board.learners)
     assignment = replace(assignment, config=config)
-    process = fork_ready(work, assignment, f"{PROCESS_NAME}{rank}", _IMPORTS)
+    try:
+        process = fork_ready(work, assignment, f"{PROCESS_NAME}{rank}", _IMPORTS)
+    except OSError as error:
+        text = f"no process can be started for learner {rank}: {error}"
+        raise LearnerFailure(text) from error
     updates = board.get(rank, Cell.UPDATES)
     return _Member(assignment, process, updates, updates if assignment.joins else None)
-
-
-def _cannot_start(rank: int, error: OSError) -> LearnerFailure:
-    return LearnerFailure(f"no process can be started for learner {rank}: {error}")
 
 
 def _hopeless(member: _Member) -> Failure | None:

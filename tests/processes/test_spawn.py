@@ -95,6 +95,18 @@ def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
     assert end(process) == -signal.SIGKILL
 
 
+def test_a_server_that_is_not_let_fork_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_of_server(process: BaseProcess) -> None:
+        raise EOFError("unexpected EOF")
+
+    # As Python's servers end, for root too, whom no limit of processes binds.
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", end_of_server)
+    with pytest.raises(OSError, match="its server has died; are there too many processes"):
+        start(sleep, tmp_path)
+
+
 FROM_ANOTHER = """
 import os, sys, psutil
 from pathlib import Path

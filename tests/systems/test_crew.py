@@ -74,7 +74,9 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
         return fork_ready(*arguments)
 
     monkeypatch.setattr(crew, "fork_ready", refuse_the_last)
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(
+        LearnerFailure, match=r"no process can be started for learner 2: .*Errno 11"
+    ):
         make_system(CONFIG, RunFolder(tmp_path / "run"))
     assert children() == []
 
