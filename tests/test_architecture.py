@@ -48,9 +48,9 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
-RUNNING = ("records", "systems", "experiment", "options", "console", "cli")
+RUNNING = ("processes", "records", "systems", "experiment", "options", "console", "cli")
 """Rooms around what learns: processes, files, terminal and command line."""
-MAX_LEARNING_LINES, MAX_RUNNING_LINES = 6_700, 4_600
+MAX_LEARNING_LINES, MAX_RUNNING_LINES = 6_550, 4_750
 """Of what learns and gossips, and of what runs it; not counting the rooms that can be read or left
 alone one by one."""
 APART = {
