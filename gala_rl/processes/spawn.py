@@ -81,8 +81,8 @@ def fork_ready(
         return spawn(work, argument, name)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([imports])
-    # All else in the server's environment is that of its own start too.
-    arguments = work, argument, dict(os.environ)
+    # The server has the environment and the cores of its own start.
+    arguments = work, argument, dict(os.environ), _cores()
     with _environment(**{_SERVES: str(os.getpid())}):
         return _start(context.Process(target=_begin, args=arguments, name=name))
 
@@ -146,12 +146,22 @@ def _die_with_whoever_forked() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _cores() -> set[int]:
+    """Those that this process may use; none where the system does not tell."""
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
 def _begin(
-    work: Callable[[_Argument], None], argument: _Argument, environment: dict[str, str]
+    work: Callable[[_Argument], None],
+    argument: _Argument,
+    environment: dict[str, str],
+    cores: set[int],
 ) -> None:
     """In a process that was forked: become like one that was spawned."""
     os.environ.clear()
     os.environ.update(environment)
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, cores)
     # Or all processes would draw the same numbers; Python's own generator sees to it itself.
     np.random.seed()  # noqa: NPY002
     work(argument)

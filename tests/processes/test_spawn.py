@@ -43,7 +43,8 @@ def tell(out: Path) -> None:
     """What the process finds, into a file named by its id."""
     end_with_parent()
     draws = np.random.random_sample(2)  # noqa: NPY002
-    found = [os.environ.get("CALLED"), psutil.Process().name(), *draws]
+    process = psutil.Process()
+    found = [os.environ.get("CALLED"), process.name(), process.cpu_affinity(), *draws]
     out.joinpath(str(os.getpid())).write_text("|".join(map(str, found)))
 
 
@@ -64,17 +65,23 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_each_has_the_environment_of_its_moment_a_name_and_randomness_of_its_own(
+def test_each_has_the_environment_and_cores_of_its_moment_a_name_and_randomness_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = ["first", "second"]
-    for name in called:
-        monkeypatch.setenv("CALLED", name)
-        process = start(tell, tmp_path)
-        assert end(process) == 0
+    cores = os.sched_getaffinity(0)
+    allowed = {"first": sorted(cores), "second": [min(cores)]}
+    try:
+        for name, those in allowed.items():
+            monkeypatch.setenv("CALLED", name)
+            os.sched_setaffinity(0, those)
+            process = start(tell, tmp_path)
+            assert end(process) == 0
+    finally:
+        os.sched_setaffinity(0, cores)
     told = sorted(file.read_text().split("|") for file in tmp_path.iterdir())
-    assert [words[:2] for words in told] == [[name, "gala-learner-0"] for name in called]
-    assert told[0][2:] != told[1][2:]
+    expected = [[name, "gala-learner-0", str(those)] for name, those in allowed.items()]
+    assert [words[:3] for words in told] == expected
+    assert told[0][3:] != told[1][3:]
 
 
 def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
