@@ -22,6 +22,7 @@ from tests.cluster.machines import (
 from tests.cluster.scripts import Observer, Script, actor_with, start_driver
 
 
+@pytest.mark.slow
 def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
 

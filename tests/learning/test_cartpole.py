@@ -60,6 +60,7 @@ def first_returns(path: Path) -> list[float]:
     return [score for row in rows for score in row["episode_returns"]]
 
 
+@pytest.mark.slow
 def test_cartpole_is_solved_by_processes(tmp_path: Path) -> None:
     # About one run in thirty is still below at its end; two in a row would be a defect.
     for seed in range(2):
