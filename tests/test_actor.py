@@ -1,54 +1,18 @@
 """The actor lines up observation, action, reward and end, across rollouts and across episodes."""
 
-import copy
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.envs import Episode, Transition, make_simulators
-from gala_rl.envs.atari import AtariSimulators
+from gala_rl.envs import Episode, make_simulators
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.trajectory import Activations, Trajectory
-
-SIMULATORS, STEPS, LENGTH = 3, 5, 7
-
-
-class Recorder(ActorCritic):
-    """Notes what it is asked; its values name the observation: 100 · episode + 10 · step + action.
-
-    Its actions are fair coins from the given generator.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(ObservationSpec((3,), False), ActionSpec(2, True))
-        self.acted_on: list[Tensor] = []
-        self.valued: list[Tensor] = []
-
-    def sample(
-        self,
-        observations: Tensor,
-        generator: torch.Generator,
-        record: Activations | None = None,
-        state: Tensor | None = None,
-    ) -> Tensor:
-        self.acted_on.append(observations.clone())
-        return self.pick(observations, generator)
-
-    def pick(self, observations: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.randint(0, 2, (len(observations),), generator=generator)
-
-    def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
-        self.valued.append(observations.clone())
-        return observations @ torch.tensor([100.0, 10.0, 1.0])[: observations.shape[1]]
+from gala_rl.trajectory import Trajectory
+from tests.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, joined
 
 
 def make_actor(env: str = "Counting-v0", seed: int = 0, steps: int = STEPS) -> Actor:
@@ -59,15 +23,6 @@ def make_actor(env: str = "Counting-v0", seed: int = 0, steps: int = STEPS) -> A
 def recorder_of(actor: Actor) -> Recorder:
     assert isinstance(actor.model, Recorder)
     return actor.model
-
-
-def collect(actor: Actor, rollouts: int) -> list[Trajectory]:
-    return [copy.deepcopy(actor.collect()) for _ in range(rollouts)]
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """[rollouts * T, B, ...]"""
-    return torch.cat(list(parts))
 
 
 @pytest.mark.parametrize("steps", [1, 5, 7, 20])
@@ -123,150 +78,6 @@ def test_values_are_asked_for_truncated_episodes_only() -> None:
     actor = make_actor("Counting-v0")
     collect(actor, 8)
     assert recorder_of(actor).valued == []
-
-
-class Staggered:
-    """Simulator b is truncated at every (b + 2)nd step; rows that nobody may read hold garbage."""
-
-    count = SIMULATORS
-    observation = ObservationSpec((3,), False)
-    action = ActionSpec(2, True)
-    frames_per_step = 1
-    failures = 0
-
-    def __init__(self, groups: int = 1) -> None:
-        edges = [SIMULATORS * g // groups for g in range(groups + 1)]
-        self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
-        self.steps = [0] * groups
-        self.tape: list[tuple[str, int]] = []
-
-    def _rows(self, steps: int) -> NDArray[np.float32]:
-        return np.array([[steps, b, 0] for b in range(SIMULATORS)], dtype=np.float32)
-
-    def reset(self, seed: int) -> NDArray[np.float32]:
-        return self._rows(0)
-
-    def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        rows = self.groups[group]
-        assert actions.shape == (rows.stop - rows.start,)
-        self.tape.append(("send", group))
-
-    def recv(self, group: int = 0) -> Transition:
-        self.tape.append(("recv", group))
-        self.steps[group] += 1
-        rows, steps = self.groups[group], self.steps[group]
-        cut = np.array([steps % (b + 2) == 0 for b in range(SIMULATORS)])
-        final = np.where(cut[:, None], -self._rows(steps), np.float32(1e9))[rows]
-        return Transition(
-            observations=self._rows(steps)[rows],
-            rewards=np.full(SIMULATORS, steps, dtype=np.float32)[rows],
-            terminated=np.zeros(SIMULATORS, dtype=np.bool_)[rows],
-            truncated=cut[rows],
-            final_observations=final if cut[rows].any() else None,
-            episodes=[Episode(int(b), 0.0, int(b) + 2) for b in np.flatnonzero(cut[rows])],
-        )
-
-    def step(self, actions: NDArray[Any]) -> Transition:
-        self.send(actions)
-        return self.recv()
-
-    def get_state(self) -> None:
-        return None
-
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        raise ValueError("this state cannot be set")
-
-    def close(self) -> None:
-        self.tape.clear()
-
-
-def test_a_group_steps_while_the_network_acts_for_the_others() -> None:
-    simulators = Staggered(groups=2)
-    Actor(simulators, Recorder(), rollout_steps=3, seed=0).collect()
-    in_turn = [("recv", 0), ("send", 0), ("recv", 1), ("send", 1)]
-    first, last = [("send", 0), ("send", 1)], [("recv", 0), ("recv", 1)]
-    assert simulators.tape == first + 2 * in_turn + last
-
-
-@pytest.mark.parametrize(("groups", "threads"), [(1, 4), (2, 2), (3, 2)])
-def test_simulators_that_step_meanwhile_are_left_half_of_the_threads(
-    groups: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = set()
-    recv = Staggered.recv
-
-    def recv_and_look(simulators: Staggered, group: int = 0) -> Transition:
-        seen.add(torch.get_num_threads())
-        return recv(simulators, group)
-
-    monkeypatch.setattr(Staggered, "recv", recv_and_look)
-    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
-    torch.set_num_threads(4)
-    actor.collect()
-    assert (seen, torch.get_num_threads()) == ({threads}, 4)
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_every_group_fills_its_own_rows(groups: int) -> None:
-    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
-    trajectories = collect(actor, 2)
-    steps = torch.arange(2 * STEPS, dtype=torch.float32)
-    observations = joined([t.observations[:-1] for t in trajectories])
-    assert torch.equal(observations[:, :, 0], steps[:, None].expand(-1, SIMULATORS))
-    assert torch.equal(observations[0, :, 1], torch.arange(SIMULATORS, dtype=torch.float32))
-    rewards = joined([t.rewards for t in trajectories])
-    assert torch.equal(rewards, (steps + 1)[:, None].expand(-1, SIMULATORS))
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_simulators_that_are_cut_at_different_steps_keep_their_own_values(groups: int) -> None:
-    actor = Actor(Staggered(groups), Recorder(), STEPS, seed=0)
-    values = joined([t.truncation_values for t in collect(actor, 6)])
-    for k in range(len(values)):
-        for b in range(SIMULATORS):
-            cut = (k + 1) % (b + 2) == 0
-            assert values[k, b].item() == (-(100 * (k + 1) + 10 * b) if cut else 0)
-
-
-class Reader(Recorder):
-    """Chooses by the pixels that it sees and by nothing else."""
-
-    def pick(self, observations: Tensor, generator: torch.Generator) -> Tensor:
-        return observations.long().sum(dim=(1, 2, 3)) % 4
-
-
-def play(groups: int, rollouts: int) -> list[Trajectory]:
-    breakout = AtariSimulators("BreakoutNoFrameskip-v4", 5, 1, AtariProtocol(), True, groups)
-    actor = Actor(breakout, Reader(), 40, seed=3)
-    try:
-        return collect(actor, rollouts)
-    finally:
-        actor.close()
-
-
-@pytest.mark.parametrize("groups", [2, 3, 5])
-def test_alternating_sampling_makes_the_trajectories_of_synchronised_sampling(groups: int) -> None:
-    together, in_turn = play(1, rollouts=3), play(groups, rollouts=3)
-    for name in ("observations", "actions", "rewards", "terminated", "truncated"):
-        expected = joined([getattr(t, name) for t in together])
-        assert torch.equal(joined([getattr(t, name) for t in in_turn]), expected), name
-        assert expected.bool().any() or name == "truncated"
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3])
-def test_alternating_sampling_draws_every_action_from_the_policy_and_on_its_own(
-    groups: int,
-) -> None:
-    actor = Actor(Staggered(groups), Recorder(), 4_000, seed=0)
-    coins = actor.collect().actions.double()
-    # Means and correlations of 4,000 fair coins: five standard deviations.
-    limit = 5 / np.sqrt(len(coins))
-    assert torch.all((2 * coins.mean(dim=0) - 1).abs() < limit)
-    signs = 2 * coins - 1
-    within = signs.T @ signs / len(signs) - torch.eye(SIMULATORS)
-    after = signs[1:].T @ signs[:-1] / len(signs)
-    assert within.abs().max() < limit
-    assert after.abs().max() < limit
 
 
 def test_each_episode_is_reported_once_with_its_score_and_length() -> None:

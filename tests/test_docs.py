@@ -93,13 +93,7 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
     "document",
     [
         # Measuring takes time however little is measured, and so do nodes of a cluster.
-        pytest.param(
-            d,
-            marks=[
-                *[pytest.mark.slow] * (d.name in ("cluster.md", "performance.md")),
-                *[pytest.mark.xdist_group("machines")] * (d.name == "cluster.md"),
-            ],
-        )
+        pytest.param(d, marks=[pytest.mark.slow] * (d.name in ("cluster.md", "performance.md")))
         for d in DOCUMENTS
         if commands(d)
     ],

@@ -13,7 +13,7 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import A2CSettings, AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations, Past, Trajectory
-from tests.test_actor import LENGTH, SIMULATORS, Staggered
+from tests.acting import LENGTH, SIMULATORS, Staggered
 
 lengths = pytest.mark.parametrize("steps", [1, 3, 5, 7, 20])
 groups = pytest.mark.parametrize("groups", [1, 2, 3])

@@ -34,7 +34,7 @@ folder = RunFolder(Path(sys.argv[2]))
 system = make_system(config, folder)
 
 def observe(status):
-    if all(updates > 6 for updates in status.updates):
+    if all(updates > 20 for updates in status.updates):
         system.stop()
 
 assert system.run(observe).failure is None
