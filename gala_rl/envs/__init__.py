@@ -1,7 +1,8 @@
 """Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
 
 from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
-from gala_rl.envs.gymnasium import GymnasiumSimulators, make_environment, specs_of
+from gala_rl.envs.gymnasium import GymnasiumSimulators
+from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators

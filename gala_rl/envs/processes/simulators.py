@@ -14,7 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, make_environment, specs_of
+from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW
+from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes.memory import StepMemory
 from gala_rl.envs.processes.process import DONE, RESET, STEP, TELL, Post, simulate
 from gala_rl.envs.simulators import EpisodeCounter, Transition
