@@ -147,13 +147,13 @@ class GradientAverage:
             The number of updates that all have made now.
 
         Raises:
-            PeerLost: when one of them is gone.
+            PeerLost: when one of them is gone; the state is as it was.
         """
         made = torch.zeros(self._meeting.replicas, dtype=torch.int64)
         made[self._rank] = updates
         self._finish(self._connected.allreduce([made]))
         most_advanced = int(made.argmax())
-        host = state.cpu()
+        host = _own_copy(state)
         self._finish(self._connected.broadcast(host, root=most_advanced))
         state.copy_(host)
         return int(made[most_advanced])
@@ -183,10 +183,10 @@ class GradientAverage:
         """Replace running moments [M] by their mean over all replicas, once each has counted.
 
         Raises:
-            PeerLost: when a replica is gone.
+            PeerLost: when a replica is gone; the moments are what this one has counted.
         """
         yield
-        host = moments.cpu()
+        host = _own_copy(moments)
         self._finish(self._connected.allreduce([host]))
         moments.copy_(host.div_(self._meeting.replicas))
 
@@ -218,3 +218,8 @@ class GradientAverage:
         except RuntimeError as error:
             self._group = None
             raise PeerLost("a replica is dead or silent") from error
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """Return a copy on the host; what is cut off in a collective leaves the tensor as it was."""
+    return tensor.to("cpu", copy=True)

@@ -1,6 +1,7 @@
 """All-reduce: replicas average exactly, agree on everything, and find one another again."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -56,6 +57,61 @@ def test_running_moments_are_the_mean_of_what_the_replicas_have_counted(tmp_path
     counted = torch.stack([gradient(rank).double() for rank in range(3)]).mean(0) + 1.0 + 2.0
     torch.testing.assert_close(moments[0].double(), counted, rtol=1e-5, atol=1e-6)
     assert all(torch.equal(moments[0], other) for other in moments.values())
+
+
+@pytest.mark.parametrize("replicas", [3, 5])
+def test_a_replica_lost_while_moments_are_averaged_leaves_the_others_their_own(
+    tmp_path: Path, replicas: int
+) -> None:
+    all_connected = Barrier(replicas)
+    moments = {rank: torch.full((1000,), float(rank)) for rank in range(replicas)}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        all_connected.wait(DEADLINE_S)
+        if rank != 1:
+            with pytest.raises(PeerLost), average.counting(moments[rank]):
+                moments[rank].add_(1.0)
+
+    run_replicas(Meeting(replicas, tmp_path / "replicas", 1.0), life)
+    survivors = [rank for rank in range(replicas) if rank != 1]
+    assert all((moments[rank] == rank + 1.0).all() for rank in survivors)
+
+
+def test_a_state_that_is_cut_off_on_its_way_is_not_taken_over(tmp_path: Path) -> None:
+    average = GradientAverage(Meeting(2, tmp_path / "replicas", DEADLINE_S), 0)
+    average._group = CutOff(updates_of_the_other=7)
+    state = gradient(0)
+    with pytest.raises(PeerLost):
+        average.level(state, 3)
+    assert torch.equal(state, gradient(0))
+
+
+class CutOff:
+    """A group of two whose other replica has made more updates and dies halfway in its state."""
+
+    def __init__(self, updates_of_the_other: int) -> None:
+        self._updates = updates_of_the_other
+
+    def allreduce(self, tensors: list[Tensor]) -> Any:
+        tensors[0][1] = self._updates
+        return Ended(None)
+
+    def broadcast(self, tensor: Tensor, root: int) -> Any:
+        assert root == 1
+        tensor[: len(tensor) // 2] = torch.nan
+        return Ended(RuntimeError("Connection closed by peer"))
+
+
+class Ended:
+    """A collective operation that is over."""
+
+    def __init__(self, error: RuntimeError | None) -> None:
+        self._error = error
+
+    def wait(self, timeout: timedelta) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 def joined(trajectories: list[Trajectory]) -> Trajectory:
