@@ -19,6 +19,7 @@ from benchmarks import goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
 from gala_rl.experiment.bench import tables
+from gala_rl.records.metrics import score_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = tuple(
@@ -86,8 +87,8 @@ def _pong(folder: Path) -> str:
                 f"`{summary['method']}`",
                 f"{kept['config']['learners']} x {kept['config']['simulators']}",
                 f"{summary['agent_steps'] / 1e6:.1f} M",
-                f"{summary['mean_return']:.1f}",
-                f"{games['mean_return']:.1f} ± {games['standard_error']:.1f}",
+                score_text(summary["mean_return"]),
+                " ± ".join(score_text(games[name]) for name in ("mean_return", "standard_error")),
                 f"`{(run / 'command.txt').read_text(encoding='utf-8').strip()}`",
                 f"[{kept['commit'][:10]}](../benchmarks/results/{name})",
             ]

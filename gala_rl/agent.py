@@ -140,11 +140,13 @@ class Beginning(NamedTuple):
         parameters: [P].
         learned: length of their first part, which gradients change.
         frames_per_step: environment frames of an agent step.
+        parameter_count: number of parameters of the network, without the padding that P includes.
     """
 
     parameters: Tensor
     learned: int
     frames_per_step: int
+    parameter_count: int
 
 
 def beginning_of(config: TrainConfig) -> Beginning:
@@ -152,8 +154,8 @@ def beginning_of(config: TrainConfig) -> Beginning:
     simulators = make_simulators(config.env, 1, 1, config.atari)
     try:
         model = build_model(config, simulators.observation, simulators.action)
-        values = FlatParameters(model).values
-        return Beginning(values, learned_size(model), simulators.frames_per_step)
+        flat, frames_per_step = FlatParameters(model), simulators.frames_per_step
+        return Beginning(flat.values, learned_size(model), frames_per_step, flat.count)
     finally:
         simulators.close()
 

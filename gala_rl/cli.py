@@ -19,6 +19,7 @@ from gala_rl.errors import (
     UserError,
 )
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
+from gala_rl.records.metrics import score_text
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
 
@@ -167,7 +168,7 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
     with unheard_is_no_error():
         say(
             f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "
-            f"second, " + ("no game over yet" if score is None else f"mean return {score:.1f}")
+            f"second, " + ("" if score is None else "mean return ") + score_text(score)
         )
         say(following)
     return 130 if summary["interrupted"] else 0
@@ -208,10 +209,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         [
             [
                 row["learner"],
-                f"{row['mean_return']:.1f}",
-                f"{row['standard_error']:.1f}",
-                f"{row['min']:.0f}",
-                f"{row['max']:.0f}",
+                *(
+                    score_text(row[name])
+                    for name in ("mean_return", "standard_error", "min", "max")
+                ),
             ]
             for row in result["results"]
         ],

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gala_rl import cli, load_network
 from gala_rl.cli import main
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder, read_json
@@ -65,6 +66,18 @@ def test_a_run_tells_what_it_does_and_what_comes_next(run: tuple[Path, str]) -> 
     assert f"run in {folder}" in first
     assert outcome.startswith(f"{STEPS} agent steps at ")
     assert following == f"next: gala evaluate {folder}"
+
+
+def test_the_number_of_parameters_told_is_that_of_the_network(run: tuple[Path, str]) -> None:
+    told, true = run[1].splitlines()[0], load_network(run[0]).parameters()
+    assert f", {sum(parameter.numel() for parameter in true):,} parameters, " in told
+
+
+def test_scores_below_one_are_told() -> None:
+    summary = {"updates": 5, "agent_steps": 9, "agent_steps_per_s": 3.0, "interrupted": False}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        cli._report(summary | {"mean_return": -0.0391}, "run")
+    assert "mean return -0.0391" in printed.getvalue()
 
 
 def test_the_summary_adds_up(run: tuple[Path, str]) -> None:

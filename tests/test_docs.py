@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gala_rl import cli
+from gala_rl.records.metrics import score_text
 from gala_rl.records.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -138,12 +139,13 @@ def test_every_snippet_of_a_document_runs_in_its_order(document: Path, tmp_path:
 def pong_milestone(milestones: Any) -> str:
     first = milestones["first_at_least"]["18"]
     steps = first["total_agent_steps"] / 1e6
-    return f"reaches {first['mean_return']:.1f} after {steps:.1f} M agent steps"
+    return f"reaches {score_text(first['mean_return'])} after {steps:.1f} M agent steps"
 
 
 def pong_end(summary: Any) -> str:
     steps, hours = summary["agent_steps"] / 1e6, summary["elapsed_s"] / 3600
-    return f"is {summary['mean_return']:.1f} at the end of {steps:.1f} M, after {hours:.1f} hours"
+    score = score_text(summary["mean_return"])
+    return f"is {score} at the end of {steps:.1f} M, after {hours:.1f} hours"
 
 
 def pong_setting(run: Any) -> str:
@@ -187,7 +189,7 @@ def cost_of_a_death(result: dict[str, Any]) -> str:
 def last_line(summary: Any) -> str:
     return (
         f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a second, "
-        f"mean return {summary['mean_return']:.1f} next: gala evaluate {summary['run']}"
+        f"mean return {score_text(summary['mean_return'])} next: gala evaluate {summary['run']}"
     )
 
 
@@ -198,12 +200,14 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     ("pong-gala-a2c/summary.json", pong_end),
     (
         "pong-gala-a2c/evaluation.json",
-        lambda e: f"{e['episodes']} full games by {e['results'][0]['mean_return']:.1f} on average",
+        lambda e: (
+            f"{e['episodes']} full games by {score_text(e['results'][0]['mean_return'])} on average"
+        ),
     ),
     (
         "cartpole-gala-a2c/summary.json",
         lambda s: (
-            f"mean return of {s['mean_return']:.1f} over the last 100 games, "
+            f"mean return of {score_text(s['mean_return'])} over the last 100 games, "
             f"in {s['elapsed_s']:.0f} seconds"
         ),
     ),
@@ -212,7 +216,7 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
         "cartpole-gala-a2c/evaluation.json",
         lambda e: (
             f"{e['episodes']} full games with the learners' averaged parameters, "
-            f"{e['results'][0]['mean_return']:.1f} on average"
+            f"{score_text(e['results'][0]['mean_return'])} on average"
         ),
     ),
     (

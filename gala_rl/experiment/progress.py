@@ -12,6 +12,7 @@ from rich.table import Table
 from gala_rl.config import TrainConfig
 from gala_rl.errors import printable
 from gala_rl.methods import find
+from gala_rl.records.metrics import score_text
 from gala_rl.systems.status import Status
 
 _PLAIN_LINE_EVERY_S = 10.0
@@ -108,7 +109,7 @@ class Progress:
         if self._frames_per_step > 1:
             items["frames/s"] = f"{rate * self._frames_per_step:,.0f}"
         items["left"] = left
-        items["mean return"] = "no game over yet" if mean_return is None else f"{mean_return:.1f}"
+        items["mean return"] = score_text(mean_return)
         if len(status.alive) > 1:
             items["learners"] = f"{sum(status.alive)} of {len(status.alive)}"
         if len(status.alive) > 1 and find(self._config.method).gossips:

@@ -128,7 +128,7 @@ def _run(
     progress = Progress(config, frames_per_step, done_before, console)
     progress.tell(
         f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {where}, {beginning.parameters.numel():,} parameters, "
+        f"{config.simulators} simulators on {where}, {beginning.parameter_count:,} parameters, "
         f"run in {folder.path}"
     )
     began = time.monotonic()

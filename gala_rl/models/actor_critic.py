@@ -96,6 +96,19 @@ class ActorCritic(nn.Module):
         self.observation_moments: RunningMoments | None = moments
         self.sum_moments: RunningMoments | None = RunningMoments(1) if normalize_rewards else None
 
+    def forward(self, observations: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the policy's output and the values V(x) [N] of observations [N, ...].
+
+        The output is what the distribution over actions is made of: unnormalised log-probabilities
+        [N, K] of K discrete actions, or [N, A, K] of A such choices; means [N, A] of continuous
+        actions. A recurrent network moves its state [N, S] on, as in `greedy`.
+        """
+        features = self._acting_features(observations, None, state)
+        output: Tensor = self._policy(features)
+        if self.value_torso is not None:
+            features = self._features(self.value_torso, observations)
+        return output, self._value(features).squeeze(-1)
+
     def initial_state(self, count: int) -> Tensor | None:
         """The state [N, S] at the start of `count` episodes, zero; None in a network without."""
         if self.core is None:

@@ -1,6 +1,7 @@
 """Metrics: one JSON line a learner and interval, appended, readable while the run goes on."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from gala_rl.records.plausible import are_counts, are_numbers, is_count, is_numb
 
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
+
+_SMALLEST_DECIMAL = 1e-3
+"""Scores below it are shown with an exponent."""
 
 
 class MetricsWriter:
@@ -106,6 +110,17 @@ def of_learners(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         and isinstance(row.get("rejected"), dict)
         and are_counts(list(row["rejected"].values()))
     ]
+
+
+def score_text(score: float | None) -> str:
+    """Return a score as it is shown: three significant digits, and all digits before the point."""
+    if score is None:
+        return "no game over yet"
+    size = abs(float(f"{score:.3g}"))  # 9.996 is shown as 10.0
+    if 0.0 < size < _SMALLEST_DECIMAL:
+        return f"{score:.2e}"
+    decimals = max(0, 2 - math.floor(math.log10(size))) if size else 2
+    return f"{score:,.{decimals}f}"
 
 
 def mean(values: list[float]) -> float | None:

@@ -92,7 +92,7 @@ def test_how_far_learners_are_apart_is_told_once_it_is_known(clock: Clock) -> No
 def test_a_single_learner_has_nobody_to_mix_with(clock: Clock) -> None:
     shown, file = plain()
     shown.show(status(5), 0.0, {0: row(0, 1, 0)})
-    assert "mean return 0.0\n" in file.getvalue()
+    assert "mean return 0.00\n" in file.getvalue()
     assert "mixed" not in file.getvalue()
 
 

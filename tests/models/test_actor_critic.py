@@ -58,6 +58,21 @@ def test_evaluate_agrees_with_values_and_samples(
     assert actions.shape == ((6,) if action.is_discrete else (6, action.size))
 
 
+@every_kind
+def test_forward_gives_what_the_distribution_is_made_of_and_the_values(
+    observation: ObservationSpec, action: ActionSpec
+) -> None:
+    model, x = network(observation, action), observations(observation)
+    output, values = model(x)
+    assert output.shape == (6, action.size)
+    torch.testing.assert_close(values, model.values(x))
+    greedy = model.greedy(x)
+    torch.testing.assert_close(greedy, output.argmax(-1) if action.is_discrete else output)
+    if action.is_discrete:
+        log_probs = model.evaluate(x, greedy).log_probs
+        torch.testing.assert_close(log_probs, output.log_softmax(-1).max(-1).values)
+
+
 def test_samples_and_greedy_actions_follow_the_probabilities_that_evaluate_reports() -> None:
     model = network(VECTOR, DISCRETE)
     x = observations(VECTOR, 1)

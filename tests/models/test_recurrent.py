@@ -179,3 +179,17 @@ def test_without_its_state_a_recurrent_network_refuses_to_answer() -> None:
     ):
         with pytest.raises(ValueError, match="recurrent network"):
             ask()
+
+
+@both_kinds
+def test_forward_moves_the_state_on_as_acting_does(observation: ObservationSpec) -> None:
+    model, x = network(observation), observations(observation)[0]
+    forward, greedy = random_state(), random_state()
+    with torch.no_grad():
+        output, values = model(x, forward)
+        expected = model.values(x, random_state())
+        assert torch.equal(output.argmax(-1), model.greedy(x, greedy))
+    assert torch.equal(forward, greedy)
+    torch.testing.assert_close(values, expected)
+    with pytest.raises(ValueError, match="acts from a state"):
+        model(x)

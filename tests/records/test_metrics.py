@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gala_rl.records.metrics import MetricsReader, MetricsWriter, mean
+from gala_rl.records.metrics import MetricsReader, MetricsWriter, mean, score_text
 
 
 @pytest.fixture
@@ -100,3 +100,24 @@ def test_a_number_that_json_does_not_have_is_refused(path: Path) -> None:
 def test_the_mean_of_nothing_is_none() -> None:
     assert mean([]) is None
     assert mean([1.0, 2.0, 6.0]) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (None, "no game over yet"),
+        (0.0, "0.00"),
+        (0.694, "0.694"),
+        (-0.6449, "-0.645"),
+        (-0.0391, "-0.0391"),
+        (0.00042, "4.20e-04"),
+        (1.0, "1.00"),
+        (9.996, "10.0"),
+        (-20.384, "-20.4"),
+        (99.96, "100"),
+        (487.31, "487"),
+        (12_345.6, "12,346"),
+    ],
+)
+def test_a_score_has_three_significant_digits(score: float | None, text: str) -> None:
+    assert score_text(score) == text

@@ -20,6 +20,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.compare.plan import Plan, record
 from gala_rl.experiment.progress import silent_if_unheard
+from gala_rl.records.metrics import score_text
 from gala_rl.records.plausible import is_number
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.systems.interrupts import Interrupts
@@ -173,7 +174,7 @@ class _Schedule:
 
 def _told(config: TrainConfig) -> str:
     score = RunFolder(_folder(config)).read_summary().get("mean_return")
-    return "no game over yet" if score is None else f"mean return {score:.1f}"
+    return ("" if score is None else "mean return ") + score_text(score)
 
 
 def _start(plan: Plan, config: TrainConfig, place: int, console: Console) -> BaseProcess:

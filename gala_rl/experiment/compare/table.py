@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gala_rl.experiment.compare.report import Result
+from gala_rl.records.metrics import score_text
 
 Table = tuple[str, list[str], list[list[str]]]
 """Title, heads of columns, rows."""
@@ -22,14 +23,16 @@ def table_of(result: Result) -> Table:
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("learners x simulators", lambda m: f"{m['learners']} x {m['simulators']}"),
         ("complete runs", _complete),
-        ("score: IQM, 95 % interval", lambda m: _with_interval(m["score"], "iqm", ",.1f")),
+        ("score: IQM, 95 % interval", lambda m: _with_interval(m["score"], "iqm", score_text)),
     ]
     if result["evaluation_episodes"]:
         label = f"greedy, {result['evaluation_episodes']} games a run: IQM, 95 % interval"
-        rows.append((label, lambda m: _with_interval(m["evaluation"], "iqm", ",.1f")))
+        rows.append((label, lambda m: _with_interval(m["evaluation"], "iqm", score_text)))
     if len(methods) > 1:
         label = f"probability of a better score than {first}"
-        rows.append((label, lambda m: _with_interval(m["improvement"], "probability", ".2f")))
+        rows.append(
+            (label, lambda m: _with_interval(m["improvement"], "probability", "{:.2f}".format))
+        )
     if result["threshold"] is not None:
         goal = f"{result['threshold']:g}"
         rows += [
@@ -89,11 +92,11 @@ def _arrived(method: dict[str, Any]) -> str:
     return f"{round(method['reached_share'] * len(method['runs']))} of {len(method['runs'])}"
 
 
-def _with_interval(value: dict[str, Any] | None, name: str, digits: str) -> str:
+def _with_interval(value: dict[str, Any] | None, name: str, shown: Callable[[float], str]) -> str:
     if value is None:
         return "–"
     low, high = value["interval"]
-    return f"{value[name]:{digits}} [{low:{digits}}, {high:{digits}}]"
+    return f"{shown(value[name])} [{shown(low)}, {shown(high)}]"
 
 
 def _shown(value: float | None, digits: str = ",.0f") -> str:
