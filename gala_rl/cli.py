@@ -17,6 +17,7 @@ from gala_rl.errors import (
     StorageError,
     SupervisorFailure,
     UserError,
+    escape_unencodable_output,
 )
 from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
 from gala_rl.records.metrics import score_text
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
         when interrupted.
     """
+    escape_unencodable_output()
     try:
         options = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command

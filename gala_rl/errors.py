@@ -1,5 +1,8 @@
 """The failures that are told apart: a user's mistake, who could not be kept alive, a full disk."""
 
+import io
+import sys
+
 _LONGEST = 2_000
 
 
@@ -8,6 +11,14 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def escape_unencodable_output() -> None:
+    """Make both standard streams print characters that their encoding lacks as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream that was closed is None, and a notebook's encodes nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _one_line(text: str) -> str:

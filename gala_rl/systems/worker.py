@@ -1,6 +1,7 @@
 """What runs inside one learner's process."""
 
 import contextlib
+import io
 import multiprocessing
 import os
 import sys
@@ -188,4 +189,7 @@ def _redirect_output(log: Path) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
+        # The log is UTF-8 whatever the terminal was: an environment may print any character.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     os.close(descriptor)

@@ -17,7 +17,13 @@ from typing import Any
 from rich.console import Console
 
 from gala_rl.config import TrainConfig
-from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
+from gala_rl.errors import (
+    LearnerFailure,
+    StorageError,
+    SupervisorFailure,
+    UserError,
+    escape_unencodable_output,
+)
 from gala_rl.experiment.compare.plan import Plan, record
 from gala_rl.experiment.progress import silent_if_unheard
 from gala_rl.records.metrics import score_text
@@ -208,6 +214,7 @@ def _work(
     """What runs in a run's process; it stops, with a checkpoint, when its parent is gone."""
     # A Ctrl-C in the terminal is for the parent, which passes it on.
     os.setsid()
+    escape_unencodable_output()
     supervisor = os.getppid()
     threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
     try:
