@@ -269,7 +269,7 @@ class Node:
         thread.start()
 
     def _keep(self, started: "Future[Crew]", ranks: list[int], is_back: bool) -> None:
-        """The thread that starts learners: the kernel ends them with it, so it lives as long."""
+        """Start learners, and look after them until the end, in a thread of their own."""
         try:
             crew = Crew(self._assignment(rank, is_back) for rank in ranks)
         except BaseException as error:

@@ -27,6 +27,7 @@ from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.queued import Elsewhere, QueuedActors
 from gala_rl.queued.elsewhere import receive_word, send_word
 from gala_rl.queued.storage import slots_elsewhere
+from gala_rl.settings import ImpalaSettings
 
 ROLLOUTS = "rollouts"
 """Of a node's calls, these wait for no others; see Ray's concurrency groups."""
@@ -188,6 +189,7 @@ class Ferry:
         self, elsewhere: Elsewhere, actors: Mapping[int, range], dispatch: Dispatch
     ) -> None:
         self._elsewhere, self._dispatch = elsewhere, dispatch
+        self._slots = elsewhere.by_actor
         self._ways = {node: _Way(indices) for node, indices in actors.items()}
         self._life: _Life | None = None
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -271,7 +273,7 @@ class Ferry:
             if life is None or actor not in way.actors or not life.free.get(actor):
                 continue
             slot = life.free[actor][-1]
-            if self._elsewhere.slots[actor - first].put(slot, content):
+            if self._slots[actor - first].put(slot, content):
                 life.free[actor].pop()
                 try:
                     send_word(life.connection, actor - first, slot)
@@ -289,9 +291,11 @@ def make_elsewhere(config: TrainConfig, first: int, size: int, path: Path) -> El
         path: of the socket between the two.
     """
     simulators = make_simulators(config.env, 1, 1, config.atari)
+    algorithm = config.resolved_algorithm
+    assert isinstance(algorithm, ImpalaSettings)
     slots = slots_elsewhere(config, partial(build_model, config), simulators, first)
-    deaths = shared_zeros((1,), torch.int64)
-    return Elsewhere(first, slots, SharedMailboxes(1, size), deaths, str(path))
+    deaths, parameters = shared_zeros((1,), torch.int64), SharedMailboxes(1, size)
+    return Elsewhere(first, slots, algorithm.actor_slots, parameters, deaths, str(path))
 
 
 def make_ferry(elsewhere: Elsewhere, orders: Orders, others: list[Any]) -> Ferry:

@@ -13,11 +13,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
+from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -38,12 +41,17 @@ _LOOKED_AT_ONCE = (
 
 _Argument = TypeVar("_Argument")
 
+_Start = tuple[Callable[[], BaseProcess], set[int], "Future[BaseProcess]"]
+
 _killers: dict[BaseProcess, Finalize] = {}
+_starters: dict[int, "SimpleQueue[_Start]"] = {}
+"""What the starting thread of a process waits for, by process id."""
+_starters_lock = threading.Lock()
 _environment_of_server: dict[str, dict[str, str]] = {}
 
 
 def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> BaseProcess:
-    """A new process that does the work; it ends with this one.
+    """Start a new process that does the work; it ends with this one.
 
     Args:
         work: a function of a module; calls `die_with` first of all.
@@ -53,18 +61,17 @@ def spawn(work: Callable[[_Argument], None], argument: _Argument, name: str) -> 
     Raises:
         OSError: when the system refuses it.
     """
-    # `spawn`: a forked child would inherit half a thread pool.
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(argument,), name=name)
-    return _start(process)
+    return _in_starter(lambda: _start(_spawned(work, argument, name)))
 
 
 def fork_ready(
     work: Callable[[_Argument], None], argument: _Argument, name: str, imports: str
 ) -> BaseProcess:
-    """A new process like one of `spawn`, with a module imported from the start.
+    """Start a process like one of `spawn`, with a module imported from the start.
 
-    Where there are no servers that fork, or their sockets' names would be too long, or what
-    libraries find in the environment has changed since they were loaded there, it is spawned.
+    It is spawned where a server cannot fork it: there are none on this system, their sockets'
+    names would be too long, what libraries find in the environment has changed since they were
+    loaded there, the argument has too many descriptors, or the server or its socket is gone.
 
     Args:
         work: a function of a module; calls `end_with_parent` first of all.
@@ -75,16 +82,63 @@ def fork_ready(
     Raises:
         OSError: when the system refuses it.
     """
-    wanted = {k: v for k, v in os.environ.items() if k.startswith(_LOOKED_AT_ONCE)}
-    known = _environment_of_server.setdefault(imports, wanted)
-    if not _can_serve() or known != wanted:
-        return spawn(work, argument, name)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([imports])
-    # The server has the environment and the cores of its own start.
-    arguments = work, argument, dict(os.environ), _cores()
-    with _environment(**{_SERVES: str(os.getpid())}):
-        return _start(context.Process(target=_begin, args=arguments, name=name))
+
+    def begin() -> BaseProcess:
+        wanted = {k: v for k, v in os.environ.items() if k.startswith(_LOOKED_AT_ONCE)}
+        if _can_serve() and _environment_of_server.setdefault(imports, wanted) == wanted:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([imports])
+            # The server has the environment and the cores of its own start.
+            arguments = work, argument, dict(os.environ), _cores()
+            served = context.Process(target=_begin, args=arguments, name=name)
+            # A mistake in the argument itself is raised again below.
+            with (
+                suppress(ValueError, EOFError, OSError),
+                _environment(**{_SERVES: str(os.getpid())}),
+            ):
+                return _start(served)
+        return _start(_spawned(work, argument, name))
+
+    return _in_starter(begin)
+
+
+def _spawned(work: Callable[[_Argument], None], argument: _Argument, name: str) -> BaseProcess:
+    # `spawn`: a forked child would inherit half a thread pool.
+    return multiprocessing.get_context("spawn").Process(target=work, args=(argument,), name=name)
+
+
+def _in_starter(begin: Callable[[], BaseProcess]) -> BaseProcess:
+    """Return what a call returns in the one thread that starts all children of this process.
+
+    The kernel ends a child with the *thread* that started it, so that thread has to live as long
+    as the process. And what a start changes in the process, two threads of a program that both
+    train never change at the same time. The child has the cores of the thread that asks for it.
+    """
+    future: Future[BaseProcess] = Future()
+    with _undisturbed():
+        _starter(os.getpid()).put((begin, _cores(), future))
+        return future.result()
+
+
+def _starter(pid: int) -> "SimpleQueue[_Start]":
+    with _starters_lock:
+        if pid not in _starters:  # A forked process has the table, but not the thread.
+            _starters[pid] = SimpleQueue()
+            threading.Thread(target=_start_all, args=(_starters[pid],), daemon=True).start()
+        return _starters[pid]
+
+
+def _start_all(starts: "SimpleQueue[_Start]") -> None:
+    """Start what is asked for; signals that are sent to a whole group wait, here and in a child."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_ALL)
+    while True:
+        begin, cores, future = starts.get()
+        try:
+            _keep_to(cores)
+            future.set_result(begin())
+        except BaseException as error:
+            future.set_exception(error)
+        del begin, future
 
 
 def _can_serve() -> bool:
@@ -151,6 +205,12 @@ def _cores() -> set[int]:
     return os.sched_getaffinity(0) if sys.platform == "linux" else set()
 
 
+def _keep_to(cores: set[int]) -> None:
+    """Have this thread, and what it starts, use no other cores."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, cores)
+
+
 def _begin(
     work: Callable[[_Argument], None],
     argument: _Argument,
@@ -160,8 +220,7 @@ def _begin(
     """In a process that was forked: become like one that was spawned."""
     os.environ.clear()
     os.environ.update(environment)
-    if sys.platform == "linux":
-        os.sched_setaffinity(0, cores)
+    _keep_to(cores)
     # Or all processes would draw the same numbers; Python's own generator sees to it itself.
     np.random.seed()  # noqa: NPY002
     work(argument)
@@ -174,12 +233,8 @@ def _start(process: BaseProcess) -> BaseProcess:
     patience = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive"}
     # Or else it would be started below, and let all signals through.
     resource_tracker.ensure_running()
-    try:
-        with _undisturbed(), _environment(**patience):
-            process.start()
-    except EOFError as error:
-        # A server that is not let fork ends.
-        raise OSError("its server has died; are there too many processes?") from error
+    with _environment(**patience), _without_a_program_that_is_no_file():
+        process.start()
     # What a daemon is for, without being one: daemons may not have children of their own.
     _killers[process] = Finalize(None, process.kill, exitpriority=0)
     return process
@@ -187,7 +242,7 @@ def _start(process: BaseProcess) -> BaseProcess:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """What is sent to all of a group waits, here and where a process begins: see `_begin_life`."""
+    """What is sent to all of a group waits until a process has been started."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_ALL)
     try:
         yield
@@ -203,4 +258,19 @@ def _environment(**variables: str) -> Iterator[None]:
         yield
     finally:
         for name in variables:
-            del os.environ[name]
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _without_a_program_that_is_no_file() -> Iterator[None]:
+    """Have a child not import a main program that came from standard input: it could not."""
+    main = vars(sys.modules["__main__"])
+    path = main.get("__file__")
+    if path is None or Path(path).is_file():
+        yield
+        return
+    del main["__file__"]
+    try:
+        yield
+    finally:
+        main["__file__"] = path

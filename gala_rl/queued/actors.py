@@ -23,7 +23,7 @@ from gala_rl.processes.spawn import release, spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots
-from gala_rl.queued.storage import example_of, slots_of_one, storage
+from gala_rl.queued.storage import example_of, slots_of, storage
 from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
@@ -105,8 +105,7 @@ class QueuedActors:
         self.episodes: deque[Episode] = deque()
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
-        self._version = 0
-        self._begun = False
+        self._version, self._begun = 0, False
         self._full: deque[tuple[_Station | Feed, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
@@ -122,9 +121,10 @@ class QueuedActors:
             # What was acted by a former life of this learner is no newer than what it publishes.
             self._version = self._mailbox.version(0)
         self._stations: list[_Station] = []
+        slots = slots_of(len(here), config, algorithm, example)
         try:
-            for index in here:
-                self._stations.append(self._man(index, slots_of_one(config, algorithm, example)))
+            for index, own in zip(here, slots.split(algorithm.actor_slots), strict=True):
+                self._stations.append(self._man(index, own))
             while not all(station.ready for station in self._stations):
                 self._listen(_LOOK_EVERY_S)
         except BaseException:
@@ -335,7 +335,6 @@ class QueuedActors:
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         successor = self._man(station.index, station.slots, station.deaths)
-        release(station.process)
         station.process, station.connection = successor.process, successor.connection
         station.since, station.ready, station.rollouts = successor.since, False, 0
         # What it had announced stays in the queue; all else goes to the successor.
@@ -348,3 +347,4 @@ def _end(station: _Station) -> None:
     if station.process.exitcode is None:
         raise ActorFailure(f"actor {station.index} does not end: it may still write to its slots")
     station.connection.close()
+    release(station.process)

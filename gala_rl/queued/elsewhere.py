@@ -18,17 +18,24 @@ class Elsewhere:
 
     Attributes:
         first: index of the first of these actors; whoever comes before is on this machine.
-        slots: of each of them.
+        slots: of all of them, one after another.
+        slots_each: of each of them.
         parameters: the learner's, as its one mailbox.
         deaths: [1] int64, of actors elsewhere.
         path: of a socket in the file system; each life of a learner has a connection of its own.
     """
 
     first: int
-    slots: tuple[RolloutSlots, ...]
+    slots: RolloutSlots
+    slots_each: int
     parameters: SharedMailboxes
     deaths: Tensor
     path: str
+
+    @property
+    def by_actor(self) -> list[RolloutSlots]:
+        """The slots of each of these actors."""
+        return self.slots.split(self.slots_each)
 
 
 @dataclass
@@ -74,7 +81,7 @@ class Feeds:
         os.set_blocking(self.connection.fileno(), False)
         self._feeds = [
             Feed(elsewhere.first + place, place, slots, self.connection)
-            for place, slots in enumerate(elsewhere.slots)
+            for place, slots in enumerate(elsewhere.by_actor)
         ]
 
     def begin(self) -> None:

@@ -13,6 +13,7 @@ The socket also orders memory: all that was written before the byte was sent is 
 received it.
 """
 
+import copy
 import enum
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +53,9 @@ class Note(enum.IntEnum):
 
 
 class RolloutSlots:
-    """The slots of one actor; pass them to its process as an argument.
+    """The slots of one actor, or of several one after another; pass them to processes as arguments.
+
+    However many slots there are, a process holds one descriptor for each field.
 
     Args:
         count: number of slots.
@@ -73,6 +76,16 @@ class RolloutSlots:
     def count(self) -> int:
         """Number of slots."""
         return len(self._notes)
+
+    def split(self, count: int) -> list["RolloutSlots"]:
+        """The same memory, `count` slots of an actor each."""
+        return [self._part(slice(first, first + count)) for first in range(0, self.count, count)]
+
+    def _part(self, rows: slice) -> "RolloutSlots":
+        part = copy.copy(self)
+        part._fields = {name: memory[rows] for name, memory in self._fields.items()}
+        part._notes, part._episodes = self._notes[rows], self._episodes[rows]
+        return part
 
     def write(
         self,

@@ -13,22 +13,22 @@ from gala_rl.trajectory import Trajectory
 
 def slots_elsewhere(
     config: TrainConfig, make_model: MakeModel, simulators: Simulators, first: int
-) -> tuple[RolloutSlots, ...]:
-    """Slots for all actors from the first so many on; simulators are closed."""
+) -> RolloutSlots:
+    """Slots of all actors from the first so many on; simulators are closed."""
     algorithm = config.resolved_algorithm
     assert isinstance(algorithm, ImpalaSettings)
     assert algorithm.actors is not None
     example = example_of(make_model, simulators)
-    return tuple(slots_of_one(config, algorithm, example) for _ in range(first, algorithm.actors))
+    return slots_of(algorithm.actors - first, config, algorithm, example)
 
 
-def slots_of_one(
-    config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
+def slots_of(
+    actors: int, config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
 ) -> RolloutSlots:
-    """Slots of one actor."""
+    """Slots of so many actors, one after another."""
     share = config.resolved_simulators // (algorithm.actors or 1)
     like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
-    return RolloutSlots(algorithm.actor_slots, like)
+    return RolloutSlots(actors * algorithm.actor_slots, like)
 
 
 def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:

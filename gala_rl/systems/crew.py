@@ -107,6 +107,7 @@ class Crew:
             return
         for place, member in enumerate(self._members):
             if member.assignment.rank == rank:
+                release(member.process)
                 new.restarts = member.restarts
                 self._members[place] = new
                 return

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from gala_rl.cluster import rollouts
 from gala_rl.cluster.rollouts import Errand, Ferry, Load, make_elsewhere
 from gala_rl.gossip import Message
-from gala_rl.queued.elsewhere import Feed, Feeds
+from gala_rl.processes.spawn import end_with_parent, fork_ready, release
+from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import RolloutSlots
 from tests.queued.test_slots import make_config
 
@@ -78,7 +79,7 @@ def rewards(found: list[tuple[Feed, int]]) -> list[float]:
 
 
 def test_the_content_of_a_slot_is_all_of_it_and_nothing_else_fits(quay: Quay) -> None:
-    one, other = quay.elsewhere.slots
+    one, other = quay.elsewhere.by_actor
     for memory in (*one._fields.values(), one._notes, one._episodes):
         memory[1].copy_(torch.randint(0, 2, memory[1].shape))
     content = one.content(1)
@@ -92,7 +93,7 @@ def test_the_content_of_a_slot_is_all_of_it_and_nothing_else_fits(quay: Quay) ->
 
 
 def test_one_call_a_node_with_room_and_parameters_when_they_are_new(quay: Quay) -> None:
-    first, second = quay.elsewhere.slots
+    first, second = quay.elsewhere.by_actor
     assert [node for node, _errand, _call in quay.calls] == [1, 2]
     (errand,) = quay.errands(1)
     assert (errand.version, errand.room) == (1, {0: 2})
@@ -132,7 +133,7 @@ def test_a_node_that_was_lost_is_sent_parameters_again(
 def test_a_learner_that_is_started_again_gets_nothing_its_former_life_asked_for(
     quay: Quay,
 ) -> None:
-    first, _second = quay.elsewhere.slots
+    first, _second = quay.elsewhere.by_actor
     quay.feeds.connection.close()
     quay.settle()
     quay.feeds = Feeds(quay.elsewhere)
@@ -143,3 +144,28 @@ def test_a_learner_that_is_started_again_gets_nothing_its_former_life_asked_for(
     quay.settle()
     quay.answer(1, Load([(0, filled(first, 8))], deaths=0))
     assert rewards(list(quay.feeds.hear())) == [8.0]
+
+
+def report_actors(elsewhere: Elsewhere) -> None:
+    """Mark the last slot of the last actor, from the learner's process."""
+    end_with_parent()
+    elsewhere.by_actor[-1]._notes[-1] = len(elsewhere.by_actor)
+
+
+@pytest.mark.parametrize("lstm_size", [None, 4])
+def test_a_server_can_fork_the_learner_of_sixty_four_actors_elsewhere(
+    tmp_path: Path, lstm_size: int | None
+) -> None:
+    config = replace(make_config(), lstm_size=lstm_size, simulators=65)
+    config = replace(config, algorithm=replace(config.resolved_algorithm, actors=65))  # type: ignore[call-arg]
+    elsewhere = make_elsewhere(config, 1, SIZE, tmp_path / "actors")
+    process = fork_ready(
+        report_actors, elsewhere, "gala-learner-0", "gala_rl.systems.worker_server"
+    )
+    assert type(process).__name__ == "ForkServerProcess", "it need not be spawned"
+    process.join(60.0)
+    assert process.exitcode == 0
+    release(process)
+    *_, last = elsewhere.by_actor
+    assert last._notes.tolist() == [[0, 0, 0], [64, 64, 64]]
+    assert not elsewhere.slots._notes[:-1].any()

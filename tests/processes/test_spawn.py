@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
+from torch import Tensor
 
+from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.spawn import (
     LONGEST_PLACE_OF_SOCKETS,
     end_with_parent,
@@ -102,16 +105,98 @@ def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
     assert end(process) == -signal.SIGKILL
 
 
-def test_a_server_that_is_not_let_fork_is_an_error_of_the_system(
+def is_spawned(process: BaseProcess) -> bool:
+    """Whether it is a child of this process, not of a server; ends it."""
+    parent = psutil.Process(process.pid).parent()
+    process.kill()
+    assert end(process) == -signal.SIGKILL
+    return parent == psutil.Process()
+
+
+def test_without_a_server_that_may_fork_processes_are_spawned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end_of_server(process: BaseProcess) -> None:
         raise EOFError("unexpected EOF")
 
     # As Python's servers end, for root too, whom no limit of processes binds.
-    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", end_of_server)
-    with pytest.raises(OSError, match="its server has died; are there too many processes"):
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.context.ForkServerProcess.start", end_of_server)
+        assert is_spawned(start(sleep, tmp_path))
+    assert not is_spawned(start(sleep, tmp_path))
+
+
+def test_a_machine_that_lets_no_process_start_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: BaseProcess) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", refuse)
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
+    with pytest.raises(OSError, match="Resource temporarily unavailable"):
         start(sleep, tmp_path)
+
+
+def count_files(numbers: list[Tensor]) -> None:
+    end_with_parent()
+    sys.exit(len(numbers) - 300 + int(sum(numbers)))
+
+
+def test_an_argument_with_more_descriptors_than_a_server_takes_is_handed_over() -> None:
+    numbers = [shared_zeros((1,), torch.float32) for _ in range(300)]
+    process = fork_ready(count_files, numbers, "gala-learner-0", IMPORTS)
+    assert end(process) == 0
+
+
+ITS_SOCKET_IS_DELETED = """
+import multiprocessing.forkserver as server, os, sys
+from pathlib import Path
+from tests.processes.test_spawn import is_spawned, sleep, start
+before = is_spawned(start(sleep, Path(sys.argv[1])))
+os.unlink(server._forkserver._forkserver_address)
+print(before, is_spawned(start(sleep, Path(sys.argv[1]))))
+"""
+
+
+def test_a_server_whose_socket_was_tidied_away_is_done_without(tmp_path: Path) -> None:
+    assert in_a_program(ITS_SOCKET_IS_DELETED, tmp_path) == "False True"
+
+
+def in_a_program(text: str, out: Path) -> str:
+    """What a program of its own prints."""
+    command = [sys.executable, "-c", text, str(out)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+IN_THREADS = """
+import sys, threading, time
+from pathlib import Path
+from tests.processes.test_spawn import end, sleep, start
+from gala_rl.processes.spawn import spawn
+out, started, errors = Path(sys.argv[1]), [], []
+def begin():
+    try:
+        started.append(start(sleep, out))
+        started.append(spawn(sleep, out, "gala-actor-0"))
+    except BaseException as error:
+        errors.append(error)
+threads = [threading.Thread(target=begin) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+while len(list(out.iterdir())) < len(started):
+    time.sleep(0.01)
+print(errors, [process.exitcode for process in started])
+for process in started:
+    process.kill()
+    end(process)
+"""
+
+
+def test_processes_started_by_threads_at_once_outlive_these_threads(tmp_path: Path) -> None:
+    assert in_a_program(IN_THREADS, tmp_path) == f"[] {[None] * 4}"
 
 
 FROM_ANOTHER = """

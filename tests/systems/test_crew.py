@@ -15,9 +15,11 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.processes.spawn import fork_ready
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems import crew
+from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.status import Status
 from tests.books import newest
 from tests.systems.processes import CONFIG, children, make_system, send_to
+from tests.systems.test_worker import assignment_of
 
 
 @pytest.mark.parametrize("fault", ["sys.exit without a word", "exit without a word"])
@@ -113,6 +115,29 @@ def test_runs_one_after_another_leave_nothing_open(tmp_path: Path) -> None:
         gc.collect()
         open_files.append(psutil.Process().num_fds())
     assert open_files[2] <= open_files[0]
+
+
+def leave(assignment: Assignment) -> None:
+    os._exit(0)
+
+
+def test_learners_that_leave_and_join_again_leave_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_one_that_leaves(work: Any, *arguments: Any) -> Any:
+        return fork_ready(leave, *arguments)
+
+    monkeypatch.setattr(crew, "fork_ready", start_one_that_leaves)
+    assignment = assignment_of(replace(CONFIG, learners=1), RunFolder(tmp_path / "run"))
+    learners = crew.Crew([assignment])
+    open_files = []
+    for _ in range(5):
+        learners._members[0].process.join(30.0)
+        learners.join(assignment)
+        gc.collect()
+        open_files.append(psutil.Process().num_fds())
+    learners.end()
+    assert len(set(open_files)) == 1
 
 
 def _train_briefly(folder: RunFolder) -> None:
