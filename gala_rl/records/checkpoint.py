@@ -31,7 +31,7 @@ from torch import Tensor
 
 from gala_rl.errors import StorageError, UserError
 from gala_rl.records.plausible import are_counts, is_count
-from gala_rl.records.run_folder import checkpoint_folders, read_json
+from gala_rl.records.run_folder import REPLACING, checkpoint_folders, read_json
 
 FORMAT = 1
 _SHARED = "shared.safetensors"
@@ -72,9 +72,12 @@ class Checkpoint:
 
     def load(self, learner: int) -> LearnerState:
         """One learner's part."""
-        stem = f"learner_{learner:02d}"
-        counters = read_json(self.path / f"{stem}.json")
-        return LearnerState(self.shared() | self._tensors(f"{stem}.safetensors"), counters)
+        tensors = self._tensors(f"learner_{learner:02d}.safetensors")
+        return LearnerState(self.shared() | tensors, self.counters(learner))
+
+    def counters(self, learner: int) -> dict[str, Any]:
+        """The counters of one learner's part."""
+        return read_json(self.path / f"learner_{learner:02d}.json")
 
     def shared(self) -> dict[str, Tensor]:
         """Tensors that belong to all learners."""
@@ -172,7 +175,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
         folder: from `partial_folder`.
         agent_steps: of all learners together.
         learner_steps: agent steps by rank.
-        kept: number of newest checkpoints to keep.
+        kept: number of newest whole checkpoints to keep.
 
     Returns:
         The checkpoint's folder.
@@ -195,22 +198,44 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             "learners": learners,
             "sha256": {file.name: _sha256(file) for file in files},
         }
+        _finish_replacing(final)
         if final.exists() and _holds(final, manifest):
             discard(folder)
             return final
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         for path in [*files, folder / "manifest.json", folder]:
             _flush_to_disk(path)
-        replaced = partial_folder(folder.parent, "replaced")
-        discard(replaced)
-        if final.exists():
-            final.rename(replaced)
-        folder.rename(final)
-        _flush_to_disk(final.parent)
-        discard(replaced)
-        for old in checkpoint_folders(final.parent)[kept:]:
-            shutil.rmtree(old)
+        _put_in_place(folder, final)
+        for there in checkpoint_folders(final.parent):
+            # Damaged ones do not count, and go when they are the oldest.
+            if kept == 0:
+                shutil.rmtree(there)
+            elif there == final or _is_whole(there):
+                kept -= 1
     return final
+
+
+def _put_in_place(folder: Path, final: Path) -> None:
+    """Give a checkpoint its name. One that has it already goes once this one can be found."""
+    if final.exists():
+        folder.rename(_replacing(final))
+        _flush_to_disk(final.parent)
+        _finish_replacing(final)
+    else:
+        folder.rename(final)
+    _flush_to_disk(final.parent)
+
+
+def _finish_replacing(final: Path) -> None:
+    """Give a checkpoint that replaces another its final name; a crash may have come before."""
+    if _replacing(final).exists():
+        discard(final)
+        _replacing(final).rename(final)
+
+
+def _replacing(final: Path) -> Path:
+    """Name of a checkpoint that replaces another of as many steps, as long as both are there."""
+    return final.with_name(final.name + REPLACING)
 
 
 def discard(folder: Path) -> None:
@@ -258,10 +283,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 def _holds(folder: Path, manifest: dict[str, Any]) -> bool:
     """Whether it is whole and of this content; as many steps may be those of earlier parts."""
+    return _is_whole(folder) and open_checkpoint(folder).manifest == manifest
+
+
+def _is_whole(folder: Path) -> bool:
     try:
-        return open_checkpoint(folder).manifest == manifest
+        open_checkpoint(folder)
     except UserError:
         return False
+    return True
 
 
 def _check_content(folder: Path, manifest: dict[str, Any]) -> None:

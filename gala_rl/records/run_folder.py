@@ -20,7 +20,9 @@ from gala_rl.gossip import topology
 from gala_rl.records.plausible import are_counts, is_number
 from gala_rl.records.provenance import provenance, timestamp
 
-_CHECKPOINT = re.compile("step_[0-9]{12,19}")
+REPLACING = "-new"
+"""What the name of a checkpoint that replaces another ends with until that is gone."""
+_CHECKPOINT = re.compile(f"step_[0-9]{{12,19}}({REPLACING})?")
 _MOST_JSON_BYTES = 1 << 24
 
 
@@ -117,7 +119,8 @@ class RunFolder:
     def checkpointed_agent_steps(self) -> int | None:
         """Agent steps at the newest checkpoint, by its name; None without one."""
         folders = checkpoint_folders(self.checkpoints)
-        return int(folders[0].name.removeprefix("step_")) if folders else None
+        names = [folder.name.removeprefix("step_").removesuffix(REPLACING) for folder in folders]
+        return int(names[0]) if names else None
 
     def create(self, config: TrainConfig) -> None:
         """Make the folder and write `config.json`, and what it refers to.

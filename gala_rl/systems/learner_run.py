@@ -1,7 +1,7 @@
 """One learner within a run: its agent, its rows of metrics, its part of every checkpoint."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from gala_rl.graph import graph_of
 from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
 from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
-from gala_rl.records.checkpoint import LearnerState
+from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
@@ -211,8 +211,9 @@ class LearnerRun:
         }
         return LearnerState(tensors, counters)
 
-    def restore(self, state: LearnerState) -> None:
-        """Continue from a state; simulators start new games where their state was not saved."""
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint; simulators start new games where their state is not in it."""
+        state = saved.load(self.rank)
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
         self.adopt(tensors.get("copy", tensors["parameters"]), tensors["optimizer"])
@@ -220,8 +221,12 @@ class LearnerRun:
         self._episodes = counters["episodes"]
         node.mixes = counters["mixes"]
         node.overdue = counters["overdue"]
-        node.rejected.update(counters["rejected"])
-        mixed_versions = {int(j): v for j, v in counters["mixed_versions"].items()}
+        node.rejected = Counter(counters["rejected"])
+        # A sender whose part is older than what was mixed of it goes on from that part: what it
+        # sends from then on is new.
+        versions = {j: saved.counters(j)["version"] for j in saved.learners()}
+        mixed = {int(j): version for j, version in counters["mixed_versions"].items()}
+        mixed_versions = {j: min(v, versions.get(j, v)) for j, v in mixed.items()}
         self.continue_at(counters["updates"])
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         agent.source.restore(tensors)
@@ -247,7 +252,7 @@ class LearnerRun:
             last = rows[-1]
             self._episodes = last["episodes"]
             node.mixes, node.overdue = last["mixes"], last["overdue"]
-            node.rejected.update(last["rejected"])
+            node.rejected = Counter(last["rejected"])
 
     def continue_at(self, updates: int) -> None:
         """Set the counters of a learner that has been here before."""

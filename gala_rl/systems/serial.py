@@ -133,10 +133,9 @@ def _make_learner(
     writer = None if journal is None else journal.writer(rank)
     if start is None:
         return LearnerRun(config, rank, transport, device, folder, 0, writer, coupling)
-    state = start.load(rank)
-    updates = state.counters["updates"]
+    updates = start.counters(rank)["updates"]
     learner = LearnerRun(config, rank, transport, device, folder, updates, writer, coupling)
-    learner.restore(state)
+    learner.restore(start)
     return learner
 
 

@@ -132,7 +132,7 @@ def _restore(assignment: Assignment, run: LearnerRun, saved: checkpoint.Checkpoi
     updates = board.get(rank, Cell.UPDATES)
     is_further = board.get(rank, Cell.AGENT_STEPS) > saved.manifest["learner_agent_steps"][rank]
     if rank in saved.learners():
-        run.restore(saved.load(rank))
+        run.restore(saved)
         # If its node died since then, those that hear it have newer messages of it.
         if is_further and find(assignment.config.method).gossips:
             run.continue_at(updates)

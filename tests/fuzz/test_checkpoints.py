@@ -111,7 +111,7 @@ def use(path: Path, config: TrainConfig) -> None:
         folder = RunFolder(path.parent.parent)
         run = LearnerRun(config, rank, network.transport(rank), CPU, folder)
         try:
-            run.restore(saved.load(rank))
+            run.restore(saved)
             # Finite numbers may still be so large that the learner ends loudly, as it should.
             with contextlib.suppress(FloatingPointError):
                 run.advance(0)

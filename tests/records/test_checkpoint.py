@@ -13,6 +13,7 @@ import torch
 from gala_rl.errors import StorageError, UserError
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
+from gala_rl.records.run_folder import RunFolder
 
 
 def state(number: float) -> LearnerState:
@@ -352,3 +353,65 @@ def test_a_damaged_checkpoint_is_replaced_by_one_of_as_many_steps(tmp_path: Path
     save(tmp_path, 100)
     assert newest(tmp_path).load(0).tensors["parameters"][0] == 100
     assert names(tmp_path) == ["step_000000000100"]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("steps_before_the_crash", range(3))
+def test_a_crash_while_a_checkpoint_is_replaced_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before_the_crash: int
+) -> None:
+    save(tmp_path, 100, learners=3)
+    left = steps_before_the_crash
+
+    def crash_in_time(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise Crash
+            left -= 1
+            return call(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crash_in_time(Path.rename))
+        patch.setattr(shutil, "rmtree", crash_in_time(shutil.rmtree))
+        with pytest.raises(Crash):
+            save(tmp_path, 100, learners=2)
+    found = newest(tmp_path)
+    assert found.learners() == ([0, 1, 2] if steps_before_the_crash == 0 else [0, 1])
+    checkpoint.discard(checkpoint.partial_folder(tmp_path, "test"))
+    save(tmp_path, 100, learners=1)
+    assert newest(tmp_path).learners() == [0]
+    assert names(tmp_path) == ["step_000000000100"]
+
+
+def test_the_steps_of_a_checkpoint_that_was_replacing_another_are_known(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    save(run.checkpoints, 100).rename(run.checkpoints / "step_000000000100-new")
+    assert run.checkpointed_agent_steps() == 100
+    assert newest(run.checkpoints).agent_steps == 100
+
+
+def test_damaged_checkpoints_do_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    for agent_steps in (100, 200, 300):
+        save(tmp_path, agent_steps, kept=2)
+    lose_a_file(tmp_path / "step_000000000300")
+    save(tmp_path, 400, kept=2)
+    whole = ["step_000000000200", "step_000000000400"]
+    assert names(tmp_path) == [whole[0], "step_000000000300", whole[1]]
+    for agent_steps in (500, 600):
+        save(tmp_path, agent_steps, kept=2)
+    assert names(tmp_path) == ["step_000000000500", "step_000000000600"]
+
+
+def test_after_a_fall_back_the_checkpoint_that_was_used_stays(tmp_path: Path) -> None:
+    for agent_steps in (100, 800):
+        save(tmp_path, agent_steps, kept=1)
+    flip_a_byte(save(tmp_path, 900, kept=2))
+    assert newest(tmp_path).agent_steps == 800
+    save(tmp_path, 850, kept=1)
+    assert newest(tmp_path).agent_steps == 850

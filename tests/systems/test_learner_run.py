@@ -12,7 +12,8 @@ from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import PPOLearner
 from gala_rl.methods import resolve
-from gala_rl.records.metrics import MetricsReader
+from gala_rl.records import checkpoint
+from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.learner_run import LearnerRun
 from tests.systems.processes import CONFIG
@@ -27,6 +28,65 @@ def make_run(folder: RunFolder, config: TrainConfig) -> LearnerRun:
 def step(run: LearnerRun, total_agent_steps: int) -> None:
     run.advance(total_agent_steps)
     assert run.write_row_if_due(total_agent_steps)
+
+
+def test_a_sender_whose_part_is_older_is_heard_at_once_after_a_resume(tmp_path: Path) -> None:
+    config = resolve(replace(CONFIG, learners=2, log_every=10**6))
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config)
+
+    def pair() -> tuple[LearnerRun, LearnerRun]:
+        network = MemoryNetwork(2)
+        cpu = torch.device("cpu")
+        runs = [LearnerRun(config, r, network.transport(r), cpu, folder) for r in range(2)]
+        return runs[0], runs[1]
+
+    ahead, slow = pair()
+    partial = checkpoint.partial_folder(folder.checkpoints, "test")
+    slow.advance(0)
+    slow.save(partial, None)
+    for _ in range(5):
+        slow.advance(0)
+        ahead.advance(0)
+    assert ahead.agent.gossip.node.mixed_versions == {1: 6}
+    ahead.save(partial, None)
+    ahead.close()
+    slow.close()
+    made = [ahead.agent.agent_steps, slow.agent.agent_steps]
+    saved = checkpoint.open_checkpoint(checkpoint.complete(partial, sum(made), made, 1))
+    ahead, slow = pair()
+    for run in (ahead, slow):
+        run.restore(saved)
+    assert ahead.agent.gossip.node.mixed_versions == {1: 1}
+    slow.advance(0)
+    ahead.advance(0)
+    node = ahead.agent.gossip.node
+    assert (node.mixed_versions, node.rejected) == ({1: 2}, {})
+    ahead.close()
+    slow.close()
+
+
+def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_recalled(
+    tmp_path: Path,
+) -> None:
+    config = resolve(replace(CONFIG, learners=2, log_every=1))
+    folder = RunFolder(tmp_path / "run")
+    run = make_run(folder, config)
+    run.agent.gossip.node.rejected["not newer"] = 3
+    partial = checkpoint.partial_folder(folder.checkpoints, "test")
+    step(run, 0)
+    run.save(partial, None)
+    path = checkpoint.complete(partial, 10, [run.agent.agent_steps, 0], 1)
+    run.agent.gossip.node.rejected["not newer"] = 4
+    step(run, 0)
+    run.close()
+    network = MemoryNetwork(2)
+    again = LearnerRun(config, 0, network.transport(0), torch.device("cpu"), folder)
+    again.restore(checkpoint.open_checkpoint(path))
+    assert again.agent.gossip.node.rejected == {"not newer": 3}
+    again.recall(of_learners(MetricsReader(folder.metrics_file(0)).new_rows()))
+    assert again.agent.gossip.node.rejected == {"not newer": 4}
+    again.close()
 
 
 @pytest.mark.parametrize("rule", ["sqrt", "constant"])
