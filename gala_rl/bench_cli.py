@@ -7,17 +7,17 @@ from typing import Any, get_args, get_type_hints
 
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
-from gala_rl.options import add_command, count, counts
+from gala_rl.options import count, counts
+from gala_rl.parser import add_command
 
 _FAULTS_METHODS = ["gala-a2c", "a2c-allreduce", "impala"]
 
 
 def add_bench(commands: Any) -> None:
     """Add `bench` to the commands of `gala`."""
-    parser = add_command(
-        commands, "bench", "measure this machine and this program on it", call=None
-    )
-    benchmarks = parser.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
+    text = "measure this machine and this program on it"
+    parser = add_command(commands, "bench", text, None, "gala bench throughput --env CartPole-v1")
+    benchmarks = parser.add_subparsers(title="benchmarks", metavar="WHAT")
     _add_throughput(benchmarks)
     _add_gossip(benchmarks)
     _add_scaling(benchmarks)
@@ -26,15 +26,17 @@ def add_bench(commands: Any) -> None:
 
 
 def _add_throughput(benchmarks: Any) -> None:
-    text = "parts of training alone and together, beside bare simulators and plain PyTorch"
-    parser = add_command(benchmarks, "throughput", text, _throughput)
+    text = "measure parts of training alone and together, beside bare simulators and plain PyTorch"
+    example = "gala bench throughput --env CartPole-v1 --learners 2 --seconds 5"
+    parser = add_command(benchmarks, "throughput", text, _throughput, example)
     _add_training(parser, "learners of gala-a2c (default: as in train)")
     _add_rounds(parser, 20.0)
 
 
 def _add_gossip(benchmarks: Any) -> None:
-    text = "cost of send, poll and mix for a learner of a ring, beside that of a plain copy"
-    parser = add_command(benchmarks, "gossip", text, _gossip)
+    text = "measure send, poll and mix of a learner in a ring, beside a plain copy"
+    example = "gala bench gossip --learners 8 --parameters 1M"
+    parser = add_command(benchmarks, "gossip", text, _gossip, example)
     parser.add_argument(
         "--learners", type=count, default=64, metavar="N", help="1, 2, 4, … up to N (default: 64)"
     )
@@ -49,15 +51,17 @@ def _add_gossip(benchmarks: Any) -> None:
 
 
 def _add_scaling(benchmarks: Any) -> None:
-    text = "training with 1, 2, 4, … learners, at equal simulators in all and a learner"
-    parser = add_command(benchmarks, "scaling", text, _scaling)
+    text = "measure training with 1, 2, 4, … learners, at equal simulators in all and per learner"
+    example = "gala bench scaling --env CartPole-v1 --learners 4"
+    parser = add_command(benchmarks, "scaling", text, _scaling, example)
     _add_training(parser, "1, 2, 4, … up to N (default: 2 x cores)")
     _add_rounds(parser, 10.0)
 
 
 def _add_stragglers(benchmarks: Any) -> None:
-    text = "training while some learners are slowed down, 2x and 4x, from outside"
-    parser = add_command(benchmarks, "stragglers", text, _stragglers)
+    text = "measure training while some learners are slowed down, 2x and 4x, from outside"
+    example = "gala bench stragglers --method gala-a2c,a2c-allreduce --learners 4"
+    parser = add_command(benchmarks, "stragglers", text, _stragglers, example)
     _add_training(parser, "learners, 2 at least (default: cores)")
     parser.add_argument(
         "--method",
@@ -69,15 +73,16 @@ def _add_stragglers(benchmarks: Any) -> None:
     parser.add_argument(
         "--slowed",
         type=counts,
-        metavar="K,…",
+        metavar="N,…",
         help="numbers of slowed learners (default: 0 to all but one)",
     )
     _add_rounds(parser, 10.0)
 
 
 def _add_faults(benchmarks: Any) -> None:
-    text = "what training loses when a learner is killed, or to a plan of faults"
-    parser = add_command(benchmarks, "faults", text, _faults)
+    text = "measure what training loses when a learner is killed, or to a plan of faults"
+    example = "gala bench faults --method gala-a2c --env CartPole-v1 --learners 2"
+    parser = add_command(benchmarks, "faults", text, _faults, example)
     _add_training(parser, "learners of methods with several, 2 at least (default: cores)")
     parser.add_argument(
         "--method",
@@ -98,13 +103,25 @@ def _add_faults(benchmarks: Any) -> None:
 
 def _add_training(parser: Any, learners: str) -> None:
     devices = get_args(get_type_hints(TrainConfig)["device"])
-    parser.add_argument("--env", default="PongNoFrameskip-v4", help="Gymnasium id")
+    parser.add_argument(
+        "--env",
+        default="PongNoFrameskip-v4",
+        metavar="ID",
+        help="Gymnasium id of the environment (default: PongNoFrameskip-v4)",
+    )
     parser.add_argument("--learners", type=count, metavar="N", help=learners)
     parser.add_argument(
-        "--simulators", type=count, default=16, metavar="N", help="a learner (default: 16)"
+        "--simulators",
+        type=count,
+        default=16,
+        metavar="N",
+        help="simulators per learner (default: 16)",
     )
     parser.add_argument(
-        "--device", choices=devices, default="auto", help="auto: cuda where there is one"
+        "--device",
+        choices=devices,
+        default="auto",
+        help="auto: cuda if there is a GPU (default: auto)",
     )
     precisions = get_args(get_type_hints(TrainConfig)["precision"])
     parser.add_argument(
@@ -117,7 +134,8 @@ def _add_rounds(parser: Any, seconds: float) -> None:
         "--seconds",
         type=float,
         default=seconds,
-        help=f"of each measurement (default: {seconds:g})",
+        metavar="SECONDS",
+        help=f"length of each measurement (default: {seconds:g})",
     )
     parser.add_argument(
         "--repeats",

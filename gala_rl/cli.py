@@ -19,7 +19,9 @@ from gala_rl.errors import (
     UserError,
     escape_unencodable_output,
 )
-from gala_rl.options import Parser, add_command, add_settings, config_from, count, given
+from gala_rl.methods import METHODS
+from gala_rl.options import add_settings, config_from, count, given
+from gala_rl.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.records.metrics import score_text
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
@@ -55,10 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="gala",
         description="Gossip-based actor-learner reinforcement learning.",
-        epilog="Start with: gala train gala-a2c --env PongNoFrameskip-v4 --steps 6M",
+        epilog=example_lines(
+            "gala train ppo --env CartPole-v1 --steps 100k --out runs/first",
+            "gala evaluate runs/first",
+            "gala train --help",
+        ),
+        formatter_class=Formatter,
+        allow_abbrev=False,
     )
+    parser.set_defaults(command=help_of(parser))
     parser.add_argument("--version", action="version", version=f"gala-rl {version('gala-rl')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_train(commands)
     _add_resume(commands)
     _add_scale(commands)
@@ -72,32 +81,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(commands: Any) -> None:
-    parser = add_command(commands, "train", "train a method on an environment", _train)
+    parser = add_command(
+        commands,
+        "train",
+        "train a method on an environment",
+        _train,
+        "gala train ppo --env CartPole-v1 --steps 100k",
+        "gala train gala-a2c --env PongNoFrameskip-v4 --steps 6M --out runs/pong",
+        "gala train ppo --env HalfCheetah-v5 --learning-rate 1e-4 --simulators 8",
+    )
     parser.usage = "gala train METHOD [options]"
-    parser.add_argument("method", metavar="METHOD", help="gala-a2c, ppo, …: see gala methods")
+    names = ", ".join(method.name for method in METHODS)
+    parser.add_argument("method", metavar="METHOD", help=f"{names}: see gala methods")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run in --out if there is one, start it if not",
+        help="continue the run in --out if there is one, else start it",
     )
     add_settings(parser, TrainConfig)
 
 
 def _add_resume(commands: Any) -> None:
-    parser = add_command(commands, "resume", "continue a stopped run", _resume)
+    text, example = "continue a stopped run", "gala resume runs/pong --steps 10M"
+    parser = add_command(commands, "resume", text, _resume, example)
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--steps", type=count, metavar="STEPS", help="new total of agent steps; default: as before"
+        "--steps",
+        type=count,
+        metavar="N",
+        help="new total of agent steps (default: as before)",
     )
 
 
 def _add_scale(commands: Any) -> None:
-    parser = add_command(
-        commands,
-        "scale",
-        "have a run that is being trained go on with more or fewer learners",
-        _scale,
-    )
+    text = "change the number of learners of a run while it trains"
+    parser = add_command(commands, "scale", text, _scale, "gala scale runs/pong --learners 8")
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
         "--learners", type=count, required=True, metavar="N", help="learners from then on"
@@ -106,11 +124,16 @@ def _add_scale(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     parser = add_command(
-        commands, "evaluate", "play full games with a trained policy, raw returns", _evaluate
+        commands,
+        "evaluate",
+        "play full games with a trained policy and report raw returns",
+        _evaluate,
+        "gala evaluate runs/pong",
+        "gala evaluate runs/pong --episodes 30 --policy sample --learner all --json",
     )
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--episodes", type=count, default=10, metavar="N", help="games a policy (default: 10)"
+        "--episodes", type=count, default=10, metavar="N", help="games per policy (default: 10)"
     )
     parser.add_argument(
         "--policy",
@@ -124,12 +147,15 @@ def _add_evaluate(commands: Any) -> None:
         metavar="I|all|mean",
         help="one learner, each of them, or their averaged parameters (default: mean)",
     )
-    parser.add_argument("--seed", type=count, default=0, help="of the games (default: 0)")
+    parser.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="seed of the games (default: 0)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_methods(commands: Any) -> None:
-    add_command(commands, "methods", "list the methods with their papers", _methods)
+    text = "list the methods with their papers"
+    add_command(commands, "methods", text, _methods, "gala methods")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -225,8 +251,6 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from gala_rl.methods import METHODS
-
     print_table(
         "methods",
         ["name", "what it is", "paper"],

@@ -7,13 +7,19 @@ from typing import Any
 
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
-from gala_rl.options import add_command, add_settings, config_from, count, given
+from gala_rl.options import add_settings, config_from, count, given
+from gala_rl.parser import add_command
 
 
 def add_compare(commands: Any) -> None:
     """Add `compare` to the commands of `gala`."""
-    text = "train methods with several seeds at equal budgets, and compare them with intervals"
-    parser = add_command(commands, "compare", text, _compare)
+    parser = add_command(
+        commands,
+        "compare",
+        "train methods with several seeds at equal budgets, and compare them with intervals",
+        _compare,
+        "gala compare a2c ppo --env CartPole-v1 --steps 100k --seeds 5 --out runs/both",
+    )
     parser.usage = "gala compare METHOD … --out DIR [options]"
     parser.add_argument(
         "methods", metavar="METHOD", nargs="+", help="what to compare: see gala methods"
@@ -27,16 +33,29 @@ def add_compare(commands: Any) -> None:
         "methods, and prints the table when all is done",
     )
     parser.add_argument(
-        "--seeds", type=count, default=3, metavar="K", help="runs a method (default: 3)"
+        "--seeds", type=count, default=3, metavar="K", help="runs per method (default: 3)"
     )
     parser.add_argument(
-        "--first-seed", type=count, default=0, metavar="SEED", help="then the next (default: 0)"
+        "--first-seed",
+        type=count,
+        default=0,
+        metavar="SEED",
+        help="seed of each method's first run (default: 0)",
     )
+    _add_protocol(parser)
+    of_runs_elsewhere = ("cluster", "message_precision")
+    without = ("method", "seed", "out", "simulators", *of_runs_elsewhere)
+    add_settings(parser, TrainConfig, without=without)
+
+
+def _add_protocol(parser: Any) -> None:
+    """Add the options that say how methods are compared."""
     parser.add_argument(
         "--simulators-total",
         type=count,
         metavar="N",
-        help="of all learners of a method (default: 16, or the next number that all divide)",
+        help="simulators of all learners of a method (default: 16, or the next number that the "
+        "learners of each method divide)",
     )
     parser.add_argument(
         "--settings",
@@ -46,7 +65,10 @@ def add_compare(commands: Any) -> None:
         "options given here hold for all either way (default: published)",
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="report who reaches it, and when"
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="report which runs reach this mean return, and when",
     )
     parser.add_argument(
         "--episodes",
@@ -64,9 +86,6 @@ def add_compare(commands: Any) -> None:
         "(default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    of_runs_elsewhere = ("cluster", "message_precision")
-    without = ("method", "seed", "out", "simulators", *of_runs_elsewhere)
-    add_settings(parser, TrainConfig, without=without)
 
 
 def _compare(options: argparse.Namespace) -> int:

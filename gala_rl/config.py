@@ -39,54 +39,62 @@ class TrainConfig:
     """One training run, complete: with the code's version it determines what happens."""
 
     method: str = setting("gala-a2c", "what to train; `gala methods` lists them")
-    env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment")
+    env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment", metavar="ID")
     steps: int = setting(
-        40_000_000, "agent steps over all learners; 4000000, 4e6 and 4M are the same", minimum=1
+        40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
     )
     learners: int | None = setting(
         None,
-        "number of actor-learners; default: what the method runs best here",
+        "number of actor-learners",
+        unset="what the method runs best on this machine",
         minimum=1,
         maximum=10_000,
     )
     learners_per_node: int | None = setting(
         None,
-        "learners that share a node, for --topology hierarchical and --cluster: the first so many "
-        "are one, the next so many another, the last may have fewer; default with --cluster: all "
-        "machines alike",
+        "learners per node, for --topology hierarchical and --cluster; the last node may have "
+        "fewer",
+        unset="with --cluster the same on every machine",
         minimum=1,
     )
     max_learners: int | None = setting(
         None,
-        "most learners that gala scale can bring the run to; default: twice as many as it starts "
-        "with",
+        "most learners that gala scale can bring the run to",
+        unset="twice as many as it starts with",
         minimum=1,
         maximum=10_000,
     )
     simulators: int | None = setting(
         None,
-        "simulators a learner, of all its actors together; default: as many as the paper has",
+        "simulators (parallel environments) per learner, shared among its actors",
+        unset="as in the method's paper",
         minimum=1,
     )
     simulator_threads: int | None = setting(
-        None, "simulator threads a learner; default: cores / learners", minimum=1, maximum=1_000
+        None,
+        "threads per learner that step its simulators (Atari)",
+        unset="cores / learners",
+        minimum=1,
+        maximum=1_000,
     )
     simulator_groups: int | None = setting(
         None,
-        "groups of a learner's simulators that step in turn, while the network acts for another "
-        "(Atari); default: 2 with a GPU, else 1",
+        "groups of a learner's simulators: one steps while the network acts for another (Atari)",
+        unset="2 with a GPU, else 1",
         minimum=1,
     )
     simulator_processes: int | None = setting(
         None,
-        "processes among which a learner's simulators are shared out, of all its actors together; "
-        "one that dies or is silent is replaced (all but Atari); default: in the learner's own",
+        "processes per learner that step its simulators; one that dies or hangs is replaced (all "
+        "but Atari)",
+        unset="the learner steps them itself",
         minimum=1,
     )
     simulator_deadline: float = setting(
         20.0,
-        "seconds after which a process of simulators that has not made its step is replaced",
+        "time after which a simulator process that has not made its step is replaced",
         above=0,
+        metavar="SECONDS",
     )
     network: Literal["shallow", "deep"] = setting(
         "shallow",
@@ -95,48 +103,55 @@ class TrainConfig:
     )
     lstm_size: int | None = setting(
         None,
-        "units of an LSTM between torso and heads; default: no LSTM",
+        "units of an LSTM between torso and heads",
+        unset="no LSTM",
         minimum=1,
         maximum=8_192,
     )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
-        "of the torso's arithmetic; bfloat16 is faster where the processor has units for it. "
+        "of the torso's arithmetic; bfloat16 is faster on processors with units for it. "
         "Parameters, losses and gossip are always float32",
     )
-    seed: int = setting(0, "root of every random stream of the run", minimum=0, maximum=2**31 - 1)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda where there is one")
+    seed: int = setting(0, "seed of every random stream of the run", minimum=0, maximum=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda if there is a GPU")
     serial: bool = setting(
-        False, "all learners take turns in one process: slower, deterministic, easy to debug"
+        False, "all learners take turns in one process: slow, deterministic, easy to debug"
     )
-    out: str | None = setting(None, "folder of the run; default: runs/METHOD-ENV-DATE")
+    out: str | None = setting(
+        None, "folder of the run", unset="runs/METHOD-ENV-DATE", metavar="DIR"
+    )
     log_every: int | None = setting(
         None,
-        "updates of a learner between two rows of metrics; default: those of 8,000 agent steps, "
-        "at most 100",
+        "updates of a learner between two rows of metrics",
+        unset="those of 8,000 agent steps, at most 100",
         minimum=1,
     )
-    checkpoint_every: float = setting(300.0, "seconds between checkpoints", above=0)
-    checkpoints_kept: int = setting(3, "number of newest checkpoints that stay on disk", minimum=1)
+    checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")
+    checkpoints_kept: int = setting(3, "newest checkpoints that stay on disk", minimum=1)
     max_restarts: int = setting(
-        3, "a learner that dies more often than this without progress ends the run", minimum=0
+        3, "deaths of a learner without progress, beyond which the run ends", minimum=0
     )
     hang_after: float = setting(
         120.0,
-        "seconds without an update after which a learner is killed and restarted",
+        "time without an update after which a learner is killed and restarted",
         above=0,
         maximum=1e9,
+        metavar="SECONDS",
     )
     fault_plan: str | None = setting(
         None,
-        "JSON file of faults that are to happen, to see what becomes of the run; default: none",
+        "JSON file of faults to bring about: docs/faults.md",
+        metavar="FILE",
     )
     cluster: str | None = setting(
-        None, "address of a Ray cluster whose machines run the learners, or auto; default: none"
+        None,
+        "Ray cluster whose machines run the learners: docs/cluster.md",
+        metavar="HOST:PORT|auto",
     )
     message_precision: Literal["float32", "bfloat16"] = setting(
         "float32",
-        "of parameters on their way to another machine of the cluster; bfloat16 is half as long",
+        "of parameters on their way to another machine; bfloat16 halves the traffic",
     )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None

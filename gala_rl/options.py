@@ -2,110 +2,113 @@
 
 import argparse
 import dataclasses
-import difflib
-from collections.abc import Callable, Collection
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
 from gala_rl.config import TrainConfig, parse_count
-from gala_rl.errors import UserError
-from gala_rl.settings import ALGORITHMS
+from gala_rl.settings import ALGORITHMS, AlgorithmSettings
 
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
 
+Headings = Mapping[str, Collection[str]]
+"""Names of settings, by the heading under which help shows them."""
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake as one line that names the value and the remedy."""
+_RUN = "run"
+"""Heading of the settings that have no other."""
 
-    def error(self, message: str) -> NoReturn:
-        """Called by argparse for a wrong value or a missing argument."""
-        raise UserError(f"{message}; see {self.prog} --help")
+_HEADINGS: Headings = {
+    _RUN: (),
+    "learners": ("learners", "max_learners", "device", "serial"),
+    "network": ("network", "lstm_size", "precision"),
+    "simulators": (
+        "simulators",
+        "simulator_threads",
+        "simulator_groups",
+        "simulator_processes",
+        "simulator_deadline",
+    ),
+    "metrics and checkpoints": ("log_every", "checkpoint_every", "checkpoints_kept"),
+    "faults": ("max_restarts", "hang_after", "fault_plan"),
+    "several machines": ("cluster", "learners_per_node", "message_precision"),
+}
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Called by argparse for each (sub)command; here for unknown options alone."""
-        namespace, unknown = super().parse_known_args(args, namespace)
-        if unknown and unknown[0].startswith("-"):
-            option = unknown[0].partition("=")[0]
-            close = difflib.get_close_matches(option, self._option_string_actions, n=1)
-            guess = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
-            raise UserError(f"option {option} is unknown: {guess}")
-        return namespace, unknown
-
-
-class Formatter(argparse.HelpFormatter):
-    """Wide enough that an option and its help share a line."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=36, width=100)
-
-
-def add_command(commands: Any, name: str, text: str, call: Callable[..., int] | None) -> Any:
-    """A command's parser, among those of `ArgumentParser.add_subparsers`.
-
-    Args:
-        commands: to add it to.
-        name: of the command.
-        text: what it does.
-        call: does it, given the parsed options, and returns the exit code; None where a command of
-            its own follows the name.
-    """
-    parser = commands.add_parser(
-        name, help=text, description=text, formatter_class=Formatter, allow_abbrev=False
-    )
-    if call is not None:
-        parser.set_defaults(command=call)
-    return parser
+_OPTIMIZER = (
+    "learning_rate",
+    "learning_rate_rule",
+    "learning_rate_schedule",
+    "optimizer",
+    "rmsprop_decay",
+    "rmsprop_epsilon",
+    "adam_epsilon",
+    "max_grad_norm",
+)
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, kind: Any, without: Collection[str] = ("method",)
+    parser: argparse.ArgumentParser,
+    kind: Any,
+    without: Collection[str] = ("method",),
+    headings: Headings = _HEADINGS,
 ) -> None:
-    """An option for each field of a settings dataclass, grouped as the dataclasses are."""
-    group = parser.add_argument_group("run")
+    """Add an option for each field of a settings dataclass, under headings."""
+    by_name = {name: heading for heading, names in headings.items() for name in names}
+    groups = {heading: parser.add_argument_group(heading) for heading in headings}
+    hints = get_type_hints(kind)
     for entry in dataclasses.fields(kind):
+        hint = hints[entry.name]
         if entry.name in without:
             continue
-        hint = get_type_hints(kind)[entry.name]
         if entry.name == "algorithm":
-            text = "defaults are those for Atari games; others may apply elsewhere: docs/methods.md"
-            _add_algorithms(parser.add_argument_group(_GROUPS[entry.name], text))
+            _add_algorithms(parser)
         elif dataclasses.is_dataclass(hint):
             inner = parser.add_argument_group(_GROUPS[entry.name])
             for setting in dataclasses.fields(hint):
-                shown = _shown(setting.default)
+                shown = _shown(setting)
                 _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
         else:
-            _add_setting(group, entry, hint, _shown(entry.default))
+            group = groups[by_name.get(entry.name, _RUN)]
+            _add_setting(group, entry, hint, _shown(entry))
 
 
-def _add_algorithms(group: Any) -> None:
-    """An option for each setting of any algorithm, with the default of each that has it."""
-    settings: dict[str, Any] = {}
-    defaults: dict[str, dict[str, str]] = {}
-    for algorithm, kind in ALGORITHMS.items():
-        for entry in dataclasses.fields(kind):
-            settings.setdefault(entry.name, (entry, get_type_hints(kind)[entry.name]))
-            defaults.setdefault(entry.name, {})[algorithm] = _shown(entry.default)
-    for name, (entry, hint) in settings.items():
-        by_algorithm = defaults[name]
-        if len(by_algorithm) == len(ALGORITHMS) and len(set(by_algorithm.values())) == 1:
-            shown = next(iter(by_algorithm.values()))
-        else:
-            shown = ", ".join(f"{algorithm} {value}" for algorithm, value in by_algorithm.items())
-        _add_setting(group, entry, hint, shown, "algorithm")
+def _add_algorithms(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting of any algorithm, with each algorithm's default."""
+    text = "defaults are for Atari games; some differ elsewhere: docs/methods.md"
+    everywhere = parser.add_argument_group("algorithm", text)
+    optimizer = parser.add_argument_group("optimizer", text)
+    kinds = {name: {f.name: f for f in dataclasses.fields(k)} for name, k in ALGORITHMS.items()}
+    hints = get_type_hints(AlgorithmSettings)
+    for entry in dataclasses.fields(AlgorithmSettings):
+        defaults = {name: _shown(fields[entry.name]) for name, fields in kinds.items()}
+        shown = ", ".join(f"{name} {value}" for name, value in defaults.items())
+        if len(set(defaults.values())) == 1:
+            shown = _shown(entry)
+        group = optimizer if entry.name in _OPTIMIZER else everywhere
+        _add_setting(group, entry, hints[entry.name], shown, "algorithm")
+    for name, fields in kinds.items():
+        able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == name)
+        own = parser.add_argument_group(f"{name} alone ({able})")
+        for entry in fields.values():
+            if entry.name not in hints:
+                hint = get_type_hints(ALGORITHMS[name])[entry.name]
+                _add_setting(own, entry, hint, _shown(entry), "algorithm")
 
 
 def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
-    text = entry.metadata["help"].replace("%", "%%")
-    if default:
+    text = entry.metadata["help"]
+    # A method may set what the algorithm leaves out by default.
+    may_be_off = hint is bool and (entry.default or prefix == "algorithm")
+    if default and (hint is not bool or may_be_off):
         text += f" (default: {default})"
-    options: dict[str, Any] = {"help": text, "dest": destination, "default": argparse.SUPPRESS}
+    options: dict[str, Any] = {
+        "help": text.replace("%", "%%"),
+        "dest": destination,
+        "default": argparse.SUPPRESS,
+    }
     flag = f"--{entry.name.replace('_', '-')}"
     if hint is bool:
-        # A method may set what the algorithm leaves out by default.
-        may_be_on = entry.default or prefix == "algorithm"
-        action: Any = argparse.BooleanOptionalAction if may_be_on else "store_true"
+        action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
         group.add_argument(flag, action=action, **options)
         return
     if get_origin(hint) is Literal:
@@ -113,15 +116,20 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
         return
     value_type = next(t for t in (get_args(hint) or (hint,)) if t is not type(None))
     options["type"] = {int: count, float: float, str: str}[value_type]
-    options["metavar"] = entry.name.rpartition("_")[2].upper()
+    options["metavar"] = (
+        entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
+    )
     group.add_argument(flag, **options)
 
 
-def _shown(value: Any) -> str:
+def _shown(entry: Any) -> str:
+    value = entry.default
     if value is None:
-        return ""
+        return str(entry.metadata["unset"])
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -13,9 +13,18 @@ _INT32 = 2**31 - 1
 """The emulator counts in 32 bits."""
 
 
-def setting(default: Any, text: str, **bounds: float) -> Any:
-    """A dataclass field with its help text and, optionally, `minimum`, `above`, `maximum`."""
-    return field(default=default, metadata={"help": text, **bounds})
+def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bounds: float) -> Any:
+    """A dataclass field with what help says of it and, optionally, its bounds.
+
+    Args:
+        default: value where none is given.
+        text: what the setting does.
+        unset: what happens by default, where the default is None.
+        metavar: name of the value in help; default: by its type.
+        bounds: `minimum`, `above`, `maximum`.
+    """
+    metadata = {"help": text, "unset": unset, "metavar": metavar, **bounds}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +33,22 @@ class AtariProtocol:
 
     sticky_actions: float | None = setting(
         None,
-        "probability that the last action repeats; default: what the id means "
-        "(0 for *NoFrameskip-v4, 0.25 for ALE/*-v5)",
+        "probability that the last action repeats",
+        unset="what the id means: 0 for *NoFrameskip-v4, 0.25 for ALE/*-v5",
+        metavar="P",
         minimum=0,
         maximum=1,
     )
     frame_skip: int = setting(
-        4, "emulator frames an action is held (DQN, 2015)", minimum=1, maximum=1_000
+        4, "emulator frames per agent step (DQN, 2015)", minimum=1, maximum=1_000
     )
     max_pool: bool = setting(True, "pixel-wise maximum of the last two frames of a skip")
     frame_stack: int = setting(4, "consecutive images in one observation", minimum=1, maximum=1_000)
-    image_size: int = setting(84, "height and width of an image, pixels", minimum=36, maximum=512)
-    grayscale: bool = setting(True, "grey images instead of colour")
-    noop_max: int = setting(
-        30, "at most this many no-ops at the start of a game", minimum=0, maximum=_INT32
+    image_size: int = setting(
+        84, "height and width of an image", minimum=36, maximum=512, metavar="PIXELS"
     )
+    grayscale: bool = setting(True, "grey images instead of colour")
+    noop_max: int = setting(30, "most no-ops at the start of a game", minimum=0, maximum=_INT32)
     fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
     life_loss_terminal: bool = setting(
         True, "in training, a lost life ends the return; the game itself goes on"
@@ -52,6 +62,7 @@ class AtariProtocol:
         "a game is truncated after this many emulator frames (30 minutes)",
         minimum=1,
         maximum=_INT32,
+        metavar="FRAMES",
     )
 
 
@@ -62,14 +73,14 @@ class AlgorithmSettings:
     name: ClassVar[str]
     keeps_choices: ClassVar[bool] = False
     """Whether updates need log π and V as they were when the actor acted."""
-    rollout_steps: int = setting(5, "agent steps a simulator makes per update", minimum=1)
-    discount: float = setting(0.99, "γ, discount a step", minimum=0, maximum=1)
-    value_cost: float = setting(0.5, "weight of the mean squared value error", minimum=0)
-    entropy_cost: float = setting(0.01, "weight of the policy's entropy", minimum=0)
-    max_grad_norm: float = setting(0.5, "clip the gradient to this Euclidean norm", above=0)
-    learning_rate: float = setting(7e-4, "learning rate, before learning_rate_rule", above=0)
+    rollout_steps: int = setting(5, "agent steps per simulator and update", minimum=1)
+    discount: float = setting(0.99, "γ, discount per agent step", minimum=0, maximum=1)
+    value_cost: float = setting(0.5, "coefficient of the mean squared value error", minimum=0)
+    entropy_cost: float = setting(0.01, "coefficient of the policy's entropy", minimum=0)
+    max_grad_norm: float = setting(0.5, "Euclidean norm to which the gradient is clipped", above=0)
+    learning_rate: float = setting(7e-4, "learning rate, before --learning-rate-rule", above=0)
     learning_rate_rule: Literal["sqrt", "constant"] = setting(
-        "sqrt", "sqrt: times √(simulators of all learners / 16); constant: as given"
+        "sqrt", "sqrt: multiplied by √(simulators of all learners / 16); constant: as given"
     )
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "constant", "linear: falls to 0 at the last agent step"
@@ -85,11 +96,11 @@ class AlgorithmSettings:
     rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
     adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
     normalize_observations: bool = setting(
-        False, "the network sees vectors less their running mean, over their running deviation"
+        False, "subtract their running mean from vectors and divide by their standard deviation"
     )
     normalize_rewards: bool = setting(
         False,
-        "the loss sees rewards over the running deviation of their discounted sum; "
+        "divide rewards by the running standard deviation of their discounted sum; "
         "reported returns are always raw",
     )
 
@@ -133,23 +144,27 @@ class PPOSettings(AlgorithmSettings):
         "linear", "learning_rate_schedule"
     )
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("adam", "optimizer")
-    epochs: int = setting(4, "times an update goes over its rollout", minimum=1)
-    minibatches: int = setting(4, "optimiser steps an epoch, each on its share", minimum=1)
+    epochs: int = setting(4, "passes over the rollout per update", minimum=1)
+    minibatches: int = setting(4, "minibatches per epoch, one optimiser step each", minimum=1)
     gae_lambda: float = setting(
         0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
     )
-    normalize_advantages: bool = setting(True, "to mean 0 and deviation 1 in each minibatch")
-    clip_range: float = setting(0.1, "ε, how far from 1 the policy's ratio counts", above=0)
+    normalize_advantages: bool = setting(
+        True, "to mean 0 and standard deviation 1 in each minibatch"
+    )
+    clip_range: float = setting(0.1, "ε, how far the probability ratio may be from 1", above=0)
     anneal_clip_range: bool = setting(True, "ε falls in step with the learning rate")
     value_clip_range: float | None = setting(
         None,
-        "how far an update moves a value for free (Baselines' ppo2); default: unlimited",
+        "how far an update may move a value at full weight (Baselines' ppo2)",
+        unset="unlimited",
         above=0,
     )
     target_kl: float | None = setting(
         None,
-        "no further epoch after one in which the policy was farther than this (mean KL) from the "
-        "one that acted; default: all epochs",
+        "end an update after the epoch in which the mean KL divergence from the acting policy "
+        "exceeds this",
+        unset="all epochs",
         above=0,
     )
 
@@ -194,20 +209,21 @@ class ImpalaSettings(AlgorithmSettings):
     rmsprop_epsilon: float = _with_default(0.01, "rmsprop_epsilon")
     actors: int | None = setting(
         None,
-        "processes of a learner that act, each with its share of the learner's simulators; "
-        "default: one a core of the learner's but one, which is for learning",
+        "actor processes per learner, each with its share of the learner's simulators",
+        unset="one per core, less one for learning",
         minimum=1,
         maximum=1000,
     )
     actor_slots: int = setting(
         2,
-        "rollouts of an actor that may wait or be in work before it has to wait",
+        "rollouts per actor that may be queued or in use before the actor waits",
         minimum=1,
         maximum=100,
     )
     batch_rollouts: int | None = setting(
         None,
-        "actors' rollouts an update learns from; default: as many as there are actors",
+        "rollouts of actors per update",
+        unset="as many as there are actors",
         minimum=1,
     )
     clip_rho: float = setting(1.0, "ρ̄ of V-trace: largest weight of an error", above=0)
@@ -254,6 +270,7 @@ class GossipSettings:
         "directed-ring",
         "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
         "hierarchical (with --learners-per-node), or a JSON file of [sender, receiver] edges",
+        metavar="NAME|FILE",
     )
     when: Literal["auto", "all", "any"] = setting(
         "auto",
@@ -265,9 +282,13 @@ class GossipSettings:
     )
     max_staleness: int | None = setting(
         None,
-        "wait for live neighbours after this many updates without a mix; default: never",
+        "updates without a mix after which a learner waits for live neighbours",
+        unset="never",
         minimum=0,
     )
     deadline: float = setting(
-        2.0, "seconds: longest wait for a silent neighbour before going on without it", above=0
+        2.0,
+        "longest wait for a silent neighbour before going on without it",
+        above=0,
+        metavar="SECONDS",
     )

@@ -6,19 +6,43 @@ import json
 from typing import Any
 
 from gala_rl.console import print_table, say
-from gala_rl.options import add_command, add_settings
+from gala_rl.options import Headings, add_settings
+from gala_rl.parser import add_command
 from gala_rl.simulation.config import SCHEMES, SimulationConfig
+
+_HEADINGS: Headings = {
+    "run": ("learners", "updates", "duration_s", "seed"),
+    "gossip": ("topology", "learners_per_node", "when"),
+    "local-sgd": ("average_every",),
+    "updates": (
+        "compute_s",
+        "compute_variation",
+        "compute_distribution",
+        "stragglers",
+        "slowdown",
+        "cores",
+    ),
+    "network": ("latency_s", "bandwidth_bytes_per_s", "parameters"),
+    "failures and late joiners": ("failure_every_s", "restart_s", "joiners", "join_at_s"),
+    "problem": ("problem", "dimension", "learning_rate", "noise"),
+}
 
 
 def add_simulate(commands: Any) -> None:
     """Add `simulate` to the commands of `gala`."""
-    text = "what a cluster of learners would do, before anyone rents it"
-    parser = add_command(commands, "simulate", text, _simulate)
+    parser = add_command(
+        commands,
+        "simulate",
+        "predict what a cluster of learners would do, before anyone rents it",
+        _simulate,
+        "gala simulate --learners 64 --compute-s 0.5",
+        "gala simulate gossip all-reduce --learners 32 --stragglers 4 --plot curves.png",
+    )
     parser.usage = "gala simulate [SCHEME …] [options]"
     parser.add_argument(
         "schemes", metavar="SCHEME", nargs="*", help=f"{', '.join(SCHEMES)} (default: all of them)"
     )
-    add_settings(parser, SimulationConfig)
+    add_settings(parser, SimulationConfig, headings=_HEADINGS)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves: a .png, .pdf or .svg file")
 

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from gala_rl.console import print_table, say
-from gala_rl.options import add_command, count, counts
+from gala_rl.options import count, counts
+from gala_rl.parser import add_command
 
 if TYPE_CHECKING:
     from gala_rl.theory.table import Row
@@ -20,8 +21,14 @@ _NOTE = (
 
 def add_theory(commands: Any) -> None:
     """Add `theory` to the commands of `gala`."""
-    text = "how fast learners agree and how far apart they can be, on each topology"
-    parser = add_command(commands, "theory", text, _theory)
+    parser = add_command(
+        commands,
+        "theory",
+        "tell how fast learners agree and how far apart they can be, on each topology",
+        _theory,
+        "gala theory --learners 8",
+        "gala theory --topology exponential --learners 4,16,64 --plot theory.png",
+    )
     parser.add_argument(
         "--topology", metavar="NAME|FILE", help="as in train (default: all that have a name)"
     )
@@ -35,10 +42,10 @@ def add_theory(commands: Any) -> None:
         "--learners-per-node",
         type=count,
         metavar="G",
-        help="show the hierarchical topology too, with so many learners a node",
+        help="show the hierarchical topology too, with so many learners per node",
     )
     parser.add_argument(
-        "--delay", type=count, default=1, metavar="A", help="rounds a message is old (default: 1)"
+        "--delay", type=count, default=1, metavar="N", help="age of messages in rounds (default: 1)"
     )
     parser.add_argument(
         "--miss",

@@ -15,6 +15,7 @@ ROOT = Path(gala_rl.__file__).parent
 
 LAYERS = (
     ("errors",),
+    ("suggestions",),
     ("settings",),
     ("config",),
     ("spaces", "flat", "trajectory", "capture", "processes"),
@@ -36,6 +37,7 @@ LAYERS = (
     ("systems",),
     ("cluster",),
     ("experiment",),
+    ("parser",),
     ("options", "console"),
     ("bench_cli", "theory_cli", "simulate_cli", "compare_cli"),
     ("cli",),
@@ -48,7 +50,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
-RUNNING = ("processes", "records", "systems", "experiment", "options", "console", "cli")
+RUNNING = ("processes", "records", "systems", "experiment", "parser", "options", "console", "cli")
 """Rooms around what learns: processes, files, terminal and command line."""
 MAX_LEARNING_LINES, MAX_RUNNING_LINES = 7_200, 5_400
 """Of what learns and gossips, and of what runs it; not counting the rooms that can be read or left

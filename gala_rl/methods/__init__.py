@@ -4,7 +4,6 @@ Imports no torch, and Gymnasium only to resolve: the command line lists methods 
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from gala_rl.methods import (
 )
 from gala_rl.methods.method import Method as Method
 from gala_rl.settings import GossipSettings
+from gala_rl.suggestions import closest
 
 _ON_CLUSTERS = ("gossip", "gradients")
 """What learners on several machines can share."""
@@ -43,6 +43,21 @@ METHODS = (
     impala.METHOD,
 )
 
+_OFF_POLICY = (
+    "c51",
+    "ddpg",
+    "ddqn",
+    "dqn",
+    "qr-dqn",
+    "qrdqn",
+    "r2d2",
+    "rainbow",
+    "sac",
+    "td3",
+    "tqc",
+)
+"""Methods of other packages that nothing here resembles."""
+
 _MOST_LEARNERS = 10_000
 """That `TrainConfig.learners` allows."""
 
@@ -56,8 +71,12 @@ def find(name: str) -> Method:
     names = [method.name for method in METHODS]
     if name in names:
         return METHODS[names.index(name)]
-    close = difflib.get_close_matches(name, names, n=1)
-    guess = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    if name.lower() in _OFF_POLICY:
+        guess = f"all methods here are on-policy actor-critics; choose one of {', '.join(names)}"
+    elif (close := closest(name, names)) is not None:
+        guess = f"did you mean {close}?"
+    else:
+        guess = f"choose one of {', '.join(names)}"
     raise UserError(f"method {name!r} is unknown: {guess}")
 
 

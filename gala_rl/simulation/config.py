@@ -18,43 +18,55 @@ class SimulationConfig:
     learners: int = setting(16, "number of learners", minimum=2, maximum=10_000)
     topology: str = setting(
         "directed-ring",
-        "of gossip: directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
+        "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
         "hierarchical (with --learners-per-node), or a JSON file of [sender, receiver] edges",
+        metavar="NAME|FILE",
     )
     learners_per_node: int | None = setting(
         None,
-        "of gossip: learners that share a machine, whose messages to one another arrive at once; "
-        "default: 1",
+        "learners per machine, whose messages to one another arrive at once",
+        unset="1",
         minimum=1,
     )
     when: Literal["auto", "all", "any"] = setting(
         "auto",
-        "of gossip: mix when all in-neighbours have news (GALA) or when any has; "
+        "mix when all in-neighbours have news (GALA) or when any has; "
         "auto: any if hierarchical, else all",
     )
-    average_every: int = setting(8, "of local-sgd: updates from average to average", minimum=1)
+    average_every: int = setting(8, "updates from one average to the next", minimum=1)
     compute_s: float = setting(
-        0.1, "mean seconds of an update, its rollout included", minimum=1e-9, maximum=1e9
+        0.1,
+        "mean time of an update, its rollout included",
+        minimum=1e-9,
+        maximum=1e9,
+        metavar="SECONDS",
     )
     compute_variation: float = setting(
-        0.1, "their standard deviation / their mean; 0: constant", minimum=0, maximum=10
+        0.1, "standard deviation of that time / its mean; 0: constant", minimum=0, maximum=10
     )
     compute_distribution: Literal["gamma", "lognormal"] = setting(
-        "gamma", "of these seconds; gamma with variation 1 is the exponential distribution"
+        "gamma", "of that time; gamma with variation 1 is the exponential distribution"
     )
-    stragglers: int = setting(0, "learners, the first ones, that are slower", minimum=0)
-    slowdown: float = setting(4.0, "times that a straggler is slower", minimum=1, maximum=1e6)
+    stragglers: int = setting(0, "number of slower learners, the first ones", minimum=0)
+    slowdown: float = setting(4.0, "factor by which a straggler is slower", minimum=1, maximum=1e6)
     cores: int | None = setting(
         None,
-        "cores that all learners share, so that each is learners / cores times slower; "
-        "default: enough",
+        "cores that all learners share, so that each is learners / cores times slower",
+        unset="one per learner",
         minimum=1,
     )
     latency_s: float = setting(
-        1e-4, "seconds from a port to another, apart from size", minimum=0, maximum=1e9
+        1e-4,
+        "time from one port to another, whatever the size",
+        minimum=0,
+        maximum=1e9,
+        metavar="SECONDS",
     )
     bandwidth_bytes_per_s: float = setting(
-        1.25e9, "of the port of a learner, or of the server, each way (10 Gbit/s)", minimum=1
+        1.25e9,
+        "of a learner's or server's port, each way; 1.25e9 is 10 Gbit/s",
+        minimum=1,
+        metavar="BYTES",
     )
     parameters: int = setting(
         866_439,
@@ -63,17 +75,27 @@ class SimulationConfig:
         maximum=1e12,
     )
     failure_every_s: float | None = setting(
-        None, "mean seconds between failures of a learner; default: never", above=0
+        None,
+        "mean time between failures of a learner",
+        unset="never",
+        above=0,
+        metavar="SECONDS",
     )
     restart_s: float = setting(
-        30.0, "seconds from a failure until the learner is back", minimum=0, maximum=1e9
+        30.0,
+        "time from a failure until the learner is back",
+        minimum=0,
+        maximum=1e9,
+        metavar="SECONDS",
     )
-    joiners: int = setting(0, "learners, the last ones, that are not there at first", minimum=0)
-    join_at_s: float = setting(0.0, "seconds after which they join", minimum=0, maximum=1e9)
+    joiners: int = setting(0, "number of learners that join later, the last ones", minimum=0)
+    join_at_s: float = setting(
+        0.0, "time at which they join", minimum=0, maximum=1e9, metavar="SECONDS"
+    )
     updates: int | None = setting(
-        None, "length: updates a learner, on average; default: 200 without --duration-s", minimum=1
+        None, "mean updates per learner", unset="200 without --duration-s", minimum=1
     )
-    duration_s: float | None = setting(None, "length: simulated seconds", above=0)
+    duration_s: float | None = setting(None, "simulated time", above=0, metavar="SECONDS")
     problem: Literal["quadratic", "logistic", "random-walk"] = setting(
         "quadratic", "what is learned; random-walk: nothing, updates are noise alone"
     )
@@ -81,11 +103,11 @@ class SimulationConfig:
     learning_rate: float = setting(0.05, "of each update", above=0, maximum=1)
     noise: float = setting(
         1.0,
-        "standard deviation of a gradient's elements; in logistic batches make it",
+        "standard deviation of a gradient's elements (logistic: from its batches)",
         minimum=0,
         maximum=1e9,
     )
-    seed: int = setting(0, "of all random numbers", minimum=0)
+    seed: int = setting(0, "seed of all random numbers", minimum=0)
 
     @property
     def message_bytes(self) -> int:

@@ -49,7 +49,8 @@ def test_a2c_with_several_learners_is_refused_with_the_remedy() -> None:
     ("name", "hint"),
     [
         ("gala-a2", "did you mean gala-a2c?"),
-        ("A2C", "choose one of gala-a2c, a2c"),
+        ("A2C", "did you mean a2c?"),
+        ("SAC", "on-policy actor-critics; choose one of gala-a2c, a2c"),
         ("", "choose one of gala-a2c, a2c"),
     ],
 )

@@ -160,7 +160,7 @@ def test_small_budgets_have_rows_more_often() -> None:
     ("arguments", "words"),
     [
         ([], ("METHOD",)),
-        (["a2c", "a2d"], ("'a2d'", "did you mean a2c?")),
+        (["a2c", "gala-a2d"], ("'gala-a2d'", "did you mean gala-a2c?")),
         (["a2c", "gala-a2c", "a2c"], ("'a2c' is named twice",)),
         (["a2c", "--seeds", "0"], ("seeds 0", "from 1 to")),
         (["a2c", "--seeds", "1M"], ("seeds 1,000,000", "1,000")),
@@ -179,6 +179,7 @@ def test_small_budgets_have_rows_more_often() -> None:
         (["a2c", "--learners", "2"], ("learners 2", "a2c has one learner")),
         (["a2c", "--learners", "0"], ("learners 0",)),
         (["a2c", "--simulators", "8"], ("--simulators", "did you mean --simulators-total?")),
+        (["a2c", "--num-envs", "8"], ("--num-envs", "it is --simulators-total here")),
         (["a2c", "--seed", "8"], ("--seed", "did you mean --seeds?")),
         (["a2c", "--env", "CartPol-v1"], ("'CartPol-v1'", "CartPole-v1")),
         (["a2c", "--settings", "best"], ("'best'", "published")),

@@ -1,0 +1,173 @@
+"""The parser of commands: help that fits the terminal, one line with the remedy for a mistake."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from gala_rl.errors import UserError
+from gala_rl.suggestions import closest
+
+_WIDEST = 100
+"""Columns beyond which lines of help are hard to read."""
+
+_SYNONYMS: Mapping[str, str] = {
+    "--actors": "num-actors n-actors",
+    "--checkpoint-every": "save-freq save-interval save-every checkpoint-freq checkpoint-interval",
+    "--clip-range": "clip-coef clip-eps clip-param clip-ratio cliprange eps-clip",
+    "--device": "cuda gpu no-cuda use-cuda use-gpu num-gpus",
+    "--discount": "gamma discount-factor",
+    "--entropy-cost": "ent-coef entropy-coef entropy-coeff",
+    "--env": "env-id env-name environment game gym-id task",
+    "--episodes": "eval-episodes n-episodes n-eval-episodes num-episodes games",
+    "--epochs": "n-epochs num-epochs num-sgd-iter ppo-epochs update-epochs",
+    "--frame-stack": "n-stack num-stack",
+    "--gae-lambda": "lam lambda",
+    "--learners": "n-learners n-workers num-learners num-processes num-workers workers",
+    "--learning-rate": "lr step-size",
+    "--learning-rate-schedule": "anneal-lr linear-lr-decay lr-decay lr-schedule",
+    "--log-every": "log-freq log-frequency log-interval",
+    "--lstm-size": "lstm recurrent use-lstm use-rnn",
+    "--max-grad-norm": "clip-grad grad-clip grad-norm-clipping max-gradient-norm",
+    "--normalize-advantages": "norm-adv normalize-advantage",
+    "--normalize-observations": "norm-obs normalize-input normalize-obs",
+    "--normalize-rewards": "norm-reward normalize-returns normalize-reward",
+    "--out": "exp-name log-dir log-path logdir output output-dir run-name save-dir save-path "
+    "tensorboard tensorboard-log train-dir",
+    "--policy": "deterministic greedy stochastic",
+    "--rollout-steps": "n-steps nsteps num-steps rollout-fragment-length rollout-length "
+    "unroll-length",
+    "--seeds": "n-seeds num-seeds num-trials trials",
+    "--simulators": "envs n-envs nenvs num-env num-environments num-envs num-envs-per-worker",
+    "--simulators-total": "envs n-envs nenvs num-env num-environments num-envs",
+    "--steps": "frames max-steps n-timesteps num-timesteps timesteps total-steps total-timesteps",
+    "--value-clip-range": "clip-range-vf clip-vloss vf-clip-param",
+    "--value-cost": "baseline-cost value-coef value-loss-coef vf-coef vf-loss-coeff",
+}
+"""Options of other packages, by what they are called here."""
+
+_HINTS: Mapping[str, str] = {
+    "algo algorithm alg method": "the method comes first, as in gala train ppo",
+    "batch-size mini-batch-size minibatch-size n-minibatches num-minibatches sgd-minibatch-size": (
+        "--minibatches N divides each rollout of PPO into N"
+    ),
+    "checkpoint load load-path pretrained trained-agent": "gala resume RUN continues a run",
+    "capture-video render render-mode video": (
+        "games are not shown; gala_rl.load_network gives the policy to a loop of your own"
+    ),
+    "track use-wandb wandb wandb-entity wandb-project wandb-project-name": (
+        "a run writes TensorBoard files, in the folder tensorboard of its --out"
+    ),
+}
+
+_COMMANDS: Mapping[str, str] = {
+    "benchmark": "bench",
+    "continue": "resume",
+    "enjoy": "evaluate",
+    "eval": "evaluate",
+    "list": "methods",
+    "play": "evaluate",
+    "run": "train",
+    "test": "evaluate",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake as one line that names the value and the remedy."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for a wrong value or a missing argument."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Called by argparse for each (sub)command; here for unknown options alone."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown and unknown[0].startswith("-"):
+            option = unknown[0].partition("=")[0]
+            raise UserError(f"option {option} is unknown: {self._remedy(option)}")
+        return namespace, unknown
+
+    def _remedy(self, option: str) -> str:
+        word = option.lower().replace("_", "-").strip("-")
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for name, synonyms in _SYNONYMS.items():
+            if word in synonyms.split() and name in known:
+                return f"it is {name} here"
+        for words, hint in _HINTS.items():
+            if word in words.split():
+                return hint
+        longer = [name for name in known if word and name.startswith(f"--{word}")]
+        guess = longer[0] if len(longer) == 1 else closest(option, known)
+        return f"did you mean {guess}?" if guess else f"see {self.prog} --help"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called by argparse where a value must be one of some; here for commands alone."""
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            guess = _COMMANDS.get(value) or closest(value, action.choices)
+            remedy = (
+                f"did you mean {guess}?" if guess in action.choices else f"see {self.prog} --help"
+            )
+            raise UserError(f"command {value!r} is unknown: {remedy}")
+        super()._check_value(action, value)
+
+
+class Formatter(argparse.HelpFormatter):
+    """Follows the terminal's width, keeps words whole and leaves indented lines as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._width = min(self._width, _WIDEST)
+        self._max_help_position = 30 if self._width >= _WIDEST else 24
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = (
+            [line] if line.startswith(" ") else self._split_lines(line, width)
+            for line in text.splitlines()
+        )
+        return "\n".join(f"{indent}{part}" for split in lines for part in split)
+
+
+def add_command(
+    commands: Any, name: str, text: str, call: Callable[..., int] | None, *examples: str
+) -> Any:
+    """A command's parser, among those of `ArgumentParser.add_subparsers`.
+
+    Args:
+        commands: to add it to.
+        name: of the command.
+        text: what it does.
+        call: does it, given the parsed options, and returns the exit code; None where a command of
+            its own follows the name, and help is printed if none does.
+        examples: command lines, for the end of the help.
+    """
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=example_lines(*examples),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=call or help_of(parser))
+    return parser
+
+
+def example_lines(*examples: str) -> str:
+    """Command lines as the end of a help text."""
+    return "\n".join(
+        ["examples:" if len(examples) > 1 else "example:", *map("  {}".format, examples)]
+    )
+
+
+def help_of(parser: argparse.ArgumentParser) -> Callable[..., int]:
+    """A call that prints the help of a command that lacks another one, as a mistake."""
+
+    def call(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    return call
