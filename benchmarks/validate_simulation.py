@@ -27,7 +27,8 @@ from rich.console import Console
 
 import gala_rl
 from gala_rl.agent import Agent, build_agent
-from gala_rl.config import TrainConfig, usable_cores
+from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import open_checkpoint

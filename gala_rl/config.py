@@ -6,7 +6,6 @@ unit and its source are written once, here.
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +13,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.settings import (
     ALGORITHMS,
@@ -218,13 +218,6 @@ def _resolved(name: str, value: _Value | None) -> _Value:
     if value is None:
         raise ValueError(f"{name} is not resolved yet: see gala_rl.methods.resolve")
     return value
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (respects taskset and CPU sets)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parse_count(text: str) -> int:

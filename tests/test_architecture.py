@@ -14,7 +14,7 @@ import gala_rl
 ROOT = Path(gala_rl.__file__).parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "cores"),
     ("suggestions",),
     ("settings",),
     ("config",),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gala_rl.agent import beginning_of, build_model
-from gala_rl.config import TrainConfig, usable_cores
+from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.envs import Simulators, make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_evaluation

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from gala_rl.config import TrainConfig, usable_cores
+from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
     a2c,

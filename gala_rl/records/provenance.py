@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gala_rl import config as configs
+from gala_rl.cores import usable_cores
 
 _PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
 
@@ -21,7 +21,7 @@ def provenance() -> dict[str, Any]:
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": configs.usable_cores(),
+            "cores": usable_cores(),
         },
         "commit": _commit(),
     }

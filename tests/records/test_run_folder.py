@@ -9,6 +9,7 @@ import pytest
 
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.records import provenance
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
@@ -30,7 +31,7 @@ def test_a_new_folder_holds_the_config_and_what_it_ran_on(folder: RunFolder) -> 
     assert content["config"] == configs.to_dict(CONFIG)
     assert set(content) == {"config", "started", "versions", "machine", "commit"}
     assert set(content["versions"]) >= {"python", "gala-rl", "torch", "numpy", "ale-py"}
-    assert content["machine"]["cores"] == configs.usable_cores()
+    assert content["machine"]["cores"] == usable_cores()
     assert folder.read_config() == CONFIG
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from gala_rl.config import TrainConfig, usable_cores
+from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find
 

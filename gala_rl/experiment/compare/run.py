@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from gala_rl.config import TrainConfig
+from gala_rl.cores import usable_cores
 from gala_rl.errors import (
     LearnerFailure,
     StorageError,
@@ -205,7 +206,9 @@ def _cores(place: int, at_once: int) -> list[int] | None:
     if at_once == 1 or not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
-    return cores[place::at_once] or [cores[place % len(cores)]]
+    # A quota may allow fewer than there are.
+    share = -(-usable_cores() // at_once)
+    return cores[place::at_once][:share] or [cores[place % len(cores)]]
 
 
 def _work(
