@@ -49,10 +49,14 @@ class Stopwatch:
 
 def make_agent(threads: int, simulators: int) -> Agent:
     """A learner of Pong alone on so many threads, warm."""
-    torch.set_num_threads(threads)
-    config = resolve(
-        TrainConfig(method="a2c", simulators=simulators, simulator_threads=threads, learners=1)
+    settings = TrainConfig(
+        method="a2c",
+        simulators=simulators,
+        simulator_threads=threads,
+        network_threads=threads,
+        learners=1,
     )
+    config = resolve(settings)
     agent = build_agent(config, 0, MemoryNetwork(1).transport(0), torch.device("cpu"), seed=0)
     for _ in range(WARM_UP):
         agent.step(LEARNING_RATE)

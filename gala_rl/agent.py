@@ -26,6 +26,7 @@ from gala_rl.optimizers import state_size
 from gala_rl.queued import Elsewhere, QueuedActors
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.threads import Threads, forward_flop, learner_threads
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Agent:
     Attributes:
         source: where trajectories come from.
         normalizer: keeps the network's running moments, where it has any.
+        threads: PyTorch's threads while the network acts and while it learns.
         journal: where updates and mixes are written down; None if nobody watches.
         updates: made by the learner, each from one trajectory.
         agent_steps: steps made in its own simulators.
@@ -58,12 +60,14 @@ class Agent:
         learner: Learner,
         gossip: Gossip,
         normalizer: Normalizer,
+        threads: Threads,
         journal: JournalWriter | None = None,
     ) -> None:
         self.source = source
         self.learner = learner
         self.gossip = gossip
         self.normalizer = normalizer
+        self.threads = threads
         self.journal = journal
         self.updates = 0
         self.agent_steps = 0
@@ -83,7 +87,9 @@ class Agent:
             FloatingPointError: when the gradient is not finite; the parameters are lost then.
         """
         start = time.perf_counter()
+        torch.set_num_threads(self.threads.acting)
         trajectory = self.source.collect()
+        torch.set_num_threads(self.threads.learning)
         self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
@@ -225,17 +231,25 @@ def build_agent(
         source = QueuedActors(
             config, rank, make_model, parameters, simulators, device, seed, elsewhere
         )
-    gossip = Gossip(
-        learner.state if config.gossip.mix_optimizer else learner.flat.values,
-        transport,
-        rank,
-        graph_of(config) if coupling is None else isolated(config.resolved_learners),
-        when=resolve_when(config.gossip.when, config.gossip.topology),
-        max_staleness=config.gossip.max_staleness,
-        deadline_s=config.gossip.deadline,
-    )
+    gossip = _make_gossip(config, rank, transport, learner, gossips=coupling is None)
     counting: Callable[[], AbstractContextManager[None]] = nullcontext
     if coupling is not None:
         counting = partial(coupling.counting, learner.flat.values[learned_size(model) :])
     normalizer = Normalizer(model, algorithm.discount, source.trajectory, counting)
-    return Agent(source, learner, gossip, normalizer, journal)
+    flop = forward_flop(model, simulators.observation)
+    threads = learner_threads(config, flop, device)
+    return Agent(source, learner, gossip, normalizer, threads, journal)
+
+
+def _make_gossip(
+    config: TrainConfig, rank: int, transport: Transport, learner: Learner, *, gossips: bool
+) -> Gossip:
+    return Gossip(
+        learner.state if config.gossip.mix_optimizer else learner.flat.values,
+        transport,
+        rank,
+        graph_of(config) if gossips else isolated(config.resolved_learners),
+        when=resolve_when(config.gossip.when, config.gossip.topology),
+        max_staleness=config.gossip.max_staleness,
+        deadline_s=config.gossip.deadline,
+    )

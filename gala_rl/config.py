@@ -77,6 +77,13 @@ class TrainConfig:
         minimum=1,
         maximum=1_000,
     )
+    network_threads: int | None = setting(
+        None,
+        "threads of a learner's network, and of each of its actors' networks; default: one per 15 "
+        "million floating-point operations of a forward pass, at most cores / learners",
+        minimum=1,
+        maximum=1_000,
+    )
     simulator_groups: int | None = setting(
         None,
         "groups of a learner's simulators: one steps while the network acts for another (Atari)",
@@ -210,7 +217,7 @@ class TrainConfig:
         return min(self.learners_per_node, self.resolved_learners)
 
     def threads_per_learner(self) -> int:
-        """Threads each learner may keep busy: the machine's cores shared out, at least 1."""
+        """Cores of the machine per learner, at least 1: the most threads that it may keep busy."""
         return max(1, usable_cores() // (1 if self.serial else self.learners_per_machine))
 
 

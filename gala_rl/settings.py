@@ -112,6 +112,10 @@ class AlgorithmSettings:
         """B of an update, given a learner's simulators: rollouts of so many go into it."""
         return simulators
 
+    def minibatch_size(self, agent_steps: int) -> int:
+        """Samples of a gradient step, given the agent steps that an update learns from."""
+        return agent_steps
+
     def check(self, simulators: int, *, is_recurrent: bool) -> None:
         """Raises UserError if settings don't fit together, the simulators or the network."""
 
@@ -167,6 +171,10 @@ class PPOSettings(AlgorithmSettings):
         unset="all epochs",
         above=0,
     )
+
+    def minibatch_size(self, agent_steps: int) -> int:
+        """See `AlgorithmSettings.minibatch_size`."""
+        return agent_steps // self.minibatches
 
     def check(self, simulators: int, *, is_recurrent: bool) -> None:
         """See `AlgorithmSettings.check`."""

@@ -28,7 +28,7 @@ LAYERS = (
     ("envs",),
     ("optimizers",),
     ("sharing",),
-    ("actor", "learners", "normalizer"),
+    ("actor", "learners", "normalizer", "threads"),
     ("queued",),
     ("agent",),
     ("methods",),

@@ -21,6 +21,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.saved import check_vector
+from gala_rl.threads import forward_flop, threads_for
 
 MAX_SIMULATORS = 16
 MEAN = "mean"
@@ -52,7 +53,6 @@ def evaluate(
     """
     check_evaluation(run, episodes, learner, seed)
     config, saved = _newest(run)
-    torch.set_num_threads(usable_cores())
     results = []
     size = beginning_of(config).parameters.numel()
     for name, parameters in _policies(saved, learner, size).items():
@@ -158,6 +158,8 @@ def _play(
     try:
         model = build_model(config, simulators.observation, simulators.action)
         FlatParameters(model).load(parameters)
+        flop = count * forward_flop(model, simulators.observation)
+        torch.set_num_threads(config.network_threads or threads_for(flop, usable_cores()))
         # Every simulator plays its share: taking the first games to end would favour short ones.
         shares = [episodes // count + (i < episodes % count) for i in range(count)]
         return _play_shares(simulators, model, shares, greedy, seed), simulators.failures

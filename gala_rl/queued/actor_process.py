@@ -17,6 +17,7 @@ from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.spawn import die_with
 from gala_rl.queued.slots import RolloutSlots
 from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.threads import actor_threads, forward_flop
 
 READY = 255
 """In place of a slot: the actor's first word, when its simulators are there."""
@@ -56,7 +57,6 @@ class Post:
 def act(post: Post) -> None:
     """Be an actor until the learner is gone."""
     die_with(post.learner)
-    # The actors of a learner are what keeps its cores busy: a thread each.
     torch.set_num_threads(1)
     keep_freed_memory()
     actor = _make_actor(post)
@@ -92,7 +92,10 @@ def _make_actor(post: Post) -> Actor:
         deadline_s=config.simulator_deadline,
     )
     model = post.make_model(simulators.observation, simulators.action)
-    return Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)
+    actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)
+    flop = forward_flop(model, simulators.observation)
+    torch.set_num_threads(actor_threads(config, flop, post.simulators))
+    return actor
 
 
 def _exchange(post: Post, word: int) -> int | None:

@@ -26,6 +26,7 @@ from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
+from gala_rl.threads import learner_threads
 
 
 class LearnerRun:
@@ -108,7 +109,8 @@ class LearnerRun:
         self.agent.gossip.change_topology(topology)
         if isinstance(self.agent.learner, PPOLearner):
             self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
-        torch.set_num_threads(self._config.threads_per_learner())
+        flop, device = self.agent.threads.forward_flop, self.agent.learner.state.device
+        self.agent.threads = learner_threads(self._config, flop, device)
 
     def _begin_interval(self) -> None:
         self._interval_start = time.perf_counter()

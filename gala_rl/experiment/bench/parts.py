@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -178,13 +178,20 @@ def network_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     return Work(lambda k: _network_only(agent), agent.actor.trajectory.agent_steps)
 
 
+def network_one_thread(config: TrainConfig, rank: int, device: torch.device) -> Work:
+    """The same on one thread."""
+    return network_only(replace(config, network_threads=1), rank, device)
+
+
 def _network_only(agent: Agent) -> None:
     """What the network does in one step of an agent, by the package's own code."""
     actor, trajectory = agent.actor, agent.actor.trajectory
+    torch.set_num_threads(agent.threads.acting)
     with torch.no_grad():
         for t in range(trajectory.rewards.shape[0]):
             for group in range(len(actor.simulators.groups)):
                 actor.act(t, group).cpu()
+    torch.set_num_threads(agent.threads.learning)
     agent.learner.update(trajectory, 0.0)
 
 

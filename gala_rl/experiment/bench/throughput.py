@@ -70,7 +70,7 @@ def _turns(config: TrainConfig) -> tuple[_Turns, list[str]]:
     turns["simulators_only_sps"] = parts.simulators_only, threads
     turns["network_only_sps"] = parts.network_only, threads
     if threads > 1:
-        turns["network_one_thread_sps"] = parts.network_only, 1
+        turns["network_one_thread_sps"] = parts.network_one_thread, 1
     simulators = make_simulators(config.env, 1, 1, config.atari)
     if config.lstm_size is None and plain.is_there(simulators.observation, simulators.action):
         turns["network_plain_sps"] = parts.network_plain, 1

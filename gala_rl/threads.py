@@ -1,0 +1,86 @@
+"""CPU threads of a network's passes: more than one only where the pass is large enough to gain.
+
+A pass on small matrices waits longer for its second thread than the thread saves: with 64 units and
+16 observations it takes five times as long on two threads as on one, and longer still beside other
+programs. The threshold is measured by `python -m benchmarks.threads`; docs/performance.md has the
+table.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gala_rl.config import TrainConfig
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.spaces import ObservationSpec
+
+FLOP_PER_THREAD = 15e6
+"""A forward pass uses one thread for each of so many floating-point operations."""
+
+
+class Threads(NamedTuple):
+    """PyTorch's threads while a network acts and while it learns.
+
+    Attributes:
+        acting: threads of a pass on one observation per simulator.
+        learning: threads of a gradient step.
+        forward_flop: floating-point operations of the network per observation.
+    """
+
+    acting: int
+    learning: int
+    forward_flop: float
+
+
+def forward_flop(model: ActorCritic, observation: ObservationSpec) -> float:
+    """Floating-point operations of a forward pass per observation: two per multiply-add.
+
+    Args:
+        model: the network; each of its dense layers is used once per observation.
+        observation: what it is given.
+    """
+    dtype = torch.uint8 if observation.is_image else torch.float32
+    device = next(model.parameters()).device
+    example = torch.zeros((1, *observation.shape), dtype=dtype, device=device)
+    counted = [2.0 * p.numel() for p in model.parameters() if p.dim() == 2]
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        counted.append(2.0 * layer.weight.numel() * output.shape[-2:].numel())
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        model.values(example, model.initial_state(1))
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
+
+
+def threads_for(flop: float, cores: int) -> int:
+    """Threads that a forward pass of that many floating-point operations gains from."""
+    return max(1, min(cores, int(flop / FLOP_PER_THREAD)))
+
+
+def learner_threads(config: TrainConfig, flop: float, device: torch.device) -> Threads:
+    """Threads of a learner, given `forward_flop` of its network."""
+    if config.network_threads is not None:
+        return Threads(config.network_threads, config.network_threads, flop)
+    cores, algorithm = config.threads_per_learner(), config.resolved_algorithm
+    if device.type != "cpu":
+        return Threads(cores, cores, flop)
+    batch = algorithm.minibatch_size(config.update_agent_steps)
+    return Threads(
+        threads_for(flop * config.resolved_simulators, cores),
+        threads_for(flop * batch, cores),
+        flop,
+    )
+
+
+def actor_threads(config: TrainConfig, flop: float, simulators: int) -> int:
+    """Threads of one of a learner's actor processes, which share the cores that are not its own."""
+    if config.network_threads is not None:
+        return config.network_threads
+    cores = (config.threads_per_learner() - 1) * simulators // config.resolved_simulators
+    return threads_for(flop * simulators, cores)
