@@ -1,7 +1,8 @@
 """Your own environment: register it with Gymnasium, name it `module:Id`, train on it.
 
-`get_state` and `set_state` are optional: with them the environment is saved in checkpoints, and a
-serial run that is stopped and resumed equals one that was never stopped, bit for bit.
+`gala_get_state` and `gala_set_state` are optional: with them the environment is saved in
+checkpoints, and a serial run that is stopped and resumed equals one that was never stopped, bit for
+bit.
 
     python examples/04_own_environment.py
 """
@@ -51,11 +52,11 @@ class Corridor(gymnasium.Env[Observation, np.int64]):
         reward = 1.0 if arrived else -0.01
         return self._observe(), reward, arrived, not arrived and self.steps >= self.limit, {}
 
-    def get_state(self) -> dict[str, NDArray[Any]]:
+    def gala_get_state(self) -> dict[str, NDArray[Any]]:
         """Everything that changes, as arrays."""
         return {"state": np.array([self.position, self.steps])}
 
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+    def gala_set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Continue from there."""
         self.position, self.steps = (int(x) for x in state["state"])
 

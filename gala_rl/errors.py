@@ -49,7 +49,10 @@ class ActorFailure(Exception):
 
 
 class SimulatorFailure(Exception):
-    """Simulators in a process that their learner could not keep alive: carries its last words."""
+    """A simulator that kept failing: names it, its environment, and what it last raised or gave."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class StorageError(Exception):

@@ -1,6 +1,7 @@
 """Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
 
 from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
+from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes import SimulatorProcesses
@@ -8,7 +9,7 @@ from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
 from gala_rl.settings import AtariProtocol, EnvKind
-from gala_rl.spaces import ObservationSpec
+from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
 def kind_of(env_id: str) -> EnvKind:
@@ -19,9 +20,7 @@ def kind_of(env_id: str) -> EnvKind:
     """
     if is_atari(env_id):
         return "atari"
-    env = make_environment(env_id)
-    _, action = specs_of(env, env_id)
-    env.close()
+    _, action = _specs_of(env_id)
     return "discrete" if action.is_discrete else "continuous"
 
 
@@ -76,7 +75,13 @@ def check_environment(env_id: str, protocol: AtariProtocol) -> ObservationSpec:
     """
     if is_atari(env_id):
         return observation_spec(protocol)
-    env = make_environment(env_id)
-    observation, _ = specs_of(env, env_id)
-    env.close()
+    observation, _ = _specs_of(env_id)
     return observation
+
+
+def _specs_of(env_id: str) -> tuple[ObservationSpec, ActionSpec]:
+    env = make_environment(env_id)
+    try:
+        return specs_of(env, env_id)
+    finally:
+        close_environment(env, env_id)

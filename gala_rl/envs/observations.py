@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gala_rl.envs.answers import BadAnswer, choice, choices, finite, numbers, pixels
 from gala_rl.errors import UserError
 from gala_rl.spaces import ObservationSpec
 
@@ -46,12 +47,17 @@ class Encoder:
         self.spec = specs[0] if self._is_one else ObservationSpec((size,), False, specs)
 
     def __call__(self, observation: Any) -> NDArray[Any]:
-        """An observation → an array of the spec's shape."""
+        """An observation → an array of the spec's shape, float32 or of an image uint8.
+
+        Raises:
+            BadAnswer: for one that is not of the space, or not finite; names the part.
+        """
         if self._is_one:
             _, space, spec = self._parts[0]
-            return _array(space, spec, observation)
+            return _array(space, spec, observation, "the observation")
         arrays = [
-            _array(space, spec, _part(observation, keys)) for keys, space, spec in self._parts
+            _array(space, spec, _part(observation, keys), f"the observation's part {_name(keys)}")
+            for keys, space, spec in self._parts
         ]
         return np.concatenate([array.ravel() for array in arrays], dtype=np.float32)
 
@@ -69,9 +75,16 @@ def _parts_of(space: spaces.Space[Any], keys: _Keys = ()) -> Iterator[tuple[_Key
 
 
 def _part(observation: Any, keys: _Keys) -> Any:
-    for key in keys:
-        observation = observation[key]
+    for depth, key in enumerate(keys, start=1):
+        try:
+            observation = observation[key]
+        except (IndexError, KeyError, TypeError) as error:
+            raise BadAnswer(f"the observation has no part {_name(keys[:depth])}") from error
     return observation
+
+
+def _name(keys: _Keys) -> str:
+    return repr(".".join(map(str, keys)))
 
 
 def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationSpec:
@@ -79,7 +92,7 @@ def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationS
         return ObservationSpec((int(space.n),), False)
     if isinstance(space, spaces.MultiDiscrete):
         return ObservationSpec((int(space.nvec.sum()),), False)
-    where = f" in part {'.'.join(map(str, keys))!r}" if keys else ""
+    where = f" in part {_name(keys)}" if keys else ""
     if isinstance(space, spaces.Box | spaces.MultiBinary):
         shape = space.shape
         is_image = space.dtype == np.uint8 and len(shape) in (2, 3)
@@ -99,16 +112,19 @@ def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationS
     )
 
 
-def _array(space: spaces.Space[Any], spec: ObservationSpec, value: Any) -> NDArray[Any]:
+def _array(space: spaces.Space[Any], spec: ObservationSpec, value: Any, name: str) -> NDArray[Any]:
     if isinstance(space, spaces.Discrete):
-        return _one_hot(spec.size, int(value) - int(space.start))
+        return _one_hot(spec.size, choice(value, int(space.start), spec.size, name))
     if isinstance(space, spaces.MultiDiscrete):
         sizes = space.nvec.ravel()
-        return _one_hot(spec.size, np.cumsum(sizes) - sizes + np.ravel(value - space.start))
-    array = np.asarray(value)
+        chosen = choices(value, space.start, space.nvec, name)
+        return _one_hot(spec.size, np.cumsum(sizes) - sizes + chosen.ravel())
+    assert space.shape is not None
+    array = numbers(value, space.shape, name)
     if not spec.is_image:
-        return array
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        return finite(array, name)
+    image = pixels(array, name)
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
 def _one_hot(size: int, index: Any) -> NDArray[np.float32]:

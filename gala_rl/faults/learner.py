@@ -144,8 +144,8 @@ class LearnerFaults:
             case "simulator-crash":
                 simulators = agent.actor.simulators
                 assert isinstance(simulators, GymnasiumSimulators)
-                environments = simulators.environments
-                environments[fault.simulator] = Crashing(environments[fault.simulator])
+                guard = simulators.guards[fault.simulator]
+                guard.env = Crashing(guard.env)
 
     def _slow_down(self, updates: int, now_s: float) -> None:
         """Sleep so that the last update took a multiple of its time."""

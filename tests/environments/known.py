@@ -82,7 +82,7 @@ class Drifting(gymnasium.Env[NDArray[np.float32], np.int64]):
             {},
         )
 
-    def get_state(self) -> dict[str, NDArray[Any]]:
+    def gala_get_state(self) -> dict[str, NDArray[Any]]:
         generator: Any = self.np_random.bit_generator.state
         words = [
             (generator["state"][name] >> shift) & (2**64 - 1)
@@ -96,7 +96,7 @@ class Drifting(gymnasium.Env[NDArray[np.float32], np.int64]):
             "spare": np.array([generator["has_uint32"], generator["uinteger"]], dtype=np.int64),
         }
 
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+    def gala_set_state(self, state: dict[str, NDArray[Any]]) -> None:
         self.position = state["position"].copy()
         self.step_number = int(state["step_number"])
         low, high, inc_low, inc_high = (int(w) for w in state["generator"].view(np.uint64))

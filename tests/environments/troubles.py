@@ -127,19 +127,19 @@ class Treacherous(CartPoleEnv):
 
 
 class Poisoned(Counting):
-    """Rewards turn to NaN after some steps: whoever learns from it is lost."""
+    """Rewards become too large to square after some steps: no gradient of them is finite."""
 
     def step(
         self, action: int | np.int64
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = super().step(action)
         if self.episode >= 2:
-            reward = float("nan")
+            reward = 3e38
         return observation, reward, terminated, truncated, info
 
 
 class PoisonedOnDemand(Drifting):
-    """One reward is NaN, once: for whoever comes first after the file $POISON was made."""
+    """One reward is too large to square, once: for whoever first finds the file $POISON."""
 
     def step(
         self, action: int | np.int64
@@ -151,7 +151,7 @@ class PoisonedOnDemand(Drifting):
                 poison.unlink()
             except FileNotFoundError:
                 return observation, reward, terminated, truncated, info
-            reward = float("nan")
+            reward = 3e38
         return observation, reward, terminated, truncated, info
 
 

@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gala_rl.envs import Episode
-from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, GymnasiumSimulators
+from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
+from gala_rl.envs.gymnasium import GymnasiumSimulators
+from gala_rl.errors import SimulatorFailure
 from tests.envs.made_up import COUNTING, NeverStarts, inner, play
 
 TRUNCATED = "tests.environments:CountingTruncated-v0"
@@ -118,13 +120,16 @@ def test_a_failure_leaves_its_traceback_in_the_log(caplog: pytest.LogCaptureFixt
     assert "RuntimeError: the simulator broke" in caplog.text
 
 
-def test_a_simulator_that_always_raises_ends_with_its_own_exception() -> None:
+def test_a_simulator_that_always_raises_ends_with_its_name_and_its_exception() -> None:
     env = GymnasiumSimulators(ALWAYS_FAILING, 1)
     env.reset(0)
     for _ in range(MAX_FAILURES_IN_A_ROW - 1):
         assert env.step(np.array([0])).truncated.tolist() == [True]
-    with pytest.raises(RuntimeError, match="the simulator broke"):
+    with pytest.raises(
+        SimulatorFailure, match=f"simulator 0 of {ALWAYS_FAILING} .* broke"
+    ) as given:
         env.step(np.array([0]))
+    assert isinstance(given.value.__cause__, RuntimeError)
     assert env.failures == MAX_FAILURES_IN_A_ROW
 
 
@@ -132,7 +137,7 @@ def test_a_simulator_that_never_starts_again_ends_with_its_own_exception() -> No
     NeverStarts.started = 0
     env = GymnasiumSimulators("Ends-v0", 1)
     env.reset(0)
-    with pytest.raises(OSError, match="does not start"):
+    with pytest.raises(SimulatorFailure, match=r"in reset\(\) .* OSError: .*does not start"):
         env.step(np.array([0]))
     assert env.failures == MAX_FAILURES_IN_A_ROW
 

@@ -75,7 +75,7 @@ def test_continuous_actions_are_clipped_to_what_is_legal(monkeypatch: pytest.Mon
     env.reset(0)
     assert (env.action.size, env.action.is_discrete) == (1, False)
     given: list[NDArray[np.float32]] = []
-    for wrapped in env.environments:
+    for wrapped in (guard.env for guard in env.guards):
         step = wrapped.step
 
         def spy(action: Any, step: Any = step) -> Any:

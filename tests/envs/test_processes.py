@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from gala_rl.envs import Transition, make_simulators
-from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW, GymnasiumSimulators
+from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
+from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.errors import SimulatorFailure
 from gala_rl.settings import AtariProtocol

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import closing
 from dataclasses import dataclass
 
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -63,14 +64,14 @@ def _serve(post: Post) -> None:
     simulators = GymnasiumSimulators(
         post.env_id, len(step.rewards), post.rows.start, step.failures, step.failures_in_a_row
     )
-    post.line.sendall(DONE)
-    while word := _next_word(post):
-        if word == RESET:
-            step.observations[:] = simulators.reset(int(step.seed[0]))
-        else:
-            _step(simulators, step)
+    with closing(simulators):
         post.line.sendall(DONE)
-    simulators.close()
+        while word := _next_word(post):
+            if word == RESET:
+                step.observations[:] = simulators.reset(int(step.seed[0]))
+            else:
+                _step(simulators, step)
+            post.line.sendall(DONE)
 
 
 def _step(simulators: GymnasiumSimulators, step: Step) -> None:

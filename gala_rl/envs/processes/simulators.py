@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gala_rl.envs.gymnasium import MAX_FAILURES_IN_A_ROW
+from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW, close_environment
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes.memory import StepMemory
 from gala_rl.envs.processes.process import DONE, RESET, STEP, TELL, Post, simulate
@@ -78,8 +78,10 @@ class SimulatorProcesses:
         self.frames_per_step = 1
         self._env_id, self._deadline_s = env_id, deadline_s
         env = make_environment(env_id)
-        self.observation, self.action = specs_of(env, env_id)
-        env.close()
+        try:
+            self.observation, self.action = specs_of(env, env_id)
+        finally:
+            close_environment(env, env_id)
         self._memory = StepMemory(count, self.observation, self.action)
         self._step = self._memory.rows(slice(0, count))
         self._observations = self._step.observations.copy()

@@ -1,0 +1,296 @@
+"""What a simulator may return, and what is done with one that fails: told, cut, closed, rebuilt."""
+
+import logging
+import subprocess
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import psutil
+import pytest
+from gymnasium import spaces
+
+from gala_rl.envs import Transition, check_environment
+from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
+from gala_rl.envs.gymnasium import GymnasiumSimulators
+from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.settings import AtariProtocol
+
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
+GOOD = np.array([0.25, 0.5, 0.75], dtype=np.float32)
+
+
+class Returning(gymnasium.Env[Any, Any]):
+    """Returns what a test says at one step of each life, and good answers before and after."""
+
+    action_space = spaces.Discrete(2)
+    observation_space: spaces.Space[Any] = BOX
+    good: ClassVar[Any] = GOOD
+    answer: Callable[[Any], Any]
+    bad_at = 3
+    built = closed = 0
+
+    def __init__(self) -> None:
+        type(self).built += 1
+        self.observation_space = type(self).observation_space
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        super().reset(seed=seed)
+        return self.good, {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        answer = (self.good, 1.0, False, False, {})
+        return type(self).answer(answer) if self.steps == self.bad_at else answer
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+def simulators(
+    answer: Callable[[Any], Any],
+    space: spaces.Space[Any] = BOX,
+    good: Any = GOOD,
+    count: int = 2,
+    base: type[Returning] = Returning,
+    **attributes: Any,
+) -> tuple[GymnasiumSimulators, type[Returning]]:
+    made = {"answer": staticmethod(answer), "observation_space": space, "good": good}
+    kind: Any = type("Made", (base,), {**made, **attributes})
+    gymnasium.register("Made-v0", kind, disable_env_checker=True)
+    return GymnasiumSimulators("Made-v0", count), kind
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+
+
+def play(made: GymnasiumSimulators, steps: int) -> list[Transition]:
+    made.reset(0)
+    return [made.step(np.zeros(made.count, dtype=np.int64)) for _ in range(steps)]
+
+
+def showing(observation: Any) -> Callable[[Any], Any]:
+    return lambda answer: (observation, *answer[1:])
+
+
+def paying(reward: Any) -> Callable[[Any], Any]:
+    return lambda answer: (answer[0], reward, *answer[2:])
+
+
+PARTS = spaces.Dict({"a": spaces.Discrete(4), "b": spaces.Tuple([BOX])})
+PARTS_GOOD = {"a": 1, "b": (GOOD,)}
+IMAGE = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+IMAGE_GOOD = np.full((40, 36, 3), 7, dtype=np.uint8)
+SEVERAL = spaces.MultiDiscrete([2, 3], start=[5, 0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (paying(None), "the reward is None, which is no number"),
+        (paying("1.0"), "the reward is '1.0', which is no number"),
+        (paying(np.ones(2)), r"the reward has shape (2,): it must be one number"),
+        (paying(float("nan")), "the reward is nan"),
+        (paying(-np.inf), "the reward is -inf"),
+        (paying(1e300), "the reward is 1e+300"),
+        (showing(np.zeros(2)), "the observation has shape (2,), not (3,)"),
+        (showing(np.zeros(1)), "the observation has shape (1,), not (3,)"),
+        (showing(0.5), "the observation has shape (), not (3,)"),
+        (showing(None), "the observation is None, which is no number"),
+        (showing([[1.0], 2.0, 3.0]), "the observation is no array"),
+        (showing(np.array([0, np.nan, 0])), "the observation is nan at index 1"),
+        (showing(np.array([0, 0, 1e300])), "the observation is inf at index 2"),
+        (lambda answer: answer[:4], "it returned 4 values, not (observation, reward"),
+        (lambda answer: None, "it returned NoneType, not (observation, reward"),
+        (lambda answer: (*answer[:2], None, *answer[3:]), "terminated is None, neither True nor"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_told_at_its_step_and_cuts_the_episode(
+    answer: Callable[[Any], Any], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, kind = simulators(answer)
+    transitions = play(made, 7)
+    assert [k for k, t in enumerate(transitions) if t.truncated.all()] == [2, 5]
+    assert not any(t.terminated.any() for t in transitions)
+    assert [float(t.rewards.sum()) for t in transitions[:4]] == [2, 2, 0, 2]
+    final = transitions[2].final_observations
+    assert final is not None
+    np.testing.assert_array_equal(final, [GOOD, GOOD])
+    assert np.isfinite([t.observations for t in transitions]).all()
+    assert made.failures == 4
+    assert "simulator 1 of Made-v0 failed in step() at its agent step 3: " + told in caplog.text
+    assert (kind.built, kind.closed) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad", "told"),
+    [
+        (PARTS, PARTS_GOOD, {"a": 1}, "the observation has no part 'b'"),
+        (PARTS, PARTS_GOOD, {"a": 1, "b": ()}, "the observation has no part 'b.0'"),
+        (PARTS, PARTS_GOOD, {"a": 4, "b": (GOOD,)}, "the observation's part 'a' is 4, not an"),
+        (PARTS, PARTS_GOOD, {"a": 1, "b": (GOOD * np.inf,)}, "part 'b.0' is inf at index 0"),
+        (spaces.Discrete(4), 1, 4, "the observation is 4, not an integer from 0 to 3"),
+        (spaces.Discrete(4), 1, -1, "the observation is -1, not an integer from 0 to 3"),
+        (spaces.Discrete(4), 1, 1.5, "the observation is 1.5, not an integer from 0 to 3"),
+        (SEVERAL, np.array([6, 2]), np.array([4, 0]), "is [4, 0], not integers from [5, 0] to"),
+        (IMAGE, IMAGE_GOOD, IMAGE_GOOD / 256, "has pixels that are no integers from 0 to 255"),
+        (IMAGE, IMAGE_GOOD, IMAGE_GOOD[:39], "has shape (39, 36, 3), not (40, 36, 3)"),
+    ],
+)
+def test_an_observation_outside_its_space_is_told_with_its_part(
+    space: spaces.Space[Any],
+    good: Any,
+    bad: Any,
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = simulators(showing(bad), space, good, count=1)
+    assert [t.truncated[0] for t in play(made, 4)] == [False, False, True, False]
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "same"),
+    [
+        (BOX, GOOD, GOOD.tolist()),
+        (BOX, GOOD, GOOD[:, None].astype(np.float64)),
+        (spaces.Box(-1, 1, (1,)), GOOD[:1], float(GOOD[0])),
+        (spaces.Discrete(4), 1, np.array([1])),
+        (spaces.Discrete(4), 1, np.float32(1)),
+        (IMAGE, IMAGE_GOOD, IMAGE_GOOD.astype(np.int64)),
+    ],
+)
+def test_the_same_numbers_in_another_shape_or_type_are_accepted(
+    space: spaces.Space[Any], good: Any, same: Any
+) -> None:
+    made, _ = simulators(showing(same), space, good, count=1)
+    transitions = play(made, 4)
+    assert made.failures == 0
+    for transition in transitions[1:]:
+        np.testing.assert_array_equal(transition.observations, transitions[0].observations)
+
+
+@pytest.mark.parametrize("reward", [np.array([1.0]), np.array(1), [1.0], True, np.float32(1), 1])
+def test_one_number_is_a_reward_however_it_comes(reward: Any) -> None:
+    made, _ = simulators(paying(reward))
+    assert [t.rewards.tolist() for t in play(made, 4)] == [[1.0, 1.0]] * 4
+    assert made.failures == 0
+
+
+def test_who_keeps_failing_ends_with_a_line_that_says_what_it_returned() -> None:
+    made, kind = simulators(paying(None), count=1, bad_at=1)
+    with pytest.raises(SimulatorFailure) as failure:
+        play(made, MAX_FAILURES_IN_A_ROW)
+    assert str(failure.value) == (
+        "simulator 0 of Made-v0 failed 10 times without a good step, last in step() at its agent "
+        "step 10: the reward is None, which is no number"
+    )
+    made.close()
+    assert kind.built == kind.closed
+
+
+def test_a_bad_first_observation_counts_as_well() -> None:
+    made, kind = simulators(showing(GOOD), good=np.zeros(2), count=1)
+    with pytest.raises(SimulatorFailure, match=r"in reset\(\) .* shape \(2,\), not \(3,\)"):
+        made.reset(0)
+    made.close()
+    assert made.failures == kind.built == kind.closed == MAX_FAILURES_IN_A_ROW
+
+
+class Owning(Returning):
+    """Has a process of its own, which its `close` ends before it raises."""
+
+    children: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = subprocess.Popen(["sleep", "999"])
+        self.children.append(self.child)
+
+    def close(self) -> None:
+        super().close()
+        self.child.kill()
+        self.child.wait()
+        raise OSError("close has failed")
+
+
+def test_a_simulator_is_closed_before_it_is_replaced_whatever_close_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(answer: Any) -> Any:
+        raise RuntimeError("broken")
+
+    made, kind = simulators(broken, base=Owning)
+    play(made, 12)
+    assert (kind.built, kind.closed) == (10, 8)
+    assert len(psutil.Process().children()) == 2
+    made.close()
+    made.close()
+    assert kind.closed == 10
+    assert not psutil.Process().children()
+    assert "OSError: close has failed" in caplog.text
+
+
+def test_a_close_that_raises_or_exits_ends_no_check(caplog: pytest.LogCaptureFixture) -> None:
+    def leave(env: Any) -> None:
+        raise SystemExit(3)
+
+    simulators(showing(GOOD), close=leave)[0].close()
+    check_environment("Made-v0", AtariProtocol())
+    assert caplog.text.count("close() of Made-v0 raised") == 3
+
+
+def test_simulators_that_were_built_are_closed_when_the_next_cannot_be() -> None:
+    def build(env: Any) -> None:
+        if env.built == 3:
+            raise RuntimeError("no more")
+        Returning.__init__(env)
+
+    _, kind = simulators(showing(GOOD), __init__=build, count=1)
+    with pytest.raises((RuntimeError, UserError)):
+        GymnasiumSimulators("Made-v0", 5)
+    assert (kind.built, kind.closed) == (3, 2)
+
+
+class Foreign(Returning):
+    """Has hooks of other packages' names."""
+
+    def get_state(self, agent_id: int) -> None:
+        raise AssertionError("not for us")
+
+    def set_state(self) -> None:
+        raise AssertionError("not for us")
+
+
+def _takes_more(env: Any, agent_id: int) -> dict[str, Any]:
+    return {}
+
+
+def _takes_one(env: Any, state: Any) -> None:
+    """As it should be."""
+
+
+@pytest.mark.parametrize(
+    ("hooks", "why"),
+    [
+        ({}, ""),
+        ({"gala_get_state": lambda env: {}}, "gala_set_state"),
+        ({"gala_get_state": _takes_more, "gala_set_state": _takes_one}, "agent_id"),
+        ({"gala_get_state": lambda env: {}, "gala_set_state": lambda env: None}, "too many"),
+        ({"gala_get_state": lambda env: [1], "gala_set_state": _takes_one}, "not a dict"),
+        ({"gala_get_state": lambda env: {"a": "b"}, "gala_set_state": _takes_one}, "as 'a'"),
+        ({"gala_get_state": lambda env: {1: 2}, "gala_set_state": _takes_one}, "as 1"),
+    ],
+)
+def test_what_is_no_pair_of_hooks_saves_nothing_and_breaks_nothing(
+    hooks: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    made, _ = simulators(showing(GOOD), base=Foreign, **hooks)
+    made.reset(0)
+    assert made.get_state() is None
+    assert (why in caplog.text) if why else not caplog.text
