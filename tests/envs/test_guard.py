@@ -42,7 +42,7 @@ class Returning(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         self.steps += 1
-        answer = (self.good, 1.0, False, False, {})
+        answer: Any = (self.good, 1.0, False, False, {})
         return type(self).answer(answer) if self.steps == self.bad_at else answer
 
     def close(self) -> None:
