@@ -127,7 +127,8 @@ def build_model(
 ) -> ActorCritic:
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        # Not `torch.manual_seed`, which seeds the generators of GPUs too.
+        torch.default_generator.manual_seed(config.seed)
         return ActorCritic(
             observation,
             action,

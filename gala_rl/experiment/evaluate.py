@@ -13,6 +13,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import Simulators, make_simulators
 from gala_rl.errors import UserError
+from gala_rl.experiment.caller import check_may_play, unchanged_caller
 from gala_rl.experiment.preflight import check_evaluation
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
@@ -27,6 +28,7 @@ MAX_SIMULATORS = 16
 MEAN = "mean"
 
 
+@unchanged_caller()
 def evaluate(
     run: str | Path,
     *,
@@ -53,6 +55,7 @@ def evaluate(
     """
     check_evaluation(run, episodes, learner, seed)
     config, saved = _newest(run)
+    check_may_play(config)
     results = []
     size = beginning_of(config).parameters.numel()
     for name, parameters in _policies(saved, learner, size).items():
@@ -82,6 +85,7 @@ def evaluate(
     }
 
 
+@unchanged_caller()
 def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     """The network of a run as its newest checkpoint has it, to act with.
 

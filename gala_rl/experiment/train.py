@@ -13,6 +13,7 @@ from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError, SupervisorFailure, UserError
+from gala_rl.experiment.caller import check_may_train, unchanged_caller
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gala_rl.cluster.connection import Connection
 
 
+@unchanged_caller()
 def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
     """Train from the beginning.
 
@@ -49,6 +51,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             if it could be written.
     """
     refuse_to_start_a_run()
+    check_may_train(config)
     config = check_start(config)
     check_shared_memory(config, beginning_of(config).parameters.numel())
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -59,6 +62,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             return _run(folder.read_config(), folder, None, console or Console(), connection)
 
 
+@unchanged_caller()
 def resume(
     run: str | Path, steps: int | None = None, console: Console | None = None
 ) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def resume(
     """
     refuse_to_start_a_run()
     config = check_resume(run, steps)
+    check_may_train(config)
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one

@@ -114,7 +114,7 @@ class ActorCritic(nn.Module):
         if self.core is None:
             return None
         device = self._value.weight.device
-        return torch.zeros(count, self.core.state_size, device=device)
+        return torch.zeros(count, self.core.state_size, dtype=torch.float32, device=device)
 
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
         """Memory for what `sample` can record over T steps on observations [B, ...].

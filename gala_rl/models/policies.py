@@ -127,7 +127,7 @@ class GaussianPolicy(nn.Module):
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """See `Policy.sample`."""
         mean = self(features)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         actions: Tensor = mean + noise * self.log_std.exp()
         return actions
 

@@ -132,7 +132,12 @@ def convolved(layers: nn.Module, images: Tensor) -> Tensor:
 
 def _pixels_of(images: Tensor) -> Tensor:
     """Images as `write_pixels` writes them, in memory of their own."""
-    pixels = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
+    pixels = torch.empty(
+        images.shape,
+        dtype=torch.float32,
+        device=images.device,
+        memory_format=torch.channels_last,
+    )
     write_pixels(images, pixels)
     return pixels
 

@@ -58,6 +58,7 @@ def act(post: Post) -> None:
     """Be an actor until the learner is gone."""
     die_with(post.learner)
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
     keep_freed_memory()
     actor = _make_actor(post)
     flat = FlatParameters(actor.model)

@@ -45,6 +45,8 @@ def work(assignment: Assignment) -> None:
     end_with_parent()
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
+    # The main program, which this process imports, may want another.
+    torch.set_default_dtype(torch.float32)
     keep_freed_memory()
     try:
         coupling = couple(assignment.common, assignment.rank)

@@ -1,0 +1,56 @@
+"""What belongs to the program that calls the package: what it may start, and its own state."""
+
+import multiprocessing
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+
+
+@contextmanager
+def unchanged_caller() -> Iterator[None]:
+    """Compute in float32, and give the caller its process-wide state back at the end.
+
+    That is PyTorch's number of threads and default type, the states of the global random
+    generators and the filters of warnings. Signal handlers and environment variables are given
+    back where they are set.
+    """
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch.set_default_dtype(torch.float32)
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(of_torch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)
+
+
+def check_may_train(config: TrainConfig) -> None:
+    """Raise a UserError if a run needs processes here and this process may not start any."""
+    if config.cluster is None and not config.serial:
+        _check_may_start_processes("serial=True")
+    check_may_play(config)
+
+
+def check_may_play(config: TrainConfig) -> None:
+    """Raise a UserError if simulators need processes and this process may not start any."""
+    if config.simulator_processes is not None and config.cluster is None:
+        _check_may_start_processes("no simulator_processes")
+
+
+def _check_may_start_processes(or_else: str) -> None:
+    if multiprocessing.current_process().daemon:
+        raise UserError(
+            f"this process is a daemon, such as a worker of multiprocessing.Pool, and may not "
+            f"start processes of its own: use concurrent.futures.ProcessPoolExecutor, or {or_else}"
+        )
