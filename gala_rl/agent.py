@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor, TrajectorySource
 from gala_rl.config import TrainConfig
-from gala_rl.envs import is_atari, make_simulators
+from gala_rl.envs import is_atari, make_simulators, read_environment
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -157,14 +157,11 @@ class Beginning(NamedTuple):
 
 
 def beginning_of(config: TrainConfig) -> Beginning:
-    """What all learners of a run begin with; it takes one simulator to know."""
-    simulators = make_simulators(config.env, 1, 1, config.atari)
-    try:
-        model = build_model(config, simulators.observation, simulators.action)
-        flat, frames_per_step = FlatParameters(model), simulators.frames_per_step
-        return Beginning(flat.values, learned_size(model), frames_per_step, flat.count)
-    finally:
-        simulators.close()
+    """What all learners of a run begin with."""
+    environment = read_environment(config.env, config.atari)
+    model = build_model(config, environment.observation, environment.action)
+    flat, frames_per_step = FlatParameters(model), environment.frames_per_step
+    return Beginning(flat.values, learned_size(model), frames_per_step, flat.count)
 
 
 def message_size(config: TrainConfig, parameters: int) -> int:

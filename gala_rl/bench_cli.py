@@ -228,7 +228,7 @@ def _faults(options: argparse.Namespace) -> int:
 
 def _report(result: dict[str, Any], options: argparse.Namespace) -> int:
     if options.json:
-        say(json.dumps(result, indent=2, allow_nan=False))
+        options.document = json.dumps(result, indent=2, allow_nan=False)
         return 0
     from gala_rl.experiment.bench import tables
 

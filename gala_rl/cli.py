@@ -10,7 +10,7 @@ from typing import Any
 from gala_rl.bench_cli import add_bench
 from gala_rl.compare_cli import add_compare
 from gala_rl.config import TrainConfig
-from gala_rl.console import print_table, say, unheard_is_no_error
+from gala_rl.console import foreign_output_on_stderr, print_table, say, unheard_is_no_error
 from gala_rl.errors import (
     LearnerFailure,
     SimulatorFailure,
@@ -34,17 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
         when interrupted.
     """
+    if "" not in sys.path:
+        # `--env my_env:Game-v0` finds my_env.py in the current folder, as `python -m` does; last,
+        # so that no file there takes the place of an installed module. Learners inherit the path.
+        sys.path.append("")
     escape_unencodable_output()
     try:
         options = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        return _document_of(options) if getattr(options, "json", False) else command(options)
     except UserError as error:
         return _complain(error, 2)
     except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("stopped at once", 130)
+
+
+def _document_of(options: argparse.Namespace) -> int:
+    """Run a command that leaves its JSON in `options.document`: nothing else goes to stdout."""
+    options.document = None
+    with foreign_output_on_stderr():
+        code: int = options.command(options)
+    if options.document is not None:
+        say(options.document)
+    return code
 
 
 def _complain(why: object, code: int) -> int:
@@ -159,30 +173,36 @@ def _add_methods(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from gala_rl.envs import read_environments_once
     from gala_rl.experiment import preflight
 
-    config = config_from(options)
-    if options.resume and preflight.is_started(config):
-        assert config.out is not None
-        preflight.check_unchanged(config.out, config, given(options))
-        return _resume_run(config.out, config.steps if "steps" in given(options) else None)
-    preflight.check_start(config)
-    from gala_rl.experiment.train import train
+    with read_environments_once():
+        config = config_from(options)
+        if options.resume and preflight.is_started(config):
+            assert config.out is not None
+            preflight.check_unchanged(config.out, config, given(options))
+            return _resume_run(config.out, config.steps if "steps" in given(options) else None)
+        config = preflight.check_start(config)
+        # PyTorch takes seconds to import: mistakes are told before.
+        from gala_rl.experiment.train import train_checked
 
-    return _report(train(config), config.out)
+        return _report(train_checked(config), config.out)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _resume_run(options.run, options.steps)
+    from gala_rl.envs import read_environments_once
+
+    with read_environments_once():
+        return _resume_run(options.run, options.steps)
 
 
 def _resume_run(run: str, steps: int | None) -> int:
     from gala_rl.experiment import preflight
 
-    preflight.check_resume(run, steps)
-    from gala_rl.experiment.train import resume
+    config = preflight.check_resume(run, steps)
+    from gala_rl.experiment.train import resume_checked
 
-    return _report(resume(run, steps), run)
+    return _report(resume_checked(run, config), run)
 
 
 def _report(summary: dict[str, Any], run: str | None) -> int:
@@ -227,7 +247,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     if options.json:
-        say(json.dumps(result, indent=2))
+        options.document = json.dumps(result, indent=2)
         return 0
     games = "most probable actions" if options.policy == "greedy" else "sampled actions"
     print_table(

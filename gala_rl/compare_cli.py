@@ -123,10 +123,10 @@ def _compare(options: argparse.Namespace) -> int:
     if outcome.interrupted:
         console.print("stopped; go on with the same command", highlight=False)
         return 130
-    return _report(plan, options.json)
+    return _report(plan, options)
 
 
-def _report(plan: Any, as_json: bool) -> int:
+def _report(plan: Any, options: argparse.Namespace) -> int:
     from gala_rl.experiment.compare import plot, report, table
     from gala_rl.records.run_folder import write_json
 
@@ -135,8 +135,8 @@ def _report(plan: Any, as_json: bool) -> int:
     (plan.folder / "table.md").write_text(table.markdown(result), encoding="utf-8")
     if plot.can_plot():
         plot.plot(result, plan.folder / "curves.png")
-    if as_json:
-        say(json.dumps(result, indent=2, allow_nan=False))
+    if options.json:
+        options.document = json.dumps(result, indent=2, allow_nan=False)
     else:
         print_table(*table.table_of(result))
         for note in table.notes_of(result):

@@ -1,13 +1,16 @@
 """What the command line prints: lines and tables; loads rich only when it draws one."""
 
+import atexit
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from gala_rl.errors import printable
 
+_STDOUT, _STDERR = 1, 2
 _FILE_WIDTH = 240
 """Columns that a table may take where it does not go to a terminal."""
 
@@ -15,6 +18,35 @@ _FILE_WIDTH = 240
 def say(line: str) -> None:
     """Print a line."""
     print(printable(line))  # noqa: T201
+
+
+@contextmanager
+def foreign_output_on_stderr() -> Iterator[None]:
+    """Send all that is printed within to standard error, by C code and other processes too.
+
+    What environments print as Python ends, when their libraries are unloaded, goes there as well.
+    """
+    if sys.stdout is None or sys.stderr is None:
+        yield  # Nobody listens.
+        return
+    sys.stdout.flush()
+    document = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        # C has a buffer of its own.
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(document, _STDOUT)
+        os.close(document)
+        atexit.register(_leave_stdout)
+
+
+def _leave_stdout() -> None:
+    with unheard_is_no_error():
+        sys.stdout.flush()
+    os.dup2(_STDERR, _STDOUT)
 
 
 @contextmanager

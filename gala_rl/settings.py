@@ -1,6 +1,6 @@
 """What can be chosen about each part of a run, as frozen dataclasses with help, unit and source."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -104,6 +104,14 @@ class AlgorithmSettings:
         "reported returns are always raw",
     )
 
+    def simulators(self, published: int) -> int:
+        """Simulators of a learner, where none are given: as many as are published, or nearly."""
+        return published
+
+    def fitted(self, simulators: int, given: Collection[str], *, is_recurrent: bool) -> Self:
+        """With values of a preset that were not given brought within what `check` allows."""
+        return self
+
     def resolved(self, simulators: int, cores: int) -> Self:
         """With everything filled in that depends on a learner's simulators and cores."""
         return self
@@ -176,6 +184,13 @@ class PPOSettings(AlgorithmSettings):
         """See `AlgorithmSettings.minibatch_size`."""
         return agent_steps // self.minibatches
 
+    def fitted(self, simulators: int, given: Collection[str], *, is_recurrent: bool) -> Self:
+        """See `AlgorithmSettings`: no more minibatches than an update has parts for."""
+        if "minibatches" in given:
+            return self
+        parts = simulators if is_recurrent else self.rollout_steps * simulators // self._least
+        return replace(self, minibatches=max(1, min(self.minibatches, parts)))
+
     def check(self, simulators: int, *, is_recurrent: bool) -> None:
         """See `AlgorithmSettings.check`."""
         if is_recurrent and self.minibatches > simulators:
@@ -184,13 +199,17 @@ class PPOSettings(AlgorithmSettings):
                 f"recurrent network's are whole simulators; use at most as many"
             )
         samples = self.rollout_steps * simulators
-        least = 2 if self.normalize_advantages else 1
-        if self.minibatches * least > samples:
+        if self.minibatches * self._least > samples:
             raise UserError(
                 f"minibatches {self.minibatches} is too many for {samples} agent steps an update "
                 f"(rollout_steps {self.rollout_steps} x simulators {simulators}): each needs "
-                f"{least} or more"
+                f"{self._least} or more"
             )
+
+    @property
+    def _least(self) -> int:
+        """Agent steps that a minibatch has at least: one alone has no deviation."""
+        return 2 if self.normalize_advantages else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +255,11 @@ class ImpalaSettings(AlgorithmSettings):
     )
     clip_rho: float = setting(1.0, "ρ̄ of V-trace: largest weight of an error", above=0)
     clip_c: float = setting(1.0, "c̄ of V-trace: largest weight of a trace", above=0)
+
+    def simulators(self, published: int) -> int:
+        """See `AlgorithmSettings`: the next number that the actors can share equally."""
+        actors = self.actors or 1
+        return -(-published // actors) * actors
 
     def resolved(self, simulators: int, cores: int) -> Self:
         """See `AlgorithmSettings`: an actor a core but the learner's, if they divide simulators."""

@@ -64,7 +64,8 @@ def _simulate(options: argparse.Namespace) -> int:
     if options.plot is not None:
         plot(results, options.plot)
     if options.json:
-        say(json.dumps({"simulations": results}, indent=2, allow_nan=False))
+        content = {"simulations": results}
+        options.document = json.dumps(content, indent=2, allow_nan=False)
     else:
         _print(results, config)
     return 0

@@ -1,7 +1,9 @@
-"""What a network must know of an environment: the shape of observations, the kind of actions."""
+"""What a run must know of an environment: the shape of observations, the kind of actions."""
 
 import math
 from dataclasses import dataclass
+
+from gala_rl.settings import EnvKind
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,20 @@ class ActionSpec:
     size: int
     is_discrete: bool
     sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What a run is set up by, before its simulators are built.
+
+    Attributes:
+        kind: what the settings of papers depend on.
+        observation: of one simulator.
+        action: of one simulator.
+        frames_per_step: environment frames of an agent step.
+    """
+
+    kind: EnvKind
+    observation: ObservationSpec
+    action: ActionSpec
+    frames_per_step: int

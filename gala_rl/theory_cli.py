@@ -69,7 +69,7 @@ def _theory(options: argparse.Namespace) -> int:
         plot.draw(rows, options.plot)
     if options.json:
         content = {"about": table.ABOUT, "rows": [row.as_json() for row in rows]}
-        say(json.dumps(content, indent=2, allow_nan=False))
+        options.document = json.dumps(content, indent=2, allow_nan=False)
         return 0
     for case in cases:
         print_table(

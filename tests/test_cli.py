@@ -12,9 +12,10 @@ import pytest
 
 from gala_rl.cli import main
 from gala_rl.config import TrainConfig, from_dict
+from gala_rl.envs import read_environment
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import METHODS, find
-from gala_rl.settings import ALGORITHMS, GossipSettings
+from gala_rl.methods import METHODS, find, resolve
+from gala_rl.settings import ALGORITHMS, AtariProtocol, GossipSettings
 from tests.folders import fake_run
 
 SUMMARY: dict[str, Any] = {
@@ -101,13 +102,13 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
 
     monkeypatch.chdir(tmp_path)
     Path("faults.json").write_text('{"faults": []}', encoding="utf-8")
-    monkeypatch.setattr("gala_rl.experiment.train.train", note)
+    monkeypatch.setattr("gala_rl.experiment.train.train_checked", note)
     return configs
 
 
 @pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: str) -> None:
-    preset = find(method).settings("atari")
+    preset = find(method).settings(read_environment("PongNoFrameskip-v4", AtariProtocol()))
     own = f"algorithm.{preset.name}"
     arguments = ["train", method]
     expected: dict[str, Any] = {"method": method, "algorithm": {"name": preset.name}}
@@ -134,26 +135,27 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
         inner = expected.setdefault(group.partition(".")[0], {}) if group else expected
         inner[entry.name] = value
     assert main(arguments) == 0
-    assert trained == [from_dict(expected)]
+    assert trained == [resolve(from_dict(expected))]
 
 
 def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
     options = ["--topology", "hierarchical", "--learners-per-node", "2", "--learners", "4"]
     assert main(["train", "gala-a2c", *options]) == 0
     gossip = GossipSettings(topology="hierarchical")
-    assert trained == [TrainConfig(learners=4, learners_per_node=2, gossip=gossip)]
+    assert trained == [resolve(TrainConfig(learners=4, learners_per_node=2, gossip=gossip))]
 
 
 def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
     options = ["--cluster", "10.0.0.1:6379", "--learners", "4", "--message-precision", "bfloat16"]
     assert main(["train", "gala-a2c", *options]) == 0
     (config,) = trained
-    assert config == TrainConfig(cluster="10.0.0.1:6379", learners=4, message_precision="bfloat16")
+    given = TrainConfig(cluster="10.0.0.1:6379", learners=4, message_precision="bfloat16")
+    assert config == resolve(given)
 
 
 def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:
     assert main(["train", "gala-a2c", "--learners", "2", "--max-learners", "6"]) == 0
-    assert trained == [TrainConfig(learners=2, max_learners=6)]
+    assert trained == [resolve(TrainConfig(learners=2, max_learners=6))]
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])
@@ -175,13 +177,13 @@ def test_simulators_can_have_processes(trained: list[TrainConfig]) -> None:
 
 def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:
     assert main(["train", "a2c"]) == 0
-    assert trained == [TrainConfig(method="a2c")]
+    assert trained == [resolve(TrainConfig(method="a2c"))]
 
 
 @pytest.mark.parametrize("steps", ["4000000", "4_000_000", "4e6", "4M", "4000k"])
 def test_step_counts_can_be_written_in_several_ways(trained: list[TrainConfig], steps: str) -> None:
     assert main(["train", "a2c", "--steps", steps]) == 0
-    assert trained == [TrainConfig(method="a2c", steps=4_000_000)]
+    assert trained == [resolve(TrainConfig(method="a2c", steps=4_000_000))]
 
 
 def test_a_program_that_fails_ends_with_1_and_says_why(
@@ -190,7 +192,7 @@ def test_a_program_that_fails_ends_with_1_and_says_why(
     def fail(config: TrainConfig) -> None:
         raise LearnerFailure("learner 3 died\nValueError: x")
 
-    monkeypatch.setattr("gala_rl.experiment.train.train", fail)
+    monkeypatch.setattr("gala_rl.experiment.train.train_checked", fail)
     assert main(["train", "a2c"]) == 1
     assert capsys.readouterr().err == "gala: learner 3 died\nValueError: x\n"
 
@@ -201,7 +203,7 @@ def test_an_interrupt_ends_with_130(
     def interrupt(config: TrainConfig) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gala_rl.experiment.train.train", interrupt)
+    monkeypatch.setattr("gala_rl.experiment.train.train_checked", interrupt)
     assert main(["train", "a2c"]) == 130
     assert capsys.readouterr().err == "gala: stopped at once\n"
 
@@ -210,7 +212,7 @@ def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trained: list[TrainConfig]
 ) -> None:
     stopped = SUMMARY | {"interrupted": True}
-    monkeypatch.setattr("gala_rl.experiment.train.train", lambda config: stopped)
+    monkeypatch.setattr("gala_rl.experiment.train.train_checked", lambda config: stopped)
     assert main(["train", "a2c"]) == 130
     assert "gala resume somewhere" in capsys.readouterr().out
     stopped |= {"updates": 0, "agent_steps": 0}
@@ -220,25 +222,25 @@ def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
 
 def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:
     assert main(["train", "a2c", "--out", "new", "--resume"]) == 0
-    assert trained == [TrainConfig(method="a2c", out="new")]
+    assert trained == [resolve(TrainConfig(method="a2c", out="new"))]
 
 
 @pytest.mark.parametrize(
     ("arguments", "steps"),
-    [(["--steps", "900"], 900), ([], None), (["--env", "CartPole-v1", "--seed", "0"], None)],
+    [(["--steps", "900"], 900), ([], 400), (["--env", "CartPole-v1", "--seed", "0"], 400)],
 )
 def test_train_with_resume_continues_a_run_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], steps: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], steps: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fake_run(tmp_path / "ended", agent_steps=399)
-    calls: list[tuple[str, int | None]] = []
+    calls: list[tuple[str, int]] = []
 
-    def note(run: str, steps: int | None) -> dict[str, Any]:
-        calls.append((run, steps))
+    def note(run: str, config: TrainConfig) -> dict[str, Any]:
+        calls.append((run, config.steps))
         return SUMMARY
 
-    monkeypatch.setattr("gala_rl.experiment.train.resume", note)
+    monkeypatch.setattr("gala_rl.experiment.train.resume_checked", note)
     options = ["--out", "ended", "--resume", *arguments]
     assert main(["train", "gala-a2c", *options]) == 0
     assert calls == [("ended", steps)]

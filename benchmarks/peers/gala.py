@@ -13,7 +13,7 @@ from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
 from gala_rl.agent import beginning_of, build_model
 from gala_rl.envs import make_simulators
-from gala_rl.envs.atari import parse_id
+from gala_rl.envs.ids import atari_game
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import METHODS, find
 from gala_rl.records.run_folder import RunFolder
@@ -42,10 +42,10 @@ def config_of(method: str, simulators: int) -> TrainConfig:
 def work_of(config: TrainConfig) -> Work:
     """What is trained on what."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
-    parsed = parse_id(config.env)
-    assert parsed is not None
+    game = atari_game(config.env)
+    assert game is not None
     sticky_actions = (
-        parsed[1] if config.atari.sticky_actions is None else config.atari.sticky_actions
+        game.sticky_actions if config.atari.sticky_actions is None else config.atari.sticky_actions
     )
     model = build_model(config, simulators.observation, simulators.action)
     work = measured_work(

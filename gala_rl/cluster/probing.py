@@ -9,7 +9,6 @@ import torch
 from gala_rl import config as configs
 from gala_rl.agent import beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment
 from gala_rl.errors import UserError
 from gala_rl.systems.shared_memory import check_shared_memory
 
@@ -27,11 +26,10 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
     host = platform.node()
     try:
         config = configs.from_dict(values)
-        check_environment(config.env, config.atari)
+        parameters = beginning_of(config).parameters.numel()
         if has_learners:
             device_of(config)
         versions = {name: metadata.version(name) for name in PACKAGES}
-        parameters = beginning_of(config).parameters.numel()
         if has_learners:
             check_shared_memory(config, parameters)
     except (UserError, metadata.PackageNotFoundError) as error:

@@ -1,32 +1,73 @@
 """Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
 
-from gala_rl.envs.atari import AtariSimulators, observation_spec, parse_id
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
+from gala_rl.envs.ids import atari_game
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
-from gala_rl.settings import AtariProtocol, EnvKind
-from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.settings import AtariProtocol
+from gala_rl.spaces import EnvironmentSpec
+
+_read: ContextVar[dict[tuple[str, AtariProtocol], EnvironmentSpec] | None] = ContextVar(
+    "read", default=None
+)
 
 
-def kind_of(env_id: str) -> EnvKind:
-    """The kind of an environment.
+@contextmanager
+def read_environments_once() -> Iterator[None]:
+    """Have `read_environment` build each environment once, however often it is asked within.
+
+    Afterwards all is forgotten: a program may change an environment between two runs.
+    """
+    token = _read.set({} if (known := _read.get()) is None else known)
+    try:
+        yield
+    finally:
+        _read.reset(token)
+
+
+def read_environment(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
+    """What a run is set up by, read off one environment that is built for it and closed again.
 
     Raises:
         UserError: if `make_simulators` would.
     """
-    if is_atari(env_id):
-        return "atari"
-    _, action = _specs_of(env_id)
-    return "discrete" if action.is_discrete else "continuous"
+    known = {} if (within := _read.get()) is None else within
+    key = env_id, protocol
+    if key not in known:
+        known[key] = _look_at(env_id, protocol)
+    return known[key]
+
+
+def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
+    if (game := atari_game(env_id)) is not None:
+        action = action_spec(game, protocol)
+        return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
+    env = make_environment(env_id)
+    try:
+        observation, action = specs_of(env, env_id)
+    finally:
+        close_environment(env, env_id)
+    return EnvironmentSpec(
+        "discrete" if action.is_discrete else "continuous", observation, action, 1
+    )
 
 
 def is_atari(env_id: str) -> bool:
-    """Whether the id is that of an ALE game, which C++ threads step."""
-    return parse_id(env_id) is not None
+    """Whether the id is that of an ALE game, which C++ threads step.
+
+    Raises:
+        UserError: when there is no such id.
+    """
+    return atari_game(env_id) is not None
 
 
 def make_simulators(
@@ -65,23 +106,3 @@ def make_simulators(
     if processes is not None:
         return SimulatorProcesses(env_id, count, processes, deadline_s)
     return GymnasiumSimulators(env_id, count)
-
-
-def check_environment(env_id: str, protocol: AtariProtocol) -> ObservationSpec:
-    """What an environment shows, without building the simulators.
-
-    Raises:
-        UserError: if `make_simulators` would.
-    """
-    if is_atari(env_id):
-        return observation_spec(protocol)
-    observation, _ = _specs_of(env_id)
-    return observation
-
-
-def _specs_of(env_id: str) -> tuple[ObservationSpec, ActionSpec]:
-    env = make_environment(env_id)
-    try:
-        return specs_of(env, env_id)
-    finally:
-        close_environment(env, env_id)

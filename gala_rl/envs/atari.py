@@ -1,8 +1,6 @@
 """Atari simulators: ALE's own C++ vector environment, with the papers' protocol around it."""
 
-import difflib
 import itertools
-import re
 from typing import Any
 
 import numpy as np
@@ -12,47 +10,11 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gala_rl.envs.ids import AtariGame, atari_game
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import UserError
 from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
-
-_STICKY = 0.25
-
-
-def parse_id(env_id: str) -> tuple[str, float] | None:
-    """The ROM and the sticky-action probability that a Gymnasium id of an ALE game means.
-
-    Returns:
-        (ROM name, probability); None when the id is not that of an ALE game.
-
-    Raises:
-        UserError: when it is one whose meaning cannot be kept: `Pong-v4` and `Pong-v0` hold an
-            action for a random 2 to 4 frames, and without a version an id may mean any of them.
-    """
-    match = re.fullmatch(r"(ALE/)?(\w+?)(NoFrameskip)?(?:-v([045]))?", env_id)
-    if match is None:
-        return None
-    namespace, game, every_frame, version = match.groups()
-    rom = _rom_of(game)
-    if rom is None:
-        if namespace or every_frame:
-            raise UserError(f"env {env_id!r} is unknown: {_hint(game)}")
-        return None
-    if namespace and not every_frame and version == "5":
-        return rom, _STICKY
-    if every_frame and not namespace and version in ("0", "4"):
-        return rom, 0.0 if version == "4" else _STICKY
-    if version is None:
-        wrong = "has no version"
-    elif namespace or every_frame or version == "5":
-        wrong = "is unknown"
-    else:
-        wrong = "skips a random number of frames"
-    raise UserError(
-        f"env {env_id!r} {wrong}: use {game}NoFrameskip-v4 (the papers' protocol) "
-        f"or ALE/{game}-v5 (sticky actions)"
-    )
 
 
 def observation_spec(protocol: AtariProtocol) -> ObservationSpec:
@@ -61,16 +23,17 @@ def observation_spec(protocol: AtariProtocol) -> ObservationSpec:
     return ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
 
 
-def _rom_of(game: str) -> str | None:
-    by_name = {rom.title().replace("_", ""): rom for rom in roms.get_all_rom_ids()}
-    return by_name.get(game)
-
-
-def _hint(game: str) -> str:
-    names = [rom.title().replace("_", "") for rom in roms.get_all_rom_ids()]
-    close = difflib.get_close_matches(game, names, n=1, cutoff=0.4)
-    guess = f"did you mean the game {close[0]}?" if close else "there is no such game"
-    return f"{guess} Games are written like PongNoFrameskip-v4 or ALE/Pong-v5"
+def action_spec(game: AtariGame, protocol: AtariProtocol) -> ActionSpec:
+    """The actions of a game under a protocol; it takes the emulator, but no simulator."""
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    emulator = ALEInterface()
+    rom = roms.get_rom_path(game.rom)
+    assert rom is not None, "ALE registers no game without its ROM"
+    emulator.loadROM(rom)
+    every = protocol.full_action_space
+    return ActionSpec(
+        len(emulator.getLegalActionSet() if every else emulator.getMinimalActionSet()), True
+    )
 
 
 class AtariSimulators:
@@ -97,15 +60,15 @@ class AtariSimulators:
         training: bool = True,
         groups: int = 1,
     ) -> None:
-        parsed = parse_id(env_id)
-        if parsed is None:
+        game = atari_game(env_id)
+        if game is None:
             raise UserError(f"env {env_id!r} is not an Atari game")
         self.count = count
         self.frames_per_step = protocol.frame_skip
         self.failures = 0  # The emulator has no exceptions to recover from.
         edges = [count * g // groups for g in range(groups + 1)]
         self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
-        self._groups = [_Group(*parsed, rows, threads, protocol, training) for rows in self.groups]
+        self._groups = [_Group(*game, rows, threads, protocol, training) for rows in self.groups]
         self.observation = observation_spec(protocol)
         self.action = ActionSpec(self._groups[0].actions, True)
 

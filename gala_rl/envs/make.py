@@ -1,13 +1,12 @@
 """Builds one Gymnasium environment by its id, and reads the specs of its spaces."""
 
-import difflib
 import math
-import warnings
 from typing import Any
 
 import gymnasium
 from gymnasium import spaces
 
+from gala_rl.envs.ids import describe, find_spec
 from gala_rl.envs.observations import Encoder
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -17,27 +16,20 @@ def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
     """One environment by its Gymnasium id (`module:Name-v0` imports the module first).
 
     Raises:
-        UserError: when there is none of that name, or it cannot be built.
+        UserError: when there is none of that name, or it cannot be built: its cause is the
+            exception that the environment raised.
     """
+    spec = find_spec(env_id)
     try:
-        with warnings.catch_warnings():
-            # An id without a version is an error below, not a warning.
-            warnings.filterwarnings("ignore", ".*unversioned environment.*")
-            if env_id.startswith("."):
-                raise ValueError("its module would be relative to this one")
-            env = gymnasium.make(env_id)
+        return gymnasium.make(spec)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
-    except ImportError as error:
-        raise UserError(f"env {env_id!r} cannot be imported: {error}") from error
-    except (gymnasium.error.Error, ValueError) as error:
-        close = difflib.get_close_matches(env_id, gymnasium.registry.keys(), n=1, cutoff=0.6)
-        guess = f"did you mean {close[0]}?" if close else "give a Gymnasium id such as CartPole-v1"
-        raise UserError(f"env {env_id!r} is unknown: {guess}") from error
-    if env.spec is not None and env.spec.id != env_id.rpartition(":")[2]:
-        env.close()
-        raise UserError(f"env {env_id!r} has no version: did you mean {env.spec.id}?")
-    return env
+    # The constructor is somebody else's code: it may raise anything, and even end the program.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"env {env_id!r} cannot be built: {describe(error)}; for the traceback: "
+            f"python -c \"import gymnasium; gymnasium.make('{env_id}')\""
+        ) from error
 
 
 def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:

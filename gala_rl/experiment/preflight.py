@@ -11,7 +11,7 @@ import psutil
 
 from gala_rl import config as configs
 from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment, is_atari
+from gala_rl.envs import is_atari, read_environment
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
@@ -180,7 +180,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
     config = resolve(config)
     if config.device == "cuda" and config.cluster is None and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
-    observation = check_environment(config.env, config.atari)
+    observation = read_environment(config.env, config.atari).observation
     if isinstance(config.resolved_algorithm, ImpalaSettings):
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 
 from gala_rl import config as configs
-from gala_rl.agent import beginning_of
+from gala_rl.agent import Beginning, beginning_of
 from gala_rl.config import TrainConfig
+from gala_rl.envs import read_environments_once
 from gala_rl.errors import StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.caller import check_may_train, unchanged_caller
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
@@ -51,15 +52,24 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             if it could be written.
     """
     refuse_to_start_a_run()
+    with read_environments_once():
+        return train_checked(check_start(config), console)
+
+
+@unchanged_caller()
+def train_checked(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+    """`train` with a config that `check_start` has returned."""
+    refuse_to_start_a_run()
     check_may_train(config)
-    config = check_start(config)
-    check_shared_memory(config, beginning_of(config).parameters.numel())
+    beginning = beginning_of(config)
+    check_shared_memory(config, beginning.parameters.numel())
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
         folder.create(config if connection is None else connection.config)
         with folder.hold():
-            return _run(folder.read_config(), folder, None, console or Console(), connection)
+            config = folder.read_config()
+            return _run(config, folder, beginning, None, console or Console(), connection)
 
 
 @unchanged_caller()
@@ -83,19 +93,29 @@ def resume(
         SupervisorFailure: as `train`.
     """
     refuse_to_start_a_run()
-    config = check_resume(run, steps)
+    with read_environments_once():
+        return resume_checked(run, check_resume(run, steps), console)
+
+
+@unchanged_caller()
+def resume_checked(
+    run: str | Path, config: TrainConfig, console: Console | None = None
+) -> dict[str, Any]:
+    """`resume` with the config that `check_resume` has returned."""
+    refuse_to_start_a_run()
     check_may_train(config)
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints)
     assert start is not None  # check_resume has seen one
     # Only while a run is held are there requests that somebody waits for.
     scale_request.withdraw(folder)
-    size = beginning_of(config).parameters.numel()
+    beginning = beginning_of(config)
+    size = beginning.parameters.numel()
     check_saved(start, config, size, _device_here(config))
     check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
-        return _run(config, folder, start, console or Console(), connection)
+        return _run(config, folder, beginning, start, console or Console(), connection)
 
 
 def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
@@ -121,13 +141,13 @@ def _device_here(config: TrainConfig) -> torch.device:
 def _run(
     config: TrainConfig,
     folder: RunFolder,
+    beginning: Beginning,
     start: Checkpoint | None,
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
     device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
-    beginning = beginning_of(config)
     frames_per_step = beginning.frames_per_step
     where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
     progress = Progress(config, frames_per_step, done_before, console)

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from gala_rl.config import TrainConfig
+from gala_rl.config import TrainConfig, check
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
@@ -87,16 +87,25 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UserError: when the method is unknown, or its algorithm has no such setting.
     """
-    from gala_rl.envs import kind_of
+    from gala_rl.envs import read_environment
 
-    method = find(config.method)
-    settings = config.algorithm or method.settings(kind_of(config.env))
+    method, environment = find(config.method), read_environment(config.env, config.atari)
+    preset = method.settings(environment)
+    settings = config.algorithm or preset
     known = {entry.name for entry in dataclasses.fields(settings)}
     for name in given:
         if name not in known:
-            able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
+            able = [m.name for m in METHODS if hasattr(m.settings(environment), name)]
             raise UserError(f"{name} is no setting of {method.name}: {', '.join(able)} have it")
-    return dataclasses.replace(config, algorithm=dataclasses.replace(settings, **given))
+    settings = dataclasses.replace(settings, **given)
+    check(dataclasses.replace(config, algorithm=settings))
+    if config.algorithm is None:
+        settings = settings.fitted(
+            config.simulators or settings.simulators(method.default_simulators(environment.kind)),
+            given,
+            is_recurrent=config.lstm_size is not None,
+        )
+    return dataclasses.replace(config, algorithm=settings)
 
 
 def learners_of(config: TrainConfig) -> int:
@@ -121,25 +130,31 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: when the method is unknown or cannot run with these settings.
     """
-    from gala_rl.envs import kind_of
+    from gala_rl.envs import read_environment
 
     method = find(config.method)
     if config.cluster is not None:
         _check_cluster(config, method)
     learners = learners_of(config)
-    kind = kind_of(config.env)
-    settings = method.settings(kind)
-    if config.algorithm is not None and type(config.algorithm) is not type(settings):
+    environment = read_environment(config.env, config.atari)
+    preset = method.settings(environment)
+    if config.algorithm is not None and type(config.algorithm) is not type(preset):
         raise UserError(
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
-            f"give {type(settings).__name__}"
+            f"give {type(preset).__name__}"
         )
-    simulators = config.simulators or method.default_simulators(kind)
+    settings = config.algorithm or preset
+    simulators = config.simulators or settings.simulators(
+        method.default_simulators(environment.kind)
+    )
+    is_recurrent = config.lstm_size is not None
+    if config.algorithm is None:
+        settings = settings.fitted(simulators, (), is_recurrent=is_recurrent)
     # In one process there is nobody to act meanwhile.
     here = dataclasses.replace(config, learners=learners).learners_per_machine
     cores = 1 if config.serial else usable_cores() // here
-    settings = (config.algorithm or settings).resolved(simulators, cores)
-    settings.check(simulators, is_recurrent=config.lstm_size is not None)
+    settings = settings.resolved(simulators, cores)
+    settings.check(simulators, is_recurrent=is_recurrent)
     config = dataclasses.replace(
         config,
         learners=learners,

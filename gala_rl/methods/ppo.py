@@ -2,6 +2,7 @@
 
 from gala_rl.methods.method import Method
 from gala_rl.settings import EnvKind, PPOSettings
+from gala_rl.spaces import EnvironmentSpec
 
 
 def default_simulators(kind: EnvKind) -> int:
@@ -9,9 +10,9 @@ def default_simulators(kind: EnvKind) -> int:
     return 1 if kind == "continuous" else 8
 
 
-def settings(kind: EnvKind) -> PPOSettings:
+def settings(environment: EnvironmentSpec) -> PPOSettings:
     """Those of Baselines' ppo2 for Atari and MuJoCo, which are the paper's but for details."""
-    match kind:
+    match environment.kind:
         case "atari":
             return PPOSettings()
         case "discrete":
@@ -27,7 +28,8 @@ def settings(kind: EnvKind) -> PPOSettings:
                 anneal_clip_range=False,
                 learning_rate=3e-4,
                 entropy_cost=0.0,
-                normalize_observations=True,
+                # Pixels have one scale already.
+                normalize_observations=not environment.observation.has_pixels,
                 normalize_rewards=True,
             )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gala_rl.agent import message_size
 from gala_rl.config import TrainConfig
-from gala_rl.envs import check_environment
+from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
 from gala_rl.gossip.transports.shared import SLOTS
@@ -55,7 +55,7 @@ def shared_bytes(config: TrainConfig, size: int) -> int:
     if sharing in ("parameters", "locked-parameters"):
         needed += _FLOAT_BYTES * own
     if isinstance(algorithm, ImpalaSettings):
-        seen = check_environment(config.env, config.atari)
+        seen = read_environment(config.env, config.atari).observation
         rollouts = config.resolved_learners * config.resolved_simulators * algorithm.actor_slots
         steps = rollouts * (algorithm.rollout_steps + 1)
         needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)

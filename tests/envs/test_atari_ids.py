@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gala_rl.envs.atari import parse_id
+from gala_rl.envs.ids import atari_game
 from gala_rl.errors import UserError
 from gala_rl.settings import AtariProtocol
 from tests.envs.games import play, random_actions, simulators
@@ -22,15 +22,15 @@ from tests.envs.games import play, random_actions, simulators
 def test_an_id_means_its_game_and_its_sticky_actions(
     env_id: str, meaning: tuple[str, float]
 ) -> None:
-    assert parse_id(env_id) == meaning
+    assert atari_game(env_id) == meaning
 
 
 @pytest.mark.parametrize(
     "env_id",
-    ["CartPole", "CartPole-v0", "CartPole-v1", "Pong-v1", "tests.environments:Counting-v0", ""],
+    ["CartPole-v0", "CartPole-v1", "tests.environments:Counting-v0"],
 )
 def test_other_ids_are_not_taken_for_atari(env_id: str) -> None:
-    assert parse_id(env_id) is None
+    assert atari_game(env_id) is None
 
 
 @pytest.mark.parametrize(
@@ -44,19 +44,22 @@ def test_other_ids_are_not_taken_for_atari(env_id: str) -> None:
         ("Pong-v5", "is unknown"),
         ("ALE/Pong-v4", "is unknown"),
         ("PongNoFrameskip-v5", "is unknown"),
+        ("Pong-v1", "is unknown"),
+        ("Pong-ram-v4", "is unknown"),
+        ("ale_py:Pong-v4", "skips a random number of frames"),
     ],
 )
 def test_ids_whose_meaning_cannot_be_kept_are_refused_with_the_remedy(
     env_id: str, what: str
 ) -> None:
     with pytest.raises(UserError, match=rf"'{env_id}' {what}: use PongNoF.*-v4 .*ALE/Pong-v5"):
-        parse_id(env_id)
+        atari_game(env_id)
 
 
 @pytest.mark.parametrize("env_id", ["PonggNoFrameskip-v4", "ALE/Pnog-v5"])
 def test_an_unknown_game_is_refused_with_a_guess(env_id: str) -> None:
     with pytest.raises(UserError, match=rf"'{env_id}' is unknown: did you mean the game Pong"):
-        parse_id(env_id)
+        atari_game(env_id)
 
 
 def test_an_id_of_another_kind_of_environment_builds_no_atari_simulators() -> None:

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from gala_rl.envs import (
-    check_environment,
     make_simulators,
+    read_environment,
 )
 from gala_rl.envs.atari import AtariSimulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -109,7 +108,7 @@ def test_pendulum_is_truncated_by_its_time_limit_and_never_terminated() -> None:
 )
 def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as refusal:
-        check_environment(env_id, AtariProtocol())
+        read_environment(env_id, AtariProtocol())
     assert env_id in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -120,7 +119,13 @@ def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, word
         ("CartPol-v1", "did you mean CartPole-v1?"),
         ("CartPole-v9", "did you mean CartPole-v1?"),
         ("CartPole", "has no version: did you mean CartPole-v1?"),
-        ("tests.environments:Counting", "has no version: did you mean Counting-v0?"),
+        (
+            "tests.environments:Counting",
+            "has no version: did you mean tests.environments:Counting-v0?",
+        ),
+        ("HalfCheeta-v9", "did you mean HalfCheetah-v5?"),
+        ("Corr-v0", "such as CartPole-v1; if a package registers it: --env package:Corr-v0"),
+        ("MiniGrid-Empty-5x5-v0", "--env package:MiniGrid-Empty-5x5-v0"),
         ("qqqqqq", "give a Gymnasium id such as CartPole-v1"),
         ("", "give a Gymnasium id such as CartPole-v1"),
         ("no_such_module:Game-v0", "No module named 'no_such_module'"),
@@ -129,29 +134,9 @@ def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, word
 )
 def test_an_unknown_id_is_refused_with_a_hint(env_id: str, hint: str) -> None:
     with pytest.raises(UserError) as refusal:
-        check_environment(env_id, AtariProtocol())
+        read_environment(env_id, AtariProtocol())
     assert repr(env_id) in str(refusal.value)
     assert hint in str(refusal.value)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(env_id: str) -> Any:
-        raise gymnasium.error.DependencyNotInstalled("run `pip install snakes`")
-
-    monkeypatch.setattr(gymnasium, "make", make)
-    with pytest.raises(UserError, match=r"needs a package that is missing.*pip install snakes"):
-        check_environment("CartPole-v1", AtariProtocol())
-
-
-def test_an_environment_that_cannot_be_imported_is_a_users_mistake(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def make(env_id: str) -> Any:
-        raise ImportError("Old has moved to another project")
-
-    monkeypatch.setattr(gymnasium, "make", make)
-    with pytest.raises(UserError, match="'Old-v2' cannot be imported: Old has moved"):
-        check_environment("Old-v2", AtariProtocol())
 
 
 @pytest.mark.parametrize("env_id", [COUNTING, "PongNoFrameskip-v4"])
@@ -160,7 +145,7 @@ def test_looking_at_an_environment_tells_what_its_simulators_show(
     env_id: str, protocol: AtariProtocol
 ) -> None:
     simulators = make_simulators(env_id, 1, 1, protocol)
-    assert check_environment(env_id, protocol) == simulators.observation
+    assert read_environment(env_id, protocol).observation == simulators.observation
     assert simulators.reset(0).shape == (1, *simulators.observation.shape)
     simulators.close()
 

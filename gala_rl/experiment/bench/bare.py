@@ -6,19 +6,19 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from gala_rl.config import TrainConfig
-from gala_rl.envs.atari import parse_id
+from gala_rl.envs.ids import atari_game
 
 
 def is_there(env_id: str) -> bool:
     """Whether there is such a reference: for games of ALE alone."""
-    return parse_id(env_id) is not None
+    return atari_game(env_id) is not None
 
 
 def make_bare(config: TrainConfig) -> AtariVectorEnv:
     """A learner's simulators as ALE makes them, with the settings that training has."""
-    parsed = parse_id(config.env)
-    assert parsed is not None
-    rom, sticky = parsed
+    game = atari_game(config.env)
+    assert game is not None
+    rom, sticky = game
     protocol = config.atari
     ALEInterface.setLoggerMode(LoggerMode.Error)
     return AtariVectorEnv(

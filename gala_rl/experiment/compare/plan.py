@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gala_rl import config as configs
 from gala_rl.config import RULE_SIMULATORS, TrainConfig
-from gala_rl.envs import kind_of
+from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import find, learners_of, resolve, with_settings
@@ -99,10 +99,11 @@ def configs_of(
         replace(config, method=name, learners=None if one and not all(alone) else config.learners)
         for name, one in zip(methods, alone, strict=True)
     ]
-    several = [_with_settings(one, algorithm, methods) for one in several]
     several = [replace(one, learners=learners_of(one)) for one in several]
     total = _total(several, simulators_total)
     several = [replace(one, simulators=total // one.resolved_learners) for one in several]
+    # A preset fits itself to the number of simulators.
+    several = [_with_settings(one, algorithm, methods) for one in several]
     if settings == "equal":
         several[1:] = [share(several[0], one) for one in several[1:]]
     # What depends on a learner's simulators and cores is filled in last.
@@ -114,8 +115,8 @@ def _with_settings(
     config: TrainConfig, algorithm: Mapping[str, Any], methods: Sequence[str]
 ) -> TrainConfig:
     """The config with those settings that its algorithm has; one that no method has is refused."""
-    kind = kind_of(config.env)
-    known = {name: _names(find(name).settings(kind)) for name in methods}
+    environment = read_environment(config.env, config.atari)
+    known = {name: _names(find(name).settings(environment)) for name in methods}
     others = set().union(*known.values()) - known[config.method]
     return with_settings(config, {n: v for n, v in algorithm.items() if n not in others})
 

@@ -1,0 +1,130 @@
+"""Tells what an environment's id means: Gymnasium's registry decides, never the letters alone."""
+
+import difflib
+import importlib
+import re
+from typing import NamedTuple
+
+import gymnasium
+from ale_py import roms
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id
+
+from gala_rl.errors import UserError
+
+_VERSION = re.compile(r"-v\d+$")
+_ALE = "ale_py.env:AtariEnv"
+_CUTOFF = 0.75
+"""Names less alike than this are no guess: it would mislead more often than it helps."""
+_ADVICE = "give a Gymnasium id such as CartPole-v1"
+
+
+class AtariGame(NamedTuple):
+    """An ALE game as its id asks for it: the ROM and the probability that an action repeats."""
+
+    rom: str
+    sticky_actions: float
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """The registry's entry of an id; `module:Name-v0` imports the module first.
+
+    Raises:
+        UserError: when there is none of that name, or its module cannot be imported.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        _import(module, env_id)
+    spec = gymnasium.registry.get(name)
+    if spec is not None and not _skips_at_random(spec):
+        return spec
+    wrong = "is unknown" if spec is None else "skips a random number of frames"
+    if spec is None and not _VERSION.search(name) and _has_versions(name):
+        wrong = "has no version"
+    raise UserError(f"env {env_id!r} {wrong}: {_hint(module + colon, name)}")
+
+
+def atari_game(env_id: str) -> AtariGame | None:
+    """The ALE game that an id means; None for every other environment.
+
+    A program's own variant of a game, in another mode say, is an environment like any other.
+
+    Raises:
+        UserError: as `find_spec`.
+    """
+    spec = find_spec(env_id)
+    game = _game_of(spec)
+    own = (f"{game}NoFrameskip-v4", f"{game}NoFrameskip-v0", f"ALE/{game}-v5")
+    if game is None or spec.id not in own:
+        return None
+    return AtariGame(spec.kwargs["game"], spec.kwargs["repeat_action_probability"])
+
+
+def _import(module: str, env_id: str) -> None:
+    if not module or module.startswith("."):
+        raise UserError(f"env {env_id!r} is unknown: {_ADVICE}, or module:Name-v0")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        where = ""
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            where = "; is it installed, or in the current folder?"
+        raise UserError(f"env {env_id!r} cannot be imported: {error}{where}") from error
+    # A module of somebody else's may raise anything, and may even end the program.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"env {env_id!r} cannot be imported: {describe(error)}; for the traceback: "
+            f'python -c "import {module}"'
+        ) from error
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type and what it says."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _game_of(spec: EnvSpec) -> str | None:
+    """The name of the game that an entry is for, if it is one of ALE's environments."""
+    if spec.entry_point != _ALE or "game" not in spec.kwargs:
+        return None
+    return str(spec.kwargs["game"]).title().replace("_", "")
+
+
+def _skips_at_random(spec: EnvSpec) -> bool:
+    """Whether it is one of ALE's, such as Pong-v4, that hold an action for 2 to 4 frames."""
+    game = _game_of(spec)
+    return game is not None and spec.id in (f"{game}-v0", f"{game}-v4")
+
+
+def _has_versions(name: str) -> bool:
+    namespace, _, own = name.rpartition("/")
+    return find_highest_version(namespace or None, own) is not None
+
+
+def _hint(prefix: str, name: str) -> str:
+    """What to give instead of an id: nothing that would be refused next."""
+    namespace, _, rest = name.rpartition("/")
+    own = _VERSION.sub("", rest)
+    specs = [spec for spec in gymnasium.registry.values() if not _skips_at_random(spec)]
+    games = {game for spec in specs if (game := _game_of(spec)) is not None}
+    game = own.partition("-")[0].removesuffix("NoFrameskip")
+    if game in games:
+        known = [(f"{game}NoFrameskip-v4", "the papers' protocol"), (f"ALE/{game}-v5", "sticky")]
+        ways = [f"{env_id} ({what})" for env_id, what in known if env_id in gymnasium.registry]
+        return f"use {' or '.join(ways)}"
+    if namespace == "ALE" or own.endswith("NoFrameskip"):
+        if game in (rom.title().replace("_", "") for rom in roms.get_all_rom_ids()):
+            return "it is for several players at once, and there is no such environment"
+        close = difflib.get_close_matches(game, games, n=1, cutoff=_CUTOFF)
+        guess = f"did you mean the game {close[0]}?" if close else "there is no such game"
+        return f"{guess} Games are written like PongNoFrameskip-v4 or ALE/Pong-v5"
+    names = {get_env_id(spec.namespace, spec.name, None): spec for spec in specs}
+    wanted = get_env_id(namespace or None, own, None)
+    if close := difflib.get_close_matches(wanted, names, n=1, cutoff=_CUTOFF):
+        spec = names[close[0]]
+        newest = find_highest_version(spec.namespace, spec.name)
+        return f"did you mean {prefix}{get_env_id(spec.namespace, spec.name, newest)}?"
+    if prefix:
+        return f"importing {prefix[:-1]} registers no such id"
+    return f"{_ADVICE}; if a package registers it: --env package:{name}" if name else _ADVICE

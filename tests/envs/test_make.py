@@ -1,0 +1,208 @@
+"""Building an environment: what its id means, and what becomes of one that cannot be built."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from ale_py import roms
+
+from gala_rl.envs import is_atari, make_simulators, read_environment
+from gala_rl.envs.make import make_environment
+from gala_rl.errors import UserError
+from gala_rl.settings import AtariProtocol
+from tests.environments import Counting
+
+PROTOCOL = AtariProtocol()
+Register = Callable[..., None]
+
+
+@pytest.fixture
+def register() -> Iterator[Register]:
+    """Registers environments until the test ends."""
+    ids: list[str] = []
+
+    def register(env_id: str, entry_point: Any, **kwargs: Any) -> None:
+        gymnasium.register(env_id, entry_point, disable_env_checker=True, kwargs=kwargs)
+        ids.append(env_id)
+
+    yield register
+    for env_id in ids:
+        del gymnasium.registry[env_id]
+
+
+def refusal_of(env_id: str) -> UserError:
+    with pytest.raises(UserError) as refusal:
+        make_environment(env_id)
+    assert repr(env_id) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("grid size 3 is below 5"),
+        TypeError("'int' object is not iterable"),
+        KeyError("map"),
+        RuntimeError("no display"),
+        AssertionError(),
+        ImportError("Old has moved to another project"),
+        gymnasium.error.Error("the map is broken"),
+        gymnasium.error.UnregisteredEnv("no level 3"),
+    ],
+)
+def test_a_constructor_that_raises_is_told_with_its_cause_and_is_not_unknown(
+    register: Register, error: Exception
+) -> None:
+    def build() -> Any:
+        raise error
+
+    register("Raising-v0", build)
+    refusal = refusal_of("Raising-v0")
+    assert f"cannot be built: {type(error).__name__}" in str(refusal)
+    assert str(error) in str(refusal)
+    assert type(refusal.__cause__) is type(error)
+
+
+@pytest.mark.parametrize("code", [0, 3, "no licence"])
+def test_a_constructor_that_ends_the_program_is_told(register: Register, code: object) -> None:
+    register("Leaving-v0", lambda: sys.exit(code))  # type: ignore[arg-type]
+    refusal = refusal_of("Leaving-v0")
+    assert f"cannot be built: it called sys.exit({code!r})" in str(refusal)
+
+
+def test_the_documented_way_shows_the_traceback(tmp_path: Path) -> None:
+    (tmp_path / "broken_env.py").write_text(
+        "import gymnasium\n"
+        "def build():\n    raise ValueError('grid size 3 is below 5')\n"
+        "gymnasium.register('Broken-v0', build)\n",
+        encoding="utf-8",
+    )
+    told = run(tmp_path, "gala_rl.cli", "train", "ppo", "--env", "broken_env:Broken-v0")
+    assert told.returncode == 2
+    (line,) = told.stderr.splitlines()
+    program = line.partition('python -c "')[2].removesuffix('"')
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert 'broken_env.py", line 3, in build' in shown.stderr
+    assert list(tmp_path.glob("runs*")) == []
+
+
+def run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", module, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_missing_package_is_named(register: Register) -> None:
+    def build() -> Any:
+        raise gymnasium.error.DependencyNotInstalled("run `pip install snakes`")
+
+    register("Snakes-v0", build)
+    refusal = refusal_of("Snakes-v0")
+    assert "needs a package that is missing: run `pip install snakes`" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("import no_such_package", "cannot be imported: No module named 'no_such_package'"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("def (", "cannot be imported: SyntaxError"),
+        ("raise SystemExit(3)", "cannot be imported: it called sys.exit(3)"),
+        ("pass", "is unknown: importing broken_module registers no such id"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    (tmp_path / "broken_module.py").write_text(body, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+    assert words in str(refusal_of("broken_module:Game-v0"))
+    monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+
+
+@pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "no_such.module:Game-v0"])
+def test_a_module_that_is_not_there_is_told_with_the_remedy(env_id: str) -> None:
+    assert "is it installed, or in the current folder?" in str(refusal_of(env_id))
+
+
+@pytest.mark.parametrize("env_id", [":Game-v0", ".tests:Game-v0", "a:b:Game-v0"])
+def test_what_is_no_module_is_refused(env_id: str) -> None:
+    refusal_of(env_id)
+
+
+@pytest.mark.parametrize("env_id", ["Tetris-v0", "ALE/Tetris-v0", "PongNoFrameskip-v1", "Pong-v1"])
+def test_the_registry_decides_what_a_programs_own_id_is(register: Register, env_id: str) -> None:
+    register(env_id, Counting)
+    assert not is_atari(env_id)
+    assert read_environment(env_id, PROTOCOL).kind == "discrete"
+
+
+def test_a_variant_of_a_game_of_a_programs_own_is_an_environment_like_any_other(
+    register: Register,
+) -> None:
+    register("EasyPong-v0", "ale_py.env:AtariEnv", game="pong", difficulty=0, frameskip=(2, 5))
+    spec = read_environment("EasyPong-v0", PROTOCOL)
+    assert (spec.kind, spec.observation.shape) == ("discrete", (3, 210, 160))
+
+
+def test_a_game_is_itself_with_its_module_before_it() -> None:
+    spec = read_environment("ale_py:ALE/Pong-v5", PROTOCOL)
+    assert spec == read_environment("PongNoFrameskip-v4", PROTOCOL)
+    assert spec.kind == "atari"
+
+
+@pytest.mark.parametrize("full_action_space", [False, True])
+@pytest.mark.parametrize("env_id", ["PongNoFrameskip-v4", "ALE/Breakout-v5"])
+def test_reading_a_game_tells_what_its_simulators_have(
+    env_id: str, full_action_space: bool
+) -> None:
+    protocol = AtariProtocol(full_action_space=full_action_space, frame_skip=3)
+    spec, simulators = read_environment(env_id, protocol), make_simulators(env_id, 1, 1, protocol)
+    assert spec.observation == simulators.observation
+    assert spec.action == simulators.action
+    assert spec.frames_per_step == simulators.frames_per_step == 3
+    simulators.close()
+
+
+@pytest.mark.parametrize("game", ["Combat", "Joust", "MazeCraze", "Warlords"])
+def test_a_game_for_several_players_alone_is_refused(game: str) -> None:
+    # The emulator would end this program with C's exit(1).
+    assert "for several players" in str(refusal_of(f"ALE/{game}-v5"))
+
+
+def test_no_hint_names_an_id_that_would_be_refused() -> None:
+    games = [rom.title().replace("_", "") for rom in roms.get_all_rom_ids()]
+    forms = ("{}", "{}-v0", "{}-v4", "{}-v9", "ALE/{}", "ALE/{}-v4", "{}-ram-v4", "{}NoFrameskip")
+    wrong = [form.format(game) for game, form in itertools.product(games, forms)]
+    wrong += [f"{spec.id}9" for spec in list(gymnasium.registry.values())]
+    wrong = [env_id for env_id in wrong if env_id not in gymnasium.registry]
+    for env_id in wrong:
+        try:
+            is_atari(env_id)
+        except UserError as error:
+            hint = str(error).partition(": ")[2]
+            named = [word.strip("?,;()") for word in hint.split() if "-v" in word]
+            for other in named:
+                if "package:" not in other:
+                    is_atari(other)
+
+
+def test_an_old_version_is_built_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    make_environment("CartPole-v0").close()
+    with pytest.raises(UserError):
+        make_environment("HalfCheetah-v2")
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,109 @@
+"""Presets fit their environment, and what the user gave: they make no run fail by themselves."""
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import pytest
+
+from gala_rl import methods
+from gala_rl.config import TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.experiment.preflight import check_config
+from gala_rl.settings import PPOSettings
+from tests.envs.made_up import Spaces, pixels
+
+PIXELS, NUMBERS = pixels(48, 40, 3), gymnasium.spaces.Box(-1, 1, (3,))
+OBSERVATIONS = {
+    "Numbers": NUMBERS,
+    "Images": PIXELS,
+    "ImageInDict": gymnasium.spaces.Dict({"seen": PIXELS, "felt": NUMBERS}),
+    "ImageInTuple": gymnasium.spaces.Tuple([NUMBERS, gymnasium.spaces.Tuple([PIXELS])]),
+}
+ACTIONS = {"Discrete": gymnasium.spaces.Discrete(2), "Continuous": NUMBERS}
+NAMES = [f"{seen}{acts}" for seen in OBSERVATIONS for acts in ACTIONS]
+
+
+@pytest.fixture(autouse=True)
+def environments() -> Any:
+    """An environment for each kind of observation and of action."""
+    for seen, observations in OBSERVATIONS.items():
+        for acts, actions in ACTIONS.items():
+            arguments = {"observations": observations, "actions": actions}
+            point: Any = Spaces
+            gymnasium.register(f"{seen}{acts}-v0", point, kwargs=arguments)
+    yield
+    for name in NAMES:
+        del gymnasium.registry[f"{name}-v0"]
+
+
+@pytest.mark.parametrize("lstm_size", [None, 8])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_passes_all_checks_in_every_environment(
+    name: str, lstm_size: int | None
+) -> None:
+    for method in methods.METHODS:
+        config = TrainConfig(method=method.name, env=f"{name}-v0", lstm_size=lstm_size)
+        check_config(config)
+        check_config(methods.with_settings(config, {"learning_rate": 1e-4}))
+
+
+@pytest.mark.parametrize("method", ["ppo", "gala-ppo", "ppo-allreduce", "ppo-async"])
+def test_only_vectors_without_pixels_are_normalized(method: str) -> None:
+    for seen in OBSERVATIONS:
+        config = methods.resolve(TrainConfig(method=method, env=f"{seen}Continuous-v0"))
+        algorithm = config.resolved_algorithm
+        assert algorithm.normalize_observations is (seen == "Numbers")
+        assert algorithm.normalize_rewards
+        assert algorithm.rollout_steps == 2048
+
+
+@pytest.mark.parametrize("seen", ["Images", "ImageInDict"])
+def test_normalized_pixels_are_refused_where_they_are_asked_for(seen: str) -> None:
+    config = TrainConfig(method="ppo", env=f"{seen}Continuous-v0")
+    with pytest.raises(UserError, match="--no-normalize-observations"):
+        check_config(methods.with_settings(config, {"normalize_observations": True}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "minibatches"),
+    [
+        ({}, {}, 32),
+        ({"lstm_size": 8}, {}, 1),
+        ({"lstm_size": 8, "simulators": 4}, {}, 4),
+        ({"lstm_size": 8, "simulators": 64}, {}, 32),
+        ({"lstm_size": 8, "simulators": 4}, {"epochs": 3}, 4),
+        ({}, {"rollout_steps": 16}, 8),
+        ({}, {"rollout_steps": 16, "normalize_advantages": False}, 16),
+        ({"simulators": 2}, {"minibatches": 5}, 5),
+    ],
+)
+def test_minibatches_that_were_not_given_are_no_more_than_an_update_has_parts(
+    changes: dict[str, Any], given: dict[str, Any], minibatches: int
+) -> None:
+    config = TrainConfig(method="ppo", env="NumbersContinuous-v0", **changes)
+    algorithm = check_config(methods.with_settings(config, given)).algorithm
+    assert isinstance(algorithm, PPOSettings)
+    assert algorithm.minibatches == minibatches
+    if not given:
+        assert methods.resolve(config).algorithm == algorithm
+
+
+@pytest.mark.parametrize("changes", [{"lstm_size": 8, "simulators": 4}, {"simulators": 1}])
+def test_minibatches_that_were_given_are_refused_where_they_are_too_many(
+    changes: dict[str, Any],
+) -> None:
+    config = TrainConfig(method="ppo", env="NumbersContinuous-v0", **changes)
+    given = {"minibatches": 5, "rollout_steps": 8}
+    with pytest.raises(UserError, match="minibatches 5 is too many"):
+        check_config(methods.with_settings(config, given))
+
+
+@pytest.mark.parametrize(("actors", "simulators"), [(3, 33), (5, 35), (31, 62), (32, 32)])
+def test_simulators_that_were_not_given_can_be_shared_by_the_actors(
+    actors: int, simulators: int
+) -> None:
+    config = methods.with_settings(TrainConfig(method="impala"), {"actors": actors})
+    assert methods.resolve(config).simulators == simulators
+    with pytest.raises(UserError, match="cannot be shared equally"):
+        methods.resolve(dataclasses.replace(config, simulators=actors + 1))
