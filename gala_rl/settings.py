@@ -108,8 +108,12 @@ class AlgorithmSettings:
         """Simulators of a learner, where none are given: as many as are published, or nearly."""
         return published
 
-    def fitted(self, simulators: int, given: Collection[str], *, is_recurrent: bool) -> Self:
-        """With values of a preset that were not given brought within what `check` allows."""
+    def fitted(
+        self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
+    ) -> Self:
+        """With a preset's values brought within what is allowed, but for those that were given."""
+        if has_pixels and "normalize_observations" not in given:
+            return replace(self, normalize_observations=False)
         return self
 
     def resolved(self, simulators: int, cores: int) -> Self:
@@ -184,12 +188,15 @@ class PPOSettings(AlgorithmSettings):
         """See `AlgorithmSettings.minibatch_size`."""
         return agent_steps // self.minibatches
 
-    def fitted(self, simulators: int, given: Collection[str], *, is_recurrent: bool) -> Self:
+    def fitted(
+        self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
+    ) -> Self:
         """See `AlgorithmSettings`: no more minibatches than an update has parts for."""
+        fitted = super().fitted(simulators, given, is_recurrent=is_recurrent, has_pixels=has_pixels)
         if "minibatches" in given:
-            return self
+            return fitted
         parts = simulators if is_recurrent else self.rollout_steps * simulators // self._least
-        return replace(self, minibatches=max(1, min(self.minibatches, parts)))
+        return replace(fitted, minibatches=max(1, min(self.minibatches, parts)))
 
     def check(self, simulators: int, *, is_recurrent: bool) -> None:
         """See `AlgorithmSettings.check`."""

@@ -12,10 +12,9 @@ import pytest
 
 from gala_rl.cli import main
 from gala_rl.config import TrainConfig, from_dict
-from gala_rl.envs import read_environment
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import METHODS, find, resolve
-from gala_rl.settings import ALGORITHMS, AtariProtocol, GossipSettings
+from gala_rl.settings import ALGORITHMS, GossipSettings
 from tests.folders import fake_run
 
 SUMMARY: dict[str, Any] = {
@@ -108,7 +107,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
 
 @pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: str) -> None:
-    preset = find(method).settings(read_environment("PongNoFrameskip-v4", AtariProtocol()))
+    preset = find(method).settings("atari")
     own = f"algorithm.{preset.name}"
     arguments = ["train", method]
     expected: dict[str, Any] = {"method": method, "algorithm": {"name": preset.name}}

@@ -90,12 +90,12 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     from gala_rl.envs import read_environment
 
     method, environment = find(config.method), read_environment(config.env, config.atari)
-    preset = method.settings(environment)
+    preset = method.settings(environment.kind)
     settings = config.algorithm or preset
     known = {entry.name for entry in dataclasses.fields(settings)}
     for name in given:
         if name not in known:
-            able = [m.name for m in METHODS if hasattr(m.settings(environment), name)]
+            able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
             raise UserError(f"{name} is no setting of {method.name}: {', '.join(able)} have it")
     settings = dataclasses.replace(settings, **given)
     check(dataclasses.replace(config, algorithm=settings))
@@ -104,6 +104,7 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
             config.simulators or settings.simulators(method.default_simulators(environment.kind)),
             given,
             is_recurrent=config.lstm_size is not None,
+            has_pixels=environment.observation.has_pixels,
         )
     return dataclasses.replace(config, algorithm=settings)
 
@@ -137,7 +138,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         _check_cluster(config, method)
     learners = learners_of(config)
     environment = read_environment(config.env, config.atari)
-    preset = method.settings(environment)
+    preset = method.settings(environment.kind)
     if config.algorithm is not None and type(config.algorithm) is not type(preset):
         raise UserError(
             f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
@@ -149,7 +150,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     )
     is_recurrent = config.lstm_size is not None
     if config.algorithm is None:
-        settings = settings.fitted(simulators, (), is_recurrent=is_recurrent)
+        has_pixels = environment.observation.has_pixels
+        settings = settings.fitted(simulators, (), is_recurrent=is_recurrent, has_pixels=has_pixels)
     # In one process there is nobody to act meanwhile.
     here = dataclasses.replace(config, learners=learners).learners_per_machine
     cores = 1 if config.serial else usable_cores() // here

@@ -10,5 +10,5 @@ METHOD = Method(
     sharing="nothing",
     default_learners=lambda cores: 1,
     default_simulators=lambda kind: 16,
-    settings=lambda environment: A2CSettings(),
+    settings=lambda kind: A2CSettings(),
 )

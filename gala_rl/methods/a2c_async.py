@@ -13,5 +13,5 @@ METHOD = replace(
     sharing="locked-parameters",
     default_learners=gala_a2c.default_learners,
     # A step is made of one learner's batch, however many learners there are.
-    settings=lambda environment: A2CSettings(learning_rate_rule="constant"),
+    settings=lambda kind: A2CSettings(learning_rate_rule="constant"),
 )

@@ -18,7 +18,7 @@ METHOD = Method(
     sharing="parameters",
     default_learners=default_learners,
     default_simulators=lambda kind: 1,
-    settings=lambda environment: A2CSettings(
+    settings=lambda kind: A2CSettings(
         optimizer="rmsprop-tf", learning_rate_rule="constant", learning_rate_schedule="linear"
     ),
 )

@@ -1,14 +1,12 @@
 """IMPALA: one learner, and actors that are ahead of it; what they did is corrected by V-trace."""
 
 from gala_rl.methods.method import Method
-from gala_rl.settings import ImpalaSettings
-from gala_rl.spaces import EnvironmentSpec
+from gala_rl.settings import EnvKind, ImpalaSettings
 
 
-def settings(environment: EnvironmentSpec) -> ImpalaSettings:
+def settings(kind: EnvKind) -> ImpalaSettings:
     """The paper's for Atari; small networks elsewhere take, and need, larger steps."""
-    is_atari = environment.kind == "atari"
-    return ImpalaSettings() if is_atari else ImpalaSettings(learning_rate=5e-3)
+    return ImpalaSettings() if kind == "atari" else ImpalaSettings(learning_rate=5e-3)
 
 
 METHOD = Method(

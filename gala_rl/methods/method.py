@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gala_rl.settings import AlgorithmSettings, EnvKind
-from gala_rl.spaces import EnvironmentSpec
 
 Sharing = Literal["nothing", "gossip", "gradients", "parameters", "locked-parameters"]
 """What learners share: nothing, since there is one; parameters with their neighbours, now and then;
@@ -23,7 +22,7 @@ class Method:
         sharing: how several learners learn together.
         default_learners: from the number of cores to the number of learners.
         default_simulators: of a learner, for an environment of that kind.
-        settings: of the algorithm, for an environment; none that the environment would refuse.
+        settings: of the algorithm, for an environment of that kind.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Method:
     sharing: Sharing
     default_learners: Callable[[int], int]
     default_simulators: Callable[[EnvKind], int]
-    settings: Callable[[EnvironmentSpec], AlgorithmSettings]
+    settings: Callable[[EnvKind], AlgorithmSettings]
 
     @property
     def gossips(self) -> bool:

@@ -2,7 +2,6 @@
 
 from gala_rl.methods.method import Method
 from gala_rl.settings import EnvKind, PPOSettings
-from gala_rl.spaces import EnvironmentSpec
 
 
 def default_simulators(kind: EnvKind) -> int:
@@ -10,9 +9,9 @@ def default_simulators(kind: EnvKind) -> int:
     return 1 if kind == "continuous" else 8
 
 
-def settings(environment: EnvironmentSpec) -> PPOSettings:
+def settings(kind: EnvKind) -> PPOSettings:
     """Those of Baselines' ppo2 for Atari and MuJoCo, which are the paper's but for details."""
-    match environment.kind:
+    match kind:
         case "atari":
             return PPOSettings()
         case "discrete":
@@ -28,8 +27,7 @@ def settings(environment: EnvironmentSpec) -> PPOSettings:
                 anneal_clip_range=False,
                 learning_rate=3e-4,
                 entropy_cost=0.0,
-                # Pixels have one scale already.
-                normalize_observations=not environment.observation.has_pixels,
+                normalize_observations=True,
                 normalize_rewards=True,
             )
 

@@ -7,9 +7,8 @@ import pytest
 
 from gala_rl import methods
 from gala_rl.config import TrainConfig
-from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol, GossipSettings, ImpalaSettings, PPOSettings
+from gala_rl.settings import GossipSettings, ImpalaSettings, PPOSettings
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
 """Methods whose learners share gradients or parameters."""
@@ -65,7 +64,7 @@ def test_an_unknown_method_is_refused_with_a_hint(name: str, hint: str) -> None:
 def test_some_settings_are_changed_and_the_rest_stay_the_methods_own_there() -> None:
     config = TrainConfig(method="ppo", env="CartPole-v1")
     changed = methods.with_settings(config, {"epochs": 4})
-    preset: Any = methods.find("ppo").settings(read_environment("CartPole-v1", AtariProtocol()))
+    preset: Any = methods.find("ppo").settings("discrete")
     assert changed.algorithm == dataclasses.replace(preset, epochs=4)
     assert changed.algorithm != PPOSettings(epochs=4), "Atari's, which a config of its own has"
     again = methods.with_settings(changed, {"discount": 0.9}).algorithm

@@ -115,8 +115,8 @@ def _with_settings(
     config: TrainConfig, algorithm: Mapping[str, Any], methods: Sequence[str]
 ) -> TrainConfig:
     """The config with those settings that its algorithm has; one that no method has is refused."""
-    environment = read_environment(config.env, config.atari)
-    known = {name: _names(find(name).settings(environment)) for name in methods}
+    kind = read_environment(config.env, config.atari).kind
+    known = {name: _names(find(name).settings(kind)) for name in methods}
     others = set().union(*known.values()) - known[config.method]
     return with_settings(config, {n: v for n, v in algorithm.items() if n not in others})
 
