@@ -11,7 +11,7 @@ import psutil
 import pytest
 from gymnasium import spaces
 
-from gala_rl.envs import Transition, check_environment
+from gala_rl.envs import Transition, read_environment
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import SimulatorFailure, UserError
@@ -240,7 +240,7 @@ def test_a_close_that_raises_or_exits_ends_no_check(caplog: pytest.LogCaptureFix
         raise SystemExit(3)
 
     simulators(showing(GOOD), close=leave)[0].close()
-    check_environment("Made-v0", AtariProtocol())
+    read_environment("Made-v0", AtariProtocol())
     assert caplog.text.count("close() of Made-v0 raised") == 3
 
 
