@@ -5,8 +5,8 @@ import importlib
 import re
 from typing import NamedTuple
 
-import gymnasium
 from ale_py import roms
+from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id
 
 from gala_rl.errors import UserError
@@ -34,7 +34,7 @@ def find_spec(env_id: str) -> EnvSpec:
     module, colon, name = env_id.rpartition(":")
     if colon:
         _import(module, env_id)
-    spec = gymnasium.registry.get(name)
+    spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):
         return spec
     wrong = "is unknown" if spec is None else "skips a random number of frames"
@@ -106,12 +106,12 @@ def _hint(prefix: str, name: str) -> str:
     """What to give instead of an id: nothing that would be refused next."""
     namespace, _, rest = name.rpartition("/")
     own = _VERSION.sub("", rest)
-    specs = [spec for spec in gymnasium.registry.values() if not _skips_at_random(spec)]
+    specs = [spec for spec in registration.registry.values() if not _skips_at_random(spec)]
     games = {game for spec in specs if (game := _game_of(spec)) is not None}
     game = own.partition("-")[0].removesuffix("NoFrameskip")
     if game in games:
         known = [(f"{game}NoFrameskip-v4", "the papers' protocol"), (f"ALE/{game}-v5", "sticky")]
-        ways = [f"{env_id} ({what})" for env_id, what in known if env_id in gymnasium.registry]
+        ways = [f"{env_id} ({what})" for env_id, what in known if env_id in registration.registry]
         return f"use {' or '.join(ways)}"
     if namespace == "ALE" or own.endswith("NoFrameskip"):
         if game in (rom.title().replace("_", "") for rom in roms.get_all_rom_ids()):
