@@ -11,14 +11,13 @@ and against hours.
 import json
 import shutil
 import sys
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, RecentGames
 from gala_rl.records.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,27 +26,27 @@ MILESTONES = (0, 10, 15, 18, 19, 20, 400, 475)
 
 def read_rows(run: RunFolder) -> list[dict[str, Any]]:
     """Rows of all learners in the order of time."""
-    files = sorted((run.path / "metrics").glob("learner_*.jsonl"))
     return sorted(
-        (row for file in files for row in MetricsReader(file).new_rows()),
+        (row for file in run.metrics_files() for row in MetricsReader(file).new_rows()),
         key=lambda row: row["time"],
     )
 
 
 def curve_of(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Mean return of the last full games at every row that has one."""
-    recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+    recent = RecentGames()
+    for row in rows:
+        recent.add(row)
     points = []
     for row in rows:
-        recent.extend(row["episode_returns"])
-        score = mean(list(recent))
-        if score is not None:
+        recent.count_until(row["time"])
+        if recent.mean is not None:
             points.append(
                 {
                     "total_agent_steps": row["total_agent_steps"],
                     "hours": (row["time"] - rows[0]["time"]) / 3600,
-                    "mean_return": score,
-                    "games": len(recent),
+                    "mean_return": recent.mean,
+                    "games": min(recent.count, RECENT_EPISODES),
                 }
             )
     return points

@@ -131,7 +131,7 @@ class TrainConfig:
     log_every: int | None = setting(
         None,
         "updates of a learner between two rows of metrics",
-        unset="those of 8,000 agent steps, at most 100",
+        unset="those of 8,000 agent steps, at most 100, within 2 s",
         minimum=1,
     )
     checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")

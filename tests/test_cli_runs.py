@@ -126,7 +126,11 @@ def test_rows_of_metrics_tell_everything_that_is_documented(run: tuple[Path, str
         "rollout_s", "update_s", "gossip_s", "wait_s", "simulator_failures", "rss_mb",
     }  # fmt: skip
     for row in rows_of(run[0], 1):
-        assert set(row) == numbers | {"episode_returns", "episode_agent_steps", "rejected"}
+        assert set(row) == numbers | {
+            "episode_returns", "episode_agent_steps", "episode_times", "rejected"
+        }  # fmt: skip
+        assert len(row["episode_times"]) == len(row["episode_returns"])
+        assert all(0 <= row["time"] - ended_at < 60 for ended_at in row["episode_times"][:-1])
         assert all(isinstance(row[name], int | float) for name in numbers)
         assert row["agent_steps_per_s"] > 0
         assert 0 < row["entropy"] <= np.log(2) + 1e-6

@@ -18,6 +18,7 @@ from gala_rl.cluster.post import Absence, Post
 from gala_rl.cluster.returning import Returning
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.cluster.workplace import files_of
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.methods import capacity, find
 from gala_rl.records import checkpoint
@@ -148,7 +149,7 @@ class ClusterSystem:
             files=files,
             agent_steps=nothing if is_new else self.agent_steps,
             updates=nothing if is_new else self._board.column(Cell.UPDATES),
-            parts={} if start is None or needs_none else _parts_for(post, start),
+            parts={} if start is None or needs_none else files_of(start, post.ranks),
             actors=self._connection.actors,
             change=self._scaling.change(),
             joins=joins,
@@ -335,11 +336,3 @@ class ClusterSystem:
     def _updates_of(self, post: Post) -> int:
         # Actors are judged by what is learned meanwhile.
         return sum(self._board.get(rank, Cell.UPDATES) for rank in post.share or range(1))
-
-
-def _parts_for(post: Post, start: Checkpoint) -> dict[str, bytes]:
-    """Files of a checkpoint, as far as a node's learners need them."""
-    saved = start.learners()
-    wanted = {rank for rank in post.ranks if rank in saved} | {saved[0]}
-    stems = [f"learner_{rank:02d}" for rank in wanted]
-    return {path.name: path.read_bytes() for path in start.path.iterdir() if path.stem in stems}

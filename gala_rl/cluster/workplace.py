@@ -1,8 +1,10 @@
 """A node's own copy of the run's folder: what its learners read and write, until it is fetched."""
 
+import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.watch import FaultWatch
 from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.assignment import FINAL
 
@@ -107,6 +110,19 @@ class Workplace:
         with path.open("rb") as file:
             file.seek(begin)
             return file.read(_READ_BYTES)
+
+
+def files_of(start: Checkpoint, ranks: Sequence[int]) -> dict[str, bytes]:
+    """Return the files of a checkpoint that a node with these learners needs, by name."""
+    saved = start.learners()
+    wanted = {rank for rank in ranks if rank in saved} | {saved[0]}
+    stems = [f"learner_{rank:02d}" for rank in wanted]
+    files = {path.name: path.read_bytes() for path in start.path.iterdir() if path.stem in stems}
+    for rank in wanted:
+        # A node does not have the parts of all senders.
+        counters = start.counters(rank) | {"mixed_versions": start.mixed_versions(rank)}
+        files[f"learner_{rank:02d}.json"] = json.dumps(counters).encode()
+    return files
 
 
 def _sweep() -> None:

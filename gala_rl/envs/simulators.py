@@ -1,6 +1,7 @@
 """The interface between an actor and the simulators it drives, all of them in one call."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,11 +18,13 @@ class Episode:
         simulator: index of the simulator that played it, among all B.
         score: sum of raw rewards.
         agent_steps: its length.
+        ended_at: seconds since 1970; no part of what is compared.
     """
 
     simulator: int
     score: float
     agent_steps: int
+    ended_at: float = field(default_factory=time.time, compare=False)
 
 
 @dataclass(frozen=True)

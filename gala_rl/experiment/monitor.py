@@ -1,25 +1,25 @@
 """Follows a run's metrics files: feeds the terminal, TensorBoard and the summary."""
 
+import math
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from gala_rl.config import TrainConfig
 from gala_rl.errors import StorageError
-from gala_rl.experiment.compare.curves import kept
 from gala_rl.experiment.progress import Progress
 from gala_rl.records.checkpoint import Checkpoint
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, mean, of_learners
+from gala_rl.records.metrics import MetricsReader, RecentGames, Row, of_learners
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems.status import Status
 
 _Scalar = tuple[str, float, int, float]
 """Name, value, agent steps of all learners, time."""
+
+_SILENT_S = 60.0
+"""A learner that has written no row for so long is left out of the last games of all."""
 
 _PLOTTED = (
     "agent_steps_per_s",
@@ -79,14 +79,17 @@ class Monitor:
         self._folder = folder
         self._readers: list[MetricsReader] = []
         self._read_files_of(folder.learners_ever(config))
-        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self.latest: dict[int, dict[str, Any]] = {}
+        self._recent = RecentGames()
+        self._waiting: list[Row] = []
+        self.latest: dict[int, Row] = {}
         self._consensus_time = 0.0
-        # What a resumed run finds was plotted by the process that wrote it.
-        made = [] if start is None else start.manifest["learner_agent_steps"]
-        # Whoever had joined since then begins with nothing.
-        self._take_rows([*made, *[0] * len(self._readers)])
-        self._writer: SummaryWriter | None = SummaryWriter(str(folder.tensorboard))
+        # Events of work that is done anew are purged. Learners wrote their parts of the checkpoint
+        # one after another: rows before theirs that are beyond its steps are plotted again.
+        first = None if start is None else start.resumes_at + 1
+        self._writer: SummaryWriter | None = SummaryWriter(
+            str(folder.tensorboard), purge_step=first
+        )
+        self._plot(self._take_rows([], first or 0))
 
     def __call__(self, status: Status) -> None:
         """Look at the run.
@@ -95,8 +98,14 @@ class Monitor:
             StorageError: when events cannot be written; said once, from then on none are.
         """
         self._read_files_of(len(status.updates))
-        scalars = self._take_rows() + self._take_consensus(status)
+        self._show(status, [rank for rank, alive in enumerate(status.alive) if alive])
+
+    def _show(self, status: Status, writing: Sequence[int]) -> None:
+        scalars = self._take_rows(writing) + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest)
+        self._plot(scalars)
+
+    def _plot(self, scalars: list[_Scalar]) -> None:
         for name, value, agent_steps, time in scalars:
             with self._storage_errors():
                 if self._writer is not None:
@@ -105,7 +114,7 @@ class Monitor:
     @property
     def mean_return(self) -> float | None:
         """Mean raw return of the last full games of all learners."""
-        return mean(list(self._recent))
+        return self._recent.mean
 
     def close(self, status: Status) -> None:
         """Take the last rows and close the event files.
@@ -113,7 +122,7 @@ class Monitor:
         Raises:
             StorageError: as when called.
         """
-        self(status)
+        self._show(status, [])
         with self._storage_errors():
             if self._writer is not None:
                 self._writer.close()
@@ -143,25 +152,48 @@ class Monitor:
         for rank in range(len(self._readers), learners):
             self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
-    def _take_rows(self, ends: Sequence[int] = ()) -> list[_Scalar]:
-        """Read what is new; returns what there is to plot of it.
+    def _known_until(self, writing: Sequence[int]) -> float:
+        """Time until which the games of all learners are known.
 
         Args:
-            ends: agent steps from which learners go on; what they had done since then is lost.
+            writing: learners that go on writing rows; one that is silent is not waited for long.
         """
-        read = [of_learners(reader.new_rows()) for reader in self._readers]
-        rows = chain(*(map(kept, read, ends) if ends else read))
+        newest = max((row["time"] for row in self.latest.values()), default=0.0)
+        times = [self.latest[r]["time"] if r in self.latest else 0.0 for r in writing]
+        return max(min(times, default=math.inf), newest - _SILENT_S)
+
+    def _take_rows(self, writing: Sequence[int], first: int = 0) -> list[_Scalar]:
+        """Read what is new; returns what there is to plot.
+
+        Args:
+            writing: learners that go on writing rows.
+            first: agent steps of all learners from which on rows are plotted.
+        """
         scalars: list[_Scalar] = []
-        for row in sorted(rows, key=lambda row: row["time"]):
-            self.latest[row["learner"]] = row
-            self._recent.extend(row["episode_returns"])
-            own = {name: row[name] for name in _PLOTTED}
-            own["rejected"] = sum(row["rejected"].values())
-            named = {f"learner_{row['learner']:02d}/{name}": own[name] for name in own}
-            named["all/mean_return"] = self.mean_return
-            scalars += [
-                (name, value, row["total_agent_steps"], row["time"])
-                for name, value in named.items()
-                if value is not None
-            ]
+        for reader in self._readers:
+            for row in of_learners(reader.new_rows()):
+                self.latest[row["learner"]] = row
+                self._recent.add(row)
+                self._waiting.append(row)
+                if row["total_agent_steps"] < first:
+                    continue
+                own = {name: row[name] for name in _PLOTTED}
+                own["rejected"] = sum(row["rejected"].values())
+                scalars += [
+                    _scalar(f"learner_{row['learner']:02d}/{name}", value, row)
+                    for name, value in own.items()
+                    if value is not None
+                ]
+        # The mean over all learners is that of the time until which all have told their games.
+        until = self._known_until(writing)
+        ready = [row for row in self._waiting if row["time"] <= until]
+        self._waiting = [row for row in self._waiting if row["time"] > until]
+        for row in sorted(ready, key=lambda row: row["time"]):
+            self._recent.count_until(row["time"])
+            if self.mean_return is not None and row["total_agent_steps"] >= first:
+                scalars.append(_scalar("all/mean_return", self.mean_return, row))
         return scalars
+
+
+def _scalar(name: str, value: float, row: Row) -> _Scalar:
+    return name, value, row["total_agent_steps"], row["time"]

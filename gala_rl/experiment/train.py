@@ -20,6 +20,7 @@ from gala_rl.experiment.preflight import check_resume, check_start
 from gala_rl.experiment.progress import Progress
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.rewind import rewind
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.systems.local import LocalSystem
 from gala_rl.systems.saved import check_saved
@@ -115,6 +116,7 @@ def resume_checked(
     check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
+        rewind(folder, start)
         return _run(config, folder, beginning, start, console or Console(), connection)
 
 

@@ -69,8 +69,8 @@ class RolloutSlots:
             if example is not None:
                 self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
         self._notes = shared_zeros((count, len(Note)), torch.int64)
-        # Simulator, score, agent steps; no more games end in a rollout than it has steps.
-        self._episodes = shared_zeros((count, like.agent_steps, 3), torch.float64)
+        # Simulator, score, agent steps, time; no more games end in a rollout than it has steps.
+        self._episodes = shared_zeros((count, like.agent_steps, 4), torch.float64)
 
     @property
     def count(self) -> int:
@@ -100,7 +100,7 @@ class RolloutSlots:
             memory[slot].copy_(getattr(rollout, name))
         self._notes[slot] = torch.tensor([version, len(episodes), failures])
         if episodes:
-            rows = [(e.simulator, e.score, e.agent_steps) for e in episodes]
+            rows = [(e.simulator, e.score, e.agent_steps, e.ended_at) for e in episodes]
             self._episodes[slot, : len(rows)] = torch.tensor(rows, dtype=torch.float64)
 
     def read(self, slot: int, into: Trajectory, rows: slice) -> None:
@@ -140,7 +140,7 @@ class RolloutSlots:
         episodes = self._episodes[slot]
         if not (0 <= acted <= version and 0 <= games <= len(episodes) and failures >= 0):
             return False
-        simulator, _, steps = told = episodes[:games].unbind(1)
+        simulator, _, steps, _ = told = episodes[:games].unbind(1)
         whole = all(bool(column.isfinite().all()) for column in told)
         return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps >= 1)).all())
 
@@ -151,7 +151,7 @@ class RolloutSlots:
     def episodes(self, slot: int) -> list[Episode]:
         """The games that ended in a rollout."""
         rows = self._episodes[slot, : self.note(slot, Note.EPISODES)].tolist()
-        return [Episode(int(i), score, int(steps)) for i, score, steps in rows]
+        return [Episode(int(i), score, int(steps), time) for i, score, steps, time in rows]
 
 
 def as_it_crosses(trajectory: Trajectory) -> Trajectory:

@@ -15,7 +15,6 @@ the folder gets its name.
 import hashlib
 import json
 import logging
-import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -31,7 +30,8 @@ from torch import Tensor
 
 from gala_rl.errors import StorageError, UserError
 from gala_rl.records.plausible import are_counts, is_count
-from gala_rl.records.run_folder import REPLACING, checkpoint_folders, read_json
+from gala_rl.records.replacing import finish_replacing, flush_to_disk, put_in_place
+from gala_rl.records.run_folder import checkpoint_folders, read_json
 
 FORMAT = 1
 _SHARED = "shared.safetensors"
@@ -78,6 +78,28 @@ class Checkpoint:
     def counters(self, learner: int) -> dict[str, Any]:
         """The counters of one learner's part."""
         return read_json(self.path / f"learner_{learner:02d}.json")
+
+    def mixed_versions(self, learner: int) -> dict[int, int]:
+        """Versions that a learner had mixed, by sender; at most that of the sender's own part.
+
+        Parts are written one after another. A sender whose part is the older one goes on from it,
+        and what it sends from then on is new.
+        """
+        mixed = {int(j): version for j, version in self.counters(learner)["mixed_versions"].items()}
+        sent = {j: self.counters(j)["version"] for j in mixed.keys() & set(self.learners())}
+        return {j: min(version, sent.get(j, version)) for j, version in mixed.items()}
+
+    def agent_steps_of(self, learner: int) -> int:
+        """Agent steps from which a learner goes on: those of its part, if it has one."""
+        made = self.manifest["learner_agent_steps"]
+        if learner in self.learners():
+            return int(self.counters(learner)["agent_steps"])
+        return int(made[learner]) if learner < len(made) else 0
+
+    @property
+    def resumes_at(self) -> int:
+        """Agent steps of all learners together from which they go on."""
+        return sum(map(self.agent_steps_of, range(len(self.manifest["learner_agent_steps"]))))
 
     def shared(self) -> dict[str, Tensor]:
         """Tensors that belong to all learners."""
@@ -198,14 +220,14 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             "learners": learners,
             "sha256": {file.name: _sha256(file) for file in files},
         }
-        _finish_replacing(final)
+        finish_replacing(final)
         if final.exists() and _holds(final, manifest):
             discard(folder)
             return final
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         for path in [*files, folder / "manifest.json", folder]:
-            _flush_to_disk(path)
-        _put_in_place(folder, final)
+            flush_to_disk(path)
+        put_in_place(folder, final)
         for there in checkpoint_folders(final.parent):
             # Damaged ones do not count, and go when they are the oldest.
             if kept == 0:
@@ -213,29 +235,6 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             elif there == final or _is_whole(there):
                 kept -= 1
     return final
-
-
-def _put_in_place(folder: Path, final: Path) -> None:
-    """Give a checkpoint its name. One that has it already goes once this one can be found."""
-    if final.exists():
-        folder.rename(_replacing(final))
-        _flush_to_disk(final.parent)
-        _finish_replacing(final)
-    else:
-        folder.rename(final)
-    _flush_to_disk(final.parent)
-
-
-def _finish_replacing(final: Path) -> None:
-    """Give a checkpoint that replaces another its final name; a crash may have come before."""
-    if _replacing(final).exists():
-        discard(final)
-        _replacing(final).rename(final)
-
-
-def _replacing(final: Path) -> Path:
-    """Name of a checkpoint that replaces another of as many steps, as long as both are there."""
-    return final.with_name(final.name + REPLACING)
 
 
 def discard(folder: Path) -> None:
@@ -323,11 +322,3 @@ def _files_of(learner: int) -> set[str]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,12 +1,18 @@
 """Metrics: one JSON line a learner and interval, appended, readable while the run goes on."""
 
+import heapq
+import itertools
 import json
 import math
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gala_rl.errors import StorageError
 from gala_rl.records.plausible import are_counts, are_numbers, is_count, is_number
+
+Row = dict[str, Any]
 
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
@@ -107,9 +113,61 @@ def of_learners(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         and row["agent_steps_per_s"] > 0
         and ((score := row.get("mean_return", "")) is None or is_number(score))
         and are_numbers(row.get("episode_returns"))
+        and are_numbers(times := row.get("episode_times", row["episode_returns"]))
+        and len(times) == len(row["episode_returns"])
         and isinstance(row.get("rejected"), dict)
         and are_counts(list(row["rejected"].values()))
     ]
+
+
+def kept(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
+    """A learner's rows that lead to its end: no later row is at as few agent steps, or fewer.
+
+    A run that was killed goes on from its newest checkpoint; what it had done since is done anew.
+
+    Args:
+        rows: in the order in which they were written.
+        end: agent steps from which the learner is about to go on.
+    """
+    fewest, last = end + 1, []
+    for row in reversed(rows):
+        if row["agent_steps"] < fewest:
+            fewest = row["agent_steps"]
+            last.append(row)
+    return last[::-1]
+
+
+class RecentGames:
+    """Mean score of the last 100 games of all learners, in the order in which they ended.
+
+    Attributes:
+        count: games that have been counted.
+        mean: of the last of them; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: float | None = None
+        self._scores: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._later: list[tuple[float, int, float]] = []
+        self._numbers = itertools.count()
+
+    def add(self, row: Row) -> None:
+        """Note the games of a learner's row."""
+        returns = row["episode_returns"]
+        # Rows of earlier versions don't say when their games ended.
+        times = row.get("episode_times", [row["time"]] * len(returns))
+        for ended_at, score in zip(times, returns, strict=True):
+            # Other machines' clocks may differ: a game has ended by the time of its row.
+            game = min(ended_at, row["time"]), next(self._numbers), score
+            heapq.heappush(self._later, game)
+
+    def count_until(self, time: float) -> None:
+        """Count the noted games that had ended by then."""
+        while self._later and self._later[0][0] <= time:
+            self._scores.append(heapq.heappop(self._later)[2])
+            self.count += 1
+        self.mean = mean(list(self._scores))
 
 
 def score_text(score: float | None) -> str:

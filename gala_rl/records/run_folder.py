@@ -23,6 +23,7 @@ from gala_rl.records.provenance import provenance, timestamp
 REPLACING = "-new"
 """What the name of a checkpoint that replaces another ends with until that is gone."""
 _CHECKPOINT = re.compile(f"step_[0-9]{{12,19}}({REPLACING})?")
+_METRICS = re.compile("learner_([0-9]{2,4}).jsonl")
 _MOST_JSON_BYTES = 1 << 24
 
 
@@ -65,6 +66,12 @@ class RunFolder:
     def metrics_file(self, learner: int) -> Path:
         """JSON lines of one learner."""
         return self.path / "metrics" / f"learner_{learner:02d}.jsonl"
+
+    def metrics_files(self) -> list[Path]:
+        """JSON lines of each learner that has written any, by rank."""
+        files = (self.path / "metrics").glob("learner_*.jsonl")
+        ranks = {int(digits[1]): f for f in files if (digits := _METRICS.fullmatch(f.name))}
+        return [file for _, file in sorted(ranks.items())]
 
     @property
     def consensus_file(self) -> Path:

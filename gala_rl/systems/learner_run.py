@@ -28,6 +28,9 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.sharing import SharedParameters
 from gala_rl.threads import learner_threads
 
+_ROW_EVERY_S = 2.0
+"""Longest time between two rows of metrics, if no number of updates was asked for."""
+
 
 class LearnerRun:
     """Steps an agent and keeps its books.
@@ -91,8 +94,15 @@ class LearnerRun:
         self._unwritten = (metrics, learning_rate)
 
     def write_row_if_due(self, total_agent_steps: int) -> bool:
-        """Write a row of metrics after every so many updates; returns whether it did."""
-        if self.agent.updates % self._config.resolved_log_every:
+        """Write a row of metrics if one is due; returns whether it did.
+
+        One is due after every `log_every` updates. Where that was not given, so is one after two
+        seconds, so that slow simulators show scores early.
+        """
+        is_late = time.perf_counter() - self._interval_start > _ROW_EVERY_S
+        if self.agent.updates % self._config.resolved_log_every and not (
+            is_late and self._config.log_every is None
+        ):
             return False
         self.write_row(total_agent_steps)
         return True
@@ -149,6 +159,7 @@ class LearnerRun:
                 "episodes": self._episodes,
                 "episode_returns": [episode.score for episode in episodes],
                 "episode_agent_steps": [episode.agent_steps for episode in episodes],
+                "episode_times": [episode.ended_at for episode in episodes],
                 **_numbers(metrics),
                 **agent.source.take_metrics(),
                 "learning_rate": learning_rate,
@@ -224,12 +235,8 @@ class LearnerRun:
         node.mixes = counters["mixes"]
         node.overdue = counters["overdue"]
         node.rejected = Counter(counters["rejected"])
-        # A sender whose part is older than what was mixed of it goes on from that part: what it
-        # sends from then on is new.
-        versions = {j: saved.counters(j)["version"] for j in saved.learners()}
-        mixed = {int(j): version for j, version in counters["mixed_versions"].items()}
-        mixed_versions = {j: min(v, versions.get(j, v)) for j, v in mixed.items()}
         self.continue_at(counters["updates"])
+        mixed_versions = saved.mixed_versions(self.rank)
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         agent.source.restore(tensors)
         if "observations" in tensors:

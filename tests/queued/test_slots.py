@@ -305,10 +305,11 @@ def test_the_state_of_a_recurrent_network_crosses_by_simulator() -> None:
 def test_slots_keep_rollouts_apart() -> None:
     slots = RolloutSlots(2, stamped(0))
     slots.write(0, stamped(5), 7, [], 0)
-    slots.write(1, stamped(6), 8, [Episode(3, -2.5, 40)], 1)
+    slots.write(1, stamped(6), 8, [Episode(3, -2.5, 40, ended_at=1795697001.231)], 1)
     into = stamped(0)
     slots.read(0, into, slice(0, SHARE))
     assert (into.rewards == 5).all()
     assert [slots.note(1, note) for note in Note] == [8, 1, 1]
     assert slots.episodes(1) == [Episode(3, -2.5, 40)]
+    assert slots.episodes(1)[0].ended_at == 1795697001.231
     assert slots.episodes(0) == []

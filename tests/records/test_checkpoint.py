@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gala_rl.errors import StorageError, UserError
-from gala_rl.records import checkpoint
+from gala_rl.records import checkpoint, replacing
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.run_folder import RunFolder
 
@@ -136,7 +136,7 @@ def test_everything_is_on_disk_before_the_name_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    flush, rename = checkpoint._flush_to_disk, Path.rename
+    flush, rename = replacing.flush_to_disk, Path.rename
 
     def note_flush(path: Path) -> None:
         events.append(path.name)
@@ -146,7 +146,8 @@ def test_everything_is_on_disk_before_the_name_is_given(
         events.append("rename")
         return rename(self, target)
 
-    monkeypatch.setattr(checkpoint, "_flush_to_disk", note_flush)
+    for module in (checkpoint, replacing):
+        monkeypatch.setattr(module, "flush_to_disk", note_flush)
     monkeypatch.setattr(Path, "rename", note_rename)
     final = save(tmp_path, 100)
     renamed = events.index("rename")

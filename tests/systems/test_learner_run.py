@@ -66,6 +66,20 @@ def test_a_sender_whose_part_is_older_is_heard_at_once_after_a_resume(tmp_path: 
     slow.close()
 
 
+@pytest.mark.parametrize(("log_every", "rows"), [(None, 3), (2, 1)])
+def test_a_row_is_due_by_seconds_too_unless_updates_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_every: int | None, rows: int
+) -> None:
+    monkeypatch.setattr("gala_rl.systems.learner_run._ROW_EVERY_S", 0.0)
+    folder = RunFolder(tmp_path / "run")
+    run = make_run(folder, resolve(replace(CONFIG, log_every=log_every)))
+    for _ in range(3):
+        run.advance(0)
+        run.write_row_if_due(0)
+    run.close()
+    assert len(MetricsReader(folder.metrics_file(0)).new_rows()) == rows
+
+
 def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_recalled(
     tmp_path: Path,
 ) -> None:

@@ -1,20 +1,23 @@
 """The learning curve of a run, from its rows of metrics: score by agent steps and by seconds."""
 
-import math
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gala_rl.experiment.compare.statistics import RESAMPLES, interquartile_mean, interval
-from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, of_learners
+from gala_rl.records.metrics import (
+    RECENT_EPISODES,
+    MetricsReader,
+    RecentGames,
+    Row,
+    kept,
+    of_learners,
+)
 from gala_rl.records.run_folder import RunFolder
 
 Array = NDArray[np.float64]
-Row = dict[str, Any]
 
 _UNACCOUNTED_S = 1.0
 """Time between two rows of a learner that is not that of its steps: it was not training then."""
@@ -39,25 +42,7 @@ class Curve:
 
 def rows_of(run: RunFolder) -> list[list[Row]]:
     """Rows of each learner's metrics, without those of work that a resume did not keep."""
-    files = sorted((run.path / "metrics").glob("learner_*.jsonl"))
-    return [kept(of_learners(MetricsReader(file).new_rows())) for file in files]
-
-
-def kept(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
-    """A learner's rows that lead to its end: no later row is at as few agent steps, or fewer.
-
-    A run that was killed goes on from its newest checkpoint; what it had done since is done anew.
-
-    Args:
-        rows: in the order in which they were written.
-        end: agent steps from which the learner is about to go on.
-    """
-    fewest, last = end + 1, []
-    for row in reversed(rows):
-        if row["agent_steps"] < fewest:
-            fewest = row["agent_steps"]
-            last.append(row)
-    return last[::-1]
+    return [kept(of_learners(MetricsReader(file).new_rows())) for file in run.metrics_files()]
 
 
 def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
@@ -67,13 +52,14 @@ def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
         learners: rows of each, in their order.
     """
     spans = _together([_spans(rows) for rows in learners if rows])
-    recent: deque[float] = deque(maxlen=RECENT_EPISODES)
-    scores, games, count = [], [], 0
+    recent = RecentGames()
     for _, row in spans:
-        recent.extend(row["episode_returns"])
-        count += len(row["episode_returns"])
-        scores.append(sum(recent) / len(recent) if recent else np.nan)
-        games.append(count)
+        recent.add(row)
+    scores, games = [], []
+    for _, row in spans:
+        recent.count_until(row["time"])
+        scores.append(np.nan if recent.mean is None else recent.mean)
+        games.append(recent.count)
     steps = [row["total_agent_steps"] for _, row in spans]
     return Curve(
         np.maximum.accumulate(np.array(steps, dtype=float)),

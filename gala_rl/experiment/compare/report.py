@@ -13,7 +13,6 @@ from gala_rl.errors import UserError
 from gala_rl.experiment.compare.curves import (
     Array,
     Curve,
-    Row,
     curve_of,
     on_grid,
     reached,
@@ -30,6 +29,7 @@ from gala_rl.experiment.compare.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
+from gala_rl.records.metrics import Row
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder, entries, read_json
 

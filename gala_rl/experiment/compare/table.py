@@ -1,13 +1,18 @@
 """The table of a comparison: a column a method, for people."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from gala_rl.experiment.compare.report import Result
+from gala_rl.experiment.compare.statistics import CONFIDENCE
 from gala_rl.records.metrics import score_text
 
 Table = tuple[str, list[str], list[list[str]]]
 """Title, heads of columns, rows."""
+
+FEWEST_SEEDS = 6
+"""With fewer the scores seen miss the median of all seeds more often than an interval may."""
 
 
 def table_of(result: Result) -> Table:
@@ -61,6 +66,7 @@ def notes_of(result: Result) -> list[str]:
             notes.append(f"{name}: seed {', '.join(failed)} failed and is in no number above")
         if silent:
             notes.append(f"{name}: no game was over with seed {', '.join(silent)}: more --steps")
+    notes += _few_seeds(result)
     if result["most_at_once"] > 1:
         notes.append(
             f"up to {result['most_at_once']} runs at once: seconds and rates are not comparable"
@@ -69,6 +75,33 @@ def notes_of(result: Result) -> list[str]:
         notes.append(
             f"runs have {result['origins']} different machines, versions or commits: seconds and "
             f"rates are not comparable"
+        )
+    return notes
+
+
+def _few_seeds(result: Result) -> list[str]:
+    """What the numbers of so few runs cannot tell.
+
+    Resampled means lie between the lowest and the highest of n scores, which miss the median of
+    all seeds with probability 2^(1-n). Of two equal methods, n runs of one all beat the n of the
+    other with probability 1 / C(2n, n), each way.
+    """
+    methods = result["methods"].values()
+    runs = min((m["score"]["runs"] for m in methods if m["score"] is not None), default=0)
+    missed = 2.0 ** (1 - runs)
+    if runs == 0 or missed <= 1 - CONFIDENCE:
+        return []
+    if runs == 1:
+        return ["one seed: an interval is that of one run and says nothing about other seeds"]
+    notes = [
+        f"{runs} seeds are few: an interval lies within the scores seen, and the median of all "
+        f"seeds is outside of these in {missed:.0%} of cases, not 5 %"
+    ]
+    if len(result["methods"]) > 1:
+        by_chance = 2 / math.comb(2 * runs, runs)
+        notes.append(
+            f"with {runs} seeds a probability of 0.00 or 1.00 comes about by chance between equal "
+            f"methods in {by_chance:.0%} of cases: {FEWEST_SEEDS} seeds or more can tell"
         )
     return notes
 

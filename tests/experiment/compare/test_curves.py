@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from gala_rl.experiment.compare.curves import (
     curve_of,
-    kept,
     on_grid,
     reached,
     summarised,
 )
+from gala_rl.records.metrics import kept
 from tests.experiment.compare.rows import rows
 
 

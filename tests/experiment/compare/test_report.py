@@ -121,6 +121,32 @@ def test_runs_of_different_machines_are_not_compared_by_the_clock(plan: Plan) ->
     assert any("2 different machines" in note for note in table.notes_of(result_of(plan)))
 
 
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        (1, ["says nothing about other seeds"]),
+        (2, ["outside of these in 50% of cases", "equal methods in 33% of cases"]),
+        (3, ["outside of these in 25% of cases", "equal methods in 10% of cases"]),
+        (5, ["outside of these in 6% of cases", "equal methods in 1% of cases"]),
+        (6, []),
+        (10, []),
+    ],
+)
+def test_what_so_few_seeds_cannot_tell_is_said(plan: Plan, runs: int, told: list[str]) -> None:
+    result = result_of(plan)
+    for method in result["methods"].values():
+        method["score"]["runs"] = runs
+    notes = [note for note in table.notes_of(result) if "seed" in note and "failed" not in note]
+    assert len(notes) == len(told)
+    assert all(words in note for note, words in zip(notes, told, strict=True))
+
+
+def test_scores_between_0_and_1_are_in_the_table(plan: Plan) -> None:
+    result = result_of(plan)
+    result["methods"]["a2c"]["score"] |= {"iqm": 0.694, "interval": (-0.0391, 1.0)}
+    assert "| 0.694 [-0.0391, 1.00] |" in table.markdown(result)
+
+
 @pytest.fixture
 def silent(tmp_path: Path) -> Result:
     """Both methods with one seed, neither of which ends a game; one fails."""
