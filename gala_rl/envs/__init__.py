@@ -10,6 +10,8 @@ from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes import SimulatorProcesses
+from gala_rl.envs.randomness import seed_generators as seed_generators
+from gala_rl.envs.randomness import seeded_generators as seeded_generators
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
@@ -51,11 +53,12 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
     if (game := atari_game(env_id)) is not None:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
-    env = make_environment(env_id)
-    try:
-        observation, action = specs_of(env, env_id)
-    finally:
-        close_environment(env, env_id)
+    with seeded_generators(0):
+        env = make_environment(env_id)
+        try:
+            observation, action = specs_of(env, env_id)
+        finally:
+            close_environment(env, env_id)
     return EnvironmentSpec(
         "discrete" if action.is_discrete else "continuous", observation, action, 1
     )

@@ -9,6 +9,7 @@ from gala_rl.envs.actions import Decoder
 from gala_rl.envs.guard import Guard, close_environment
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.observations import Encoder
+from gala_rl.envs.randomness import generators_state, restore_generators
 from gala_rl.envs.saved import restore_state, state_of
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 
@@ -128,6 +129,7 @@ class GymnasiumSimulators:
             "observations": self._observations.copy(),
             "scores": self._counter.scores.copy(),
             "agent_steps": self._counter.agent_steps.copy(),
+            "generators": generators_state(),
         }
         for i, guard in enumerate(self.guards):
             if (own := state_of(guard.env)) is None:
@@ -144,6 +146,8 @@ class GymnasiumSimulators:
             prefix = f"{i}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             restore_state(guard.env, own)
+        # Last, since environments may have drawn from them meanwhile.
+        restore_generators(state["generators"])
 
     def close(self) -> None:
         """See `Simulators`."""

@@ -1,6 +1,7 @@
 """Evaluation: full games with the network of a checkpoint, scored by raw rewards."""
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.cores import usable_cores
-from gala_rl.envs import Simulators, make_simulators
+from gala_rl.envs import Simulators, make_simulators, seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.experiment.caller import check_may_play, unchanged_caller
 from gala_rl.experiment.preflight import check_evaluation
@@ -59,7 +60,8 @@ def evaluate(
     results = []
     size = beginning_of(config).parameters.numel()
     for name, parameters in _policies(saved, learner, size).items():
-        returns, failures = _play(config, parameters, episodes, policy == "greedy", seed)
+        with seeded_generators(seed):
+            returns, failures = _play(config, parameters, episodes, policy == "greedy", seed)
         spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
         results.append(
             {
@@ -104,11 +106,11 @@ def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     config, saved = _newest(run)
     if learner == "all":
         raise UserError("learner 'all' are several networks: give a rank or mean")
-    simulators = make_simulators(config.env, 1, 1, config.atari)
-    try:
+    with (
+        seeded_generators(config.seed),
+        closing(make_simulators(config.env, 1, 1, config.atari)) as simulators,
+    ):
         network = build_model(config, simulators.observation, simulators.action)
-    finally:
-        simulators.close()
     flat = FlatParameters(network)
     flat.load(_policies(saved, learner, flat.values.numel())[learner])
     return network

@@ -9,7 +9,7 @@ import torch
 
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators
+from gala_rl.envs import make_simulators, seed_generators
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.models.actor_critic import ActorCritic
@@ -60,6 +60,7 @@ def act(post: Post) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     keep_freed_memory()
+    seed_generators(post.seed)
     actor = _make_actor(post)
     flat = FlatParameters(actor.model)
     version = failures = 0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gala_rl.agent import acts_in_process, build_agent, message_size
 from gala_rl.config import TrainConfig
+from gala_rl.envs import seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.gossip.mixing import defect
@@ -108,17 +109,18 @@ def _check_simulators(
 ) -> None:
     """Let simulators like those of the run continue from what was saved of them."""
     transport = MemoryNetwork(config.resolved_learners).transport(0)
-    agent = build_agent(config, 0, transport, device, seed=0)
-    try:
-        like = agent.source.state() | {"discounted_sums": agent.normalizer.discounted_sums}
-        for name, own in like.items():
-            tensor = tensors.get(name)
-            if tensor is None or (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
-                raise _unfit(start, f"{name} has another shape than that of its simulators")
-            if not torch.isfinite(tensor).all():
-                raise _unfit(start, f"{name} is not finite")
-        agent.source.restore(tensors)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise _unfit(start, f"its simulators cannot continue from it ({error!r})") from error
-    finally:
-        agent.source.close()
+    with seeded_generators(config.seed):
+        agent = build_agent(config, 0, transport, device, seed=0)
+        try:
+            like = agent.source.state() | {"discounted_sums": agent.normalizer.discounted_sums}
+            for name, own in like.items():
+                tensor = tensors.get(name)
+                if tensor is None or (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
+                    raise _unfit(start, f"{name} has another shape than that of its simulators")
+                if not torch.isfinite(tensor).all():
+                    raise _unfit(start, f"{name} is not finite")
+            agent.source.restore(tensors)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise _unfit(start, f"its simulators cannot continue from it ({error!r})") from error
+        finally:
+            agent.source.close()

@@ -7,6 +7,7 @@ import torch
 
 from gala_rl.agent import Beginning
 from gala_rl.config import TrainConfig
+from gala_rl.envs import seeded_generators
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import MemoryNetwork, Message
@@ -44,6 +45,19 @@ def run_serial(
         start: what to continue from.
         observe: told how it goes.
     """
+    done = 0 if start is None else start.agent_steps
+    with seeded_generators(config.seed, done):
+        return _run(config, folder, device, beginning, start, observe)
+
+
+def _run(
+    config: TrainConfig,
+    folder: RunFolder,
+    device: torch.device,
+    beginning: Beginning,
+    start: Checkpoint | None,
+    observe: Observer,
+) -> Outcome:
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
     network = MemoryNetwork(config.resolved_learners)

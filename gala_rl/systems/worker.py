@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from gala_rl.envs import seed_generators
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
 from gala_rl.learners import Coupling
 from gala_rl.methods import find
@@ -108,6 +109,7 @@ def _make_run(assignment: Assignment, coupling: Coupling | None) -> LearnerRun:
     board, rank, mailboxes = assignment.board, assignment.rank, assignment.mailboxes
     # A message that is out already must be followed by newer ones.
     updates = max(board.get(rank, Cell.UPDATES), mailboxes.version(rank))
+    seed_generators(assignment.config.seed, rank, updates)
     run = LearnerRun(
         assignment.config,
         rank,

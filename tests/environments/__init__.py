@@ -3,6 +3,7 @@
 import gymnasium
 
 from tests.environments.known import Counting as Counting
+from tests.environments.known import DrawingGlobally as DrawingGlobally
 from tests.environments.known import Drifting as Drifting
 from tests.environments.spaces import Letters as Letters
 from tests.environments.spaces import Parts as Parts
@@ -38,7 +39,7 @@ gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(
     "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}
 )
-for _name in ("Breaking", "Troubled", "Treacherous", "Stripes"):
+for _name in ("Breaking", "DrawingGlobally", "Troubled", "Treacherous", "Stripes"):
     gymnasium.register(f"{_name}-v0", f"{_PREFIX}{_name}", disable_env_checker=True)
 gymnasium.register("Poisoned-v0", f"{_PREFIX}Poisoned", disable_env_checker=True)
 gymnasium.register("PoisonedOnDemand-v0", f"{_PREFIX}PoisonedOnDemand", disable_env_checker=True)

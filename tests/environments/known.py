@@ -1,5 +1,6 @@
 """Where every number is known: counters, and one that can be saved."""
 
+import random
 from typing import Any
 
 import gymnasium
@@ -106,3 +107,25 @@ class Drifting(gymnasium.Env[NDArray[np.float32], np.int64]):
             "has_uint32": int(state["spare"][0]),
             "uinteger": int(state["spare"][1]),
         }
+
+
+class DrawingGlobally(Drifting):
+    """Draws from the global generators of numpy and of `random` as well."""
+
+    def __init__(self, length: int = 23) -> None:
+        super().__init__(length)
+        random.random()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position += np.random.normal(size=2).astype(np.float32)  # noqa: NPY002
+        return self.position.copy(), {}
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        _, reward, terminated, truncated, info = super().step(action)
+        self.position[1] += np.float32(random.gauss(0, 0.1) + np.random.normal() / 10)  # noqa: NPY002
+        return self.position.copy(), reward, terminated, truncated, info

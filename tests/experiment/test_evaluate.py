@@ -1,6 +1,7 @@
 """Evaluation plays the games it was asked for, with the parameters it was asked for."""
 
 import io
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -356,3 +357,24 @@ def test_a_policy_sees_by_the_moments_it_was_trained_with(
     for returns in scores(tmp_path / "run", learner="all", episodes=40).values():
         assert np.mean(returns) > 4500
     assert np.mean(scores(tmp_path / "run", episodes=40)["mean"]) > 4500
+
+
+def test_games_that_draw_from_global_generators_are_the_same_twice_and_disturb_nobody(
+    tmp_path: Path,
+) -> None:
+    config = TrainConfig(
+        method="a2c",
+        env="tests.environments:DrawingGlobally-v0",
+        simulators=2,
+        steps=20,
+        serial=True,
+        out=str(tmp_path / "run"),
+    )
+    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    train(config, Console(file=io.StringIO()))
+    load_network(tmp_path / "run")
+    first = scores(tmp_path / "run", episodes=4, seed=1)
+    assert (random.getstate(), repr(np.random.get_state())) == before  # noqa: NPY002
+    random.random()
+    assert scores(tmp_path / "run", episodes=4, seed=1) == first
+    assert scores(tmp_path / "run", episodes=4, seed=2) != first

@@ -1,9 +1,11 @@
 """Serial runs: deterministic, equal to the plain method with one learner, resumed without trace."""
 
 import hashlib
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,6 +97,24 @@ def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None
     other = train(tmp_path / "other", replace(CONFIG, seed=4), 20)
     assert parameter_hash(first) == parameter_hash(second)
     assert parameter_hash(first) != parameter_hash(other)
+
+
+def test_environments_that_draw_from_global_generators_repeat_and_disturb_nobody(
+    tmp_path: Path,
+) -> None:
+    config = replace(CONFIG, env="tests.environments:DrawingGlobally-v0", learners=2)
+    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    first = train(tmp_path / "first", config, 12)
+    assert (random.getstate(), repr(np.random.get_state())) == before  # noqa: NPY002
+    random.random()
+    np.random.random()  # noqa: NPY002
+    second = train(tmp_path / "second", config, 5)
+    train(tmp_path / "second", config, 12, resume=True)
+    for one, other in zip(states(first), states(second), strict=True):
+        for name, tensor in one.tensors.items():
+            assert torch.equal(tensor, other.tensors[name]), name
+    third = train(tmp_path / "third", replace(config, seed=4), 12)
+    assert parameter_hash(first) != parameter_hash(third)
 
 
 @pytest.mark.parametrize("lstm_size", [None, 8])

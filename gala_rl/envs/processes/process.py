@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.processes.memory import Step, StepMemory
+from gala_rl.envs.randomness import seed_generators
 from gala_rl.processes.spawn import die_with
 
 RESET, STEP = b"r", b"s"
@@ -61,6 +62,7 @@ def simulate(post: Post) -> None:
 
 def _serve(post: Post) -> None:
     step = post.memory.rows(post.rows)
+    _seed_generators(post, step)
     simulators = GymnasiumSimulators(
         post.env_id, len(step.rewards), post.rows.start, step.failures, step.failures_in_a_row
     )
@@ -68,10 +70,16 @@ def _serve(post: Post) -> None:
         post.line.sendall(DONE)
         while word := _next_word(post):
             if word == RESET:
+                _seed_generators(post, step)
                 step.observations[:] = simulators.reset(int(step.seed[0]))
             else:
                 _step(simulators, step)
             post.line.sendall(DONE)
+
+
+def _seed_generators(post: Post, step: Step) -> None:
+    # A successor draws other numbers than the process that it replaces.
+    seed_generators(int(step.seed[0]), post.rows.start, int(step.failures.sum()))
 
 
 def _step(simulators: GymnasiumSimulators, step: Step) -> None:
