@@ -97,7 +97,8 @@ def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
 
     Returns:
         The network, on the CPU. Its `greedy` and `sample` take observations [N, ...] as the run's
-        simulators give them, and count discrete actions from 0.
+        simulators give them; `gala_rl.envs.actions.Decoder` makes an environment's action of one
+        of theirs, which count from 0 if discrete and span a continuous space by -1 … 1.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner.

@@ -111,7 +111,7 @@ def _log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tens
 class GaussianPolicy(nn.Module):
     """Continuous actions: independent normals, mean from the features, deviation learned apart.
 
-    Actions are unbounded here; simulators clip them to their action space.
+    Actions are unbounded here; simulators scale and clip them to their action space.
     """
 
     def __init__(self, features: int, actions: int) -> None:

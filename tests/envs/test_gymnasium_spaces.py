@@ -69,7 +69,9 @@ def test_several_actions_come_as_the_environment_wants_them(
     assert given in inner(env).action_space
 
 
-def test_continuous_actions_are_clipped_to_what_is_legal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_continuous_actions_are_scaled_and_clipped_to_what_is_legal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     env = GymnasiumSimulators("Pendulum-v1", 3)
     env.reset(0)
     assert (env.action.size, env.action.is_discrete) == (1, False)
@@ -83,7 +85,7 @@ def test_continuous_actions_are_clipped_to_what_is_legal(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(wrapped, "step", spy)
     env.step(np.array([[-7.0], [0.5], [7.0]], dtype=np.float32))
-    np.testing.assert_array_equal(given, [[-2.0], [0.5], [2.0]])
+    np.testing.assert_array_equal(given, [[-2.0], [1.0], [2.0]])
     env.close()
 
 
