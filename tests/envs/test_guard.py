@@ -226,11 +226,11 @@ def test_a_simulator_is_closed_before_it_is_replaced_whatever_close_does(
     made, kind = simulators(broken, base=Owning)
     play(made, 12)
     assert (kind.built, kind.closed) == (10, 8)
-    assert sum(child.poll() is None for child in kind.children) == 2
+    assert sum(child.poll() is None for child in Owning.children) == 2
     made.close()
     made.close()
     assert kind.closed == 10
-    assert all(child.poll() is not None for child in kind.children)
+    assert all(child.poll() is not None for child in Owning.children)
     assert "OSError: close has failed" in caplog.text
 
 
