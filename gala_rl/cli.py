@@ -20,7 +20,7 @@ from gala_rl.errors import (
     escape_unencodable_output,
 )
 from gala_rl.methods import METHODS
-from gala_rl.options import add_settings, config_from, count, given
+from gala_rl.options import add_max_steps, add_settings, config_from, count, given
 from gala_rl.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.records.metrics import score_text
 from gala_rl.simulate_cli import add_simulate
@@ -149,6 +149,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--episodes", type=count, default=10, metavar="N", help="games per policy (default: 10)"
     )
+    add_max_steps(parser)
     parser.add_argument(
         "--policy",
         choices=("greedy", "sample"),
@@ -236,7 +237,9 @@ def _scale(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from gala_rl.experiment import preflight
 
-    preflight.check_evaluation(options.run, options.episodes, options.learner, options.seed)
+    preflight.check_evaluation(
+        options.run, options.episodes, options.learner, options.seed, options.max_steps
+    )
     from gala_rl.experiment.evaluate import evaluate
 
     result = evaluate(
@@ -245,29 +248,50 @@ def _evaluate(options: argparse.Namespace) -> int:
         policy=options.policy,
         learner=options.learner,
         seed=options.seed,
+        max_steps=options.max_steps,
     )
+    code = 130 if result["interrupted"] else 0
     if options.json:
         options.document = json.dumps(result, indent=2)
-        return 0
-    games = "most probable actions" if options.policy == "greedy" else "sampled actions"
-    print_table(
-        f"{result['env']}, {result['agent_steps']:,} agent steps, {games}, "
-        f"{result['episodes']} full games, raw returns",
-        ["learner", "mean", "standard error", "min", "max"],
-        [
-            [
-                row["learner"],
-                *(
-                    score_text(row[name])
-                    for name in ("mean_return", "standard_error", "min", "max")
-                ),
-            ]
-            for row in result["results"]
-        ],
-    )
-    if failures := sum(row["simulator_failures"] for row in result["results"]):
+        return code
+    _print_evaluation(result)
+    return code
+
+
+def _print_evaluation(result: dict[str, Any]) -> None:
+    actions = "most probable actions" if result["policy"] == "greedy" else "sampled actions"
+    rows, wanted = result["results"], result["episodes"]
+    cut = sum(row["games_cut"] for row in rows)
+    columns = {
+        "learner": [row["learner"] for row in rows],
+        "games": [f"{len(row['returns']):,}" for row in rows],
+        **({"cut": [f"{row['games_cut']:,}" for row in rows]} if cut else {}),
+        **{
+            label: [score_text(row[name]) for row in rows]
+            for label, name in (
+                ("mean", "mean_return"),
+                ("standard error", "standard_error"),
+                ("min", "min"),
+                ("max", "max"),
+            )
+        },
+    }
+    if rows:
+        print_table(
+            f"{result['env']}, {result['agent_steps']:,} agent steps, {actions}, raw returns",
+            list(columns),
+            [list(cells) for cells in zip(*columns.values(), strict=True)],
+        )
+    if cut:
+        say(
+            f"games cut after {result['max_steps']:,} agent steps (--max-steps): {cut:,}; each "
+            f"counts by its score until then"
+        )
+    if failures := sum(row["simulator_failures"] for row in rows):
         say(f"simulator failures: {failures}; a game that one ended counts by its score until then")
-    return 0
+    if result["interrupted"]:
+        why = "long games are missing above" if rows else "--max-steps cuts long ones"
+        say(f"stopped before all {wanted:,} games of each policy were over: {why}")
 
 
 def _methods(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gala_rl.config import TrainConfig
 from gala_rl.console import print_table, say
-from gala_rl.options import add_settings, config_from, count, given
+from gala_rl.options import add_max_steps, add_settings, config_from, count, given
 from gala_rl.parser import add_command
 
 
@@ -77,6 +77,7 @@ def _add_protocol(parser: Any) -> None:
         metavar="N",
         help="also play N full games greedily after each run (default: 0)",
     )
+    add_max_steps(parser)
     parser.add_argument(
         "--at-once",
         type=count,
@@ -111,6 +112,7 @@ def _compare(options: argparse.Namespace) -> int:
         settings=options.settings,
         threshold=options.threshold,
         episodes=options.episodes,
+        max_steps=options.max_steps,
         at_once=options.at_once,
     )
     plans.check(plan)

@@ -133,6 +133,17 @@ def _shown(entry: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def add_max_steps(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the games of an evaluation."""
+    parser.add_argument(
+        "--max-steps",
+        type=count,
+        metavar="N",
+        help="agent steps after which a game of evaluation is cut and counts by its score until "
+        "then (default: 27,000; on Atari as --max-episode-frames)",
+    )
+
+
 def count(text: str) -> int:
     """`parse_count` with an error that argparse shows."""
     try:

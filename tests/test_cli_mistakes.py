@@ -255,6 +255,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["evaluate", "ended", "--episodes", "0"], ("episodes 0", "at least 1")),
     (["evaluate", "ended", "--episodes", "-3"], ("episodes -3",)),
     (["evaluate", "ended", "--episodes", "few"], ("'few'",)),
+    (["evaluate", "ended", "--max-steps", "0"], ("max_steps 0", "at least 1")),
     (["evaluate", "ended", "--policy", "best"], ("'best'", "greedy")),
     (["evaluate", "ended", "--seed", "-1"], ("seed -1",)),
     (["bench", "speed"], ("command 'speed' is unknown: see gala bench --help",)),

@@ -1,12 +1,16 @@
 """Evaluation: full games with the network of a checkpoint, scored by raw rewards."""
 
 import math
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from gala_rl.agent import beginning_of, build_model
@@ -15,7 +19,9 @@ from gala_rl.cores import usable_cores
 from gala_rl.envs import Simulators, make_simulators, seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.experiment.caller import check_may_play, unchanged_caller
+from gala_rl.experiment.game_limit import game_limit
 from gala_rl.experiment.preflight import check_evaluation
+from gala_rl.experiment.progress import GamesProgress
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
 from gala_rl.models.actor_critic import ActorCritic
@@ -37,8 +43,12 @@ def evaluate(
     policy: Literal["greedy", "sample"] = "greedy",
     learner: str = MEAN,
     seed: int = 0,
+    max_steps: int | None = None,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Play full games with the policy of a run's newest checkpoint.
+
+    Ctrl-C ends it with the games that are over by then.
 
     Args:
         run: folder of the run.
@@ -46,34 +56,39 @@ def evaluate(
         policy: most probable actions, or random ones as in training.
         learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
         seed: of games and actions.
+        max_steps: agent steps after which a game is cut and counts by its score until then;
+            default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
+        console: where progress goes; default: standard error.
 
     Returns:
         `results`, one entry a policy, with `mean_return`, `standard_error`, all `returns` (raw,
-        full games) and `simulator_failures`, which end games as they stand, and what was evaluated.
+        full games), `games_cut`, and `simulator_failures`, which end games as they stand; whether
+        it was `interrupted`; and what was evaluated. A policy none of whose games was over when it
+        was interrupted has no entry.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
     """
-    check_evaluation(run, episodes, learner, seed)
+    check_evaluation(run, episodes, learner, seed, max_steps)
     config, saved = _newest(run)
     check_may_play(config)
-    results = []
+    limit = game_limit(config, max_steps)
+    results: list[dict[str, Any]] = []
+    interrupted = False
     size = beginning_of(config).parameters.numel()
-    for name, parameters in _policies(saved, learner, size).items():
-        with seeded_generators(seed):
-            returns, failures = _play(config, parameters, episodes, policy == "greedy", seed)
-        spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
-        results.append(
-            {
-                "learner": name,
-                "mean_return": float(np.mean(returns)),
-                "standard_error": spread / math.sqrt(len(returns)),
-                "min": min(returns),
-                "max": max(returns),
-                "returns": returns,
-                "simulator_failures": failures,
-            }
-        )
+    policies = _policies(saved, learner, size)
+    progress = GamesProgress(episodes * len(policies), console or Console(stderr=True))
+    for name, parameters in policies.items():
+        games = _Games(episodes, limit)
+        try:
+            with progress, seeded_generators(seed):
+                _play(config, parameters, games, policy == "greedy", seed, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        if games.scores:
+            results.append(_result(name, games))
+        if interrupted:
+            break
     return {
         "run": str(run),
         "method": config.method,
@@ -83,7 +98,24 @@ def evaluate(
         "policy": policy,
         "episodes": episodes,
         "seed": seed,
+        "max_steps": limit,
+        "interrupted": interrupted,
         "results": results,
+    }
+
+
+def _result(name: str, games: "_Games") -> dict[str, Any]:
+    scores = games.scores
+    spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+    return {
+        "learner": name,
+        "mean_return": float(np.mean(scores)),
+        "standard_error": spread / math.sqrt(len(scores)),
+        "min": min(scores),
+        "max": max(scores),
+        "returns": scores,
+        "games_cut": games.cut,
+        "simulator_failures": games.failures,
     }
 
 
@@ -147,11 +179,50 @@ def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
     return {learner: parameters_of(int(learner))}
 
 
+class _Games:
+    """Games of one policy: how many there are to be, and what those that are over scored.
+
+    Args:
+        wanted: how many there are to be.
+        max_steps: after which a game is cut.
+
+    Attributes:
+        shares: how many of them each simulator plays: taking the first games to end would favour
+            short ones.
+        returns: of each simulator's games that are over.
+        cut: how many of these were cut.
+        failures: of simulators.
+    """
+
+    def __init__(self, wanted: int, max_steps: int) -> None:
+        count = min(wanted, MAX_SIMULATORS)
+        self.max_steps = max_steps
+        self.shares = [wanted // count + (i < wanted % count) for i in range(count)]
+        self.returns: list[list[float]] = [[] for _ in range(count)]
+        self.cut = 0
+        self.failures = 0
+
+    @property
+    def scores(self) -> list[float]:
+        """Those of all games that are over."""
+        return [score for played in self.returns for score in played]
+
+    @property
+    def playing(self) -> NDArray[np.bool_]:
+        """[simulators] whether there are games left to play."""
+        pairs = zip(self.returns, self.shares, strict=True)
+        return np.array([len(played) < share for played, share in pairs])
+
+
 def _play(
-    config: TrainConfig, parameters: Tensor, episodes: int, greedy: bool, seed: int
-) -> tuple[list[float], int]:
-    """Returns of the games, and how many failures of simulators there were meanwhile."""
-    count = min(episodes, MAX_SIMULATORS)
+    config: TrainConfig,
+    parameters: Tensor,
+    games: _Games,
+    greedy: bool,
+    seed: int,
+    progress: GamesProgress,
+) -> None:
+    count = len(games.shares)
     processes = config.simulator_processes
     simulators = make_simulators(
         config.env,
@@ -167,32 +238,50 @@ def _play(
         FlatParameters(model).load(parameters)
         flop = count * forward_flop(model, simulators.observation)
         torch.set_num_threads(config.network_threads or threads_for(flop, usable_cores()))
-        # Every simulator plays its share: taking the first games to end would favour short ones.
-        shares = [episodes // count + (i < episodes % count) for i in range(count)]
-        return _play_shares(simulators, model, shares, greedy, seed), simulators.failures
+        generator = torch.Generator().manual_seed(seed)
+        policy = model.greedy if greedy else partial(model.sample, generator=generator)
+        start = seed
+        while games.playing.any():
+            _play_on(simulators, model, policy, games, start, progress)
+            # One simulator cannot start over by itself: games that follow a cut one start together.
+            start = int(np.random.SeedSequence((seed, start)).generate_state(1)[0] % 2**31)
     finally:
+        games.failures = simulators.failures
         simulators.close()
 
 
 @torch.no_grad()
-def _play_shares(
-    simulators: Simulators, model: ActorCritic, shares: list[int], greedy: bool, seed: int
-) -> list[float]:
-    generator = torch.Generator().manual_seed(seed)
+def _play_on(
+    simulators: Simulators,
+    model: ActorCritic,
+    policy: Callable[..., Tensor],
+    games: _Games,
+    seed: int,
+    progress: GamesProgress,
+) -> None:
+    """Play until every simulator has played its share, or has had a game cut."""
     observations = simulators.reset(seed)
     state = model.initial_state(len(observations))
-    returns: list[list[float]] = [[] for _ in shares]
-    while any(len(played) < share for played, share in zip(returns, shares, strict=True)):
-        batch = torch.from_numpy(observations)
-        if greedy:
-            actions = model.greedy(batch, state)
-        else:
-            actions = model.sample(batch, generator, state=state)
+    scores = np.zeros(len(observations))
+    steps = np.zeros(len(observations), dtype=np.int64)
+    playing = games.playing
+    while playing.any():
+        actions = policy(torch.from_numpy(observations), state=state)
         transition = simulators.step(actions.numpy())
         if state is not None:
             state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
         observations = transition.observations
+        scores += transition.rewards
+        steps += 1
+        made = int(playing.sum())
         for episode in transition.episodes:
-            if len(returns[episode.simulator]) < shares[episode.simulator]:
-                returns[episode.simulator].append(episode.score)
-    return [score for played in returns for score in played]
+            i = episode.simulator
+            if playing[i]:
+                games.returns[i].append(episode.score)
+                playing[i] = len(games.returns[i]) < games.shares[i]
+            scores[i], steps[i] = 0.0, 0
+        for late in np.flatnonzero(playing & (steps >= games.max_steps)):
+            games.returns[late].append(float(scores[late]))
+            games.cut += 1
+            playing[late] = False
+        progress.show(made, len(games.scores))

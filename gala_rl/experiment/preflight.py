@@ -13,6 +13,7 @@ from gala_rl import config as configs
 from gala_rl.config import TrainConfig
 from gala_rl.envs import is_atari, read_environment
 from gala_rl.errors import UserError
+from gala_rl.experiment.game_limit import check_max_steps
 from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import HIERARCHICAL, resolve_when
@@ -145,7 +146,9 @@ def _lookup(config: Any, name: str) -> Any:
     return config
 
 
-def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0) -> None:
+def check_evaluation(
+    run: str | Path, episodes: int, learner: str, seed: int = 0, max_steps: int | None = None
+) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
     config = resolve(folder.read_config())
@@ -155,6 +158,7 @@ def check_evaluation(run: str | Path, episodes: int, learner: str, seed: int = 0
         raise UserError(f"episodes {episodes} is too small: it must be at least 1")
     if not 0 <= seed < 2**31:
         raise UserError(f"seed {seed} is impossible: it must be from 0 to {2**31 - 1}")
+    check_max_steps(max_steps)
     ranks = [str(rank) for rank in range(folder.learners_ever(config))]
     if learner not in (*ranks, "all", "mean"):
         raise UserError(f"learner {learner!r} is unknown: choose {', '.join(ranks)}, all or mean")

@@ -16,6 +16,7 @@ from gala_rl.records.metrics import score_text
 from gala_rl.systems.status import Status
 
 _PLAIN_LINE_EVERY_S = 10.0
+_REDRAW_EVERY_S = 0.25
 
 
 @contextmanager
@@ -157,3 +158,54 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+class GamesProgress:
+    """Shows how many games are over while they are played; use as a context manager, or several.
+
+    Args:
+        wanted: games that are to be played, of all policies.
+        console: where to write.
+    """
+
+    def __init__(self, wanted: int, console: Console) -> None:
+        self._wanted, self._console = wanted, console
+        self._before, self._over, self._steps = 0, 0, 0
+        self._began = time.monotonic()
+        self._next = self._began + (0 if console.is_terminal else _PLAIN_LINE_EVERY_S)
+        self._status = console.status("playing") if console.is_terminal else None
+
+    def __enter__(self) -> "GamesProgress":
+        self._before += self._over
+        self._over = 0
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, agent_steps: int, over: int) -> None:
+        """Count a step of the simulators.
+
+        Args:
+            agent_steps: in this step.
+            over: games of this policy that are over so far.
+        """
+        self._steps += agent_steps
+        self._over = over
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_REDRAW_EVERY_S if self._status else _PLAIN_LINE_EVERY_S)
+        rate = self._steps / max(now - self._began, 1e-9)
+        line = (
+            f"{self._before + over} of {self._wanted} games over | "
+            f"agent steps {self._steps:,} | steps/s {rate:,.0f}"
+        )
+        with silent_if_unheard(self._console):
+            if self._status is not None:
+                self._status.update(line)
+            else:
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)

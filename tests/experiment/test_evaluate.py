@@ -1,7 +1,9 @@
 """Evaluation plays the games it was asked for, with the parameters it was asked for."""
 
 import io
+import json
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from gala_rl.config import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.experiment.evaluate import MAX_SIMULATORS
+from gala_rl.experiment.game_limit import game_limit
 from gala_rl.experiment.train import train
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
@@ -61,6 +64,28 @@ class ShortOrLong(Obedient):
 
     def length(self) -> int:
         return int(self.np_random.choice([1, 60]))
+
+
+class Endless(Obedient):
+    """Games whose end nobody lives to see."""
+
+    def length(self) -> int:
+        return 10**9
+
+
+class Interrupted(Obedient):
+    """As if the user pressed Ctrl-C in the third game of each simulator."""
+
+    game = 0
+
+    def length(self) -> int:
+        self.game += 1
+        return LENGTH
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        if self.game == 3:
+            signal.raise_signal(signal.SIGINT)
+        return super().step(action)
 
 
 class Crashing(Obedient):
@@ -112,6 +137,8 @@ KINDS = {
     "ShortOrLong-v0": ShortOrLong,
     "Alternating-v0": Alternating,
     "Crashing-v0": Crashing,
+    "Endless-v0": Endless,
+    "Interrupted-v0": Interrupted,
 }
 
 
@@ -234,6 +261,94 @@ def test_games_that_a_simulator_s_failure_ended_are_told(
     assert "failures" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("episodes", [3, MAX_SIMULATORS + 3])
+def test_games_that_do_not_end_are_cut_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], episodes: int
+) -> None:
+    run = make_run(tmp_path / "run", YES, env="Endless-v0")
+    result = evaluate(run, episodes=episodes, max_steps=50)
+    assert result["max_steps"] == 50
+    assert result["results"][0]["returns"] == [50.0] * episodes
+    assert result["results"][0]["games_cut"] == episodes
+    command = ["evaluate", str(run), "--episodes", str(episodes), "--max-steps", "50"]
+    assert main(command) == 0
+    assert f"games cut after 50 agent steps (--max-steps): {episodes};" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == result
+
+
+def test_games_that_end_are_not_cut_though_others_are(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", YES, env="ShortOrLong-v0")
+    (result,) = evaluate(run, episodes=2 * MAX_SIMULATORS + 3, max_steps=30)["results"]
+    assert len(result["returns"]) == 2 * MAX_SIMULATORS + 3
+    assert set(result["returns"]) == {1.0, 30.0}
+    assert result["games_cut"] == result["returns"].count(30.0)
+    (whole,) = evaluate(run, episodes=MAX_SIMULATORS, max_steps=60)["results"]
+    assert (set(whole["returns"]), whole["games_cut"]) == ({1.0, 60.0}, 0)
+
+
+def test_by_default_games_have_as_many_steps_as_the_emulator_gives_them() -> None:
+    long = replace(AtariProtocol(), frame_skip=3, max_episode_frames=1_000)
+    atari = TrainConfig(env="ALE/Pong-v5", atari=long)
+    assert game_limit(atari, None) == 334
+    assert game_limit(atari, 5) == 5
+    assert game_limit(TrainConfig(env="ALE/Pong-v5"), None) == 27_000
+    assert game_limit(TrainConfig(env="Endless-v0", atari=long), None) == 27_000
+
+
+def test_ctrl_c_shows_the_games_that_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gala_rl.experiment.evaluate.MAX_SIMULATORS", 1)
+    run = make_run(tmp_path / "run", YES, NO, env="Interrupted-v0")
+    result = evaluate(run, episodes=20, learner="all")
+    assert result["interrupted"]
+    assert [(row["learner"], row["returns"]) for row in result["results"]] == [("0", [7.0, 7.0])]
+    assert main(["evaluate", str(run), "--learner", "0", "--episodes", "20"]) == 130
+    printed = capsys.readouterr().out
+    assert "stopped before all 20 games of each policy were over: long games are missing" in printed
+    assert "7.00" in printed
+    assert main(["evaluate", str(run), "--learner", "0", "--episodes", "2"]) == 0
+    assert "stopped" not in capsys.readouterr().out
+
+
+def test_ctrl_c_in_the_first_game_says_that_none_was_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Interrupted, "game", 2)
+    run = make_run(tmp_path / "run", YES, env="Interrupted-v0")
+    assert main(["evaluate", str(run), "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["results"] == []
+    assert main(["evaluate", str(run)]) == 130
+    assert capsys.readouterr().out == (
+        "stopped before all 10 games of each policy were over: --max-steps cuts long ones\n"
+    )
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_evaluation_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr("gala_rl.experiment.progress._PLAIN_LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("gala_rl.experiment.progress._REDRAW_EVERY_S", 0.0)
+    run = make_run(tmp_path / "run", YES, NO)
+    file = io.StringIO()
+    evaluate(run, episodes=2, learner="all", console=Console(file=file, force_terminal=terminal))
+    assert "0 of 4 games over | agent steps 2 | " in file.getvalue() or terminal
+    for words in ("2 of 4 games over | agent steps 14 | ", "4 of 4 games over | agent steps 28 |"):
+        assert words in file.getvalue() or terminal
+    assert "games over" in file.getvalue() or "playing" in file.getvalue()
+
+
+def test_a_short_evaluation_prints_nothing_but_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(make_run(tmp_path / "run", YES)), "--episodes", "2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "games" in printed.out
+
+
 def test_the_seed_decides_the_games(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (0.0, 0.0))
     options: dict[str, Any] = {"episodes": 20, "policy": "sample"}
@@ -280,6 +395,7 @@ def test_nothing_is_written_by_playing(tmp_path: Path) -> None:
         ({"learner": "2"}, "'2' is unknown: choose 0, 1, all or mean"),
         ({"episodes": 0}, "episodes 0 is too small"),
         ({"seed": -1}, "seed -1 is impossible"),
+        ({"max_steps": 0}, "max_steps 0 is too small"),
     ],
 )
 def test_what_cannot_be_played_is_refused(

@@ -12,6 +12,7 @@ from gala_rl import config as configs
 from gala_rl.config import RULE_SIMULATORS, TrainConfig
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
+from gala_rl.experiment.game_limit import check_max_steps
 from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import find, learners_of, resolve, with_settings
 from gala_rl.records.plausible import is_count
@@ -40,6 +41,7 @@ class Plan:
         settings: each method's own values, or the first method's for all.
         threshold: score to reach, if any.
         episodes: games of evaluation a run.
+        max_steps: after which a game of evaluation is cut; None: `game_limit.DEFAULT`.
         at_once: runs beside each other.
     """
 
@@ -49,6 +51,7 @@ class Plan:
     settings: Settings = "published"
     threshold: float | None = None
     episodes: int = 0
+    max_steps: int | None = None
     at_once: int = 1
 
     @property
@@ -168,6 +171,9 @@ def check(plan: Plan) -> None:
         raise UserError(f"threshold {plan.threshold} is not finite: give a score")
     if plan.episodes < 0:
         raise UserError(f"episodes {plan.episodes} is too small: it must be at least 0")
+    check_max_steps(plan.max_steps)
+    if plan.max_steps is not None and not plan.episodes:
+        raise UserError(f"max_steps {plan.max_steps} cuts games of evaluation: give --episodes too")
     if plan.at_once < 1:
         raise UserError(f"at_once {plan.at_once} is too small: it must be at least 1")
     for config in plan.configs:
@@ -255,6 +261,7 @@ def record(plan: Plan) -> None:
             "settings": plan.settings,
             "threshold": plan.threshold,
             "episodes": plan.episodes,
+            "max_steps": plan.max_steps,
             "calls": [*calls, {"at_once": plan.at_once, **provenance()}],
         },
     )

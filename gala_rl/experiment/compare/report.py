@@ -68,6 +68,7 @@ def result_of(plan: Plan) -> Result:
         "settings": plan.settings,
         "threshold": plan.threshold,
         "evaluation_episodes": plan.episodes,
+        "evaluation_max_steps": plan.max_steps,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "seeds": list(plan.seeds),
@@ -98,12 +99,14 @@ def _measured(
     agent_steps, updates = (sum(row[name] for row in last) for name in ("agent_steps", "updates"))
     seconds = float(curve.seconds[-1])
     peaks = [max(row["rss_mb"] for row in own) for own in rows if own]
-    evaluation = evaluation_of(config, plan.episodes)
+    evaluation = evaluation_of(config, plan.episodes, plan.max_steps)
+    results = None if evaluation is None else evaluation["results"][0]
     no_game = not curve.games[-1]
     return {
         "score": None if no_game else float(curve.scores[-1]),
         "games": int(curve.games[-1]),
-        "evaluation": None if evaluation is None else evaluation["results"][0]["mean_return"],
+        "evaluation": None if results is None else results["mean_return"],
+        "evaluation_games_cut": None if results is None else results["games_cut"],
         "reached": None if plan.threshold is None else reached(curve, plan.threshold),
         "agent_steps": agent_steps,
         "updates": updates,

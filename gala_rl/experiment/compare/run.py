@@ -26,9 +26,10 @@ from gala_rl.errors import (
     escape_unencodable_output,
 )
 from gala_rl.experiment.compare.plan import Plan, record
+from gala_rl.experiment.game_limit import game_limit
 from gala_rl.experiment.progress import silent_if_unheard
 from gala_rl.records.metrics import score_text
-from gala_rl.records.plausible import is_number
+from gala_rl.records.plausible import is_count, is_number
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
 from gala_rl.systems.interrupts import Interrupts
 
@@ -75,7 +76,7 @@ def train_all(plan: Plan, console: Console) -> Outcome:
             f"folder {plan.folder} cannot be written ({error.strerror}): choose another --out"
         ) from error
     with RunFolder(plan.folder).hold():
-        waiting = [run for run in plan.runs if not is_done(run, plan.episodes)]
+        waiting = [run for run in plan.runs if not is_done(run, plan.episodes, plan.max_steps)]
         if not waiting:
             return Outcome(set(), interrupted=False)
         record(plan)
@@ -88,20 +89,30 @@ def is_complete(config: TrainConfig) -> bool:
     return made is not None and made >= config.steps
 
 
-def is_done(config: TrainConfig, episodes: int) -> bool:
-    """Whether the run is complete, and evaluated by that many games if by any."""
-    return is_complete(config) and (not episodes or evaluation_of(config, episodes) is not None)
+def is_done(config: TrainConfig, episodes: int, max_steps: int | None) -> bool:
+    """Whether the run is complete, and evaluated by that many such games if by any."""
+    if not is_complete(config):
+        return False
+    return not episodes or evaluation_of(config, episodes, max_steps) is not None
 
 
-def evaluation_of(config: TrainConfig, episodes: int) -> dict[str, Any] | None:
-    """The evaluation of a complete run by that many games, None if there is none."""
+def evaluation_of(
+    config: TrainConfig, episodes: int, max_steps: int | None
+) -> dict[str, Any] | None:
+    """The evaluation of a complete run by that many such games, None if there is none."""
     file = _folder(config) / EVALUATION
     if not episodes or not file.is_file():
         return None
     content = read_json(file)
     results = entries(file, content, "results")
-    is_whole = bool(results) and is_number(results[0].get("mean_return"))
-    return content if is_whole and content.get("episodes") == episodes else None
+    is_whole = (
+        bool(results)
+        and is_number(results[0].get("mean_return"))
+        and is_count(results[0].get("games_cut"))
+    )
+    limit = game_limit(config, max_steps)
+    is_same = content.get("episodes") == episodes and content.get("max_steps") == limit
+    return content if is_whole and is_same else None
 
 
 def _folder(config: TrainConfig) -> Path:
@@ -188,7 +199,13 @@ def _start(plan: Plan, config: TrainConfig, place: int, console: Console) -> Bas
     quiet = plan.at_once > 1
     process = multiprocessing.get_context("spawn").Process(
         target=_work,
-        args=(config, plan.episodes, _cores(place, plan.at_once), console.stderr, quiet),
+        args=(
+            config,
+            (plan.episodes, plan.max_steps),
+            _cores(place, plan.at_once),
+            console.stderr,
+            quiet,
+        ),
         name=f"gala-compare-{config.method}-{config.seed}",
     )
     # Blocked until the new process can answer; it would die of one that comes while it starts.
@@ -212,7 +229,11 @@ def _cores(place: int, at_once: int) -> list[int] | None:
 
 
 def _work(
-    config: TrainConfig, episodes: int, cores: list[int] | None, to_stderr: bool, quiet: bool
+    config: TrainConfig,
+    games: tuple[int, int | None],
+    cores: list[int] | None,
+    to_stderr: bool,
+    quiet: bool,
 ) -> None:
     """What runs in a run's process; it stops, with a checkpoint, when its parent is gone."""
     # A Ctrl-C in the terminal is for the parent, which passes it on.
@@ -225,7 +246,7 @@ def _work(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if cores is not None:
             os.sched_setaffinity(0, cores)
-        code = _train(config, episodes, Console(stderr=to_stderr, quiet=quiet))
+        code = _train(config, *games, Console(stderr=to_stderr, quiet=quiet))
     except (LearnerFailure, SupervisorFailure, UserError) as error:
         code = _say(config, error, _FAILED)
     except StorageError as error:
@@ -246,7 +267,7 @@ def _say(config: TrainConfig, error: Exception, code: int) -> int:
     return code
 
 
-def _train(config: TrainConfig, episodes: int, console: Console) -> int:
+def _train(config: TrainConfig, episodes: int, max_steps: int | None, console: Console) -> int:
     """Begin the run, continue it, or leave it be if it is complete; then evaluate it."""
     from gala_rl.experiment.evaluate import evaluate
     from gala_rl.experiment.train import resume, train
@@ -262,9 +283,25 @@ def _train(config: TrainConfig, episodes: int, console: Console) -> int:
             summary = train(config, console)
         if summary["interrupted"]:
             return _INTERRUPTED
-    if not is_done(config, episodes):
-        write_json(folder.path / EVALUATION, evaluate(folder.path, episodes=episodes))
+    if not is_done(config, episodes, max_steps):
+        result = evaluate(folder.path, episodes=episodes, max_steps=max_steps, console=console)
+        if result["interrupted"]:
+            _tell_finished(result, console)
+            return _INTERRUPTED
+        write_json(folder.path / EVALUATION, result)
     return _DONE
+
+
+def _tell_finished(result: dict[str, Any], console: Console) -> None:
+    """Tell of an evaluation that was stopped, whose games the next call plays anew."""
+    for row in result["results"]:
+        with silent_if_unheard(console):
+            console.print(
+                f"{len(row['returns'])} of {result['episodes']} games were over: "
+                f"mean return {score_text(row['mean_return'])}",
+                markup=False,
+                highlight=False,
+            )
 
 
 def _wait_until_free(folder: RunFolder) -> None:

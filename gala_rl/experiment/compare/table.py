@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from gala_rl.config import from_dict
 from gala_rl.experiment.compare.report import Result
 from gala_rl.experiment.compare.statistics import CONFIDENCE
+from gala_rl.experiment.game_limit import game_limit
 from gala_rl.records.metrics import score_text
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -64,6 +66,12 @@ def notes_of(result: Result) -> list[str]:
         silent = [str(run["seed"]) for run in runs if run["complete"] and run["score"] is None]
         if failed:
             notes.append(f"{name}: seed {', '.join(failed)} failed and is in no number above")
+        if cut := sum(run["evaluation_games_cut"] or 0 for run in runs if run["complete"]):
+            limit = game_limit(from_dict(method["config"]), result["evaluation_max_steps"])
+            notes.append(
+                f"{name}: games cut after {limit:,} agent steps (--max-steps): {cut:,}; each "
+                f"counts by its score until then"
+            )
         if silent:
             notes.append(f"{name}: no game was over with seed {', '.join(silent)}: more --steps")
     notes += _few_seeds(result)

@@ -160,6 +160,8 @@ def test_small_budgets_have_rows_more_often() -> None:
     ("arguments", "words"),
     [
         ([], ("METHOD",)),
+        (["a2c", "--max-steps", "5"], ("max_steps 5", "--episodes")),
+        (["a2c", "--episodes", "2", "--max-steps", "0"], ("max_steps 0", "at least 1")),
         (["a2c", "gala-a2d"], ("'gala-a2d'", "did you mean gala-a2c?")),
         (["a2c", "gala-a2c", "a2c"], ("'a2c' is named twice",)),
         (["a2c", "--seeds", "0"], ("seeds 0", "from 1 to")),

@@ -1,16 +1,24 @@
 """Comparisons with real processes: killed, stopped, continued, extended, failing."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gala_rl.cli import main
+from gala_rl.config import TrainConfig
+from gala_rl.experiment.compare import run
+from gala_rl.experiment.compare.run import evaluation_of
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from tests.experiment.compare.rows import make_run
 from tests.folders import tree
 from tests.systems.processes import ROOT, learners_of, survivors, wait_until
 
@@ -111,16 +119,39 @@ def test_methods_are_trained_side_by_side_and_evaluated(
     (unborn / "metrics").mkdir(parents=True)
     begun = {"methods": {}, "seeds": [], "calls": [{"at_once": 1}]}
     write_json(tmp_path / "there" / "compare.json", begun)
-    assert main([*command, "--episodes", "2"]) == 0
+    assert main([*command, "--episodes", "2", "--max-steps", "5"]) == 0
     printed = capsys.readouterr().out
-    for words in ("a2c, seed 0: mean return", "greedy, 2 games a run", "up to 2 runs at once"):
+    cut = "a2c: games cut after 5 agent steps (--max-steps): 2;"
+    for words in ("a2c, seed 0: mean return", "greedy, 2 games a run", "up to 2 runs at once", cut):
         assert words in printed
     result = read_json(tmp_path / "there" / "result.json")
     for method in result["methods"].values():
         assert method["evaluation"]["runs"] == 1
         assert method["learners"] * method["simulators"] == 16
+        assert method["runs"][0]["evaluation_games_cut"] == 2
     evaluation = read_json(unborn / "evaluation.json")
     assert (evaluation["policy"], evaluation["episodes"]) == ("greedy", 2)
+    config = replace(RunFolder(unborn).read_config(), out=str(unborn))
+    assert evaluation_of(config, 2, 5) == evaluation
+    for episodes, max_steps in ((2, 6), (2, None), (3, 5)):
+        assert evaluation_of(config, episodes, max_steps) is None
+
+
+def test_an_evaluation_that_was_stopped_tells_its_games_and_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve(TrainConfig(env="CartPole-v1", method="a2c", steps=400, out=str(tmp_path)))
+    make_run(config, [], complete=True)
+    stopped = {
+        "interrupted": True,
+        "episodes": 9,
+        "results": [{"returns": [1.0, 2.0], "mean_return": 1.5}],
+    }
+    monkeypatch.setattr("gala_rl.experiment.evaluate.evaluate", lambda *_, **__: stopped)
+    file = io.StringIO()
+    assert run._train(config, 9, None, Console(file=file)) == 130
+    assert file.getvalue() == "2 of 9 games were over: mean return 1.50\n"
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(
