@@ -73,22 +73,16 @@ def evaluate(
     config, saved = _newest(run)
     check_may_play(config)
     limit = game_limit(config, max_steps)
-    results: list[dict[str, Any]] = []
-    interrupted = False
-    size = beginning_of(config).parameters.numel()
-    policies = _policies(saved, learner, size)
+    policies = _policies(saved, learner, beginning_of(config).parameters.numel())
+    played = {name: _Games(episodes, limit) for name in policies}
     progress = GamesProgress(episodes * len(policies), console or Console(stderr=True))
-    for name, parameters in policies.items():
-        games = _Games(episodes, limit)
-        try:
+    interrupted = False
+    try:
+        for name, games in played.items():
             with progress, seeded_generators(seed):
-                _play(config, parameters, games, policy == "greedy", seed, progress)
-        except KeyboardInterrupt:
-            interrupted = True
-        if games.scores:
-            results.append(_result(name, games))
-        if interrupted:
-            break
+                _play(config, policies[name], games, policy == "greedy", seed, progress)
+    except KeyboardInterrupt:
+        interrupted = True
     return {
         "run": str(run),
         "method": config.method,
@@ -100,7 +94,7 @@ def evaluate(
         "seed": seed,
         "max_steps": limit,
         "interrupted": interrupted,
-        "results": results,
+        "results": [_result(name, games) for name, games in played.items() if games.scores],
     }
 
 
