@@ -1,11 +1,11 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,19 @@ from torch import Tensor
 from gala_rl.capture import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.processes.heartbeat import beat
 from gala_rl.trajectory import Trajectory
 
 _SIMULATORS = "simulators."
+
+
+class StopAsked(Exception):
+    """A learner was asked to stop in the middle of an update; its rollout is dropped."""
+
+
+def never() -> bool:
+    """Nobody asks for a stop."""
+    return False
 
 
 class TrajectorySource(Protocol):
@@ -26,10 +36,12 @@ class TrajectorySource(Protocol):
     Attributes:
         trajectory: what `collect` returns.
         episodes: finished full games that nobody has taken yet, oldest first.
+        wants_stop: whether to raise `StopAsked`; asked at every step.
     """
 
     trajectory: Trajectory
     episodes: deque[Episode]
+    wants_stop: Callable[[], bool]
 
     @property
     def frames_per_step(self) -> int:
@@ -40,7 +52,11 @@ class TrajectorySource(Protocol):
         """Simulators that raised, died or were silent and were built anew, so far."""
 
     def collect(self) -> Trajectory:
-        """The next trajectory to learn from; always the same object."""
+        """The next trajectory to learn from; always the same object.
+
+        Raises:
+            StopAsked: when the learner was asked to stop meanwhile; the trajectory is dropped.
+        """
 
     def take_metrics(self) -> dict[str, float]:
         """What only this source has to tell of the time since the last call, by column."""
@@ -71,6 +87,7 @@ class Actor:
     Attributes:
         model: the policy that plays.
         episodes: finished full games that nobody has taken yet, oldest first.
+        wants_stop: see `TrajectorySource`.
         generator: random state of action sampling.
     """
 
@@ -85,6 +102,7 @@ class Actor:
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
+        self.wants_stop: Callable[[], bool] = never
         self.model = model
         self._device = next(model.parameters()).device
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
@@ -138,6 +156,8 @@ class Actor:
         storage.truncation_values.zero_()
         steps = len(storage.rewards)
         for t in range(steps):
+            if t > 0 and self.wants_stop():
+                self._break_off(t)
             for group in range(groups):
                 if t > 0:
                     self._store(t - 1, group)
@@ -151,6 +171,16 @@ class Actor:
             if there is not here:
                 there.copy_(here, non_blocking=True)
         return storage
+
+    def _break_off(self, t: int) -> NoReturn:
+        """End a rollout before step t, so that the next one begins there."""
+        storage = self.trajectory
+        for group in range(len(self.simulators.groups)):
+            self._store(t - 1, group)
+        storage.observations[-1].copy_(storage.observations[t])
+        if storage.begins is not None:
+            storage.begins[-1].copy_(storage.begins[t])
+        raise StopAsked
 
     def moment(self) -> dict[str, Tensor]:
         """Where the last rollout stopped and the next begins, as views to be read or overwritten.
@@ -187,6 +217,7 @@ class Actor:
         storage, host = self.trajectory, self._host
         rows = self.simulators.groups[group]
         transition: Transition = self.simulators.recv(group)
+        beat()
         seen = host.observations[t + 1, rows]
         seen.copy_(torch.from_numpy(transition.observations))
         if host is not storage:

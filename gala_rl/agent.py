@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor, TrajectorySource
+from gala_rl.actor import Actor, StopAsked, TrajectorySource, never
 from gala_rl.config import TrainConfig
-from gala_rl.envs import is_atari, make_simulators, read_environment
+from gala_rl.envs import Limits, is_atari, make_simulators, read_environment
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -52,6 +52,7 @@ class Agent:
         updates: made by the learner, each from one trajectory.
         agent_steps: steps made in its own simulators.
         timings: where the time went.
+        wants_stop: asked between a rollout and its update: whether to drop the rollout and stop.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Agent:
         self.updates = 0
         self.agent_steps = 0
         self.timings = Timings()
+        self.wants_stop: Callable[[], bool] = never
 
     @property
     def actor(self) -> Actor:
@@ -84,11 +86,14 @@ class Agent:
         """One iteration: act, learn, send, and mix if the neighbours' messages are there.
 
         Raises:
+            StopAsked: when the learner was asked to stop before the update began.
             FloatingPointError: when the gradient is not finite; the parameters are lost then.
         """
         start = time.perf_counter()
         torch.set_num_threads(self.threads.acting)
         trajectory = self.source.collect()
+        if self.wants_stop():
+            raise StopAsked
         torch.set_num_threads(self.threads.learning)
         self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
@@ -208,7 +213,7 @@ def build_agent(
         config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
         processes=processes if in_process or processes is None else 1,
-        deadline_s=config.simulator_deadline,
+        limits=Limits(config.simulator_deadline, config.hang_after),
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from gala_rl.bench_cli import add_bench
@@ -175,14 +176,20 @@ def _add_methods(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from gala_rl.envs import read_environments_once
-    from gala_rl.experiment import preflight
+    from gala_rl.experiment import preflight, restart
 
     with read_environments_once():
         config = config_from(options)
-        if options.resume and preflight.is_started(config):
+        if options.resume and restart.is_started(config):
             assert config.out is not None
             preflight.check_unchanged(config.out, config, given(options))
-            return _resume_run(config.out, config.steps if "steps" in given(options) else None)
+            steps = config.steps if "steps" in given(options) else None
+            if restart.is_resumable(config.out):
+                return _resume_run(config.out, steps)
+            config, aside = restart.start_anew(config, steps)
+            say(
+                f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}"
+            )
         config = preflight.check_start(config)
         # PyTorch takes seconds to import: mistakes are told before.
         from gala_rl.experiment.train import train_checked
@@ -207,13 +214,16 @@ def _resume_run(run: str, steps: int | None) -> int:
 
 
 def _report(summary: dict[str, Any], run: str | None) -> int:
+    from gala_rl.records.run_folder import RunFolder
+
     run = run or summary["run"]
     score = summary["mean_return"]
     following = f"next: gala evaluate {run}"
     if summary["interrupted"]:
-        following = f"stopped; continue with: gala resume {run}"
-        if summary["updates"] == 0:
-            following = "stopped before any update"
+        killed = summary["killed"]
+        how = f"stopped, {killed} of the learners killed unsaved" if killed else "stopped"
+        how = how if summary["updates"] else "stopped before any update"
+        following = f"{how}; continue with: {RunFolder(Path(run)).command_to_go_on()}"
     with unheard_is_no_error():
         say(
             f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "

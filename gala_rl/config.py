@@ -141,7 +141,8 @@ class TrainConfig:
     )
     hang_after: float = setting(
         120.0,
-        "time without an update after which a learner is killed and restarted",
+        "time without a sign of life (a simulator built, reset or stepped) after which a learner "
+        "or an actor is killed and restarted",
         above=0,
         maximum=1e9,
         metavar="SECONDS",

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor
+from gala_rl.actor import Actor, StopAsked, never
 from gala_rl.envs import Episode, make_simulators
+from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -182,3 +183,17 @@ def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
     actions = Actor(simulators, model, STEPS, seed=0).collect().actions
     # Pendulum takes -2 … 2: what was clipped for it is not what was chosen.
     assert torch.equal(actions, torch.full((STEPS, SIMULATORS, 1), 30.0))
+
+
+def test_a_rollout_that_is_broken_off_leaves_off_where_the_next_begins() -> None:
+    made = GymnasiumSimulators("tests.environments:Drifting-v0", 2)
+    actor = Actor(made, Recorder(), STEPS, seed=0)
+    actor.collect()
+    looks = iter([False, True])
+    actor.wants_stop = lambda: next(looks)
+    with pytest.raises(StopAsked):
+        actor.collect()
+    where = torch.from_numpy(made._observations.copy())
+    assert torch.equal(actor.moment()["observations"], where)
+    actor.wants_stop = never
+    assert torch.equal(actor.collect().observations[0], where)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gala_rl.actor import StopAsked
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
@@ -259,3 +260,13 @@ def test_an_agent_in_bfloat16_keeps_its_parameters_in_float32() -> None:
     assert agent.learner.flat.values.dtype == torch.float32
     assert agent.actor.trajectory.activations is None
     assert not torch.equal(agent.learner.flat.values, before)
+
+
+def test_a_stop_between_rollout_and_update_drops_the_rollout() -> None:
+    agent = alone(config_of())
+    before = agent.learner.flat.values.clone()
+    agent.wants_stop = lambda: True
+    with pytest.raises(StopAsked):
+        agent.step(LEARNING_RATE)
+    assert torch.equal(agent.learner.flat.values, before)
+    assert (agent.updates, agent.agent_steps) == (0, 0)

@@ -24,6 +24,7 @@ SUMMARY: dict[str, Any] = {
     "agent_steps_per_s": 1234.5,
     "mean_return": None,
     "interrupted": False,
+    "killed": 0,
 }
 
 
@@ -208,15 +209,28 @@ def test_an_interrupt_ends_with_130(
 
 
 def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trained: list[TrainConfig]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    trained: list[TrainConfig],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     stopped = SUMMARY | {"interrupted": True}
     monkeypatch.setattr("gala_rl.experiment.train.train_checked", lambda config: stopped)
-    assert main(["train", "a2c"]) == 130
-    assert "gala resume somewhere" in capsys.readouterr().out
+
+    def last_line() -> str:
+        assert main(["train", "a2c"]) == 130
+        return capsys.readouterr().out.splitlines()[-1]
+
+    fake_run(tmp_path / "somewhere", agent_steps=None)
+    anew = "gala train gala-a2c --resume --out somewhere"
+    assert last_line() == f"stopped; continue with: {anew}"
+    (tmp_path / "somewhere" / "checkpoints" / "step_000000000400").mkdir()
+    assert last_line() == "stopped; continue with: gala resume somewhere"
+    stopped["killed"] = 2
+    assert "2 of the learners killed unsaved; continue with: gala resume" in last_line()
     stopped |= {"updates": 0, "agent_steps": 0}
-    assert main(["train", "a2c"]) == 130
-    assert "gala resume" not in capsys.readouterr().out
+    assert last_line().startswith("stopped before any update; continue with: ")
 
 
 def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:
@@ -240,6 +254,7 @@ def test_train_with_resume_continues_a_run_that_is_there(
         return SUMMARY
 
     monkeypatch.setattr("gala_rl.experiment.train.resume_checked", note)
+    monkeypatch.setattr("gala_rl.experiment.restart.is_resumable", lambda run: True)
     options = ["--out", "ended", "--resume", *arguments]
     assert main(["train", "gala-a2c", *options]) == 0
     assert calls == [("ended", steps)]

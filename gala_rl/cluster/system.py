@@ -62,7 +62,8 @@ class ClusterSystem:
         self._board = Board(config.resolved_learners, 1, 1, capacity(config))
         if start is not None:
             continue_counters(self._board, config, start)
-        self._supervision = Supervision(self._board, Saving(config, folder, self._board, None))
+        saving = Saving(config, folder, self._board, None, start is not None)
+        self._supervision = Supervision(self._board, saving)
         self._distances: Distances | None = None
         self._gossips = find(config.method).gossips
         if capacity(config) > 1 and self._gossips:
@@ -112,8 +113,7 @@ class ClusterSystem:
             return all(post.is_done for post in there)
         if not self._board.stop and time.monotonic() - self._heard_at > _ALL_LOST_S:
             self._failure = self._failure or LearnerFailure(
-                f"no node has answered for {_ALL_LOST_S:.0f} s; go on from the last checkpoint "
-                f"with: gala resume {self._folder.path}"
+                f"no node has answered for {_ALL_LOST_S:.0f} s"
             )
         return self._failure is not None
 
@@ -179,8 +179,7 @@ class ClusterSystem:
             if post.is_lost and self._is_needed(post) and post.silent_s > patience_s:
                 self._failure = self._failure or LearnerFailure(
                     f"{post.name} has not answered for {patience_s:g} s, and nobody can go on "
-                    f"without it; go on from the last checkpoint with: gala resume "
-                    f"{self._folder.path}"
+                    f"without it"
                 )
             if self._faults is not None and not self._board.stop:
                 self._notices += self._faults.look(post, *self._first_of(post))
@@ -211,7 +210,7 @@ class ClusterSystem:
             return
         self._failure = self._failure or LearnerFailure(
             f"learners have ended since nobody had asked for them for {DRIVER_SILENT_S:.0f} s: "
-            f"this program was stopped, or cut off; go on with: gala resume {self._folder.path}"
+            f"this program was stopped, or cut off"
         )
 
     def _give_up(self, post: Post, why: str) -> None:

@@ -9,6 +9,7 @@ from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
 from gala_rl.envs.make import make_environment, specs_of
+from gala_rl.envs.processes import Limits as Limits
 from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.envs.randomness import seed_generators as seed_generators
 from gala_rl.envs.randomness import seeded_generators as seeded_generators
@@ -21,6 +22,8 @@ from gala_rl.spaces import EnvironmentSpec
 _read: ContextVar[dict[tuple[str, AtariProtocol], EnvironmentSpec] | None] = ContextVar(
     "read", default=None
 )
+
+_LIMITS = Limits()
 
 
 @contextmanager
@@ -82,7 +85,7 @@ def make_simulators(
     training: bool = True,
     groups: int = 1,
     processes: int | None = None,
-    deadline_s: float = 20.0,
+    limits: Limits = _LIMITS,
 ) -> Simulators:
     """Simulators of an environment by its Gymnasium id.
 
@@ -95,7 +98,7 @@ def make_simulators(
         groups: that step independently (Atari only).
         processes: of their own, among which simulators are shared out; None: in this process (all
             but Atari).
-        deadline_s: after which a process that has not made its step is replaced.
+        limits: of the time that such a process may take.
 
     Raises:
         UserError: for an id that does not exist or cannot be used.
@@ -107,5 +110,5 @@ def make_simulators(
     if groups > 1:
         raise ValueError(f"{groups} groups: only Atari games step beside the network")
     if processes is not None:
-        return SimulatorProcesses(env_id, count, processes, deadline_s)
+        return SimulatorProcesses(env_id, count, processes, limits)
     return GymnasiumSimulators(env_id, count)

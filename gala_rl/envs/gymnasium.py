@@ -12,6 +12,7 @@ from gala_rl.envs.observations import Encoder
 from gala_rl.envs.randomness import generators_state, restore_generators
 from gala_rl.envs.saved import restore_state, state_of
 from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.processes.heartbeat import beat
 
 
 class GymnasiumSimulators:
@@ -56,6 +57,7 @@ class GymnasiumSimulators:
         try:
             for _ in range(count):
                 environments.append(make_environment(env_id))
+                beat()
             self.observation, self.action = specs_of(environments[0], env_id)
         except BaseException:
             for env in environments:
@@ -82,6 +84,7 @@ class GymnasiumSimulators:
         self._counter = EpisodeCounter(self.count)
         for i, guard in enumerate(self.guards):
             self._observations[i] = guard.reset(seed)
+            beat()
         return self._observations.copy()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
@@ -102,6 +105,7 @@ class GymnasiumSimulators:
         final_observations: NDArray[Any] | None = None
         for i, guard in enumerate(self.guards):
             answer = guard.step(actions[i])
+            beat()
             if answer is None:
                 truncated[i] = True
             else:
@@ -113,6 +117,7 @@ class GymnasiumSimulators:
                         final_observations = np.zeros_like(self._observations)
                     final_observations[i] = self._observations[i]
                 self._observations[i] = guard.begin_episode()
+                beat()
         over = terminated | truncated
         return Transition(
             observations=self._observations.copy(),

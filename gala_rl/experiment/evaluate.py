@@ -16,7 +16,7 @@ from torch import Tensor
 from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.cores import usable_cores
-from gala_rl.envs import Simulators, make_simulators, seeded_generators
+from gala_rl.envs import Limits, Simulators, make_simulators, seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.experiment.caller import check_may_play, unchanged_caller
 from gala_rl.experiment.game_limit import game_limit
@@ -225,7 +225,7 @@ def _play(
         config.atari,
         training=False,
         processes=None if processes is None else min(processes, count),
-        deadline_s=config.simulator_deadline,
+        limits=Limits(config.simulator_deadline, config.hang_after),
     )
     try:
         model = build_model(config, simulators.observation, simulators.action)

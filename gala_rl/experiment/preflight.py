@@ -18,7 +18,7 @@ from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import HIERARCHICAL, resolve_when
 from gala_rl.graph import graph_of
-from gala_rl.methods import capacity, resolve, why_not_scaled
+from gala_rl.methods import capacity, find, resolve, why_not_scaled
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ObservationSpec
@@ -58,7 +58,7 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
     config = check_config(config)
     made = folder.checkpointed_agent_steps()
     if made is None:
-        raise UserError(f"{run} has no checkpoint yet: start again with another --out")
+        raise UserError(f"{run} has no checkpoint yet: start it anew: {folder.command_to_go_on()}")
     if made >= config.steps:
         raise UserError(
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
@@ -86,19 +86,10 @@ def check_scale(run: str | Path, learners: int) -> TrainConfig:
         raise UserError(f"learners {learners} is what run {run} has: give another number")
     check_config(dataclasses.replace(config, learners=learners))
     if not folder.is_held:
-        raise UserError(f"run {run} is not being trained: start it with gala resume {run} first")
+        raise UserError(
+            f"run {run} is not being trained: start it with {folder.command_to_go_on()} first"
+        )
     return config
-
-
-def is_started(config: TrainConfig) -> bool:
-    """Whether there is a run in the config's `out`.
-
-    Raises:
-        UserError: when `out` is not given.
-    """
-    if config.out is None:
-        raise UserError("--resume needs to know which run: give its folder with --out")
-    return RunFolder(Path(config.out)).exists
 
 
 def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> None:
@@ -112,6 +103,8 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     Raises:
         UserError: when one differs; only `steps` may.
     """
+    if not RunFolder(Path(run)).exists:
+        return
     old = resolve(RunFolder(Path(run)).read_config())
     same = {"steps", "out"}
     if config.learners in (change["from"] for change in RunFolder(Path(run)).read_scales()[:1]):
@@ -188,6 +181,7 @@ def check_config(config: TrainConfig) -> TrainConfig:
     if isinstance(config.resolved_algorithm, ImpalaSettings):
         _check_actors(config, config.resolved_algorithm)
     _check_groups(config)
+    _check_waits(config)
     if config.simulator_processes is not None:
         _check_processes(config, config.simulator_processes)
     _check_network(config, observation)
@@ -278,6 +272,17 @@ def _check_processes(config: TrainConfig, processes: int) -> None:
             f"simulator_deadline {config.simulator_deadline:g} is too long beside hang_after "
             f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "
             f"or less"
+        )
+
+
+def _check_waits(config: TrainConfig) -> None:
+    """Refuse to wait so long for others that whoever waits is taken for dead."""
+    gossips = find(config.method).gossips and config.resolved_learners > 1
+    if gossips and config.gossip.deadline >= config.hang_after:
+        raise UserError(
+            f"deadline {config.gossip.deadline:g} is too long beside hang_after "
+            f"{config.hang_after:g}, by which a learner that waits is itself killed: use a shorter "
+            f"--deadline, or a longer --hang-after"
         )
 
 

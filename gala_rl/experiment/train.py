@@ -13,7 +13,7 @@ from gala_rl import config as configs
 from gala_rl.agent import Beginning, beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.envs import read_environments_once
-from gala_rl.errors import StorageError, SupervisorFailure, UserError
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 from gala_rl.experiment.caller import check_may_train, unchanged_caller
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
@@ -182,9 +182,9 @@ def _run(
         if outcome.failure is not None:
             raise outcome.failure
     except StorageError as error:
-        raise StorageError(f"{error}; make room, then: gala resume {folder.path}") from error
-    except SupervisorFailure as error:
-        raise SupervisorFailure(f"{error}; go on with: gala resume {folder.path}") from error
+        raise StorageError(f"{error}; make room, then: {folder.command_to_go_on()}") from error
+    except (LearnerFailure, SupervisorFailure) as error:
+        raise type(error)(f"{error}; go on with: {folder.command_to_go_on()}") from error
     return summary
 
 
@@ -235,5 +235,6 @@ def _summary(
         "mean_return": monitor.mean_return,
         "interrupted": outcome.interrupted,
         "failed": outcome.failure is not None,
+        "killed": outcome.killed,
         "learners": by_learner,
     }

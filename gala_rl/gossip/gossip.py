@@ -10,6 +10,7 @@ from gala_rl.gossip.mixing import mix_
 from gala_rl.gossip.node import Decision, GossipNode, Mix, Wait
 from gala_rl.gossip.topology import Topology
 from gala_rl.gossip.transports import Transport
+from gala_rl.processes.heartbeat import beat
 
 _POLL_INTERVAL_S = 0.0005
 _TRIES = 4
@@ -145,6 +146,7 @@ class Gossip:
                 self.node.on_deadline()
             else:
                 time.sleep(_POLL_INTERVAL_S)
+                beat()
                 self._poll()
         self.wait_s += time.monotonic() - start
         return decision

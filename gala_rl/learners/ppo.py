@@ -1,6 +1,6 @@
 """Proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from gala_rl.learners.step import Coupling, GradientStep
 from gala_rl.losses.advantages import generalized_advantages, normalized
 from gala_rl.losses.ppo import PPOLoss, ppo_loss
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.processes.heartbeat import beat
 from gala_rl.settings import PPOSettings
 from gala_rl.trajectory import Past, Trajectory
 
@@ -57,6 +58,9 @@ class PPOLearner:
             when the number of learners changes.
         seed: of the shuffling.
         coupling: what is shared with other learners; None: nothing.
+
+    Attributes:
+        wants_stop: asked after each epoch but the last: whether to leave it at that.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class PPOLearner:
         self._model = model
         self._settings = settings
         self.initial_learning_rate = initial_learning_rate
+        self.wants_stop: Callable[[], bool] = lambda: False
         self._before = torch.empty_like(self.flat.values)
 
     def update(
@@ -90,7 +95,7 @@ class PPOLearner:
             last = epoch == settings.epochs - 1
             seen += self._epoch(trajectory, batch, learning_rate, out if last else None)
             # The one wait for the device, where early stopping is asked for.
-            if not last and self._has_gone_too_far(seen):
+            if not last and (self.wants_stop() or self._has_gone_too_far(seen)):
                 if out is not None:
                     out.copy_(self.flat.values)
                 break
@@ -154,6 +159,7 @@ class PPOLearner:
     def _descend(self, minibatch: _Minibatch, learning_rate: float, out: Tensor | None) -> Tensor:
         loss = self._loss(minibatch, learning_rate)
         norms = self._step(loss.total, learning_rate, out)
+        beat()
         terms = (loss.policy, loss.value, loss.entropy, norms.grad)
         return torch.stack([*terms, loss.approx_kl, loss.clip_fraction]).detach()
 

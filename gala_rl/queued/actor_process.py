@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import torch
+from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
-from gala_rl.envs import make_simulators, seed_generators
+from gala_rl.envs import Limits, make_simulators, seed_generators
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.allocator import keep_freed_memory
+from gala_rl.processes.heartbeat import beat_in
 from gala_rl.processes.spawn import die_with
 from gala_rl.queued.slots import RolloutSlots
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -41,6 +43,7 @@ class Post:
         parameters: the learner's, as its one mailbox.
         connection: to the learner; slots travel over it, a byte each.
         learner: process id; the actor does not outlive it.
+        heartbeats: of all actors, where this one shows its signs of life.
     """
 
     config: TrainConfig
@@ -52,6 +55,7 @@ class Post:
     parameters: SharedMailboxes
     connection: Connection
     learner: int
+    heartbeats: Tensor
 
 
 def act(post: Post) -> None:
@@ -61,6 +65,7 @@ def act(post: Post) -> None:
     torch.set_default_dtype(torch.float32)
     keep_freed_memory()
     seed_generators(post.seed)
+    beat_in(post.heartbeats.numpy()[post.index :][:1])
     actor = _make_actor(post)
     flat = FlatParameters(actor.model)
     version = failures = 0
@@ -91,7 +96,7 @@ def _make_actor(post: Post) -> Actor:
         config.atari,
         groups=config.simulator_groups or 1,
         processes=None if processes is None else processes // actors,
-        deadline_s=config.simulator_deadline,
+        limits=Limits(config.simulator_deadline, config.hang_after),
     )
     model = post.make_model(simulators.observation, simulators.action)
     actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)

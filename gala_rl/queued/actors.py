@@ -4,59 +4,38 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from multiprocessing import connection as connections
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gala_rl.actor import StopAsked, never
 from gala_rl.config import TrainConfig
 from gala_rl.envs import Episode, Simulators
 from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.transports.shared import shared_zeros
+from gala_rl.processes.heartbeat import beat
 from gala_rl.processes.spawn import release, spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots
+from gala_rl.queued.station import Station
 from gala_rl.queued.storage import example_of, slots_of, storage
 from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
 _LOOK_EVERY_S = 0.2
-_JOIN_S = 10.0
 _LAST_WORDS_S = 2.0
-_START_S = 60.0
-"""An actor whose simulators are not there by then is replaced."""
+_MOST_COUNTED_S = 10.0
+"""No more counts as silence between two looks: the learner may have been stopped too."""
 _PROGRESS_ROLLOUTS = 100
 """An actor that has delivered so many has its earlier deaths forgiven."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Station:
-    """The learner's view of one actor, whoever it is at present.
-
-    Attributes:
-        held: slots in the actor's hands.
-        since: when it last was given work, or did some, by the monotonic clock.
-    """
-
-    index: int
-    slots: RolloutSlots
-    process: BaseProcess
-    connection: Connection
-    since: float
-    ready: bool = False
-    held: set[int] = field(default_factory=set)
-    rollouts: int = 0
-    deaths: int = 0
-    deaths_in_a_row: int = 0
 
 
 class QueuedActors:
@@ -80,6 +59,7 @@ class QueuedActors:
     Attributes:
         trajectory: what `collect` returns, [T, B] with B the simulators of a batch.
         episodes: see `TrajectorySource`.
+        wants_stop: see `TrajectorySource`.
         failures: see `TrajectorySource`.
         frames_per_step: see `TrajectorySource`.
     """
@@ -99,14 +79,16 @@ class QueuedActors:
         if not isinstance(algorithm, ImpalaSettings) or algorithm.actors is None:
             raise TypeError(f"no actors in {type(algorithm).__name__}, or not resolved")
         self._config, self._rank, self._make_model = config, rank, make_model
-        self._patience_s = config.hang_after / 2
+        self._patience_s, self._looked_at = config.hang_after, time.monotonic()
+        self._heartbeats = shared_zeros((algorithm.actors,), torch.int64)
         self._values, self._seed = parameters, seed
         self._share = config.resolved_simulators // algorithm.actors
         self.episodes: deque[Episode] = deque()
+        self.wants_stop: Callable[[], bool] = never
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
         self._version, self._begun = 0, False
-        self._full: deque[tuple[_Station | Feed, int]] = deque()
+        self._full: deque[tuple[Station | Feed, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
@@ -120,7 +102,7 @@ class QueuedActors:
             self._feeds, self._mailbox = Feeds(others), others.parameters
             # What was acted by a former life of this learner is no newer than what it publishes.
             self._version = self._mailbox.version(0)
-        self._stations: list[_Station] = []
+        self._stations: list[Station] = []
         slots = slots_of(len(here), config, algorithm, example)
         try:
             for index, own in zip(here, slots.split(algorithm.actor_slots), strict=True):
@@ -205,7 +187,7 @@ class QueuedActors:
     def close(self) -> None:
         """Kill all actors and wait for their end."""
         for station in self._stations:
-            _end(station)
+            station.end()
         if self._feeds is not None:
             self._feeds.connection.close()
 
@@ -219,14 +201,16 @@ class QueuedActors:
             if self._feeds is not None:
                 self._feeds.begin()
 
-    def _next_full(self) -> tuple[_Station | Feed, int]:
+    def _next_full(self) -> tuple[Station | Feed, int]:
         start = time.monotonic()
         while not self._full:
+            if self.wants_stop():
+                raise StopAsked
             self._listen(_LOOK_EVERY_S)
         self._waited_s += time.monotonic() - start
         return self._full.popleft()
 
-    def _next_sound(self) -> tuple[_Station | Feed, int]:
+    def _next_sound(self) -> tuple[Station | Feed, int]:
         while True:
             station, slot = self._next_full()
             if station.slots.is_sound(slot, self._version, self._config.resolved_simulators):
@@ -240,6 +224,7 @@ class QueuedActors:
 
     def _listen(self, timeout_s: float) -> None:
         """Take what actors have sent; bury those that are dead, or silent for too long."""
+        beat()  # As long as its actors live, a learner that waits for them does.
         by_connection = {station.connection: station for station in self._stations}
         feeds = [] if self._feeds is None else [self._feeds.connection]
         lines: list[object] = [*by_connection, *feeds]
@@ -256,16 +241,16 @@ class QueuedActors:
                 station.process.join(_LAST_WORDS_S)
                 self._bury(station)
         now = time.monotonic()
+        passed_s, self._looked_at = min(now - self._looked_at, _MOST_COUNTED_S), now
         for station in self._stations:
-            patience_s = self._patience_s if station.ready else _START_S
-            busy = bool(station.held) or not station.ready
-            if busy and now - station.since > patience_s:
-                _log.warning("actor %d has delivered nothing for %.0f s", station.index, patience_s)
+            silent_s = station.listen_for(int(self._heartbeats[station.index]), passed_s)
+            if silent_s > self._patience_s:
+                _log.warning("actor %d was silent for %.0f s", station.index, silent_s)
                 self._bury(station)
 
-    def _hear(self, station: _Station, said: bytes) -> None:
+    def _hear(self, station: Station, said: bytes) -> None:
         """Take a word of an actor's; raises an OSError when it is none."""
-        station.since = time.monotonic()
+        station.silent_s = 0.0
         word = said[0] if said else -1
         if word == READY and not station.ready:
             station.ready = True
@@ -278,27 +263,25 @@ class QueuedActors:
         station.rollouts += 1
         self._full.append((station, word))
 
-    def _give_all(self, station: _Station) -> None:
+    def _give_all(self, station: Station) -> None:
         """Every slot that does not wait in the queue."""
         waiting = {slot for other, slot in self._full if other is station}
         for slot in sorted(set(range(station.slots.count)) - waiting):
             self._give(station, slot)
 
-    def _give(self, station: _Station | Feed, slot: int) -> None:
+    def _give(self, station: Station | Feed, slot: int) -> None:
         if isinstance(station, Feed):
             station.give(slot)
             return
         if not station.ready:
             return  # Its successor gets them all when it is ready.
-        if not station.held:
-            station.since = time.monotonic()
         station.held.add(slot)
         try:
             station.connection.send_bytes(bytes([slot]))
         except OSError:
             return  # It is dead, as `_listen` will see.
 
-    def _man(self, index: int, slots: RolloutSlots, deaths: int = 0) -> _Station:
+    def _man(self, index: int, slots: RolloutSlots, deaths: int = 0) -> Station:
         here, there = connections.Pipe()
         sequence = np.random.SeedSequence([self._seed, index, deaths])
         post = Post(
@@ -311,17 +294,18 @@ class QueuedActors:
             parameters=self._mailbox,
             connection=there,
             learner=os.getpid(),
+            heartbeats=self._heartbeats,
         )
         process = spawn(act, post, f"gala-actor-{self._rank}-{index}")
         # Held by the actor alone, it tells of the actor's end by its own.
         there.close()
         # A word is there whole or not at all: nobody waits for the rest of one.
         os.set_blocking(here.fileno(), False)
-        return _Station(index, slots, process, here, time.monotonic())
+        return Station(index, slots, process, here)
 
-    def _bury(self, station: _Station) -> None:
+    def _bury(self, station: Station) -> None:
         """Put another actor in the place of a dead one, unless actors keep dying there."""
-        _end(station)
+        station.end()
         if station.rollouts >= _PROGRESS_ROLLOUTS:
             station.deaths_in_a_row = 0
         station.deaths += 1
@@ -335,16 +319,6 @@ class QueuedActors:
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         successor = self._man(station.index, station.slots, station.deaths)
-        station.process, station.connection = successor.process, successor.connection
-        station.since, station.ready, station.rollouts = successor.since, False, 0
+        release(station.process)
         # What it had announced stays in the queue; all else goes to the successor.
-        station.held.clear()
-
-
-def _end(station: _Station) -> None:
-    station.process.kill()
-    station.process.join(_JOIN_S)
-    if station.process.exitcode is None:
-        raise ActorFailure(f"actor {station.index} does not end: it may still write to its slots")
-    station.connection.close()
-    release(station.process)
+        station.replace(successor.process, successor.connection)

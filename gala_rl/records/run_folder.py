@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ REPLACING = "-new"
 _CHECKPOINT = re.compile(f"step_[0-9]{{12,19}}({REPLACING})?")
 _METRICS = re.compile("learner_([0-9]{2,4}).jsonl")
 _MOST_JSON_BYTES = 1 << 24
+STAYS = {".lock", "earlier"}
+"""What a run's folder keeps when the run is started anew."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ class RunFolder:
         return self.path / "logs" / f"learner_{learner:02d}.log"
 
     @property
+    def earlier(self) -> Path:
+        """What was there when the run was started anew, a folder an attempt."""
+        return self.path / "earlier"
+
+    @property
     def exists(self) -> bool:
         """Whether a run is there."""
         return self.config_file.is_file()
@@ -98,9 +106,10 @@ class RunFolder:
         if self.exists:
             raise UserError(
                 f"run folder {self.path} is already in use: choose another --out, or continue "
-                f"the run in it with: gala resume {self.path}"
+                f"the run in it with: {self.command_to_go_on()}"
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else {""}
+        if self.path.exists() and names - STAYS:
             raise UserError(f"run folder {self.path} is not empty: choose another --out")
         ancestor = next(p for p in self.path.absolute().parents if p.exists())
         if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
@@ -128,6 +137,17 @@ class RunFolder:
         folders = checkpoint_folders(self.checkpoints)
         names = [folder.name.removeprefix("step_").removesuffix(REPLACING) for folder in folders]
         return int(names[0]) if names else None
+
+    def command_to_go_on(self) -> str:
+        """The command that continues the run, or starts it anew if it has no checkpoint yet.
+
+        Raises:
+            UserError: when there is no run or its config cannot be read.
+        """
+        run = shlex.quote(str(self.path))
+        if checkpoint_folders(self.checkpoints):
+            return f"gala resume {run}"
+        return f"gala train {self.read_config().method} --resume --out {run}"
 
     def create(self, config: TrainConfig) -> None:
         """Make the folder and write `config.json`, and what it refers to.

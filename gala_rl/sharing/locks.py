@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gala_rl.processes.heartbeat import beat
+
 _POLL_INTERVAL_S = 0.0002
 
 
@@ -53,6 +55,7 @@ class FileLocks:
                         f"{self._deadline_s:g} s"
                     ) from None
                 time.sleep(_POLL_INTERVAL_S)
+                beat()
 
     def close(self) -> None:
         """Open all locks that are held here."""

@@ -1,6 +1,5 @@
 """What a learner's process is started with, and what it tells its supervisor on the way."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from gala_rl.errors import StorageError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.journal import Journal
+from gala_rl.processes.heartbeat import beat
 from gala_rl.queued import Elsewhere
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -78,11 +78,7 @@ class Assignment:
         """Show the supervisor how far the learner is."""
         self.board.set(self.rank, Cell.UPDATES, run.agent.updates)
         self.board.set(self.rank, Cell.AGENT_STEPS, run.agent.agent_steps)
-        self.beat()
-
-    def beat(self) -> None:
-        """Show the supervisor that the learner is not hung."""
-        self.board.set(self.rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
+        beat()
 
     def save_if_wanted(self, run: LearnerRun, wanted: int) -> None:
         """Contribute to the checkpoint of that number, once, unless it has been given up."""

@@ -6,7 +6,9 @@ whoever is killed while writing.
 
 import enum
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gala_rl.gossip.transports.shared import shared_zeros
 
@@ -76,6 +78,11 @@ class Board:
         """Read by anybody."""
         return int(self._cells[learner, cell])
 
+    def heartbeat(self, learner: int) -> NDArray[np.int64]:
+        """[1] where a learner's process shows its signs of life; see `processes.heartbeat`."""
+        place: NDArray[np.int64] = self._cells[learner].numpy()[Cell.HEARTBEAT_NS :][:1]
+        return place
+
     def column(self, cell: Cell) -> list[int]:
         """One number of every learner that is a member or has been."""
         column: list[int] = self._cells[: self.learners_ever, cell].tolist()
@@ -94,6 +101,11 @@ class Board:
     def stop(self) -> bool:
         """Whether learners are asked to stop after the update they are in."""
         return bool(self._stop[0])
+
+    def stop_flag(self) -> NDArray[np.int64]:
+        """[1] not 0 once learners are asked to stop: for those that look at every step."""
+        flag: NDArray[np.int64] = self._stop.numpy()
+        return flag
 
     def ask_to_stop(self) -> None:
         """Written by the supervisor."""

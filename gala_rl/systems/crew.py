@@ -1,6 +1,7 @@
 """The learners of one machine: each in a process of its own, watched, restarted and stopped."""
 
 import shutil
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ class _Member:
     restarts: int = 0
     deaths_in_a_row: int = 0
     done: bool = False
+    hung: bool = False
 
 
 class Crew:
@@ -154,7 +156,8 @@ class Crew:
         sign_of_life = max(board.get(rank, Cell.HEARTBEAT_NS) / 1e9, self._woke_at)
         patience = assignment.config.hang_after
         if exitcode is None and now - sign_of_life > patience:
-            self._notices.append(f"learner {rank} made no update for {patience:.0f} s: killed")
+            self._notices.append(f"learner {rank} gave no sign of life for {patience:g} s: killed")
+            member.hung = True
             process.kill()
             process.join(_JOIN_S)
             if (exitcode := process.exitcode) is None:
@@ -246,13 +249,28 @@ def _hopeless(member: _Member) -> Failure | None:
 
 def _gives_up(member: _Member) -> Failure | None:
     """Why nobody starts a learner once more that keeps dying; None if it need not be so."""
-    assignment, exitcode = member.assignment, member.process.exitcode
+    assignment = member.assignment
     if member.deaths_in_a_row <= assignment.config.max_restarts:
         return None
     return LearnerFailure(
         f"learner {assignment.rank} died {member.deaths_in_a_row} times without making "
-        f"{_PROGRESS_UPDATES} updates (exit code {exitcode}):\n{_last_words(assignment)}"
+        f"{_PROGRESS_UPDATES} updates (exit code {member.process.exitcode}); its log ends with:\n"
+        f"{_last_words(assignment)}\n{_remedy(member)}"
     )
+
+
+def _remedy(member: _Member) -> str:
+    """What to do before a learner that ends so can do better."""
+    assignment, exitcode = member.assignment, member.process.exitcode
+    if member.hung:
+        return (
+            f"it built, reset or stepped no simulator for {assignment.config.hang_after:g} s: if "
+            f"one may take so long use a longer --hang-after, else see where the environment hangs"
+        )
+    if exitcode == -signal.SIGKILL:
+        return "the system killed it, as it does when memory is short: use fewer simulators"
+    log = assignment.folder.log_file(assignment.rank)
+    return f"mend what is above (all of it is in logs/{log.name}; --serial is for debuggers)"
 
 
 def donors_of(assignment: Assignment) -> tuple[int, ...]:
@@ -270,7 +288,5 @@ def donors_of(assignment: Assignment) -> tuple[int, ...]:
 
 def _last_words(assignment: Assignment) -> str:
     log = assignment.folder.log_file(assignment.rank)
-    if not log.is_file():
-        return "(it wrote no log)"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-_TRACEBACK_LINES:])
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return "\n".join(text.splitlines()[-_TRACEBACK_LINES:]) or "(it is empty)"

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 
 from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config import TrainConfig
@@ -81,11 +83,28 @@ class LearnerRun:
         self._faults = LearnerFaults(folder, self.rank, clock)
         self._faults.beset(self.agent.gossip)
 
+    def heed(self, stop: NDArray[np.int64] | None, between: Callable[[], bool]) -> None:
+        """Have requests of the supervisor heeded within updates too.
+
+        Args:
+            stop: [1] is not 0 once a rollout is to be dropped; None: it never is.
+            between: called between rollout and update, and between epochs; returns whether to stop
+                there.
+        """
+        if stop is not None:
+            self.agent.source.wants_stop = lambda: bool(stop[0])
+        self.agent.wants_stop = between
+        if isinstance(self.agent.learner, PPOLearner):
+            self.agent.learner.wants_stop = between
+
     def advance(self, total_agent_steps: int) -> None:
         """One step of the agent.
 
         Args:
             total_agent_steps: made by all learners before it; sets the learning rate.
+
+        Raises:
+            StopAsked: when a stop was asked for before its update.
         """
         if self._faults is not None:
             self._faults.before_update(self.agent)

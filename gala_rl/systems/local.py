@@ -90,7 +90,7 @@ class LocalSystem:
 
         self._crew = Crew(map(assign, range(count)))
         self._scaling = Scaling(config, folder, self._board, self._crew, self._watch, assign)
-        saving = Saving(config, folder, self._board, self._common)
+        saving = Saving(config, folder, self._board, self._common, start is not None)
         self._supervision = Supervision(self._board, saving)
 
     @property

@@ -2,6 +2,7 @@
 
 import time
 
+from gala_rl.processes.heartbeat import beat
 from gala_rl.sharing import GradientAverage, PeerLost
 from gala_rl.sharing.gradients import Wishes
 from gala_rl.systems.assignment import Assignment
@@ -48,7 +49,7 @@ def _meet(assignment: Assignment, average: GradientAverage) -> bool:
     while not average.all_here():
         if board.stop or average.somebody_ended():
             return False
-        assignment.beat()
+        beat()
         time.sleep(_LOOK_EVERY_S)
     return True
 
@@ -64,8 +65,14 @@ def _level(assignment: Assignment, run: LearnerRun, average: GradientAverage) ->
 def _step_together(assignment: Assignment, run: LearnerRun, average: GradientAverage) -> None:
     """What all replicas decide here follows from what is the same for all of them."""
     board = assignment.board
-    while not _is_complete(assignment, run) and not average.agreed.stop:
+
+    def tell_wishes() -> bool:
         average.wishes = Wishes(board.stop, board.checkpoint_wanted)
+        return average.agreed.stop
+
+    # A rollout that one replica alone drops would leave the others waiting for its gradient.
+    run.heed(None, tell_wishes)
+    while not _is_complete(assignment, run) and not average.agreed.stop:
         assignment.advance(run, assignment.total_agent_steps(run))
         assignment.save_if_wanted(run, average.agreed.checkpoint)
 

@@ -10,9 +10,7 @@ from gala_rl.sharing import SharedParameters
 from gala_rl.systems.assignment import FINAL
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.common import Common
-
-_PATIENCE_S = 60.0
-"""A checkpoint to which nobody more has contributed for so long is given up."""
+from gala_rl.systems.pace import Pace
 
 
 class Saving:
@@ -23,23 +21,34 @@ class Saving:
         folder: of the run; leftovers of an earlier attempt are removed.
         board: where learners are asked, and answer.
         common: what the learners share if they don't gossip.
+        has_checkpoint: whether there is one already; the first is made after the first update.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, board: Board, common: Common | None
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        board: Board,
+        common: Common | None,
+        has_checkpoint: bool,
     ) -> None:
         self._config, self._board, self._common = config, board, common
         self._folder = folder.checkpoints
         self._last = time.monotonic()
         self._number = 0
         self._asked_at: float | None = None
+        self._patience_s = 0.0
+        self._has_checkpoint = has_checkpoint
         self._missing = 0
         self._discard_leftovers()
 
-    def save_regularly(self) -> str | None:
+    def save_regularly(self, pace: Pace) -> str | None:
         """Go on with the checkpoint in the making, or begin one if it is time.
 
         Must not be called while a learner leaves: it may be writing its part.
+
+        Args:
+            pace: tells how long to wait for the next contribution to a checkpoint.
 
         Returns:
             What there is to tell, if something went wrong.
@@ -49,11 +58,12 @@ class Saving:
         """
         now, notice = time.monotonic(), None
         if self._asked_at is None:
-            if now - self._last > self._config.checkpoint_every:
+            if self._is_time(now):
                 # Whoever was about to write when one was given up has written on.
                 self._discard_leftovers(but=FINAL)
                 self._number += 1
                 self._asked_at, self._missing = now, self._board.learners
+                self._patience_s = pace.patience_s()
                 self._board.ask_for_checkpoint(self._number)
             return None
         partial = checkpoint.partial_folder(self._folder, str(self._number))
@@ -62,7 +72,7 @@ class Saving:
         if missing < self._missing:
             # From other machines they come one by one, and may take long.
             self._missing, self._asked_at = missing, now
-        if missing and now - self._asked_at <= _PATIENCE_S:
+        if missing and now - self._asked_at <= self._patience_s:
             return None
         if missing:
             notice = "a checkpoint was given up: a learner did not contribute to it"
@@ -70,8 +80,13 @@ class Saving:
             checkpoint.discard(partial)
         elif not self._complete(partial):
             notice = "a checkpoint was given up: nobody contributed to it"
-        self._last, self._asked_at = now, None
+        self._last, self._asked_at, self._has_checkpoint = now, None, True
         return notice
+
+    def _is_time(self, now: float) -> bool:
+        # A run that is killed before its first checkpoint would have to start anew.
+        is_first = not self._has_checkpoint and any(self._board.members(Cell.UPDATES))
+        return is_first or now - self._last > self._config.checkpoint_every
 
     def save_final(self) -> None:
         """Make a checkpoint of what the learners left when they ended.

@@ -174,6 +174,8 @@ def _take_turns(
 ) -> None:
     observed = saved = time.monotonic()
     status = _status(learners)
+    if not status.total_agent_steps:
+        saved = float("-inf")  # The first checkpoint is made after the first round.
     while status.total_agent_steps < config.steps and not interrupts.count:
         for learner in learners:
             # A round goes by one learning rate, as learners do that run at the same time.

@@ -48,8 +48,10 @@ class Outcome:
         status: at the end.
         interrupted: whether it was stopped before it was done.
         failure: why it had to give up; None if it did not.
+        killed: number of learners that were killed since they did not stop in time.
     """
 
     status: Status
     interrupted: bool
     failure: Failure | None = None
+    killed: int = 0

@@ -10,12 +10,11 @@ from gala_rl.errors import StorageError, SupervisorFailure
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.systems.board import Board, Cell
 from gala_rl.systems.interrupts import Interrupts
+from gala_rl.systems.pace import Pace
 from gala_rl.systems.saving import Saving
 from gala_rl.systems.status import Failure, Observer, Outcome, Status
 
 _LOOK_EVERY_S = 0.2
-_STOP_S = 60.0
-"""After a request to stop, learners that are not done by then are killed."""
 
 
 class Supervised(Protocol):
@@ -59,10 +58,11 @@ class Supervision:
     """
 
     def __init__(self, board: Board, saving: Saving) -> None:
-        self._board, self._saving = board, saving
+        self._board, self._saving, self._pace = board, saving, Pace(board)
         self._notices: list[str] = []
         self._failure: StorageError | SupervisorFailure | None = None
         self._stop_wanted = False
+        self._killed = 0
 
     def stop(self) -> None:
         """Ask all learners to end after the update they are in."""
@@ -82,31 +82,46 @@ class Supervision:
             with self._ending_in_order():
                 self._saving.save_final()
                 observe(status)
-        return Outcome(status, interrupted, self._failure_of(learners))
+        return Outcome(status, interrupted, self._failure_of(learners), self._killed)
 
     def _watch(self, learners: Supervised, observe: Observer, interrupts: Interrupts) -> None:
         stop_asked_at: float | None = None
+        patience_s = 0.0
         while not learners.is_over():
             time.sleep(_LOOK_EVERY_S)
             with self._ending_in_order():
                 learners.look_after()
+            self._pace.look()
             if interrupts.count or self._failure_of(learners) is not None:
                 self.stop()
             if self._stop_wanted and stop_asked_at is None:
                 self._board.ask_to_stop()
-                stop_asked_at = time.monotonic()
+                stop_asked_at, patience_s = time.monotonic(), self._pace.patience_s()
             with self._ending_in_order():
                 if stop_asked_at is None:
                     self._change_and_save(learners)
                 learners.follow()
                 observe(self._status_of(learners))
-            if stop_asked_at is not None and time.monotonic() - stop_asked_at > _STOP_S:
+            if stop_asked_at is not None and time.monotonic() - stop_asked_at > patience_s:
+                self._tell_of_killed(learners.status([]), patience_s)
                 break
+
+    def _tell_of_killed(self, status: Status, patience_s: float) -> None:
+        """Say that learners which have not ended by now are killed."""
+        self._notices += status.notices
+        killed = [str(rank) for rank, alive in enumerate(status.alive) if alive]
+        self._killed = len(killed)
+        if killed:
+            self._tell(
+                f"killed {'learners' if len(killed) > 1 else 'learner'} {', '.join(killed)}, not "
+                f"done {patience_s:.0f} s after the request to stop: what was learned there since "
+                f"the last checkpoint is lost"
+            )
 
     def _change_and_save(self, learners: Supervised) -> None:
         self._tell(learners.change())
         if learners.may_save():
-            self._tell(self._saving.save_regularly())
+            self._tell(self._saving.save_regularly(self._pace))
 
     def _tell(self, notice: str | None) -> None:
         if notice is not None:

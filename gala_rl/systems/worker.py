@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
+from gala_rl.actor import StopAsked
 from gala_rl.envs import seed_generators
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
 from gala_rl.learners import Coupling
 from gala_rl.methods import find
 from gala_rl.processes.allocator import keep_freed_memory
+from gala_rl.processes.heartbeat import beat, beat_in
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, of_learners
@@ -49,6 +51,7 @@ def work(assignment: Assignment) -> None:
     # The main program, which this process imports, may want another.
     torch.set_default_dtype(torch.float32)
     keep_freed_memory()
+    beat_in(assignment.board.heartbeat(assignment.rank))
     try:
         coupling = couple(assignment.common, assignment.rank)
         with contextlib.closing(_make_run(assignment, coupling)) as run:
@@ -56,7 +59,8 @@ def work(assignment: Assignment) -> None:
                 is_whole = train_in_step(assignment, run, coupling)
             else:
                 _begin_together(assignment)
-                _train(assignment, run)
+                with contextlib.suppress(StopAsked):
+                    _train(assignment, run)
                 is_whole = True
             if is_whole:
                 run.write_row(assignment.total_agent_steps(run))
@@ -89,10 +93,17 @@ def _begin_together(assignment: Assignment) -> None:
     deadline = time.monotonic() + min(_TOGETHER_S, config.hang_after / 2)
     while not all(board.members(Cell.READY)) and not board.stop and time.monotonic() < deadline:
         time.sleep(0.005)
+        beat()
 
 
 def _train(assignment: Assignment, run: LearnerRun) -> None:
     board, told = assignment.board, 0
+
+    def look_up() -> bool:
+        assignment.save_if_wanted(run, board.checkpoint_wanted)
+        return board.stop
+
+    run.heed(board.stop_flag(), look_up)
     while (total := board.total_agent_steps) < assignment.config.steps and not board.stop:
         if (learners := board.learners) != run.learners:
             if assignment.rank >= learners:

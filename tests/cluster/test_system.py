@@ -176,7 +176,7 @@ def test_learners_that_ended_since_the_driver_was_silent_end_the_run_and_leave_t
 
     outcome = system.run(observe)
     assert isinstance(outcome.failure, LearnerFailure)
-    assert str(outcome.failure).endswith(f"cut off; go on with: gala resume {tmp_path / 'run'}")
+    assert str(outcome.failure).endswith("cut off")
     assert [node.parts for node in nodes] == [["final"], ["final"]]
     (saved,) = checkpoint_folders(tmp_path / "run" / "checkpoints")
     assert open_checkpoint(saved).learners() == [0, 1]

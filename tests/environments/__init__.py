@@ -18,6 +18,7 @@ from tests.environments.troubles import FailingInLearner2 as FailingInLearner2
 from tests.environments.troubles import Poisoned as Poisoned
 from tests.environments.troubles import PoisonedOnDemand as PoisonedOnDemand
 from tests.environments.troubles import Slow as Slow
+from tests.environments.troubles import SlowInLearners as SlowInLearners
 from tests.environments.troubles import SlowToBuild as SlowToBuild
 from tests.environments.troubles import Treacherous as Treacherous
 from tests.environments.troubles import Troubled as Troubled
@@ -39,7 +40,14 @@ gymnasium.register("Failing-v0", f"{_PREFIX}Failing", disable_env_checker=True)
 gymnasium.register(
     "AlwaysFailing-v0", f"{_PREFIX}Failing", disable_env_checker=True, kwargs={"always": True}
 )
-for _name in ("Breaking", "DrawingGlobally", "Troubled", "Treacherous", "Stripes"):
+for _name in (
+    "Breaking",
+    "DrawingGlobally",
+    "SlowInLearners",
+    "Troubled",
+    "Treacherous",
+    "Stripes",
+):
     gymnasium.register(f"{_name}-v0", f"{_PREFIX}{_name}", disable_env_checker=True)
 gymnasium.register("Poisoned-v0", f"{_PREFIX}Poisoned", disable_env_checker=True)
 gymnasium.register("PoisonedOnDemand-v0", f"{_PREFIX}PoisonedOnDemand", disable_env_checker=True)

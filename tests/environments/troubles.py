@@ -164,6 +164,24 @@ class SlowToBuild(Drifting):
             time.sleep(1.0)
 
 
+class SlowInLearners(Drifting):
+    """Takes half a second for each step, and to be built, in every process but the main one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pause()
+
+    def pause(self) -> None:
+        if multiprocessing.parent_process() is not None:
+            time.sleep(0.5)
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.pause()
+        return super().step(action)
+
+
 class FailingInLearner2(Drifting):
     """Cannot be built in the process of learner 2."""
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gala_rl.envs import Transition, make_simulators
+from gala_rl.envs import Limits, Transition, make_simulators
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.processes import SimulatorProcesses
@@ -34,11 +34,14 @@ GIVE_UP_S = 120.0
 
 @contextmanager
 def simulators(
-    env_id: str, count: int, processes: int, deadline_s: float = PATIENT_S
+    env_id: str,
+    count: int,
+    processes: int,
+    deadline_s: float = PATIENT_S,
+    build_s: float = PATIENT_S,
 ) -> Iterator[SimulatorProcesses]:
-    made = make_simulators(
-        env_id, count, 1, AtariProtocol(), processes=processes, deadline_s=deadline_s
-    )
+    limits = Limits(deadline_s, build_s)
+    made = make_simulators(env_id, count, 1, AtariProtocol(), processes=processes, limits=limits)
     assert isinstance(made, SimulatorProcesses)
     try:
         yield made
@@ -182,11 +185,8 @@ def test_what_simulators_print_is_no_answer(
 
 @pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
 @pytest.mark.parametrize("where", [pytest.param("build", marks=pytest.mark.slow), "reset"])
-def test_a_fault_at_a_start_is_tried_again(
-    where: str, fault: str, trouble: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gala_rl.envs.processes.simulators._START_S", 2 * DEADLINE_S)
-    with simulators(TROUBLED, 2, 2, DEADLINE_S) as made:
+def test_a_fault_at_a_start_is_tried_again(where: str, fault: str, trouble: Path) -> None:
+    with simulators(TROUBLED, 2, 2, DEADLINE_S, 2 * DEADLINE_S) as made:
         (trouble / f"{where}-1").write_text(fault, encoding="utf-8")
         np.testing.assert_array_equal(made.reset(0), [[0, 0, -1]] * 2)
         assert made.failures == 1
@@ -303,9 +303,9 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
     """Stopped in the middle of a step, all of it, for longer than the deadline."""
     script = (
         "import numpy as np\n"
-        "from gala_rl.envs.processes import SimulatorProcesses\n"
+        "from gala_rl.envs.processes import Limits, SimulatorProcesses\n"
         "if __name__ == '__main__':\n"
-        f"    made = SimulatorProcesses({PREFIX + 'Slow-v0'!r}, 1, 1, {DEADLINE_S})\n"
+        f"    made = SimulatorProcesses({PREFIX + 'Slow-v0'!r}, 1, 1, Limits({DEADLINE_S}))\n"
         "    made.reset(0)\n"
         "    while True:\n"
         "        made.step(np.zeros(1, dtype=np.int64))\n"
@@ -369,3 +369,12 @@ def test_atari_games_have_no_processes() -> None:
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+def test_simulators_that_take_long_to_build_one_after_the_other_are_waited_for(
+    trouble: Path,
+) -> None:
+    """Twelve of half a second each, with a limit of four seconds for one."""
+    with simulators(f"{PREFIX}SlowInLearners-v0", 12, 1, PATIENT_S, 4.0) as made:
+        made.reset(0)
+        assert made.failures == 0

@@ -78,6 +78,10 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
             {"simulator_processes": 2, "hang_after": 60.0},
             "simulator_deadline 20 is too long beside hang_after 60, by which the learner",
         ),
+        (
+            {"hang_after": 2.0},
+            "deadline 2 is too long beside hang_after 2, by which a learner that waits is itself",
+        ),
         ({"precision": "float16"}, "precision 'float16'"),
         (
             {
@@ -154,7 +158,8 @@ def test_a_complete_run_can_be_continued_to_more_steps(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_checkpoint_cannot_be_continued(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no checkpoint yet"):
+    remedy = f"gala train {CONFIG.method} --resume --out {tmp_path / 'run'}"
+    with pytest.raises(UserError, match=f"no checkpoint yet: start it anew: {remedy}"):
         preflight.check_resume(make_run(tmp_path / "run"), None)
 
 
@@ -165,15 +170,6 @@ def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
     run = make_run(tmp_path / "run", 400, config=dataclasses.replace(CONFIG, device="cuda"))
     with pytest.raises(UserError, match="device 'cuda'"):
         preflight.check_resume(run, None)
-
-
-def test_whether_a_run_is_started_needs_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--out"):
-        preflight.is_started(CONFIG)
-    config = dataclasses.replace(CONFIG, out=str(tmp_path / "run"))
-    assert not preflight.is_started(config)
-    make_run(tmp_path / "run")
-    assert preflight.is_started(config)
 
 
 def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path) -> None:
@@ -255,7 +251,7 @@ def test_a_benchmark_needs_a_config_that_can_run() -> None:
 
 
 def test_a_run_that_is_trained_can_be_scaled_to_what_it_has_room_for(tmp_path: Path) -> None:
-    folder = RunFolder(make_run(tmp_path / "run"))
+    folder = RunFolder(make_run(tmp_path / "run", 400))
     with pytest.raises(UserError, match="is not being trained: start it with gala resume"):
         preflight.check_scale(folder.path, 1)
     with folder.hold():

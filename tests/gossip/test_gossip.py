@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from gala_rl.gossip import (
     undirected_ring,
 )
 from gala_rl.gossip.topology import isolated
+from gala_rl.processes.heartbeat import beat_in
 
 
 def learners_on(
@@ -129,7 +131,11 @@ def test_a_message_of_another_size_is_not_mixed() -> None:
 
 def test_a_wait_for_a_silent_neighbour_ends_at_the_deadline() -> None:
     vectors, (waiting, _) = learners_on(directed_ring(2), max_staleness=0, deadline_s=0.01)
+    beat_in(life := np.zeros(1, dtype=np.int64))
+    life[0] = 0
     assert waiting.exchange() == 0
+    beat_in(np.zeros(1, dtype=np.int64))
+    assert life[0] > 0, "who waits lives"
     assert waiting.wait_s >= 0.01
     assert waiting.node.overdue == 1
     assert vectors[0].tolist() == [0.0] * 4

@@ -263,3 +263,17 @@ def test_minibatches_of_a_recurrent_network_are_whole_simulators() -> None:
     for ours, acted in ((log_probs, trajectory.log_probs), (values, trajectory.values)):
         columns = {tuple(column.tolist()) for column in acted.round(decimals=5).t()}
         assert {tuple(column.tolist()) for column in ours.round(decimals=5).t()} == columns
+
+
+def test_a_stop_ends_an_update_after_the_epoch_it_is_in() -> None:
+    settings = replace(SETTINGS, target_kl=None)
+    one, many = make_model(VECTOR, DISCRETE), make_model(VECTOR, DISCRETE)
+    short, long = make_learner(one, replace(settings, epochs=1)), make_learner(many, settings)
+    long.wants_stop = lambda: True
+    trajectory = chosen(one, VECTOR, DISCRETE, seed=0)
+    out = torch.empty_like(long.flat.values)
+    short.update(trajectory, RATE)
+    long.update(trajectory, RATE, out)
+    assert settings.epochs > 1
+    assert torch.equal(short.flat.values, out)
+    assert torch.equal(short.flat.values, long.flat.values)

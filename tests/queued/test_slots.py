@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gala_rl.actor import StopAsked
 from gala_rl.agent import build_model
 from gala_rl.config import TrainConfig
 from gala_rl.envs import Episode, make_simulators
@@ -267,6 +268,28 @@ def test_a_silent_actor_is_replaced_and_one_without_a_slot_is_not() -> None:
         assert [actor.post.index for actor in made] == [0, 1, 1]
         assert made[0].alive
         assert not made[1].alive
+
+
+def test_signs_of_life_keep_an_actor_and_a_pause_of_the_learner_is_no_silence() -> None:
+    with scripted(make_config()) as (queue, made):
+        queue._publish()
+        for beat in range(1, 4):
+            queue._heartbeats[:] = beat
+            queue._stations[0].silent_s = queue._patience_s
+            queue._listen(0.0)
+        queue._looked_at -= 10**6
+        queue._listen(0.0)
+        assert len(made) == 2, "nobody was replaced"
+        queue._stations[0].silent_s = queue._patience_s
+        queue._listen(0.01)
+        assert [actor.post.index for actor in made] == [0, 1, 0]
+
+
+def test_a_learner_that_waits_for_actors_lives_and_heeds_a_stop() -> None:
+    with scripted(make_config()) as (queue, _made):
+        queue.wants_stop = lambda: True
+        with pytest.raises(StopAsked):
+            queue.collect()
 
 
 def test_an_actor_that_keeps_dying_ends_the_learner_with_its_name() -> None:

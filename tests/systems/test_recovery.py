@@ -158,7 +158,7 @@ def test_a_learner_without_signs_of_life_delays_others_briefly_and_is_restarted_
     outcome = system.run(observe)
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 0, 1]
-    assert any(n.startswith("learner 2 made no update for") for n in notices)
+    assert any(n.startswith("learner 2 gave no sign of life for") for n in notices)
 
 
 def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resumed(

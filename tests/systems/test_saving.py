@@ -19,6 +19,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.systems import saving
 from gala_rl.systems.assignment import FINAL, Assignment
 from gala_rl.systems.board import Board, Cell
+from gala_rl.systems.pace import Pace
 from gala_rl.systems.saving import Saving
 from gala_rl.systems.status import Status
 from tests.books import newest
@@ -51,14 +52,17 @@ class Writer:
 class Run:
     """Two learners' assignments, and who gathers what they write."""
 
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, has_checkpoint: bool = True
+    ) -> None:
         config = replace(CONFIG, learners=2, checkpoint_every=EVERY_S)
         self.folder = RunFolder(path)
         self.folder.create(config)
         self.clock = Clock()
         monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=self.clock.monotonic))
         self.board = Board(2, 3, 3)
-        self.saving = Saving(config, self.folder, self.board, None)
+        self.saving = Saving(config, self.folder, self.board, None, has_checkpoint)
+        self.pace = Pace(self.board)
         mailboxes = SharedMailboxes(2, 3)
         self.assignments = [
             Assignment(
@@ -77,7 +81,7 @@ class Run:
 
     def pass_time(self, seconds: float) -> str | None:
         self.clock.now += seconds
-        return self.saving.save_regularly()
+        return self.saving.save_regularly(self.pace)
 
     def contribute(self, rank: int) -> None:
         writer: Any = Writer(rank)
@@ -161,7 +165,7 @@ def test_what_is_written_of_a_given_up_one_all_the_same_goes_with_the_next(run: 
 def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves_no_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saving, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr("gala_rl.systems.pace._LEAST_S", 1.0)
     folder = RunFolder(tmp_path / "run")
     system = make_system(replace(CONFIG, checkpoint_every=1.0), folder)
     given_up_at: list[int] = []
@@ -181,3 +185,20 @@ def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves
     assert outcome.status.restarts == [0, 0, 0]
     assert newest(folder).learners() == [0, 1, 2]
     assert not list(folder.checkpoints.glob(".partial-*"))
+
+
+def test_the_first_checkpoint_is_made_after_the_first_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", monkeypatch, has_checkpoint=False)
+    run.pass_time(1)
+    assert run.board.checkpoint_wanted == 0
+    run.board.set(1, Cell.UPDATES, 1)
+    run.pass_time(1)
+    assert run.board.checkpoint_wanted == 1
+    for rank in range(2):
+        run.contribute(rank)
+    run.pass_time(1)
+    assert newest(run.folder).learners() == [0, 1]
+    run.pass_time(EVERY_S - 1)
+    assert run.board.checkpoint_wanted == 1, "those that follow have their time"

@@ -28,6 +28,7 @@ class Step(NamedTuple):
         failures: [B] how often each simulator was built anew.
         failures_in_a_row: [B] of these, since its last good step.
         seed: [B] the same for all, of the last reset.
+        heartbeat: [B] where the first of a process shows its signs of life.
     """
 
     observations: NDArray[Any]
@@ -39,6 +40,7 @@ class Step(NamedTuple):
     failures: NDArray[np.int64]
     failures_in_a_row: NDArray[np.int64]
     seed: NDArray[np.int64]
+    heartbeat: NDArray[np.int64]
 
 
 class StepMemory:
@@ -68,6 +70,7 @@ class StepMemory:
             "failures": ((), np.int64),
             "failures_in_a_row": ((), np.int64),
             "seed": ((), np.int64),
+            "heartbeat": ((), np.int64),
         }
         self._fields = {
             name: (_allocate(count, shape, dtype), (count, *shape), dtype)

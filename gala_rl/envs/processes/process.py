@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.processes.memory import Step, StepMemory
 from gala_rl.envs.randomness import seed_generators
+from gala_rl.processes.heartbeat import beat_in
 from gala_rl.processes.spawn import die_with
 
 RESET, STEP = b"r", b"s"
@@ -63,6 +64,7 @@ def simulate(post: Post) -> None:
 def _serve(post: Post) -> None:
     step = post.memory.rows(post.rows)
     _seed_generators(post, step)
+    beat_in(step.heartbeat[:1])
     simulators = GymnasiumSimulators(
         post.env_id, len(step.rewards), post.rows.start, step.failures, step.failures_in_a_row
     )

@@ -7,10 +7,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,11 +20,10 @@ from gala_rl.envs.processes.memory import StepMemory
 from gala_rl.envs.processes.process import DONE, RESET, STEP, TELL, Post, simulate
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import SimulatorFailure, printable
+from gala_rl.processes.heartbeat import beat
 from gala_rl.processes.spawn import release, spawn
 
 _LOOK_EVERY_S = 0.2
-_START_S = 60.0
-"""A process whose simulators are not built by then is replaced."""
 _LAST_WORDS_S = 0.2
 _END_S = 2.0
 """Who ends by itself has so long until its exit code is there."""
@@ -34,6 +33,18 @@ _JOIN_S = 10.0
 _MOST_WORDS = 1 << 16
 
 _log = logging.getLogger(__name__)
+
+
+class Limits(NamedTuple):
+    """Seconds after which a process of simulators is replaced.
+
+    Attributes:
+        step_s: that it takes for a step or a reset of all its simulators.
+        build_s: in which it builds none of its simulators, before all are there.
+    """
+
+    step_s: float = 20.0
+    build_s: float = 120.0
 
 
 @dataclass(eq=False)
@@ -66,17 +77,17 @@ class SimulatorProcesses:
         env_id: Gymnasium id.
         count: B.
         processes: among which the simulators are shared out; at most B.
-        deadline_s: for a step or a reset of all simulators of a process.
+        limits: of the time that a process may take.
 
     Raises:
         SimulatorFailure: from `reset` and `recv`, when a simulator fails too often in a row.
     """
 
-    def __init__(self, env_id: str, count: int, processes: int, deadline_s: float) -> None:
+    def __init__(self, env_id: str, count: int, processes: int, limits: Limits) -> None:
         self.count = count
         self.groups = (slice(0, count),)
         self.frames_per_step = 1
-        self._env_id, self._deadline_s = env_id, deadline_s
+        self._env_id, self._limits = env_id, limits
         env = make_environment(env_id)
         try:
             self.observation, self.action = specs_of(env, env_id)
@@ -106,7 +117,7 @@ class SimulatorProcesses:
         self._counter = EpisodeCounter(self.count)
         if self._workers:
             _tell(self._workers, RESET)
-            self._replace(_silent(self._workers, self._deadline_s))
+            self._replace(_silent(self._workers, self._limits.step_s))
         else:
             self._begin(self._rows)
         self._observations = self._step.observations.copy()
@@ -119,7 +130,7 @@ class SimulatorProcesses:
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        lost = _silent(self._workers, self._deadline_s)
+        lost = _silent(self._workers, self._limits.step_s)
         step, previous = self._step, self._observations
         rewards, terminated = step.rewards.copy(), step.terminated.copy()
         truncated, finals = step.truncated.copy(), step.final_observations.copy()
@@ -163,10 +174,13 @@ class SimulatorProcesses:
     def _begin(self, rows: Sequence[slice]) -> None:
         """Start processes until the first observations of all their simulators are there."""
         started = [self._start(those) for those in rows]
-        late = _silent(started, _START_S)
+        late = _silent(started, self._limits.build_s, self._heartbeat)
         ready = [worker for worker in started if worker not in late]
         _tell(ready, RESET)
-        self._replace(late + _silent(ready, self._deadline_s))
+        self._replace(late + _silent(ready, self._limits.step_s))
+
+    def _heartbeat(self, worker: _Worker) -> int:
+        return int(self._memory.rows(worker.rows).heartbeat[0])
 
     def _start(self, rows: slice) -> _Worker:
         here, there = socket.socketpair()
@@ -230,15 +244,27 @@ def _tell(workers: Sequence[_Worker], word: bytes) -> None:
             worker.line.send(word)
 
 
-def _silent(workers: Sequence[_Worker], patience_s: float) -> list[_Worker]:
+def _silent(
+    workers: Sequence[_Worker],
+    limit_s: float,
+    heartbeat: Callable[[_Worker], int] | None = None,
+) -> list[_Worker]:
     """Hear the answers of all; returns those that are dead, or silent for so long.
 
     Waits are counted, not the time that passed: who wakes a run that was stopped finds nobody late.
+
+    Args:
+        workers: processes that have been told to do something.
+        limit_s: for the answers of all, counted anew at each sign of life.
+        heartbeat: reads a worker's last sign of life; None: only an answer counts.
     """
-    silent = []
+    silent, patience_s, seen = [], limit_s, 0
     for worker in workers:
         while (word := _hear(worker.line, min(_LOOK_EVERY_S, max(0.0, patience_s)))) is None:
+            beat()
             patience_s -= _LOOK_EVERY_S
+            if heartbeat is not None and seen != (seen := heartbeat(worker)):
+                patience_s = limit_s
             # A game that it started may keep the line open after its death.
             if patience_s <= 0.0 or worker.process.exitcode is not None:
                 break
