@@ -52,7 +52,7 @@ MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 RUNNING = ("processes", "records", "systems", "experiment", "parser", "options", "console", "cli")
 """Rooms around what learns: processes, files, terminal and command line."""
-MAX_LEARNING_LINES, MAX_RUNNING_LINES = 7_800, 5_800
+MAX_LEARNING_LINES, MAX_RUNNING_LINES = 7_800, 6_200
 """Of what learns and gossips, and of what runs it; not counting the rooms that can be read or left
 alone one by one."""
 APART = {
