@@ -164,3 +164,31 @@ def test_a_real_pool_is_refused(tmp_path: Path) -> None:
         told = pool.apply(work_in_a_pool, (str(tmp_path / "run"),))
     assert "ProcessPoolExecutor" in told
     assert list(tmp_path.iterdir()) == []
+
+
+A_POOL_OF_RUNS = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+import gala_rl
+def run(number):
+    config = gala_rl.TrainConfig(
+        method="a2c", env="CartPole-v1", learners=1, simulators=2, steps=100, out=f"run-{number}"
+    )
+    return gala_rl.train(config)["restarts"]
+if __name__ == "__main__":
+    restarts = [run(0)]
+    with ProcessPoolExecutor(1) as pool:  # forked, after this process has built networks
+        restarts += pool.map(run, [1])
+    print("restarts", restarts)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_pool_executor_trains(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(A_POOL_OF_RUNS)
+    command = [sys.executable, str(program)]
+    told = subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300
+    )
+    assert "restarts [0, 0]" in told.stdout
