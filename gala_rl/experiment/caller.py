@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gala_rl.config import TrainConfig
+from gala_rl.envs.registered import check_registered, is_of_main_program
 from gala_rl.errors import UserError
 
 
@@ -40,8 +41,14 @@ def unchanged_caller() -> Iterator[None]:
 
 def check_may_train(config: TrainConfig) -> None:
     """Raise a UserError if a run needs processes here and this process may not start any."""
+    if config.cluster is not None and is_of_main_program(config.env):
+        raise UserError(
+            f"env {config.env!r} is defined in the main program, which other machines do not "
+            f"have: register it in a module that all of them have, env='module:{config.env}'"
+        )
     if config.cluster is None and not config.serial:
         _check_may_start_processes("serial=True")
+        check_registered(config.env)
     check_may_play(config)
 
 
@@ -49,6 +56,7 @@ def check_may_play(config: TrainConfig) -> None:
     """Raise a UserError if simulators need processes and this process may not start any."""
     if config.simulator_processes is not None and config.cluster is None:
         _check_may_start_processes("no simulator_processes")
+        check_registered(config.env)
 
 
 def _check_may_start_processes(or_else: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
 from gala_rl.envs import Limits, make_simulators, seed_generators
+from gala_rl.envs.registered import Registered
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.models.actor_critic import ActorCritic
@@ -44,6 +45,7 @@ class Post:
         connection: to the learner; slots travel over it, a byte each.
         learner: process id; the actor does not outlive it.
         heartbeats: of all actors, where this one shows its signs of life.
+        registered: environments that only the program knows.
     """
 
     config: TrainConfig
@@ -56,6 +58,7 @@ class Post:
     connection: Connection
     learner: int
     heartbeats: Tensor
+    registered: Registered = field(default_factory=Registered)
 
 
 def act(post: Post) -> None:
@@ -66,6 +69,7 @@ def act(post: Post) -> None:
     keep_freed_memory()
     seed_generators(post.seed)
     beat_in(post.heartbeats.numpy()[post.index :][:1])
+    post.registered.register()
     actor = _make_actor(post)
     flat = FlatParameters(actor.model)
     version = failures = 0

@@ -15,6 +15,7 @@ from torch import Tensor
 from gala_rl.actor import StopAsked, never
 from gala_rl.config import TrainConfig
 from gala_rl.envs import Episode, Simulators
+from gala_rl.envs.registered import registered
 from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
@@ -295,6 +296,7 @@ class QueuedActors:
             connection=there,
             learner=os.getpid(),
             heartbeats=self._heartbeats,
+            registered=registered(self._config.env),
         )
         process = spawn(act, post, f"gala-actor-{self._rank}-{index}")
         # Held by the actor alone, it tells of the actor's end by its own.
@@ -310,8 +312,7 @@ class QueuedActors:
             station.deaths_in_a_row = 0
         station.deaths += 1
         station.deaths_in_a_row += 1
-        name = f"actor {station.index} of learner {self._rank}"
-        exitcode = station.process.exitcode
+        name, exitcode = f"actor {station.index} of learner {self._rank}", station.process.exitcode
         if station.deaths_in_a_row > self._config.max_restarts:
             raise ActorFailure(
                 f"{name} died {station.deaths_in_a_row} times without delivering "

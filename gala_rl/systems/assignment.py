@@ -1,9 +1,10 @@
 """What a learner's process is started with, and what it tells its supervisor on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gala_rl.config import TrainConfig
+from gala_rl.envs.registered import Registered
 from gala_rl.errors import StorageError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.gossip import Message, SharedMailboxes
@@ -40,6 +41,7 @@ class Assignment:
         donors: ranks whose parameters a restarted learner may take over, best first.
         joins: whether the run goes on already; it begins with what a donor has sent or not at all.
         elsewhere: its actors on other machines, if it has any.
+        registered: environments that only the program knows.
     """
 
     config: TrainConfig
@@ -55,6 +57,7 @@ class Assignment:
     donors: tuple[int, ...] = ()
     joins: bool = False
     elsewhere: Elsewhere | None = None
+    registered: Registered = field(default_factory=Registered)
 
     @property
     def is_member(self) -> bool:

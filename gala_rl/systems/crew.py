@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 
+from gala_rl.envs.registered import registered
 from gala_rl.errors import LearnerFailure, StorageError, UserError
 from gala_rl.graph import graph_of
 from gala_rl.processes.spawn import fork_ready, release
@@ -220,7 +221,7 @@ def _start(assignment: Assignment) -> _Member:
     board.set(rank, Cell.HEARTBEAT_NS, time.monotonic_ns())
     board.set(rank, Cell.DONE, 0)
     config = replace(assignment.config, learners=board.learners)
-    assignment = replace(assignment, config=config)
+    assignment = replace(assignment, config=config, registered=registered(config.env))
     try:
         process = fork_ready(work, assignment, f"{PROCESS_NAME}{rank}", _IMPORTS)
     except OSError as error:

@@ -52,6 +52,7 @@ def work(assignment: Assignment) -> None:
     torch.set_default_dtype(torch.float32)
     keep_freed_memory()
     beat_in(assignment.board.heartbeat(assignment.rank))
+    assignment.registered.register()
     try:
         coupling = couple(assignment.common, assignment.rank)
         with contextlib.closing(_make_run(assignment, coupling)) as run:

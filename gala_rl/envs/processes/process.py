@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.processes.memory import Step, StepMemory
 from gala_rl.envs.randomness import seed_generators
+from gala_rl.envs.registered import Registered
 from gala_rl.processes.heartbeat import beat_in
 from gala_rl.processes.spawn import die_with
 
@@ -35,6 +36,7 @@ class Post:
         rows: of its simulators.
         line: to the owner.
         owner: process id; the simulators do not outlive it.
+        registered: environments that only the program knows.
     """
 
     env_id: str
@@ -42,6 +44,7 @@ class Post:
     rows: slice
     line: socket.socket
     owner: int
+    registered: Registered
 
 
 def simulate(post: Post) -> None:
@@ -62,6 +65,7 @@ def simulate(post: Post) -> None:
 
 
 def _serve(post: Post) -> None:
+    post.registered.register()
     step = post.memory.rows(post.rows)
     _seed_generators(post, step)
     beat_in(step.heartbeat[:1])

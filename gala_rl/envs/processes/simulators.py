@@ -18,6 +18,7 @@ from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW, close_environment
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes.memory import StepMemory
 from gala_rl.envs.processes.process import DONE, RESET, STEP, TELL, Post, simulate
+from gala_rl.envs.registered import registered
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import SimulatorFailure, printable
 from gala_rl.processes.heartbeat import beat
@@ -184,7 +185,8 @@ class SimulatorProcesses:
 
     def _start(self, rows: slice) -> _Worker:
         here, there = socket.socketpair()
-        post = Post(self._env_id, self._memory, rows, there, os.getpid())
+        known = registered(self._env_id)
+        post = Post(self._env_id, self._memory, rows, there, os.getpid(), known)
         process = spawn(simulate, post, f"gala-simulators-{rows.start}")
         # Held by the process alone, it tells of the process' end by its own.
         there.close()
