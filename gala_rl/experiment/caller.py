@@ -23,7 +23,8 @@ def unchanged_caller() -> Iterator[None]:
     back where they are set.
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    of_torch, of_python = torch.get_rng_state(), random.getstate()
+    of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002
     torch.set_default_dtype(torch.float32)
     # What trains or plays sets its own. Threads that only built a network here would be missed in
     # a process that is forked later, which then waits for them for ever.
