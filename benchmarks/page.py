@@ -216,8 +216,7 @@ def _alternating(result: dict[str, Any]) -> str:
             str(case["simulators"]),
             f"{case['synchronised_steps_per_s']:,.0f}",
             f"{case['alternating_steps_per_s']:,.0f}",
-            f"{case['ratio']:.2f}",
-            " … ".join(f"{quartile:.2f}" for quartile in case["ratio_quartiles"]),
+            *_ratio(case["ratio"], case["ratio_quartiles"]),
         ]
         for case in result["cases"]
     ]
@@ -226,6 +225,45 @@ def _alternating(result: dict[str, Any]) -> str:
         f"{result['rounds']} rounds of {result['updates_a_turn']} updates each, in turn."
     )
     return f"{title}\n\n{_table(columns, rows)}"
+
+
+def _threads(result: dict[str, Any]) -> str:
+    columns = ["learner", "simulators", "busy processes", "threads", "all cores", "by the rule"]
+    rows = [
+        [
+            f"`{case['method']}`, {case['env']}",
+            str(case["simulators"]),
+            str(case["busy_processes"]),
+            f"{case['acting_threads']}, {case['learning_threads']}",
+            *(f"{case[name]:,.0f}" for name in ("all_cores_per_s", "rule_per_s")),
+            *_ratio(case["ratio"], case["ratio_quartiles"]),
+        ]
+        for case in result["cases"]
+    ]
+    learners = _table([*columns, "rule / all cores", "its quartiles"], rows)
+    columns = ["network", "observations", "MFLOP", "busy processes", "one thread", "all cores"]
+    rows = [
+        [
+            case["network"],
+            str(case["observations"]),
+            f"{case['mflop']:,.1f}",
+            str(case["busy_processes"]),
+            *(f"{case[name]:,.0f}" for name in ("one_thread_per_s", "all_cores_per_s")),
+            *_ratio(case["one_thread_over_all_cores"], case["ratio_quartiles"]),
+        ]
+        for case in result["passes"]
+    ]
+    passes = _table([*columns, "one thread / all cores", "its quartiles"], rows)
+    title = (
+        f"One learner, training included, agent steps per second with a thread per core and by the "
+        f"rule (threads while acting, while learning): medians of {result['rounds']} rounds in "
+        f"turn, on an idle machine and beside busy processes."
+    )
+    return f"{title}\n\n{learners}\n\nForward passes per second, likewise.\n\n{passes}"
+
+
+def _ratio(ratio: float, quartiles: Sequence[float]) -> list[str]:
+    return [f"{ratio:.2f}", " … ".join(f"{quartile:.2f}" for quartile in quartiles)]
 
 
 def _share(share: float | None) -> str:
@@ -249,6 +287,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     "soak": _soak,
     "profile": _profile,
     "alternating": _alternating,
+    "threads": _threads,
     "simulation": _simulation,
     **{n: partial(_figure, table) for n, table in (figures.TABLES | faults.TABLES).items()},
 }

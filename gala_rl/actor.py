@@ -1,8 +1,7 @@
 """The actor: runs its simulators with the learner's current policy and fills a trajectory."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NoReturn, Protocol
@@ -16,6 +15,7 @@ from gala_rl.capture import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.heartbeat import beat
+from gala_rl.threads import threads_set_to
 from gala_rl.trajectory import Trajectory
 
 _SIMULATORS = "simulators."
@@ -143,7 +143,8 @@ class Actor:
         """
         if len(self.simulators.groups) == 1 or self._device.type != "cpu":
             return self._collect()
-        with _half_of_the_threads():
+        # The network leaves the other half of its cores to the simulators that step meanwhile.
+        with threads_set_to(max(1, torch.get_num_threads() // 2)):
             return self._collect()
 
     def _collect(self) -> Trajectory:
@@ -292,17 +293,6 @@ class Actor:
     def close(self) -> None:
         """See `TrajectorySource`."""
         self.simulators.close()
-
-
-@contextmanager
-def _half_of_the_threads() -> Iterator[None]:
-    """The network leaves the other half of its cores to the simulators that step meanwhile."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _on_the_host(storage: Trajectory) -> Trajectory:

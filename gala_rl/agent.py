@@ -26,7 +26,7 @@ from gala_rl.optimizers import state_size
 from gala_rl.queued import Elsewhere, QueuedActors
 from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.threads import Threads, forward_flop, learner_threads
+from gala_rl.threads import Threads, forward_flop, learner_threads, threads_set_to
 
 
 @dataclass
@@ -131,7 +131,8 @@ def build_model(
     config: TrainConfig, observation: ObservationSpec, action: ActionSpec
 ) -> ActorCritic:
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
-    with torch.random.fork_rng(devices=[]):
+    # Orthogonal matrices differ in their last bits by the number of threads that compute them.
+    with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.
         torch.default_generator.manual_seed(config.seed)
         return ActorCritic(

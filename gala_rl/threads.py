@@ -6,6 +6,8 @@ programs. The threshold is measured by `python -m benchmarks.threads`; docs/perf
 table.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -84,3 +86,14 @@ def actor_threads(config: TrainConfig, flop: float, simulators: int) -> int:
         return config.network_threads
     cores = (config.threads_per_learner() - 1) * simulators // config.resolved_simulators
     return threads_for(flop * simulators, cores)
+
+
+@contextmanager
+def threads_set_to(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads within a `with` block, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

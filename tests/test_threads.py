@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gala_rl import config as configs
-from gala_rl.agent import build_agent
+from gala_rl.agent import beginning_of, build_agent
 from gala_rl.config import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
@@ -72,3 +72,12 @@ def test_actors_share_the_cores_that_are_not_the_learners(monkeypatch: pytest.Mo
     assert actor_threads(config, 1e9, 2) == 1
     assert actor_threads(config, 1e9, 8) == 4
     assert actor_threads(config, 1e3, 8) == 1
+
+
+def test_initial_parameters_do_not_depend_on_the_callers_threads() -> None:
+    def initial(threads: int) -> torch.Tensor:
+        torch.set_num_threads(threads)
+        return beginning_of(resolved()).parameters
+
+    assert torch.equal(initial(1), initial(4))
+    assert torch.get_num_threads() == 4

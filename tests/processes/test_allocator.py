@@ -24,11 +24,10 @@ def page_faults() -> int:
 
 def faults_of_updates(keep: bool, answer: Connection) -> None:
     """Updates of the network for images at the papers' sizes."""
-    torch.set_num_threads(1)
     if keep and not keep_freed_memory():
         answer.send(None)
         return
-    config = resolve(TrainConfig(method="a2c", env="PongNoFrameskip-v4"))
+    config = resolve(TrainConfig(method="a2c", env="PongNoFrameskip-v4", network_threads=1))
     transport = MemoryNetwork(1).transport(0)
     agent = build_agent(config, 0, transport, torch.device("cpu"), seed=0)
     for _ in range(WARM_UP):
