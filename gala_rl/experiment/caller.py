@@ -4,7 +4,7 @@ import multiprocessing
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -16,21 +16,24 @@ from gala_rl.errors import UserError
 
 @contextmanager
 def unchanged_caller() -> Iterator[None]:
-    """Compute in float32, and give the caller its process-wide state back at the end.
+    """Compute with the package's own defaults, and give the caller its state back at the end.
 
-    That is PyTorch's number of threads and default type, the states of the global random
-    generators and the filters of warnings. Signal handlers and environment variables are given
-    back where they are set.
+    That is what PyTorch has for the whole process (threads, default type and device, whether there
+    are gradients), the states of the global random generators and the filters of warnings. Signal
+    handlers and environment variables are given back where they are set.
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     of_torch, of_python = torch.get_rng_state(), random.getstate()
     of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+    # Within it every call to PyTorch takes longer, so only where there is another default.
+    is_elsewhere = torch.get_default_device().type != "cpu"
+    on_cpu = torch.device("cpu") if is_elsewhere else nullcontext()
     torch.set_default_dtype(torch.float32)
     # What trains or plays sets its own. Threads that only built a network here would be missed in
     # a process that is forked later, which then waits for them for ever.
     torch.set_num_threads(1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.enable_grad(), on_cpu:
             yield
     finally:
         torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.heartbeat import beat_in
 from gala_rl.processes.spawn import die_with
+from gala_rl.processes.torch_defaults import set_torch_defaults
 from gala_rl.queued.slots import RolloutSlots
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import actor_threads, forward_flop
@@ -65,7 +66,7 @@ def act(post: Post) -> None:
     """Be an actor until the learner is gone."""
     die_with(post.learner)
     torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float32)
+    set_torch_defaults()
     keep_freed_memory()
     seed_generators(post.seed)
     beat_in(post.heartbeats.numpy()[post.index :][:1])

@@ -18,6 +18,7 @@ from gala_rl.methods import find
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.heartbeat import beat, beat_in
 from gala_rl.processes.spawn import end_with_parent
+from gala_rl.processes.torch_defaults import set_torch_defaults
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.sharing import GradientAverage, Meeting
@@ -48,8 +49,7 @@ def work(assignment: Assignment) -> None:
     end_with_parent()
     _redirect_output(assignment.folder.log_file(assignment.rank))
     torch.set_num_threads(assignment.config.threads_per_learner())
-    # The main program, which this process imports, may want another.
-    torch.set_default_dtype(torch.float32)
+    set_torch_defaults()
     keep_freed_memory()
     beat_in(assignment.board.heartbeat(assignment.rank))
     assignment.registered.register()

@@ -30,11 +30,15 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def own_state(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
-    """A program that has chosen its own number of threads and its own default type."""
+    """A program that has chosen its own threads, default type and device, and no gradients."""
     before = torch.get_default_dtype(), torch.get_num_threads()
     torch.set_default_dtype(request.param)
     torch.set_num_threads(3)
+    torch.set_default_device("meta" if request.param is torch.float64 else None)
+    torch.set_grad_enabled(False)
     yield request.param
+    torch.set_grad_enabled(True)
+    torch.set_default_device(None)
     torch.set_default_dtype(before[0])
     torch.set_num_threads(before[1])
 
@@ -45,6 +49,8 @@ def state() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
         "torch": torch.get_rng_state().tolist(),
         "numpy": (numpy_state[1].tolist(), numpy_state[2:]),
         "python": random.getstate(),
@@ -82,9 +88,10 @@ def test_networks_are_float32_whatever_the_caller_s_default_is(
     train(replace(CONFIG, lstm_size=lstm_size), out)
     network = gala_rl.load_network(out)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-    observations, initial = torch.zeros(3, 4, dtype=torch.float32), network.initial_state(3)
+    like: Any = {"dtype": torch.float32, "device": "cpu"}
+    observations, initial = torch.zeros(3, 4, **like), network.initial_state(3)
     with torch.no_grad():
-        assert network.sample(observations, torch.Generator(), state=initial).shape == (3,)
+        assert network.sample(observations, torch.Generator("cpu"), state=initial).shape == (3,)
         assert network(observations, network.initial_state(3))[0].dtype == torch.float32
 
 
@@ -105,6 +112,8 @@ import sys
 import torch
 import gala_rl
 torch.set_default_dtype(torch.float64)
+torch.set_default_device("meta")
+torch.set_grad_enabled(False)
 if __name__ == "__main__":
     config = gala_rl.TrainConfig(
         method=sys.argv[1], env="CartPole-v1", learners=1, simulators=2, steps=100, out="run"

@@ -1,4 +1,4 @@
-"""Programs without a file, and environments that only the main program knows, can train."""
+"""Programs of all kinds can train: without a file, with environments of their own, in threads."""
 
 import subprocess
 import sys
@@ -63,3 +63,28 @@ def test_with_environments_registered_under_the_guard_or_in_a_cell(
     guarded = "if __name__ == '__main__':" + TRAIN.replace("\n", "\n    ")
     (tmp_path / "program.py").write_text(ENVIRONMENT + guarded, encoding="utf-8")
     assert "restarts 0" in run(["program.py", method], tmp_path)
+
+
+IN_THREADS = """
+import threading
+import gala_rl
+summaries = {}
+def train(steps):
+    config = gala_rl.TrainConfig(
+        method="gala-a2c", env="CartPole-v1", learners=2, simulators=2, steps=steps, out=f"{steps}"
+    )
+    summaries[steps] = gala_rl.train(config)
+if __name__ == "__main__":
+    threads = [threading.Thread(target=train, args=(steps,)) for steps in (400, 20_000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print([(s["restarts"], s["agent_steps"] >= steps) for steps, s in summaries.items()])
+"""
+
+
+@pytest.mark.slow
+def test_two_runs_in_threads_of_one_program_whose_first_ends_long_before(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(IN_THREADS, encoding="utf-8")
+    assert "[(0, True), (0, True)]" in run(["program.py"], tmp_path)
