@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.figures.tables import Table
+from gala_rl.records.metrics import score_text
 
 
 def soak(result: dict[str, Any]) -> Table:
@@ -25,9 +26,9 @@ def soak(result: dict[str, Any]) -> Table:
         rows += [
             [
                 "mean return of the last games, second half",
-                f"{result['returns']['with_faults']:.0f}",
+                score_text(result["returns"]["with_faults"]),
             ],
-            ["without faults, nine of ten", f"{low:.0f} to {high:.0f}"],
+            ["without faults, nine of ten", f"{score_text(low)} to {score_text(high)}"],
         ]
     if result["slope"] is not None:
         slope, error = (result["slope"][name] for name in ("mib_per_hour", "standard_error"))

@@ -153,13 +153,13 @@ class Monitor:
             self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
     def _known_until(self, writing: Sequence[int]) -> float:
-        """Time until which the games of all learners are known.
+        """Time until which the games of all learners that have told any are known.
 
         Args:
             writing: learners that go on writing rows; one that is silent is not waited for long.
         """
         newest = max((row["time"] for row in self.latest.values()), default=0.0)
-        times = [self.latest[r]["time"] if r in self.latest else 0.0 for r in writing]
+        times = [self.latest[rank]["time"] for rank in writing if rank in self.latest]
         return max(min(times, default=math.inf), newest - _SILENT_S)
 
     def _take_rows(self, writing: Sequence[int], first: int = 0) -> list[_Scalar]:

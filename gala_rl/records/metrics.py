@@ -1,10 +1,10 @@
 """Metrics: one JSON line a learner and interval, appended, readable while the run goes on."""
 
+import bisect
 import heapq
 import itertools
 import json
 import math
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from gala_rl.errors import StorageError
 from gala_rl.records.plausible import are_counts, are_numbers, is_count, is_number
 
 Row = dict[str, Any]
+_Game = tuple[float, int, float]
+"""Time at which it ended, place in the order in which games were told, score."""
 
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
@@ -148,8 +150,8 @@ class RecentGames:
     def __init__(self) -> None:
         self.count = 0
         self.mean: float | None = None
-        self._scores: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._later: list[tuple[float, int, float]] = []
+        self._newest: list[_Game] = []
+        self._later: list[_Game] = []
         self._numbers = itertools.count()
 
     def add(self, row: Row) -> None:
@@ -159,15 +161,16 @@ class RecentGames:
         times = row.get("episode_times", [row["time"]] * len(returns))
         for ended_at, score in zip(times, returns, strict=True):
             # Other machines' clocks may differ: a game has ended by the time of its row.
-            game = min(ended_at, row["time"]), next(self._numbers), score
-            heapq.heappush(self._later, game)
+            heapq.heappush(self._later, (min(ended_at, row["time"]), next(self._numbers), score))
 
     def count_until(self, time: float) -> None:
         """Count the noted games that had ended by then."""
         while self._later and self._later[0][0] <= time:
-            self._scores.append(heapq.heappop(self._later)[2])
+            # One that is told late goes where it belongs.
+            bisect.insort(self._newest, heapq.heappop(self._later))
+            del self._newest[:-RECENT_EPISODES]
             self.count += 1
-        self.mean = mean(list(self._scores))
+        self.mean = mean([score for _, _, score in self._newest])
 
 
 def score_text(score: float | None) -> str:

@@ -2,15 +2,18 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from gala_rl.cluster.wire import Orders
-from gala_rl.cluster.workplace import Workplace
+from gala_rl.cluster.workplace import Workplace, files_of
 from gala_rl.config import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
 
 LOG, METRICS = "logs/learner_02.log", "metrics/learner_02.jsonl"
@@ -27,6 +30,24 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Orders:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     files = {"config.json": run.config_file.read_bytes(), LOG: b"before\n"}
     return Orders(1, 1, (range(2), range(2, 3)), files, [0] * 3, [0] * 3)
+
+
+def test_a_node_hears_a_sender_elsewhere_from_its_older_part_on(orders: Orders) -> None:
+    run = RunFolder(Path(tempfile.gettempdir()) / "saved")
+    partial = checkpoint.partial_folder(run.checkpoints, "test")
+    run.checkpoints.mkdir(parents=True)
+    for rank, version, mixed in ((0, 5, {"2": 4}), (1, 5, {"0": 5}), (2, 9, {"1": 8})):
+        counters = {"version": version, "mixed_versions": mixed}
+        state = LearnerState({"parameters": torch.zeros(1)}, counters)
+        checkpoint.write_part(partial, rank, state)
+    start = checkpoint.open_checkpoint(checkpoint.complete(partial, 30, [10] * 3, 1))
+    files = files_of(start, (2,))
+    assert {Path(name).stem for name in files} == {"learner_00", "learner_02"}
+    place = Workplace(replace(orders, parts=files))
+    assert place.start is not None
+    there = checkpoint.open_checkpoint(place.start)
+    assert [there.mixed_versions(rank) for rank in (0, 2)] == [{2: 4}, {1: 5}]
+    assert torch.equal(there.load(2).tensors["parameters"], torch.zeros(1))
 
 
 def test_what_was_added_is_read_once(orders: Orders) -> None:

@@ -138,9 +138,11 @@ def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
     monitor = make_monitor(folder)
-    times = [[float(i) for i in range(1, 201)], [0.5 + i for i in range(1, 201)]]
+    append(folder, 0, rows([1.0], [10]))
+    append(folder, 1, rows([1.0], [10]))
+    times = [[float(i) for i in range(2, 202)], [0.5 + i for i in range(2, 202)]]
     for rank, score in enumerate((10.0, 20.0)):
-        row = rows([201.0 + rank], [100], returns=[[score] * 200])[0]
+        row = rows([202.0 + rank], [100], returns=[[score] * 200])[0]
         append(folder, rank, [row | {"episode_times": times[rank]}])
         monitor(status(True, True))
         # As long as learner 1 has not told its games, nobody knows which were the last.
@@ -148,6 +150,20 @@ def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None
     monitor.close(status(False, False))
     assert monitor.mean_return == 15.0
     assert scalars(folder, "all/mean_return") == [(100, 15.0), (100, 15.0)]
+
+
+def test_games_that_are_told_late_are_not_the_last_ones(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(CONFIG)
+    monitor = make_monitor(folder)
+    append(folder, 0, rows([201.0], [100], returns=[[10.0] * 200]))
+    monitor(status(True, True))
+    assert monitor.mean_return == 10.0, "what is known is shown"
+    late = rows([203.0], [100], returns=[[20.0] * 200])[0]
+    times = [1.0] * 150 + [202.0] * 50
+    append(folder, 1, [late | {"episode_times": times}])
+    monitor.close(status(False, False))
+    assert monitor.mean_return == 15.0
 
 
 def test_a_learner_that_is_silent_does_not_keep_the_mean_of_the_others_back(tmp_path: Path) -> None:
