@@ -13,6 +13,7 @@ import pytest
 from gala_rl.experiment.train import train
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.systems.assignment import FINAL
 from gala_rl.systems.interrupts import Interrupts
 from tests.books import newest
 from tests.systems.processes import CONFIG, GIVE_UP_S, start_command, wait_until
@@ -70,9 +71,11 @@ def test_a_signal_while_the_last_checkpoint_is_written_costs_nothing(
 ) -> None:
     complete = checkpoint.complete
 
-    def complete_disturbed(*arguments: Any) -> Path:
-        os.kill(os.getpid(), number)
-        return complete(*arguments)
+    def complete_disturbed(folder: Path, agent_steps: int, *others: Any) -> Path:
+        # The first is made after the first update.
+        if folder.name.endswith(FINAL) or (serial and agent_steps >= 100):
+            os.kill(os.getpid(), number)
+        return complete(folder, agent_steps, *others)
 
     monkeypatch.setattr(checkpoint, "complete", complete_disturbed)
     config = replace(CONFIG, learners=1, steps=100, serial=serial, out=str(tmp_path / "run"))
