@@ -86,9 +86,7 @@ class Monitor:
         # Events of work that is done anew are purged. Learners wrote their parts of the checkpoint
         # one after another: rows before theirs that are beyond its steps are plotted again.
         first = None if start is None else start.resumes_at + 1
-        self._writer: SummaryWriter | None = SummaryWriter(
-            str(folder.tensorboard), purge_step=first
-        )
+        self._writer: SummaryWriter | None = self._open(first)
         self._plot(self._take_rows([], first or 0))
 
     def __call__(self, status: Status) -> None:
@@ -104,6 +102,19 @@ class Monitor:
         scalars = self._take_rows(writing) + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest)
         self._plot(scalars)
+
+    def _open(self, purge_from: int | None) -> SummaryWriter:
+        """Open an event file; TensorBoard forgets what earlier ones have from those steps on."""
+        return SummaryWriter(str(self._folder.tensorboard), purge_step=purge_from)
+
+    def _purge_from(self, agent_steps: int, scalars: list[_Scalar]) -> None:
+        """Plot what came before a learner fell back to a checkpoint; forget what is done anew."""
+        self._plot(scalars)
+        self._waiting = [r for r in self._waiting if r["total_agent_steps"] < agent_steps]
+        with self._storage_errors():
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = self._open(agent_steps)
 
     def _plot(self, scalars: list[_Scalar]) -> None:
         for name, value, agent_steps, time in scalars:
@@ -172,6 +183,10 @@ class Monitor:
         scalars: list[_Scalar] = []
         for reader in self._readers:
             for row in of_learners(reader.new_rows()):
+                before = self.latest.get(row["learner"])
+                if before is not None and row["agent_steps"] <= before["agent_steps"]:
+                    self._purge_from(row["total_agent_steps"], scalars)
+                    scalars = []
                 self.latest[row["learner"]] = row
                 self._recent.add(row)
                 self._waiting.append(row)

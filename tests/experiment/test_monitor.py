@@ -134,6 +134,21 @@ def test_events_go_forward_after_a_kill_and_a_resume(tmp_path: Path) -> None:
     assert steps == sorted(steps) == [199, 200, 399, 400, 600, 620, 800]
 
 
+def test_events_go_forward_when_a_learner_falls_back_to_a_checkpoint_within_a_run(
+    tmp_path: Path,
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(CONFIG)
+    monitor = make_monitor(folder)
+    append(folder, 0, rows([1.0, 2.0, 3.0], [100, 200, 300], returns=[[1.0]] * 3))
+    append(folder, 0, rows([14.0, 15.0], [150, 250], begin=11.0, returns=[[1.0]] * 2))
+    monitor(status(True))
+    append(folder, 0, rows([16.0], [350], begin=15.0))
+    monitor.close(status(False))
+    for name in ("learner_00/entropy", "all/mean_return"):
+        assert [step for step, _ in scalars(folder, name)] == [100, 150, 250, 350]
+
+
 def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
