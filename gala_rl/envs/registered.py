@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
+from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector.utils import CloudpickleWrapper
 
@@ -34,7 +34,7 @@ class Registered:
         """Register those that this process lacks."""
         for sent in self.specs:
             spec: Any = sent.fn
-            gymnasium.registry.setdefault(spec.id, spec)
+            registration.registry.setdefault(spec.id, spec)
 
 
 def registered(env_id: str) -> Registered:
@@ -49,7 +49,7 @@ def registered(env_id: str) -> Registered:
 
 def check_registered(env_id: str) -> None:
     """Raise a UserError if the environment cannot be handed to processes that are started here."""
-    spec = gymnasium.registry.get(env_id)
+    spec = registration.registry.get(env_id)
     why_not = None if spec is None else _pack(spec)[1]
     if why_not is not None:
         raise UserError(
@@ -60,12 +60,12 @@ def check_registered(env_id: str) -> None:
 
 def is_of_main_program(env_id: str) -> bool:
     """Whether an environment is defined in the main program, which other machines do not have."""
-    spec = gymnasium.registry.get(env_id)
+    spec = registration.registry.get(env_id)
     return spec is not None and _is_of_main(spec)
 
 
 def _missing_elsewhere(env_id: str) -> Iterator[EnvSpec]:
-    return (s for s in gymnasium.registry.values() if s.id == env_id or _is_of_main(s))
+    return (s for s in registration.registry.values() if s.id == env_id or _is_of_main(s))
 
 
 def _is_of_main(spec: EnvSpec) -> bool:
