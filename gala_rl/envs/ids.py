@@ -15,6 +15,7 @@ _VERSION = re.compile(r"-v\d+$")
 _ALE = "ale_py.env:AtariEnv"
 _CUTOFF = 0.75
 """Names less alike than this are no guess: it would mislead more often than it helps."""
+_MOST_NAMED = 5
 _ADVICE = "give a Gymnasium id such as CartPole-v1"
 
 
@@ -97,6 +98,12 @@ def _skips_at_random(spec: EnvSpec) -> bool:
     return game is not None and spec.id in (f"{game}-v0", f"{game}-v4")
 
 
+def _module_of(spec: EnvSpec) -> str:
+    """Where an entry's class or function is, with a dot at the end."""
+    point = spec.entry_point
+    return f"{point.partition(':')[0] if isinstance(point, str) else point.__module__}."
+
+
 def _has_versions(name: str) -> bool:
     namespace, _, own = name.rpartition("/")
     return find_highest_version(namespace or None, own) is not None
@@ -107,24 +114,29 @@ def _hint(prefix: str, name: str) -> str:
     namespace, _, rest = name.rpartition("/")
     own = _VERSION.sub("", rest)
     specs = [spec for spec in registration.registry.values() if not _skips_at_random(spec)]
-    games = {game for spec in specs if (game := _game_of(spec)) is not None}
-    game = own.partition("-")[0].removesuffix("NoFrameskip")
-    if game in games:
-        known = [(f"{game}NoFrameskip-v4", "the papers' protocol"), (f"ALE/{game}-v5", "sticky")]
+    games = {game.lower(): game for spec in specs if (game := _game_of(spec)) is not None}
+    wanted = own.partition("-")[0].removesuffix("NoFrameskip").lower()
+    if (game := games.get(wanted)) is not None:
+        known = [
+            (f"{game}NoFrameskip-v4", "the papers' protocol"),
+            (f"ALE/{game}-v5", "sticky actions"),
+        ]
         ways = [f"{env_id} ({what})" for env_id, what in known if env_id in registration.registry]
         return f"use {' or '.join(ways)}"
     if namespace == "ALE" or own.endswith("NoFrameskip"):
-        if game in (rom.title().replace("_", "") for rom in roms.get_all_rom_ids()):
+        if wanted in (rom.replace("_", "") for rom in roms.get_all_rom_ids()):
             return "it is for several players at once, and there is no such environment"
-        close = difflib.get_close_matches(game, games, n=1, cutoff=_CUTOFF)
-        guess = f"did you mean the game {close[0]}?" if close else "there is no such game"
+        close = difflib.get_close_matches(wanted, games, n=1, cutoff=_CUTOFF)
+        guess = f"did you mean the game {games[close[0]]}?" if close else "there is no such game"
         return f"{guess} Games are written like PongNoFrameskip-v4 or ALE/Pong-v5"
-    names = {get_env_id(spec.namespace, spec.name, None): spec for spec in specs}
-    wanted = get_env_id(namespace or None, own, None)
+    names = {get_env_id(spec.namespace, spec.name, None).lower(): spec for spec in specs}
+    wanted = get_env_id(namespace or None, own, None).lower()
     if close := difflib.get_close_matches(wanted, names, n=1, cutoff=_CUTOFF):
         spec = names[close[0]]
         newest = find_highest_version(spec.namespace, spec.name)
         return f"did you mean {prefix}{get_env_id(spec.namespace, spec.name, newest)}?"
     if prefix:
-        return f"importing {prefix[:-1]} registers no such id"
+        own_ids = [spec.id for spec in specs if _module_of(spec).startswith(f"{prefix[:-1]}.")]
+        but = f" but {', '.join(own_ids[:_MOST_NAMED])}" if own_ids else ""
+        return f"importing {prefix[:-1]} registers no such id{but}"
     return f"{_ADVICE}; if a package registers it: --env package:{name}" if name else _ADVICE

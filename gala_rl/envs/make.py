@@ -12,8 +12,12 @@ from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
-def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
+def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
     """One environment by its Gymnasium id (`module:Name-v0` imports the module first).
+
+    Args:
+        env_id: Gymnasium id.
+        advice: told with the exception of a constructor.
 
     Raises:
         UserError: when there is none of that name, or it cannot be built: its cause is the
@@ -26,10 +30,7 @@ def make_environment(env_id: str) -> gymnasium.Env[Any, Any]:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
     # The constructor is somebody else's code: it may raise anything, and even end the program.
     except (Exception, SystemExit) as error:
-        raise UserError(
-            f"env {env_id!r} cannot be built: {describe(error)}; for the traceback: "
-            f"python -c \"import gymnasium; gymnasium.make('{env_id}')\""
-        ) from error
+        raise UserError(f"env {env_id!r} cannot be built: {describe(error)}{advice}") from error
 
 
 def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:
