@@ -15,7 +15,7 @@ from gala_rl.sharing import SharedParameters
 from gala_rl.systems.assignment import Assignment
 from gala_rl.systems.board import Cell
 from gala_rl.systems.status import Failure
-from gala_rl.systems.worker import CANNOT_WRITE, PROCESS_NAME, STARTED_A_RUN, work
+from gala_rl.systems.worker import CANNOT_WRITE, PROCESS_NAME, REFUSED, STARTED_A_RUN, work
 
 _PROGRESS_UPDATES = 100
 """A learner that lives for this many updates has its earlier deaths forgiven."""
@@ -253,10 +253,16 @@ def _gives_up(member: _Member) -> Failure | None:
     assignment = member.assignment
     if member.deaths_in_a_row <= assignment.config.max_restarts:
         return None
+    name = f"learner {assignment.rank} died {member.deaths_in_a_row} times without making "
+    name += f"{_PROGRESS_UPDATES} updates"
+    words = _last_words(assignment)
+    if member.process.exitcode == REFUSED:
+        why = words.splitlines()[-1].partition(": ")[2]
+        log = assignment.folder.log_file(assignment.rank)
+        return LearnerFailure(f"{name}: {why}; the traceback is in {log}")
     return LearnerFailure(
-        f"learner {assignment.rank} died {member.deaths_in_a_row} times without making "
-        f"{_PROGRESS_UPDATES} updates (exit code {member.process.exitcode}); its log ends with:\n"
-        f"{_last_words(assignment)}\n{_remedy(member)}"
+        f"{name} (exit code {member.process.exitcode}); its log ends with:\n"
+        f"{words}\n{_remedy(member)}"
     )
 
 

@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
 
 from gala_rl.actor import StopAsked
 from gala_rl.envs import seed_generators
-from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError
+from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError, UserError
 from gala_rl.learners import Coupling
 from gala_rl.methods import find
 from gala_rl.processes.allocator import keep_freed_memory
@@ -30,6 +31,9 @@ from gala_rl.systems.replica import train_in_step
 
 CANNOT_WRITE = 74
 """Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""
+
+REFUSED = 78
+"""Exit code of a learner whose settings or environment this process refuses (EX_CONFIG)."""
 
 STARTED_A_RUN = 64
 """Exit code of a learner that was about to start a run itself (EX_USAGE)."""
@@ -71,6 +75,10 @@ def work(assignment: Assignment) -> None:
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)
+    except UserError:
+        # Such as an environment that could be built where the run was set up, but not here.
+        traceback.print_exc()
+        sys.exit(REFUSED)
     except (ActorFailure, SimulatorFailure) as error:
         # The traceback worth reading is the other process', which is the last thing in this log.
         sys.exit(str(error))

@@ -125,6 +125,8 @@ def test_spaces_that_cannot_be_learned_are_refused_in_one_line(env_id: str, word
             "tests.environments:Counting",
             "has no version: did you mean tests.environments:Counting-v0?",
         ),
+        ("cartpole-v1", "did you mean CartPole-v1?"),
+        ("breakout", "use BreakoutNoFrameskip-v4 (the papers' protocol) or ALE/Breakout-v5"),
         ("HalfCheeta-v9", "did you mean HalfCheetah-v5?"),
         ("Corr-v0", "such as CartPole-v1; if a package registers it: --env package:Corr-v0"),
         ("MiniGrid-Empty-5x5-v0", "--env package:MiniGrid-Empty-5x5-v0"),

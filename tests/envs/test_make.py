@@ -73,6 +73,7 @@ def test_a_constructor_that_raises_is_told_with_its_cause_and_is_not_unknown(
 def test_a_constructor_that_ends_the_program_is_told(register: Register, code: object) -> None:
     register("Leaving-v0", lambda: sys.exit(code))  # type: ignore[arg-type]
     refusal = refusal_of("Leaving-v0")
+    assert isinstance(refusal.__cause__, SystemExit)
     assert f"cannot be built: it called sys.exit({code!r})" in str(refusal)
 
 
@@ -132,6 +133,11 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_cause(
     monkeypatch.delitem(sys.modules, "broken_module", raising=False)
     assert words in str(refusal_of("broken_module:Game-v0"))
     monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+
+
+def test_a_module_that_registers_others_names_them() -> None:
+    refusal = refusal_of("tests.environments:Sweden-v0")
+    assert "importing tests.environments registers no such id but Counting-v0, " in str(refusal)
 
 
 @pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "no_such.module:Game-v0"])
