@@ -107,7 +107,12 @@ class Actor:
         self._device = next(model.parameters()).device
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
         self.generator = torch.Generator(self._device).manual_seed(int(streams[0] >> 1))
-        first = torch.from_numpy(simulators.reset(int(streams[1] % 2**31))).to(self._device)
+        try:
+            observations = simulators.reset(int(streams[1] % 2**31))
+        except BaseException:
+            simulators.close()
+            raise
+        first = torch.from_numpy(observations).to(self._device)
         state = model.initial_state(len(first))
         with torch.no_grad():
             # A generator of its own: an example action must not advance the real one.

@@ -27,6 +27,7 @@ import numpy as np
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _SENT_TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_JOIN_S = 10.0
 _SERVES = "GALA_RL_SERVES"
 """Environment of a server, and of nobody else: the process that it forks for."""
 
@@ -151,6 +152,19 @@ def serve() -> None:
     is_server = os.environ.get(_SERVES) == str(os.getppid())
     if is_server and sys.platform == "linux":
         _die_with_whoever_forked()
+
+
+def end(process: BaseProcess) -> bool:
+    """Kill a process, with what it started in its group, and let go of it; False if it lives on."""
+    assert process.pid is not None, "it was started"
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join(_JOIN_S)
+    if process.exitcode is None:
+        return False
+    release(process)
+    return True
 
 
 def release(process: BaseProcess) -> None:

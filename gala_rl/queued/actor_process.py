@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
@@ -65,13 +66,19 @@ class Post:
 def act(post: Post) -> None:
     """Be an actor until the learner is gone."""
     die_with(post.learner)
+    # Games that simulators start are in this group, and end with it.
+    os.setpgid(0, 0)
     torch.set_num_threads(1)
     set_torch_defaults()
     keep_freed_memory()
     seed_generators(post.seed)
     beat_in(post.heartbeats.numpy()[post.index :][:1])
     post.registered.register()
-    actor = _make_actor(post)
+    with closing(_make_actor(post)) as actor:
+        _act(post, actor)
+
+
+def _act(post: Post, actor: Actor) -> None:
     flat = FlatParameters(actor.model)
     version = failures = 0
     word = READY

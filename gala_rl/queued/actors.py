@@ -20,7 +20,7 @@ from gala_rl.errors import ActorFailure
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.heartbeat import beat
-from gala_rl.processes.spawn import release, spawn
+from gala_rl.processes.spawn import spawn
 from gala_rl.queued.actor_process import READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots
@@ -30,7 +30,7 @@ from gala_rl.settings import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
 _LOOK_EVERY_S = 0.2
-_LAST_WORDS_S = 2.0
+_LAST_WORDS_S = _CLOSE_S = 2.0
 _MOST_COUNTED_S = 10.0
 """No more counts as silence between two looks: the learner may have been stopped too."""
 _PROGRESS_ROLLOUTS = 100
@@ -186,8 +186,12 @@ class QueuedActors:
         """See `TrajectorySource`: actors have begun new games."""
 
     def close(self) -> None:
-        """Kill all actors and wait for their end."""
+        """Have actors close their simulators, kill those that take too long; wait for all."""
         for station in self._stations:
+            station.connection.close()
+        give_up = time.monotonic() + _CLOSE_S
+        for station in self._stations:
+            station.process.join(max(0.0, give_up - time.monotonic()))
             station.end()
         if self._feeds is not None:
             self._feeds.connection.close()
@@ -320,6 +324,5 @@ class QueuedActors:
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         successor = self._man(station.index, station.slots, station.deaths)
-        release(station.process)
         # What it had announced stays in the queue; all else goes to the successor.
         station.replace(successor.process, successor.connection)

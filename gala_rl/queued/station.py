@@ -5,9 +5,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from gala_rl.errors import ActorFailure
+from gala_rl.processes.spawn import end
 from gala_rl.queued.slots import RolloutSlots
-
-_JOIN_S = 10.0
 
 
 @dataclass
@@ -56,8 +55,6 @@ class Station:
         Raises:
             ActorFailure: when it does not end.
         """
-        self.process.kill()
-        self.process.join(_JOIN_S)
-        if self.process.exitcode is None:
+        if not end(self.process):
             raise ActorFailure(f"actor {self.index} does not end: it may still write to its slots")
         self.connection.close()

@@ -148,12 +148,6 @@ class Crew:
         assignment, process = member.assignment, member.process
         rank, board, mailboxes = assignment.rank, assignment.board, assignment.mailboxes
         exitcode = process.exitcode
-        # A simulator may end its process without an error.
-        if exitcode == 0 and board.get(rank, Cell.DONE):
-            member.done = True
-            # Nobody need wait for it any longer.
-            mailboxes.set_down(rank, True)
-            return
         sign_of_life = max(board.get(rank, Cell.HEARTBEAT_NS) / 1e9, self._woke_at)
         patience = assignment.config.hang_after
         if exitcode is None and now - sign_of_life > patience:
@@ -170,8 +164,13 @@ class Crew:
             if mailboxes.is_down(rank) and updates > member.started_at_updates:
                 mailboxes.set_down(rank, False)
             return
+        # Nobody need wait for it any longer.
         mailboxes.set_down(rank, True)
-        self._bury(member, updates)
+        # A simulator may end its process without an error, or crash it when it is closed.
+        if board.get(rank, Cell.DONE) and exitcode != CANNOT_WRITE:
+            member.done = True
+        else:
+            self._bury(member, updates)
 
     def _bury(self, member: _Member, updates: int) -> None:
         """Restart a dead learner, or give up on it if it keeps dying."""

@@ -71,7 +71,8 @@ def work(assignment: Assignment) -> None:
                 run.write_row(assignment.total_agent_steps(run))
                 if assignment.is_member:
                     assignment.write_part(run, FINAL)
-        assignment.board.set(assignment.rank, Cell.DONE, 1)
+            # Before simulators are closed: what they do then undoes nothing.
+            assignment.board.set(assignment.rank, Cell.DONE, 1)
     except StorageError:
         # The log may be on the same full disk: the exit code tells the supervisor.
         sys.exit(CANNOT_WRITE)

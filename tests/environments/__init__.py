@@ -13,8 +13,10 @@ from tests.environments.tasks import Corridor as Corridor
 from tests.environments.tasks import Recall as Recall
 from tests.environments.tasks import Unscaled as Unscaled
 from tests.environments.troubles import Breaking as Breaking
+from tests.environments.troubles import CrashingAtClose as CrashingAtClose
 from tests.environments.troubles import Failing as Failing
 from tests.environments.troubles import FailingInLearner2 as FailingInLearner2
+from tests.environments.troubles import Owning as Owning
 from tests.environments.troubles import Poisoned as Poisoned
 from tests.environments.troubles import PoisonedOnDemand as PoisonedOnDemand
 from tests.environments.troubles import Slow as Slow
@@ -42,7 +44,9 @@ gymnasium.register(
 )
 for _name in (
     "Breaking",
+    "CrashingAtClose",
     "DrawingGlobally",
+    "Owning",
     "SlowInLearners",
     "Troubled",
     "Treacherous",

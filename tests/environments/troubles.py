@@ -199,3 +199,25 @@ class Slow(Drifting):
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         time.sleep(0.0005)
         return super().step(action)
+
+
+class Owning(Breaking):
+    """Has a process of its own, noted in $TROUBLE, that its `close` ends before it raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.game = subprocess.Popen(["sleep", "600"])
+        (Path(os.environ["TROUBLE"]) / str(self.game.pid)).touch()
+
+    def close(self) -> None:
+        self.game.kill()
+        self.game.wait()
+        raise OSError("close has failed")
+
+
+class CrashingAtClose(Drifting):
+    """Takes its process along when it is closed there, unless that is the supervisor's."""
+
+    def close(self) -> None:
+        if multiprocessing.current_process().name.startswith("gala-learner"):
+            os._exit(3)

@@ -49,6 +49,8 @@ class ScriptedProcess:
 
     post: Post
     exitcode: int | None = None
+    pid: int = 2**30
+    """No process has it."""
 
     def kill(self) -> None:
         self.exitcode = -9 if self.exitcode is None else self.exitcode

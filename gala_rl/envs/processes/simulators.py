@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from gala_rl.envs.registered import registered
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import SimulatorFailure, printable
 from gala_rl.processes.heartbeat import beat
-from gala_rl.processes.spawn import release, spawn
+from gala_rl.processes.spawn import end, spawn
 
 _LOOK_EVERY_S = 0.2
 _LAST_WORDS_S = 0.2
@@ -30,7 +29,6 @@ _END_S = 2.0
 """Who ends by itself has so long until its exit code is there."""
 _CLOSE_S = 2.0
 """Simulators that have not closed by then are killed."""
-_JOIN_S = 10.0
 _MOST_WORDS = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -225,17 +223,11 @@ class SimulatorProcesses:
         _log.warning("%s and is replaced:\n%s", message, printable(told))
 
     def _end(self, worker: _Worker) -> None:
-        # What it has started too, as far as that is in its group.
-        with contextlib.suppress(OSError):
-            os.killpg(worker.pid, signal.SIGKILL)
-        worker.process.kill()
-        worker.process.join(_JOIN_S)
-        if worker.process.exitcode is None:
+        if not end(worker.process):
             raise SimulatorFailure(
                 f"a process of simulators of {self._env_id} does not end: it may still write"
             )
         worker.line.close()
-        release(worker.process)
         self._workers.remove(worker)
 
 
