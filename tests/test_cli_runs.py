@@ -84,8 +84,8 @@ def test_the_summary_adds_up(run: tuple[Path, str]) -> None:
     summary = read_json(run[0] / "summary.json")
     assert set(summary) == {
         "run", "method", "env", "agent_steps", "env_frames", "updates", "mixes", "restarts",
-        "episodes", "mean_return", "interrupted", "failed", "learners", "agent_steps_per_s",
-        "elapsed_s",
+        "episodes", "mean_return", "interrupted", "failed", "killed", "learners",
+        "agent_steps_per_s", "elapsed_s",
     }  # fmt: skip
     assert (summary["method"], summary["env"]) == ("gala-a2c", "CartPole-v1")
     assert summary["agent_steps"] == summary["env_frames"] == STEPS

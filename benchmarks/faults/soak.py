@@ -163,7 +163,7 @@ def deaths(log: str) -> dict[str, int]:
     Args:
         log: what `gala train` has printed.
     """
-    told = r"learner \d+ (?:died|made no update) (.+?)(?: and is restarted|: killed)"
+    told = r"learner \d+ (?:died|gave no sign of life) (.+?)(?: and is restarted|: killed)"
     return dict(Counter(re.findall(told, log)))
 
 

@@ -52,7 +52,7 @@ def test_a_score_is_held_against_nine_tenths_of_those_without_faults() -> None:
 def test_deaths_are_told_by_how_they_came() -> None:
     log = """
 learner 2 died (exit code -9) and is restarted from learner 1
-learner 0 made no update for 30 s: killed
+learner 0 gave no sign of life for 30 s: killed
 learner 0 died (exit code -9) and is restarted from learner 3
 agent steps 10 of 20 (50%) | steps/s 10 | left 0:01
 learner 1 died (exit code 1) and is restarted from its own last state

@@ -75,7 +75,8 @@ class FakeNode:
         self._check_there()
         self.parts.append(request)
         stem = f"learner_{rank:02d}"
-        return {f"{stem}.safetensors": b"tensors", f"{stem}.json": b"{}"}
+        counters = b'{"agent_steps": 0, "version": 0, "mixed_versions": {}}'
+        return {f"{stem}.safetensors": b"tensors", f"{stem}.json": counters}
 
     def _check_there(self) -> None:
         if self.is_dead:

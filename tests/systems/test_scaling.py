@@ -194,7 +194,7 @@ def test_who_does_not_leave_is_killed_when_it_is_silent_for_too_long(tmp_path: P
     assert outcome.failure is None
     assert sizes(folder) == [(3, 2)]
     assert outcome.status.restarts == [0, 0, 0]
-    assert any(n.startswith("learner 2 made no update for") for n in script.notices)
+    assert any(n.startswith("learner 2 gave no sign of life for") for n in script.notices)
     assert newest(folder).learners() == [0, 1]
 
 

@@ -204,7 +204,7 @@ def test_a_replica_that_is_stopped_is_named_and_replaced_alone(tmp_path: Path) -
 
     outcome = system.run(observe)
     assert outcome.failure is None
-    assert any("learner 1 made no update for 8 s" in notice for notice in notices)
+    assert any("learner 1 gave no sign of life for 8 s" in notice for notice in notices)
     assert outcome.status.restarts == [0, 1, 0]
     assert_replicas_are_equal(final(folder))
 
