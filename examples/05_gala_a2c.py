@@ -203,8 +203,8 @@ class Learner:
             self.mailbox = None
 
 
-def train(settings: Settings, updates: int) -> list[Learner]:
-    """Every learner makes `updates` updates; returns the learners."""
+def train(settings: Settings, updates: int, report_every: int = 0) -> list[Learner]:
+    """Every learner makes `updates` updates, and prints how it is after each `report_every`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         env = gymnasium.make(settings.env)
@@ -213,16 +213,20 @@ def train(settings: Settings, updates: int) -> list[Learner]:
         model = ActorCritic(math.prod(env.observation_space.shape), int(env.action_space.n))
     # All start from the same parameters.
     ring = [Learner(settings, rank, copy.deepcopy(model)) for rank in range(settings.learners)]
-    for _ in range(updates):
+    for update in range(1, updates + 1):
         for rank, learner in enumerate(ring):
             learner.learn(learner.act())
             if settings.learners > 1:
                 learner.gossip(ring[(rank + 1) % settings.learners])
+        if report_every and update % report_every == 0:
+            scores = [score for learner in ring for score in learner.simulators.returns]
+            mean = f"{np.mean(scores):.1f}" if scores else "no episode over yet"
+            print(f"update {update} of {updates}: mean return {mean}", flush=True)
     return ring
 
 
 if __name__ == "__main__":
-    for rank, learner in enumerate(train(Settings(), updates=600)):
+    for rank, learner in enumerate(train(Settings(), updates=600, report_every=25)):
         returns = learner.simulators.returns
         print(f"learner {rank}: mean return of the last {len(returns)} episodes "
               f"{np.mean(returns):.1f}")  # fmt: skip

@@ -18,6 +18,7 @@ from gala_rl.errors import (
     StorageError,
     SupervisorFailure,
     UserError,
+    counted,
     escape_unencodable_output,
 )
 from gala_rl.methods import METHODS
@@ -238,7 +239,7 @@ def _scale(options: argparse.Namespace) -> int:
 
     change = scale(options.run, options.learners)
     say(
-        f"{change['from']} learners before, {change['to']} now, "
+        f"{counted(change['from'], 'learner')} before, {change['to']} now, "
         f"at {change['agent_steps']:,} agent steps"
     )
     return 0

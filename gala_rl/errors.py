@@ -1,4 +1,4 @@
-"""The failures that are told apart: a user's mistake, who could not be kept alive, a full disk."""
+"""The failures that are told apart, and how text is made fit to be printed."""
 
 import io
 import sys
@@ -11,6 +11,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def escape_unencodable_output() -> None:

@@ -19,7 +19,7 @@ from gala_rl.cluster.returning import Returning
 from gala_rl.cluster.scaling import ClusterScaling
 from gala_rl.cluster.wire import Orders, Report, Wishes
 from gala_rl.cluster.workplace import files_of
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
 from gala_rl.methods import capacity, find
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
@@ -252,8 +252,8 @@ class ClusterSystem:
             return True
         self._give_up(
             post,
-            f"died {post.deaths_in_a_row} times without making {_PROGRESS_UPDATES} updates: "
-            f"what its machine's Ray has logged may tell why",
+            f"died {counted(post.deaths_in_a_row, 'time')} without making {_PROGRESS_UPDATES} "
+            f"updates: what its machine's Ray has logged may tell why",
         )
         return False
 

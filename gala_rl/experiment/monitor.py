@@ -98,9 +98,9 @@ class Monitor:
         self._read_files_of(len(status.updates))
         self._show(status, [rank for rank, alive in enumerate(status.alive) if alive])
 
-    def _show(self, status: Status, writing: Sequence[int]) -> None:
+    def _show(self, status: Status, writing: Sequence[int], *, has_ended: bool = False) -> None:
         scalars = self._take_rows(writing) + self._take_consensus(status)
-        self._progress.show(status, self.mean_return, self.latest)
+        self._progress.show(status, self.mean_return, self.latest, has_ended=has_ended)
         self._plot(scalars)
 
     def _open(self, purge_from: int | None) -> SummaryWriter:
@@ -133,7 +133,7 @@ class Monitor:
         Raises:
             StorageError: as when called.
         """
-        self._show(status, [])
+        self._show(status, [], has_ended=True)
         with self._storage_errors():
             if self._writer is not None:
                 self._writer.close()

@@ -17,6 +17,10 @@ from gala_rl.systems.status import Status
 
 _PLAIN_LINE_EVERY_S = 10.0
 _REDRAW_EVERY_S = 0.25
+_PANEL_ALONE = ("frames/s", "staleness", "apart")
+"""Items that have no room in a plain line."""
+_LISTED = 8
+"""Learners up to which the staleness of each is shown."""
 
 
 @contextmanager
@@ -73,7 +77,12 @@ class Progress:
             self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def show(
-        self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]
+        self,
+        status: Status,
+        mean_return: float | None,
+        latest: dict[int, dict[str, Any]],
+        *,
+        has_ended: bool = False,
     ) -> None:
         """Show the state of the run.
 
@@ -81,6 +90,7 @@ class Progress:
             status: from the system.
             mean_return: raw, over the last full games of all learners.
             latest: each learner's newest row of metrics.
+            has_ended: whether the run has, so that no learner is missing.
         """
         for notice in status.notices:
             self.tell(notice)
@@ -89,15 +99,24 @@ class Progress:
         # A rate over the last half minute or so.
         while len(self._samples) > 2 and now - self._samples[0][0] > 30:
             self._samples.pop(0)
-        items = self._items(status, mean_return, latest)
+        count, alive = len(status.alive), sum(status.alive)
+        is_whole = alive == count or has_ended or status.total_agent_steps >= self._config.steps
+        learners = str(count) if is_whole else f"{alive} of {count}"
+        items = self._items(status, mean_return, latest, learners)
         if self._live is not None:
             self._live.update(self._table(items))
         elif now >= self._next_line:
             self._next_line = now + _PLAIN_LINE_EVERY_S
-            self.tell(" | ".join(f"{name} {value}" for name, value in items.items()))
+            left_out = _PANEL_ALONE if not is_whole else (*_PANEL_ALONE, "learners")
+            shown = [f"{name} {value}" for name, value in items.items() if name not in left_out]
+            self.tell(" | ".join(shown))
 
     def _items(
-        self, status: Status, mean_return: float | None, latest: dict[int, dict[str, Any]]
+        self,
+        status: Status,
+        mean_return: float | None,
+        latest: dict[int, dict[str, Any]],
+        learners: str,
     ) -> dict[str, str]:
         total, goal = status.total_agent_steps, self._config.steps
         (start, before), (end, after) = self._samples[0], self._samples[-1]
@@ -112,15 +131,12 @@ class Progress:
         items["left"] = left
         items["mean return"] = score_text(mean_return)
         if len(status.alive) > 1:
-            items["learners"] = f"{sum(status.alive)} of {len(status.alive)}"
+            items["learners"] = learners
         if len(status.alive) > 1 and find(self._config.method).gossips:
             mixes = sum(row["mixes"] for row in latest.values())
             updates = sum(row["updates"] for row in latest.values())
-            items["mixed"] = f"{mixes / updates:.0%} of updates" if updates else "-"
-            items["staleness"] = ", ".join(
-                str(latest[r]["staleness_updates"]) if r in latest else "-"
-                for r in range(len(status.alive))
-            )
+            items["mixed"] = f"{mixes / updates:.0%}" if updates else "-"
+            items["staleness"] = _staleness(latest, len(status.alive))
         if status.consensus is not None:
             items["apart"] = _apart(status.consensus)
         # What is seldom and worth a look has a place only once it happens.
@@ -145,6 +161,14 @@ class Progress:
         for name, value in items.items():
             table.add_row(name, value)
         return table
+
+
+def _staleness(latest: dict[int, dict[str, Any]], learners: int) -> str:
+    """Own updates of each learner since its last mix, or the most where there are many."""
+    known = [latest[r]["staleness_updates"] if r in latest else None for r in range(learners)]
+    if learners > _LISTED:
+        return f"at most {max((n for n in known if n is not None), default=0)}"
+    return ", ".join("-" if n is None else str(n) for n in known)
 
 
 def _apart(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from gala_rl import config as configs
 from gala_rl.agent import Beginning, beginning_of
 from gala_rl.config import TrainConfig
 from gala_rl.envs import read_environments_once
-from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.experiment.caller import check_may_train, unchanged_caller
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
 from gala_rl.experiment.preflight import check_resume, check_start
@@ -151,12 +151,12 @@ def _run(
     device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     frames_per_step = beginning.frames_per_step
-    where = str(device) if connection is None else f"{len(connection.nodes)} nodes"
+    where = str(device) if connection is None else counted(len(connection.nodes), "node")
     progress = Progress(config, frames_per_step, done_before, console)
     progress.tell(
-        f"{config.method} on {config.env}: {config.learners} learners x "
-        f"{config.simulators} simulators on {where}, {beginning.parameter_count:,} parameters, "
-        f"run in {folder.path}"
+        f"{config.method} on {config.env}: {counted(config.resolved_learners, 'learner')} x "
+        f"{counted(config.resolved_simulators, 'simulator')} on {where}, "
+        f"{beginning.parameter_count:,} parameters, run in {folder.path}"
     )
     began = time.monotonic()
     try:

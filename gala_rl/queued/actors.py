@@ -16,7 +16,7 @@ from gala_rl.actor import StopAsked, never
 from gala_rl.config import TrainConfig
 from gala_rl.envs import Episode, Simulators
 from gala_rl.envs.registered import registered
-from gala_rl.errors import ActorFailure
+from gala_rl.errors import ActorFailure, counted
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.heartbeat import beat
@@ -319,7 +319,7 @@ class QueuedActors:
         name, exitcode = f"actor {station.index} of learner {self._rank}", station.process.exitcode
         if station.deaths_in_a_row > self._config.max_restarts:
             raise ActorFailure(
-                f"{name} died {station.deaths_in_a_row} times without delivering "
+                f"{name} died {counted(station.deaths_in_a_row, 'time')} without delivering "
                 f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); what it printed is above"
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)

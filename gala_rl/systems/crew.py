@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 
 from gala_rl.envs.registered import registered
-from gala_rl.errors import LearnerFailure, StorageError, UserError
+from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
 from gala_rl.graph import graph_of
 from gala_rl.processes.spawn import fork_ready, release
 from gala_rl.sharing import SharedParameters
@@ -252,8 +252,8 @@ def _gives_up(member: _Member) -> Failure | None:
     assignment = member.assignment
     if member.deaths_in_a_row <= assignment.config.max_restarts:
         return None
-    name = f"learner {assignment.rank} died {member.deaths_in_a_row} times without making "
-    name += f"{_PROGRESS_UPDATES} updates"
+    name = f"learner {assignment.rank} died {counted(member.deaths_in_a_row, 'time')} without "
+    name += f"making {_PROGRESS_UPDATES} updates"
     words = _last_words(assignment)
     if member.process.exitcode == REFUSED:
         why = words.splitlines()[-1].partition(": ")[2]

@@ -1,6 +1,7 @@
 """Every example runs, and does what it says."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,17 @@ def test_the_single_file_clips_gradients_as_the_library_does(tmp_path: Path, lea
     for rank in range(learners):
         torch.testing.assert_close(ours[rank], theirs[rank], rtol=0, atol=1e-5)
         assert (ours[rank] - unclipped[rank]).abs().max() > 1e-3
+
+
+def test_the_single_file_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    example = load("05_gala_a2c")
+    settings = example.Settings(learners=2, simulators=4)
+    example.train(settings, updates=20)
+    assert capsys.readouterr().out == ""
+    example.train(settings, updates=20, report_every=8)
+    first, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"update 8 of 20: mean return \d+\.\d", first)
+    assert re.fullmatch(r"update 16 of 20: mean return \d+\.\d", last)
 
 
 SIMULATORS, SEED = 8, 7

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pty
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,8 @@ def test_a_line_tells_how_far_how_fast_and_how_long(clock: Clock) -> None:
     latest = {0: row(8, 10, 2), 1: row(10, 10, 0)}
     shown.show(status(600, 400), 21.46, latest)
     assert file.getvalue() == (
-        "agent steps 1,000 of 10,000 (10%) | steps/s 100 | frames/s 400 | left 1m30s | "
-        "mean return 21.5 | learners 2 of 2 | mixed 90% of updates | staleness 2, 0\n"
+        "agent steps 1,000 of 10,000 (10%) | steps/s 100 | left 1m30s | mean return 21.5 | "
+        "mixed 90%\n"
     )
 
 
@@ -75,18 +76,60 @@ def test_before_anything_happened_nothing_is_divided_by_zero(clock: Clock) -> No
     shown.show(status(0, 0), None, {})
     assert file.getvalue() == (
         "agent steps 0 of 10,000 (0%) | steps/s 0 | left ? | mean return no game over yet | "
-        "learners 2 of 2 | mixed - | staleness -, -\n"
+        "mixed -\n"
     )
 
 
-def test_how_far_learners_are_apart_is_told_once_it_is_known(clock: Clock) -> None:
-    shown, file = plain()
+def panel(*args: Any, config: TrainConfig = CONFIG, **options: Any) -> dict[str, str]:
+    """Items that a terminal shows, by name."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, legacy_windows=False)
+    with Progress(config, 4, 0, console) as shown:
+        shown.show(*args, **options)
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue()).rpartition("gala-a2c on")[2]
+    cells = [line.split("│")[1:3] for line in last.splitlines() if line.count("│") == 3]
+    return {name.strip(): value.strip() for name, value in cells}
+
+
+def test_how_far_learners_are_apart_is_told_once_it_is_known() -> None:
+    assert "apart" not in panel(status(10, 10), None, {})
     known = {"consensus_rms": 0.12345, "consensus_rms_bound": 1.5}
-    shown.show(status(10, 10, consensus=known), None, {})
-    assert "| apart 0.123 rms, at most 1.5" in file.getvalue()
-    clock.now += 60
-    shown.show(status(20, 20, consensus=known | {"consensus_rms_bound": None}), None, {})
-    assert file.getvalue().splitlines()[-1].endswith("| apart 0.123 rms")
+    assert panel(status(10, 10, consensus=known), None, {})["apart"] == "0.123 rms, at most 1.5"
+    known["consensus_rms_bound"] = None  # type: ignore[assignment]
+    assert panel(status(20, 20, consensus=known), None, {})["apart"] == "0.123 rms"
+
+
+def test_a_panel_has_the_staleness_of_each_learner_or_the_most_of_many() -> None:
+    latest = {0: row(8, 10, 2), 1: row(10, 10, 0)}
+    assert panel(status(6, 4), None, latest)["staleness"] == "2, 0"
+    assert panel(status(6, 4), None, {1: row(1, 1, 7)})["staleness"] == "-, 7"
+    many = {rank: row(1, 1, rank) for rank in range(20)}
+    assert panel(status(*[6] * 32), None, many)["staleness"] == "at most 19"
+
+
+def test_learners_that_ended_as_the_run_did_are_not_missing(clock: Clock) -> None:
+    ended = [False, False]
+    assert panel(status(5, 5, alive=[True, True]), None, {})["learners"] == "2"
+    assert panel(status(5, 5, alive=[True, False]), None, {})["learners"] == "1 of 2"
+    # All steps are made: learners end one after the other.
+    assert panel(status(5_000, 5_000, alive=[True, False]), None, {})["learners"] == "2"
+    assert panel(status(5_000, 5_000, alive=ended), None, {})["learners"] == "2"
+    # It was stopped before.
+    assert panel(status(5, 5, alive=ended), None, {}, has_ended=True)["learners"] == "2"
+    shown, file = plain()
+    shown.show(status(5_000, 5_000, alive=ended), None, {})
+    assert "learners" not in file.getvalue()
+
+
+def test_an_ordinary_line_is_short(clock: Clock) -> None:
+    file = io.StringIO()
+    config = TrainConfig(steps=40_000_000, learners=64)
+    shown = Progress(config, 4, 12_000_000, Console(file=file))
+    clock.now += 10
+    known = {"consensus_rms": 0.12345, "consensus_rms_bound": 1.5}
+    steps = status(*[200_000] * 64, consensus=known)
+    shown.show(steps, -20.1, {rank: row(97, 100, 3) for rank in range(64)})
+    assert len(file.getvalue()) <= 110
 
 
 def test_a_single_learner_has_nobody_to_mix_with(clock: Clock) -> None:
@@ -101,6 +144,7 @@ def test_restarts_and_dead_learners_are_told(clock: Clock) -> None:
     shown.show(status(5, 5, alive=[True, False], restarts=[0, 3]), None, {})
     assert "learners 1 of 2" in file.getvalue()
     assert file.getvalue().endswith("restarts 3\n")
+    assert panel(status(5, 5, restarts=[0, 3]), None, {})["restarts"] == "3"
 
 
 def test_rejected_messages_and_waits_in_vain_are_told(clock: Clock) -> None:
@@ -110,14 +154,14 @@ def test_rejected_messages_and_waits_in_vain_are_told(clock: Clock) -> None:
         1: row(1, 2, 0, rejected={"not finite": 1}, overdue=2),
     }
     shown.show(status(5, 5), None, latest)
-    assert file.getvalue().endswith("staleness 0, 0 | rejected messages 5 | waits given up 2\n")
+    assert file.getvalue().endswith("mixed 50% | rejected messages 5 | waits given up 2\n")
 
 
 def test_failures_of_simulators_are_told(clock: Clock) -> None:
     shown, file = plain()
     latest = {0: row(1, 2, 0, simulator_failures=3), 1: row(1, 2, 0, simulator_failures=1)}
     shown.show(status(5, 5), None, latest)
-    assert file.getvalue().endswith("staleness 0, 0 | simulator failures 4\n")
+    assert file.getvalue().endswith("mixed 50% | simulator failures 4\n")
 
 
 def test_what_was_done_before_does_not_count_for_speed(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from gala_rl.errors import counted
 from gala_rl.experiment.bench.rounds import MIN_ROUNDS
 
 _ABSENT = "–"
@@ -111,7 +112,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 def notes(result: Mapping[str, Any]) -> list[str]:
     """What the tables leave open, a line each: what was skipped or cannot be measured, and why."""
     skipped = [
-        f"{case['learners']} learners"
+        counted(case["learners"], "learner")
         + (f" x {case['parameters']:,} parameters" if "parameters" in case else "")
         + f" skipped: {case['skipped']}"
         for case in result.get("cases", [])
@@ -122,7 +123,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
 
 def _throughput(result: Mapping[str, Any]) -> list[Table]:
     learners, cores = result["settings"]["learners"], result["machine"]["cores"]
-    title = f"{_training(result)}, {learners} learners on {cores} cores: {_medians(result)}"
+    where = f"{counted(learners, 'learner')} on {counted(cores, 'core')}"
+    title = f"{_training(result)}, {where}: {_medians(result)}"
     rows = [
         [column.text, _cell(result, column), _spread(result, column), _rounds(result, column)]
         for column in _THROUGHPUT
