@@ -246,21 +246,23 @@ def _scale(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from gala_rl.envs import read_environments_once
     from gala_rl.experiment import preflight
 
-    preflight.check_evaluation(
-        options.run, options.episodes, options.learner, options.seed, options.max_steps
-    )
-    from gala_rl.experiment.evaluate import evaluate
+    with read_environments_once():
+        preflight.check_evaluation(
+            options.run, options.episodes, options.learner, options.seed, options.max_steps
+        )
+        from gala_rl.experiment.evaluate import evaluate
 
-    result = evaluate(
-        options.run,
-        episodes=options.episodes,
-        policy=options.policy,
-        learner=options.learner,
-        seed=options.seed,
-        max_steps=options.max_steps,
-    )
+        result = evaluate(
+            options.run,
+            episodes=options.episodes,
+            policy=options.policy,
+            learner=options.learner,
+            seed=options.seed,
+            max_steps=options.max_steps,
+        )
     code = 130 if result["interrupted"] else 0
     if options.json:
         options.document = json.dumps(result, indent=2)

@@ -90,6 +90,24 @@ def _add_protocol(parser: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from gala_rl.envs import read_environments_once
+
+    with read_environments_once():
+        plan = _plan_of(options)
+    from rich.console import Console
+
+    from gala_rl.experiment.compare.run import train_all
+
+    console = Console(stderr=options.json)
+    outcome = train_all(plan, console)
+    if outcome.interrupted:
+        console.print("stopped; go on with the same command", highlight=False)
+        return 130
+    return _report(plan, options)
+
+
+def _plan_of(options: argparse.Namespace) -> Any:
+    """The plan, checked."""
     from gala_rl.experiment.compare import plan as plans
 
     # A setting of an algorithm is for all methods that have it, which only the plan knows.
@@ -116,16 +134,7 @@ def _compare(options: argparse.Namespace) -> int:
         at_once=options.at_once,
     )
     plans.check(plan)
-    from rich.console import Console
-
-    from gala_rl.experiment.compare.run import train_all
-
-    console = Console(stderr=options.json)
-    outcome = train_all(plan, console)
-    if outcome.interrupted:
-        console.print("stopped; go on with the same command", highlight=False)
-        return 130
-    return _report(plan, options)
+    return plan
 
 
 def _report(plan: Any, options: argparse.Namespace) -> int:

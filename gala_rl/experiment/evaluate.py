@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,14 @@ from torch import Tensor
 from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.cores import usable_cores
-from gala_rl.envs import Limits, Simulators, make_simulators, seeded_generators
+from gala_rl.envs import (
+    Limits,
+    Simulators,
+    make_simulators,
+    read_environment,
+    read_environments_once,
+    seeded_generators,
+)
 from gala_rl.errors import UserError
 from gala_rl.experiment.caller import check_may_play, unchanged_caller
 from gala_rl.experiment.game_limit import game_limit
@@ -36,6 +42,7 @@ MEAN = "mean"
 
 
 @unchanged_caller()
+@read_environments_once()
 def evaluate(
     run: str | Path,
     *,
@@ -114,6 +121,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 
 @unchanged_caller()
+@read_environments_once()
 def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     """The network of a run as its newest checkpoint has it, to act with.
 
@@ -133,11 +141,8 @@ def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     config, saved = _newest(run)
     if learner == "all":
         raise UserError("learner 'all' are several networks: give a rank or mean")
-    with (
-        seeded_generators(config.seed),
-        closing(make_simulators(config.env, 1, 1, config.atari)) as simulators,
-    ):
-        network = build_model(config, simulators.observation, simulators.action)
+    environment = read_environment(config.env, config.atari)
+    network = build_model(config, environment.observation, environment.action)
     flat = FlatParameters(network)
     flat.load(_policies(saved, learner, flat.values.numel())[learner])
     return network

@@ -12,6 +12,7 @@ from gala_rl.cli import main
 from gala_rl.config import TrainConfig
 from gala_rl.envs import read_environment, read_environments_once
 from gala_rl.experiment import preflight
+from gala_rl.experiment.evaluate import load_network
 from gala_rl.experiment.train import resume, train
 from gala_rl.settings import AtariProtocol
 from tests.environments import Counting
@@ -58,6 +59,19 @@ def test_a_run_in_processes_is_set_up_once_and_so_is_its_resumption(
 def test_a_serial_run_builds_its_simulators_besides(tmp_path: Path, calls: Counter[str]) -> None:
     train(config_of(tmp_path / "run", "gala-a2c", learners=3, serial=True))
     assert calls == {"environments": 1 + 3 * 2, "networks": 1 + 3, "checks": 1}
+
+
+def test_an_evaluation_reads_the_environment_once(
+    tmp_path: Path, calls: Counter[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(config_of(run, "a2c", serial=True))
+    calls.clear()
+    load_network(run)
+    assert calls["environments"] == 1
+    calls.clear()
+    assert main(["evaluate", str(run), "--episodes", "3"]) == 0
+    assert calls["environments"] == 1 + 3, "and a simulator for each game"
 
 
 def test_the_command_line_sets_a_run_up_once(tmp_path: Path, calls: Counter[str]) -> None:
