@@ -4,14 +4,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gala_rl.config import TrainConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.preflight import check_scale
 from gala_rl.records import scale_request
+from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.records.run_folder import RunFolder
 
 _LOOK_EVERY_S = 0.1
 _START_S = 60.0
 """Beyond the time after which a silent learner is killed: for the start of those that join."""
+_UPDATES = 3
+"""Members go by the new number in their next update, and those that join make one then."""
 
 
 def scale(run: str | Path, learners: int) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
     known = len(folder.read_scales())
     scale_request.place(folder, learners)
     try:
-        _wait(folder, time.monotonic() + config.hang_after + _START_S)
+        patience_s = config.hang_after + _START_S + _UPDATES * _update_s(folder, config)
+        _wait(folder, time.monotonic() + patience_s)
     except BaseException:
         scale_request.withdraw(folder)
         raise
@@ -45,6 +50,15 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
         said = LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
         raise scale_request.why_refused(folder) or said
     return changes[-1]
+
+
+def _update_s(folder: RunFolder, config: TrainConfig) -> float:
+    """Seconds that an update of the slowest learner took of late; 0 if none has written a row."""
+    rates = []
+    for rank in range(config.resolved_learners):
+        rows = of_learners(MetricsReader(folder.metrics_file(rank)).new_rows())
+        rates += [row["agent_steps_per_s"] for row in rows[-1:]]
+    return config.update_agent_steps / min(rates) if rates else 0.0
 
 
 def _wait(folder: RunFolder, deadline: float) -> None:

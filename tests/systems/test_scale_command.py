@@ -8,7 +8,7 @@ import pytest
 
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.experiment.evaluate import evaluate
-from gala_rl.experiment.scale import scale
+from gala_rl.experiment.scale import _update_s, scale
 from gala_rl.experiment.train import resume
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder, read_json
@@ -73,6 +73,17 @@ def test_whoever_waits_is_told_when_the_run_ends(
     with folder.hold(), pytest.raises(LearnerFailure, match="has not followed in time"):
         scale(folder.path, 3)
     assert not folder.scale_request.exists()
+
+
+def test_a_run_is_waited_for_as_long_as_its_updates_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(TWO)
+    assert _update_s(folder, TWO) == 0.0
+    rates = iter([[], [{"agent_steps_per_s": 1e6}, {"agent_steps_per_s": 0.1}]])
+    monkeypatch.setattr("gala_rl.experiment.scale.of_learners", lambda rows: next(rates))
+    assert _update_s(folder, TWO) == pytest.approx(TWO.update_agent_steps / 0.1)
 
 
 def test_so_it_is_when_the_run_refuses_or_has_ended(
