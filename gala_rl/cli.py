@@ -280,7 +280,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
         "games": [f"{len(row['returns']):,}" for row in rows],
         **({"cut": [f"{row['games_cut']:,}" for row in rows]} if cut else {}),
         **{
-            label: [score_text(row[name]) for row in rows]
+            label: ["–" if row[name] is None else score_text(row[name]) for row in rows]
             for label, name in (
                 ("mean", "mean_return"),
                 ("standard error", "standard_error"),

@@ -142,6 +142,7 @@ def _report(plan: Any, options: argparse.Namespace) -> int:
     from gala_rl.records.run_folder import write_json
 
     result = report.result_of(plan)
+    result["notes"] = table.notes_of(result)
     write_json(plan.folder / "result.json", result)
     (plan.folder / "table.md").write_text(table.markdown(result), encoding="utf-8")
     if plot.can_plot():
@@ -150,7 +151,7 @@ def _report(plan: Any, options: argparse.Namespace) -> int:
         options.document = json.dumps(result, indent=2, allow_nan=False)
     else:
         print_table(*table.table_of(result))
-        for note in table.notes_of(result):
+        for note in result["notes"]:
             say(note)
         say(f"all of it is in {plan.folder}" if plot.can_plot() else plot.MISSING)
     return 0 if all(m["complete"] == len(m["runs"]) for m in result["methods"].values()) else 1

@@ -196,6 +196,8 @@ def test_evaluate_prints_a_table(run: tuple[Path, str]) -> None:
     assert code == 0
     for word in ("CartPole-v1", "400 agent steps", "standard error", "mean", "games"):
         assert word in " ".join(printed.split())
+    row = next(line for line in printed.splitlines() if line.startswith("│ mean"))
+    assert row.split("│")[4].strip() == "–", "one game has no standard error"
     assert tree(run[0]) == before
 
 

@@ -107,11 +107,12 @@ def evaluate(
 
 def _result(name: str, games: "_Games") -> dict[str, Any]:
     scores = games.scores
-    spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+    count = len(scores)
     return {
         "learner": name,
         "mean_return": float(np.mean(scores)),
-        "standard_error": spread / math.sqrt(len(scores)),
+        # One game tells nothing about how others would differ from it.
+        "standard_error": None if count == 1 else float(np.std(scores, ddof=1)) / math.sqrt(count),
         "min": min(scores),
         "max": max(scores),
         "returns": scores,

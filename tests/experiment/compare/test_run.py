@@ -98,7 +98,9 @@ def test_a_comparison_that_is_killed_and_stopped_goes_on_and_grows(
     before = tree(folder / "runs")
     assert main([*LONG, "--seeds", "2", "--out", str(folder), "--json"]) == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["seeds"] == [0, 1]
+    document = json.loads(printed.out)
+    assert document["seeds"] == [0, 1]
+    assert "2 seeds are few" in document["notes"][0]
     assert printed.err == "", "nothing is trained"
     assert tree(folder / "runs") == before
     assert len(read_json(folder / "compare.json")["calls"]) == 4
