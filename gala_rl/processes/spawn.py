@@ -130,8 +130,7 @@ def _starter(pid: int) -> "SimpleQueue[_Start]":
 
 
 def _start_all(starts: "SimpleQueue[_Start]") -> None:
-    """Start what is asked for; signals that are sent to a whole group wait, here and in a child."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_ALL)
+    """Start what is asked for, as long as this process lives."""
     while True:
         begin, cores, future = starts.get()
         try:
@@ -247,6 +246,8 @@ def _start(process: BaseProcess) -> BaseProcess:
     patience = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive"}
     # Or else it would be started below, and let all signals through.
     resource_tracker.ensure_running()
+    # What is sent to all of a group waits in this thread, and in a child until `_begin_life`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_ALL)
     with _environment(**patience), _without_a_program_that_is_no_file():
         process.start()
     # What a daemon is for, without being one: daemons may not have children of their own.
