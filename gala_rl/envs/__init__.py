@@ -56,9 +56,10 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
     if (game := atari_game(env_id)) is not None:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
-    way = f"python -c \"import gymnasium; gymnasium.make('{env_id}')\""
+    way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
     with seeded_generators(0):
-        env = make_environment(env_id, advice=f"; for the traceback: {way}")
+        # What a program registers itself is not known to another.
+        env = make_environment(env_id, advice=way if ":" in env_id else "")
         try:
             observation, action = specs_of(env, env_id)
         finally:
