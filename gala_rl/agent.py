@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor, StopAsked, TrajectorySource, never
 from gala_rl.config import TrainConfig
-from gala_rl.envs import Limits, is_atari, make_simulators, read_environment
+from gala_rl.envs import is_atari, limits_of, make_simulators, read_environment
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -214,7 +214,7 @@ def build_agent(
         config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
         processes=processes if in_process or processes is None else 1,
-        limits=Limits(config.simulator_deadline, config.hang_after),
+        limits=limits_of(config),
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.resolved_algorithm

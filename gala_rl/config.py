@@ -97,9 +97,10 @@ class TrainConfig:
         unset="the learner steps them itself",
         minimum=1,
     )
-    simulator_deadline: float = setting(
-        20.0,
+    simulator_deadline: float | None = setting(
+        None,
         "time after which a simulator process that has not made its step is replaced",
+        unset="20, or a quarter of --hang-after if that is less",
         above=0,
         metavar="SECONDS",
     )

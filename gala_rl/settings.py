@@ -116,8 +116,8 @@ class AlgorithmSettings:
             return replace(self, normalize_observations=False)
         return self
 
-    def resolved(self, simulators: int, cores: int) -> Self:
-        """With everything filled in that depends on a learner's simulators and cores."""
+    def resolved(self, shared: int, cores: int) -> Self:
+        """With everything filled in that depends on what a learner's actors share, and on cores."""
         return self
 
     def batch_simulators(self, simulators: int) -> int:
@@ -268,10 +268,10 @@ class ImpalaSettings(AlgorithmSettings):
         actors = self.actors or 1
         return -(-published // actors) * actors
 
-    def resolved(self, simulators: int, cores: int) -> Self:
-        """See `AlgorithmSettings`: an actor a core but the learner's, if they divide simulators."""
-        most = max(1, min(cores - 1, simulators))
-        divisor = next(n for n in range(most, 0, -1) if simulators % n == 0)
+    def resolved(self, shared: int, cores: int) -> Self:
+        """See `AlgorithmSettings`: an actor a core but the learner's, if they divide all."""
+        most = max(1, min(cores - 1, shared))
+        divisor = next(n for n in range(most, 0, -1) if shared % n == 0)
         actors = self.actors or divisor
         return replace(self, actors=actors, batch_rollouts=self.batch_rollouts or actors)
 

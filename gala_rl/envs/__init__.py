@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from gala_rl.config import TrainConfig
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -76,6 +77,12 @@ def is_atari(env_id: str) -> bool:
         UserError: when there is no such id.
     """
     return atari_game(env_id) is not None
+
+
+def limits_of(config: TrainConfig) -> Limits:
+    """Limits of a run's processes of simulators."""
+    step_s = config.simulator_deadline or min(_LIMITS.step_s, config.hang_after / 4)
+    return Limits(step_s, config.hang_after)
 
 
 def make_simulators(

@@ -16,8 +16,8 @@ from gala_rl.agent import beginning_of, build_model
 from gala_rl.config import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
-    Limits,
     Simulators,
+    limits_of,
     make_simulators,
     read_environment,
     read_environments_once,
@@ -231,7 +231,7 @@ def _play(
         config.atari,
         training=False,
         processes=None if processes is None else min(processes, count),
-        limits=Limits(config.simulator_deadline, config.hang_after),
+        limits=limits_of(config),
     )
     try:
         model = build_model(config, simulators.observation, simulators.action)

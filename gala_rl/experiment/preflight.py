@@ -267,7 +267,7 @@ def _check_processes(config: TrainConfig, processes: int) -> None:
             f"simulator_processes {processes} cannot be shared out among {actors} actors: "
             f"use a multiple of {actors}"
         )
-    if config.simulator_deadline > config.hang_after / 4:
+    if config.simulator_deadline is not None and config.simulator_deadline > config.hang_after / 4:
         raise UserError(
             f"simulator_deadline {config.simulator_deadline:g} is too long beside hang_after "
             f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "

@@ -4,6 +4,7 @@ Imports no torch, and Gymnasium only to resolve: the command line lists methods 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from gala_rl.methods import (
     ppo_async,
 )
 from gala_rl.methods.method import Method as Method
-from gala_rl.settings import GossipSettings
+from gala_rl.settings import AlgorithmSettings, GossipSettings
 from gala_rl.suggestions import closest
 
 _ON_CLUSTERS = ("gossip", "gradients")
@@ -101,12 +102,19 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     check(dataclasses.replace(config, algorithm=settings))
     if config.algorithm is None:
         settings = settings.fitted(
-            config.simulators or settings.simulators(method.default_simulators(environment.kind)),
+            _simulators_of(config, method.default_simulators(environment.kind), settings),
             given,
             is_recurrent=config.lstm_size is not None,
             has_pixels=environment.observation.has_pixels,
         )
     return dataclasses.replace(config, algorithm=settings)
+
+
+def _simulators_of(config: TrainConfig, published: int, settings: AlgorithmSettings) -> int:
+    """A learner's simulators: as given, or as published and enough for what is to share them."""
+    if config.simulators is not None:
+        return config.simulators
+    return settings.simulators(max(published, config.simulator_processes or 1))
 
 
 def learners_of(config: TrainConfig) -> int:
@@ -145,9 +153,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"give {type(preset).__name__}"
         )
     settings = config.algorithm or preset
-    simulators = config.simulators or settings.simulators(
-        method.default_simulators(environment.kind)
-    )
+    simulators = _simulators_of(config, method.default_simulators(environment.kind), settings)
     is_recurrent = config.lstm_size is not None
     if config.algorithm is None:
         has_pixels = environment.observation.has_pixels
@@ -155,7 +161,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     # In one process there is nobody to act meanwhile.
     here = dataclasses.replace(config, learners=learners).learners_per_machine
     cores = 1 if config.serial else usable_cores() // here
-    settings = settings.resolved(simulators, cores)
+    # Actors share out their learner's processes of simulators as well.
+    shared = math.gcd(simulators, config.simulator_processes or simulators)
+    settings = settings.resolved(shared, cores)
     settings.check(simulators, is_recurrent=is_recurrent)
     config = dataclasses.replace(
         config,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
-from gala_rl.envs import Limits, make_simulators, seed_generators
+from gala_rl.envs import limits_of, make_simulators, seed_generators
 from gala_rl.envs.registered import Registered
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
@@ -108,7 +108,7 @@ def _make_actor(post: Post) -> Actor:
         config.atari,
         groups=config.simulator_groups or 1,
         processes=None if processes is None else processes // actors,
-        limits=Limits(config.simulator_deadline, config.hang_after),
+        limits=limits_of(config),
     )
     model = post.make_model(simulators.observation, simulators.action)
     actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)

@@ -75,7 +75,7 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
             "simulator_processes 3 cannot be shared out among 2 actors: use a multiple of 2",
         ),
         (
-            {"simulator_processes": 2, "hang_after": 60.0},
+            {"simulator_processes": 2, "simulator_deadline": 20.0, "hang_after": 60.0},
             "simulator_deadline 20 is too long beside hang_after 60, by which the learner",
         ),
         (

@@ -8,9 +8,10 @@ import pytest
 
 from gala_rl import methods
 from gala_rl.config import TrainConfig
+from gala_rl.envs import Limits, limits_of
 from gala_rl.errors import UserError
 from gala_rl.experiment.preflight import check_config
-from gala_rl.settings import PPOSettings
+from gala_rl.settings import ImpalaSettings, PPOSettings
 from tests.envs.made_up import Spaces, pixels
 
 PIXELS, NUMBERS = pixels(48, 40, 3), gymnasium.spaces.Box(-1, 1, (3,))
@@ -97,6 +98,25 @@ def test_minibatches_that_were_given_are_refused_where_they_are_too_many(
     given = {"minibatches": 5, "rollout_steps": 8}
     with pytest.raises(UserError, match="minibatches 5 is too many"):
         check_config(methods.with_settings(config, given))
+
+
+def test_processes_of_simulators_have_enough_that_were_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "usable_cores", lambda: 8)
+    config = TrainConfig(method="ppo", env="NumbersContinuous-v0", simulator_processes=3)
+    assert check_config(config).simulators == 3
+    config = TrainConfig(method="impala", env="NumbersDiscrete-v0", simulator_processes=6)
+    checked = check_config(config)
+    assert isinstance(checked.algorithm, ImpalaSettings)
+    assert (checked.simulators, checked.algorithm.actors) == (32, 2)
+
+
+def test_a_deadline_that_was_not_given_has_room_beside_hang_after() -> None:
+    config = TrainConfig(method="a2c", env="NumbersDiscrete-v0", simulator_processes=2)
+    assert limits_of(check_config(config)) == Limits(20.0, 120.0)
+    config = dataclasses.replace(config, hang_after=60.0)
+    assert limits_of(check_config(config)) == Limits(15.0, 60.0)
 
 
 @pytest.mark.parametrize(("actors", "simulators"), [(3, 33), (5, 35), (31, 62), (32, 32)])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gala_rl.agent import Agent, build_agent, simulator_groups
 from gala_rl.config import TrainConfig
-from gala_rl.envs import Limits, make_simulators
+from gala_rl.envs import limits_of, make_simulators
 from gala_rl.errors import LearnerFailure
 from gala_rl.experiment.bench import bare, plain
 from gala_rl.gossip import MemoryNetwork
@@ -136,7 +136,7 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
         config.atari,
         groups=groups,
         processes=config.simulator_processes,
-        limits=Limits(config.simulator_deadline, config.hang_after),
+        limits=limits_of(config),
     )
     simulators.reset(rank)
     actions = _random_actions(simulators.action, config.resolved_simulators)
