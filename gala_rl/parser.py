@@ -81,11 +81,16 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Called by argparse for each (sub)command; here for unknown options alone."""
+        """Called by argparse for each (sub)command; here for what it does not know alone."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown and unknown[0].startswith("-"):
             option = unknown[0].partition("=")[0]
             raise UserError(f"option {option} is unknown: {self._remedy(option)}")
+        if unknown:
+            raise UserError(
+                f"argument {unknown[0]!r} is one too many: give values after their options, as "
+                f"{self.prog} --help shows"
+            )
         return namespace, unknown
 
     def _remedy(self, option: str) -> str:

@@ -164,7 +164,7 @@ def test_actors_that_keep_dying_elsewhere_end_the_run(machines: Machines, tmp_pa
     folder = RunFolder(tmp_path / "run")
     outcome = run(machines, folder, replace(IMPALA, max_restarts=0), Observer(script))
     assert isinstance(outcome.failure, LearnerFailure)
-    assert re.match(r"actor [12] of learner 0 died 1 times", str(outcome.failure))
+    assert re.match(r"actor [12] of learner 0 died 1 time ", str(outcome.failure))
     assert newest(folder).load(0).counters["updates"] >= 50
     wait_until(lambda: not nodes_of(machines))
 
