@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow fuzz test-gpu test-peers check format bench clean
+.PHONY: train test test-slow fuzz test-gpu test-peers test-environments check format bench clean
 
 train: $(VENV)/.installed
 	$(BIN)/gala train gala-a2c --env $(ENV) --steps $(STEPS) \
@@ -31,6 +31,9 @@ test-gpu: $(VENV)/.installed-dev
 
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -m pytest -m peers
+
+test-environments: $(VENV)/.installed-environments
+	$(BIN)/python -m pytest -m environments
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -60,6 +63,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[dev,peers]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+$(VENV)/.installed-environments: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev,environments]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -68,10 +68,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def start_command(
-    path: Path, method: str = "gala-a2c", stderr: int = subprocess.DEVNULL
+    path: Path,
+    method: str = "gala-a2c",
+    stderr: int = subprocess.DEVNULL,
+    env: str = CONFIG.env,
+    options: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """A run that would last for ever, in a session of its own, until all learners work."""
-    arguments = ["train", method, "--env", CONFIG.env, "--learners", "2", "--simulators", "2"]
+    arguments = ["train", method, "--env", env, "--learners", "2", "--simulators", "2", *options]
     arguments += ["--steps", "1G", "--log-every", "5", "--checkpoint-every", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gala_rl.cli", *arguments, "--out", str(path)],
