@@ -38,7 +38,8 @@ class Decoder:
             return chosen + space.start if isinstance(space, spaces.MultiDiscrete) else chosen
         assert isinstance(space, spaces.Box)
         scaled = self._centre + self._half_range * action
-        legal = np.clip(scaled, self._low, self._high)
+        # A third of the time of np.clip, which counts at every step.
+        legal = np.minimum(np.maximum(scaled, self._low), self._high)
         if space.dtype is not None and space.dtype.kind != "f":
             legal = np.rint(legal)
         return legal.astype(space.dtype)

@@ -39,10 +39,9 @@ def finite(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     Raises:
         BadAnswer: when one of its numbers is NaN, infinite, or too large for float32.
     """
-    if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+    if array.dtype != np.float32:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    array = array.astype(np.float32, copy=False)
     # The sum of squares costs a third of the exact check. It may overflow where no number does.
     if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
         place = np.argwhere(~np.isfinite(array))[0]
