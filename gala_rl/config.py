@@ -79,8 +79,8 @@ class TrainConfig:
     )
     network_threads: int | None = setting(
         None,
-        "threads of a learner's network, and of each of its actors' networks; default: one per 15 "
-        "million floating-point operations of a forward pass, at most cores / learners",
+        "threads of a learner's network, and of each of its actors' networks",
+        unset="one per 15 MFLOP of a forward pass, at most cores / learners",
         minimum=1,
         maximum=1_000,
     )

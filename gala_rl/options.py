@@ -20,7 +20,7 @@ _RUN = "run"
 _HEADINGS: Headings = {
     _RUN: (),
     "learners": ("learners", "max_learners", "device", "serial"),
-    "network": ("network", "lstm_size", "precision"),
+    "network": ("network", "lstm_size", "network_threads", "precision"),
     "simulators": (
         "simulators",
         "simulator_threads",

@@ -61,6 +61,7 @@ def test_help_has_no_empty_default_and_no_crowded_group(name: str) -> None:
         text = action.help or ""
         assert not re.search(r"default: *\)|default: \w+ *\)$(?<=ppo \))|default: *$", text)
         assert text.count("default:") <= 1
+        assert "; default" not in text, "the default of None belongs to `unset`"
         if action.option_strings and action.nargs != 0 and not action.choices:
             assert action.metavar, action.option_strings
     for group in parser._action_groups:
