@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
@@ -13,6 +13,7 @@ from gala_rl.actor import Actor
 from gala_rl.config import TrainConfig
 from gala_rl.envs import limits_of, make_simulators, seed_generators
 from gala_rl.envs.registered import Registered
+from gala_rl.errors import SimulatorFailure
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.models.actor_critic import ActorCritic
@@ -26,6 +27,9 @@ from gala_rl.threads import actor_threads, forward_flop
 
 READY = 255
 """In place of a slot: the actor's first word, when its simulators are there."""
+
+MOST_WORDS = 2048
+"""Bytes of an actor's last words, which say which of its simulators kept failing."""
 
 _LOOK_EVERY_S = 1.0
 
@@ -44,7 +48,7 @@ class Post:
         seed: of its actions and simulators.
         slots: where its rollouts go.
         parameters: the learner's, as its one mailbox.
-        connection: to the learner; slots travel over it, a byte each.
+        connection: to the learner; slots travel over it, a byte each, and last words.
         learner: process id; the actor does not outlive it.
         heartbeats: of all actors, where this one shows its signs of life.
         registered: environments that only the program knows.
@@ -74,8 +78,14 @@ def act(post: Post) -> None:
     seed_generators(post.seed)
     beat_in(post.heartbeats.numpy()[post.index :][:1])
     post.registered.register()
-    with closing(_make_actor(post)) as actor:
-        _act(post, actor)
+    try:
+        with closing(_make_actor(post)) as actor:
+            _act(post, actor)
+    except SimulatorFailure as error:
+        # The learner ends its own last line with these words. A dead one reads none.
+        with suppress(OSError):
+            post.connection.send_bytes(str(error).encode()[:MOST_WORDS])
+        raise
 
 
 def _act(post: Post, actor: Actor) -> None:

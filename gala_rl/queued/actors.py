@@ -21,7 +21,7 @@ from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.heartbeat import beat
 from gala_rl.processes.spawn import spawn
-from gala_rl.queued.actor_process import READY, MakeModel, Post, act
+from gala_rl.queued.actor_process import MOST_WORDS, READY, MakeModel, Post, act
 from gala_rl.queued.elsewhere import Elsewhere, Feed, Feeds
 from gala_rl.queued.slots import Note, RolloutSlots
 from gala_rl.queued.station import Station
@@ -240,7 +240,7 @@ class QueuedActors:
             station = by_connection[ready]  # type: ignore[index]
             try:
                 while station.connection.poll():
-                    self._hear(station, station.connection.recv_bytes(1))
+                    self._hear(station, station.connection.recv_bytes(MOST_WORDS))
             except (EOFError, OSError):
                 # It ends by itself: time for its traceback and for its exit code.
                 station.process.join(_LAST_WORDS_S)
@@ -256,6 +256,9 @@ class QueuedActors:
     def _hear(self, station: Station, said: bytes) -> None:
         """Take a word of an actor's; raises an OSError when it is none."""
         station.silent_s = 0.0
+        if len(said) > 1:
+            station.last_words = said.decode(errors="replace")
+            raise ConnectionError(f"actor {station.index} gives up")
         word = said[0] if said else -1
         if word == READY and not station.ready:
             station.ready = True
@@ -320,7 +323,8 @@ class QueuedActors:
         if station.deaths_in_a_row > self._config.max_restarts:
             raise ActorFailure(
                 f"{name} died {counted(station.deaths_in_a_row, 'time')} without delivering "
-                f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); what it printed is above"
+                f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); "
+                f"{station.last_words or 'what it printed is above'}"
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         successor = self._man(station.index, station.slots, station.deaths)

@@ -17,6 +17,7 @@ class Station:
         held: slots in the actor's hands.
         silent_s: for how long it has had work, or built simulators, without a sign of life.
         beat: its sign of life, as last seen.
+        last_words: why it gave up, if it said so.
     """
 
     index: int
@@ -30,6 +31,7 @@ class Station:
     rollouts: int = 0
     deaths: int = 0
     deaths_in_a_row: int = 0
+    last_words: str = ""
 
     def listen_for(self, beat: int, passed_s: float) -> float:
         """Take in the actor's newest sign of life; returns for how long it has given none.
@@ -47,6 +49,7 @@ class Station:
         """Go on with a new process; what the old one announced stays in the queue."""
         self.process, self.connection = process, connection
         self.silent_s, self.ready, self.rollouts = 0.0, False, 0
+        self.last_words = ""
         self.held.clear()
 
     def end(self) -> None:

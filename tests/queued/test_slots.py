@@ -306,6 +306,14 @@ def test_an_actor_that_keeps_dying_ends_the_learner_with_its_name() -> None:
             queue._listen(0.0)
 
 
+def test_the_last_words_of_an_actor_end_the_line_of_its_learner() -> None:
+    with scripted(replace(make_config(), max_restarts=0)) as (queue, made):
+        queue._publish()
+        made[-1].connection.send_bytes(b"simulator 3 of E-v0 failed")
+        with pytest.raises(ActorFailure, match=r"died 1 time .*; simulator 3 of E-v0 failed$"):
+            queue._listen(0.0)
+
+
 def test_the_state_of_a_recurrent_network_crosses_by_simulator() -> None:
     memory = torch.zeros(SHARE, 5)
     observation, actions = torch.zeros(SHARE, 3), torch.zeros(SHARE, dtype=torch.int64)
