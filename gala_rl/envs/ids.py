@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import re
+import sys
 from typing import NamedTuple
 
 from ale_py import roms
@@ -136,7 +137,18 @@ def _hint(prefix: str, name: str) -> str:
         newest = find_highest_version(spec.namespace, spec.name)
         return f"did you mean {prefix}{get_env_id(spec.namespace, spec.name, newest)}?"
     if prefix:
-        own_ids = [spec.id for spec in specs if _module_of(spec).startswith(f"{prefix[:-1]}.")]
-        but = f" but {', '.join(own_ids[:_MOST_NAMED])}" if own_ids else ""
-        return f"importing {prefix[:-1]} registers no such id{but}"
+        return _what_is_registered(prefix[:-1], name, specs)
     return f"{_ADVICE}; if a package registers it: --env package:{name}" if name else _ADVICE
+
+
+def _what_is_registered(module: str, name: str, specs: list[EnvSpec]) -> str:
+    """What importing a module has registered instead of an id."""
+    registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
+    if name in getattr(registry, "env_specs", registry):  # a dict since gym 0.26
+        return (
+            f"{module} registers it with OpenAI's gym, not with Gymnasium, which came after it: "
+            f"look for a newer release, or wrap it with the package shimmy"
+        )
+    own_ids = [spec.id for spec in specs if _module_of(spec).startswith(f"{module}.")]
+    but = f" but {', '.join(own_ids[:_MOST_NAMED])}" if own_ids else ""
+    return f"importing {module} registers no such id{but}"

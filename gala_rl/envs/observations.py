@@ -106,9 +106,10 @@ def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationS
                 f"wrapper, or to float32 if they are numbers"
             )
         return ObservationSpec(shape, False)
+    without = "; leave the part out by a wrapper such as FilterObservation" if keys else ""
     raise UserError(
         f"env {env_id!r} has {type(space).__name__} observations{where}: only Box, Discrete, "
-        f"MultiDiscrete and MultiBinary, alone or in a Dict or Tuple, can be learned from"
+        f"MultiDiscrete and MultiBinary, alone or in a Dict or Tuple, can be learned from{without}"
     )
 
 

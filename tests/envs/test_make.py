@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -133,6 +134,18 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_cause(
     monkeypatch.delitem(sys.modules, "broken_module", raising=False)
     assert words in str(refusal_of("broken_module:Game-v0"))
     monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+
+
+@pytest.mark.parametrize(
+    "registry", [{"Plumber-v0": 1}, SimpleNamespace(env_specs={"Plumber-v0": 1})]
+)
+def test_an_id_of_the_old_gym_is_told_with_the_remedy(
+    registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_gym = SimpleNamespace(registry=registry)
+    monkeypatch.setitem(sys.modules, "gym.envs.registration", old_gym)
+    assert "with OpenAI's gym, not with Gymnasium" in str(refusal_of("tests:Plumber-v0"))
+    assert "registers no such id" in str(refusal_of("tests:Mason-v0"))
 
 
 def test_a_module_that_registers_others_names_them() -> None:
