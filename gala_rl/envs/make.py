@@ -1,9 +1,12 @@
 """Builds one Gymnasium environment by its id, and reads the specs of its spaces."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
+import torch
 from gymnasium import spaces
 
 from gala_rl.envs.ids import describe, find_spec
@@ -23,14 +26,32 @@ def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
         UserError: when there is none of that name, or it cannot be built: its cause is the
             exception that the environment raised.
     """
-    spec = find_spec(env_id)
     try:
-        return gymnasium.make(spec)
+        with _same_torch():
+            return gymnasium.make(find_spec(env_id))
+    except UserError:
+        raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
     # The constructor is somebody else's code: it may raise anything, and even end the program.
     except (Exception, SystemExit) as error:
         raise UserError(f"env {env_id!r} cannot be built: {describe(error)}{advice}") from error
+
+
+@contextmanager
+def _same_torch() -> Iterator[None]:
+    """Give PyTorch's defaults back, which an environment with a network of its own may change."""
+    dtype, gradients, threads = (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+    )
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        torch.set_num_threads(threads)
 
 
 def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+import torch
 from ale_py import roms
 
 from gala_rl.envs import is_atari, make_simulators, read_environment
@@ -105,6 +106,20 @@ def run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProce
         timeout=120,
         check=False,
     )
+
+
+def test_an_environment_with_a_network_leaves_pytorch_as_it_was(register: Register) -> None:
+    def build() -> Any:
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        return Counting()
+
+    register("Planner-v0", build)
+    make_environment("Planner-v0").close()
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_num_threads() == 1
 
 
 def test_a_missing_package_is_named(register: Register) -> None:
