@@ -1,6 +1,7 @@
 """A guard around one environment: checks its answers, and rebuilds it when it fails."""
 
 import logging
+import os
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from gala_rl.envs.actions import Decoder
 from gala_rl.envs.answers import BadAnswer, flag, reward_of
+from gala_rl.envs.ids import describe
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import Encoder
 from gala_rl.errors import SimulatorFailure
@@ -32,7 +34,9 @@ def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
     """Close an environment; what its `close` raises goes to the log, and no further."""
     try:
         env.close()
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         _log.warning("close() of %s raised", env_id, exc_info=True)
 
 
@@ -69,6 +73,7 @@ class Guard:
         self._encode, self._decode = encode, decode
         self._failures, self._failures_in_a_row = failures, failures_in_a_row
         self._is_open, self._is_broken = True, False
+        self._process = os.getpid()
         self._seed: int | None = None
         self._agent_steps = 0
 
@@ -93,7 +98,7 @@ class Guard:
                     self.env = make_environment(self._env_id)
                     self._is_open, seed = True, self._own_seed()
                 observation = self._encode(_first_of(self.env.reset(seed=seed)))
-            except Exception as error:
+            except BaseException as error:
                 self._count_failure(error, "reset")
             else:
                 self._is_broken = False
@@ -112,7 +117,7 @@ class Guard:
         legal = self._decode(action)
         try:
             answer = self._checked(self.env.step(legal))
-        except Exception as error:
+        except BaseException as error:
             self._count_failure(error, "step")
             return None
         self._failures_in_a_row[0] = 0
@@ -132,13 +137,16 @@ class Guard:
             flag(truncated, "truncated"),
         )
 
-    def _count_failure(self, error: Exception, where: str) -> None:
+    def _count_failure(self, error: BaseException, where: str) -> None:
+        # Anything counts: environments call sys.exit, and Rust's panics are no `Exception`. But a
+        # process that a simulator has forked must not go on as a second learner.
+        if isinstance(error, KeyboardInterrupt) or os.getpid() != self._process:
+            raise error
         self._is_broken = True
         self._failures[0] += 1
         self._failures_in_a_row[0] += 1
         is_answer = isinstance(error, BadAnswer)
-        what = " ".join(str(error).split())
-        what = what if is_answer else f"{type(error).__name__}: {what}"
+        what = " ".join((str(error) if is_answer else describe(error)).split())
         name = f"simulator {self._index} of {self._env_id}"
         place = f"in {where}() at its agent step {self._agent_steps}"
         _log.warning("%s failed %s: %s", name, place, what, exc_info=None if is_answer else error)

@@ -71,8 +71,10 @@ def _import(module: str, env_id: str) -> None:
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             where = "; is it installed, or in the current folder?"
         raise UserError(f"env {env_id!r} cannot be imported: {error}{where}") from error
+    except KeyboardInterrupt:
+        raise
     # A module of somebody else's may raise anything, and may even end the program.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UserError(
             f"env {env_id!r} cannot be imported: {describe(error)}; for the traceback: "
             f'python -c "import {module}"'
@@ -83,7 +85,11 @@ def describe(error: BaseException) -> str:
     """An exception in one line: its type and what it says."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        words = str(error)
+    except Exception as mistake:
+        words = f"its text cannot be shown ({type(mistake).__name__})"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _game_of(spec: EnvSpec) -> str | None:

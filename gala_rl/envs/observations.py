@@ -65,7 +65,8 @@ class Encoder:
 def _parts_of(space: spaces.Space[Any], keys: _Keys = ()) -> Iterator[tuple[_Keys, Any]]:
     """Names from the outside in and space of each part."""
     if isinstance(space, spaces.Dict):
-        for name in sorted(space.spaces):
+        # Names may be numbers too, which cannot be compared with strings.
+        for name in sorted(space.spaces, key=lambda name: (type(name).__name__, name)):
             yield from _parts_of(space.spaces[name], (*keys, name))
     elif isinstance(space, spaces.Tuple):
         for index, part in enumerate(space.spaces):

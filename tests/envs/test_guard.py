@@ -1,7 +1,9 @@
 """What a simulator may return, and what is done with one that fails: told, cut, closed, rebuilt."""
 
 import logging
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -293,3 +295,64 @@ def test_what_is_no_pair_of_hooks_saves_nothing_and_breaks_nothing(
     made.reset(0)
     assert made.get_state() is None
     assert (why in caplog.text) if why else not caplog.text
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Panic(BaseException):
+    """As extensions in Rust raise it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SystemExit(0), "it called sys.exit(0)"),
+        (Panic("out of range"), "Panic: out of range"),
+        (Unspeakable(), "Unspeakable: its text cannot be shown (RuntimeError)"),
+    ],
+)
+def test_whatever_a_step_raises_costs_its_episode_alone(
+    error: BaseException, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Any) -> Any:
+        raise error
+
+    made, _ = simulators(fail, count=1)
+    assert [bool(t.truncated[0]) for t in play(made, 3)] == [False, False, True]
+    assert f"simulator 0 of Made-v0 failed in step() at its agent step 3: {told}" in caplog.text
+
+
+def test_ctrl_c_in_a_step_is_no_failure_of_the_simulator() -> None:
+    def interrupt(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    made, _ = simulators(interrupt, count=1)
+    with pytest.raises(KeyboardInterrupt):
+        play(made, 3)
+    assert made.failures == 0
+
+
+def test_a_process_that_a_simulator_forks_does_not_go_on_in_its_place() -> None:
+    """It ends with the sys.exit that the environment's author gave it."""
+
+    def fork(answer: Any) -> Any:
+        if (child := os.fork()) == 0:
+            sys.exit(7)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return answer
+
+    codes: list[int] = []
+    made, _ = simulators(fork, count=1)
+    process = os.getpid()
+    try:
+        transitions = play(made, 3)
+    except SystemExit as ended:
+        assert os.getpid() != process
+        os._exit(ended.code)  # type: ignore[arg-type]
+    if os.getpid() != process:
+        os._exit(1)
+    assert codes == [7]
+    assert not transitions[2].truncated.any()

@@ -122,7 +122,7 @@ def check_cut(before: NDArray[np.generic], cut: Transition, rows: list[int]) -> 
         ("raise", "RuntimeError: the simulator broke"),
         ("hang", "in misbehave"),
         ("exit", "exit code 3"),
-        ("sys.exit", "exit code 1"),
+        ("sys.exit", "it called sys.exit('enough')"),
         ("SIGSEGV", "Segmentation fault"),
         ("SIGKILL", "exit code -9"),
         ("SIGSTOP", "is silent"),
@@ -146,7 +146,7 @@ def test_a_fault_costs_one_episode_and_nobody_else_a_step(
         assert [(e.simulator, e.score, e.agent_steps) for e in cut.episodes] == [(1, 6.0, 4)]
         assert made.failures == 1
         replaced = set(pids) - set(made.process_ids)
-        assert len(replaced) == (0 if fault == "raise" else 1)
+        assert len(replaced) == (0 if fault in ("raise", "sys.exit") else 1)
         assert not any(psutil.pid_exists(pid) for pid in replaced)
         after = steps(made, 3)
         np.testing.assert_array_equal(after[-1].observations[1], [0, 3, 1])

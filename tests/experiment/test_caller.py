@@ -13,9 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs import registration
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from rich.console import Console
 
 import gala_rl
@@ -63,6 +66,31 @@ def state() -> dict[str, Any]:
 
 def train(config: TrainConfig, out: Path) -> dict[str, Any]:
     return gala_rl.train(replace(config, out=str(out)), Console(file=io.StringIO()))
+
+
+class Choosing(CartPoleEnv):
+    """Chooses PyTorch's defaults for itself, as an environment that computes with it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+
+
+def test_an_environment_may_choose_its_own_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "registry", dict(registration.registry))
+    gymnasium.register("Choosing-v0", Choosing)
+    config = replace(CONFIG, env="Choosing-v0")
+    _ = gala_rl.train
+    before = state()
+    train(config, tmp_path / "own")
+    assert state() == before
+    train(CONFIG, tmp_path / "usual")
+    own, usual = (gala_rl.load_network(tmp_path / name) for name in ("own", "usual"))
+    for mine, theirs in zip(own.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
 
 
 def test_training_evaluating_and_loading_leave_the_caller_as_it_was(
