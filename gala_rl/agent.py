@@ -95,8 +95,6 @@ class Agent:
         if self.wants_stop():
             raise StopAsked
         torch.set_num_threads(self.threads.learning)
-        # An environment that computes with PyTorch may have switched gradients off for itself.
-        torch.set_grad_enabled(True)
         self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
@@ -133,8 +131,6 @@ def build_model(
     config: TrainConfig, observation: ObservationSpec, action: ActionSpec
 ) -> ActorCritic:
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
-    # An environment, or its module, may have chosen another for itself.
-    torch.set_default_dtype(torch.float32)
     # Orthogonal matrices differ in their last bits by the number of threads that compute them.
     with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.

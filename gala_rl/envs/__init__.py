@@ -9,6 +9,7 @@ from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
+from gala_rl.envs.ids import unmoved as unmoved
 from gala_rl.envs.make import make_environment, specs_of
 from gala_rl.envs.processes import Limits as Limits
 from gala_rl.envs.processes import SimulatorProcesses
@@ -58,7 +59,7 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
     way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
-    with seeded_generators(0):
+    with seeded_generators(0), unmoved():
         # What a program registers itself is not known to another.
         env = make_environment(env_id, advice=way if ":" in env_id else "")
         try:

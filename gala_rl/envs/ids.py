@@ -2,8 +2,12 @@
 
 import difflib
 import importlib
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from ale_py import roms
@@ -18,6 +22,24 @@ _CUTOFF = 0.75
 """Names less alike than this are no guess: it would mislead more often than it helps."""
 _MOST_NAMED = 5
 _ADVICE = "give a Gymnasium id such as CartPole-v1"
+
+
+@contextmanager
+def unmoved() -> Iterator[None]:
+    """Give the program its current folder back, which other people's code may change."""
+    before = _current_folder()
+    try:
+        yield
+    finally:
+        if before is not None and _current_folder() != before:
+            os.chdir(before)
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # It has been deleted.
+        return None
 
 
 class AtariGame(NamedTuple):
@@ -35,7 +57,8 @@ def find_spec(env_id: str) -> EnvSpec:
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        _import(module, env_id)
+        with unmoved():
+            _import(module, env_id)
     spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):
         return spec

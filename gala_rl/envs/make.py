@@ -29,12 +29,10 @@ def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
     try:
         with _same_torch():
             return gymnasium.make(find_spec(env_id))
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
-    except KeyboardInterrupt:
-        raise
     # The constructor is somebody else's code: it may raise anything, and even end the program.
     except BaseException as error:
         raise UserError(f"env {env_id!r} cannot be built: {describe(error)}{advice}") from error

@@ -22,6 +22,7 @@ from gala_rl.envs import (
     read_environment,
     read_environments_once,
     seeded_generators,
+    unmoved,
 )
 from gala_rl.errors import UserError
 from gala_rl.experiment.caller import check_may_play, unchanged_caller
@@ -86,7 +87,7 @@ def evaluate(
     interrupted = False
     try:
         for name, games in played.items():
-            with progress, seeded_generators(seed):
+            with progress, seeded_generators(seed), unmoved():
                 _play(config, policies[name], games, policy == "greedy", seed, progress)
     except KeyboardInterrupt:
         interrupted = True

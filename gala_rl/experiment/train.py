@@ -12,7 +12,7 @@ from rich.console import Console
 from gala_rl import config as configs
 from gala_rl.agent import Beginning, beginning_of
 from gala_rl.config import TrainConfig
-from gala_rl.envs import read_environments_once
+from gala_rl.envs import read_environments_once, unmoved
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.experiment.caller import check_may_train, unchanged_caller
 from gala_rl.experiment.monitor import Monitor, event_errors_told_once
@@ -69,8 +69,7 @@ def train_checked(config: TrainConfig, console: Console | None = None) -> dict[s
     with cluster_of(config) as connection:
         folder.create(config if connection is None else connection.config)
         with folder.hold():
-            config = folder.read_config()
-            return _run(config, folder, beginning, None, console or Console(), connection)
+            return _run(folder, beginning, None, console or Console(), connection)
 
 
 @unchanged_caller()
@@ -106,7 +105,7 @@ def resume_checked(
     refuse_to_start_a_run()
     check_may_train(config)
     folder = RunFolder(Path(run))
-    start = checkpoint.newest(folder.checkpoints)
+    start = checkpoint.newest(folder.checkpoints.absolute())
     assert start is not None  # check_resume has seen one
     # Only while a run is held are there requests that somebody waits for.
     scale_request.withdraw(folder)
@@ -117,7 +116,7 @@ def resume_checked(
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         rewind(folder, start)
-        return _run(config, folder, beginning, start, console or Console(), connection)
+        return _run(folder, beginning, start, console or Console(), connection)
 
 
 def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
@@ -141,13 +140,15 @@ def _device_here(config: TrainConfig) -> torch.device:
 
 
 def _run(
-    config: TrainConfig,
     folder: RunFolder,
     beginning: Beginning,
     start: Checkpoint | None,
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
+    # Simulators may change the current folder.
+    there = RunFolder(folder.path.absolute())
+    config = there.read_config()
     device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     frames_per_step = beginning.frames_per_step
@@ -160,16 +161,16 @@ def _run(
     )
     began = time.monotonic()
     try:
-        with progress, event_errors_told_once():
-            monitor = Monitor(config, folder, progress, start)
+        with progress, event_errors_told_once(), unmoved():
+            monitor = Monitor(config, there, progress, start)
             if config.serial:
-                outcome = run_serial(config, folder, device, beginning, start, monitor)
+                outcome = run_serial(config, there, device, beginning, start, monitor)
             elif connection is not None:
                 from gala_rl.cluster.system import ClusterSystem
 
-                outcome = ClusterSystem(connection, folder, beginning, start).run(monitor)
+                outcome = ClusterSystem(connection, there, beginning, start).run(monitor)
             else:
-                outcome = LocalSystem(config, folder, device, beginning, start).run(monitor)
+                outcome = LocalSystem(config, there, device, beginning, start).run(monitor)
             # What has ended the run may go on, and is told once.
             trouble = (OSError, StorageError) if outcome.failure is not None else ()
             with suppress(*trouble):

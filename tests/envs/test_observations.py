@@ -152,6 +152,6 @@ def test_simulators_hand_over_parts_as_one_vector_each() -> None:
 
 
 def test_parts_may_be_named_by_numbers_and_strings_at_once() -> None:
-    space = spaces.Dict({"a": spaces.Discrete(2), 10: spaces.Discrete(3), 9: spaces.Discrete(4)})
-    seen = Encoder(space, "Env-v0")({"a": 1, 10: 2, 9: 3})
+    parts: Any = {"a": spaces.Discrete(2), 10: spaces.Discrete(3), 9: spaces.Discrete(4)}
+    seen = Encoder(spaces.Dict(parts), "Env-v0")({"a": 1, 10: 2, 9: 3})
     assert seen.tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 1]

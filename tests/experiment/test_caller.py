@@ -25,6 +25,7 @@ import gala_rl
 from gala_rl.config import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.experiment import caller
+from gala_rl.records.run_folder import RunFolder
 
 CONFIG = TrainConfig(
     method="gala-a2c", env="CartPole-v1", learners=2, simulators=2, steps=40, serial=True
@@ -68,29 +69,32 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
     return gala_rl.train(replace(config, out=str(out)), Console(file=io.StringIO()))
 
 
-class Choosing(CartPoleEnv):
-    """Chooses PyTorch's defaults for itself, as an environment that computes with it may."""
+class Moving(CartPoleEnv):
+    """Goes to another folder whenever it is built or stepped."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.set_default_dtype(torch.float64)
-        torch.set_grad_enabled(False)
+        os.chdir("/")
+
+    def step(self, action: Any) -> Any:
+        os.chdir("/")
+        return super().step(action)  # type: ignore[no-untyped-call]
 
 
-def test_an_environment_may_choose_its_own_defaults(
+def test_an_environment_that_changes_the_current_folder_moves_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "registry", dict(registration.registry))
-    gymnasium.register("Choosing-v0", Choosing)
-    config = replace(CONFIG, env="Choosing-v0")
-    _ = gala_rl.train
-    before = state()
-    train(config, tmp_path / "own")
-    assert state() == before
-    train(CONFIG, tmp_path / "usual")
-    own, usual = (gala_rl.load_network(tmp_path / name) for name in ("own", "usual"))
-    for mine, theirs in zip(own.parameters(), usual.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    monkeypatch.chdir(tmp_path)
+    moving: Any = Moving
+    gymnasium.register("Moving-v0", moving)
+    summary = train(replace(CONFIG, env="Moving-v0"), Path("runs/here"))
+    assert summary["run"] == "runs/here"
+    assert Path.cwd() == tmp_path
+    assert RunFolder(tmp_path / "runs/here").checkpointed_agent_steps() == 40
+    gala_rl.resume("runs/here", steps=80, console=Console(file=io.StringIO()))
+    assert len(gala_rl.evaluate("runs/here", episodes=2)["results"][0]["returns"]) == 2
+    assert Path.cwd() == tmp_path
 
 
 def test_training_evaluating_and_loading_leave_the_caller_as_it_was(
