@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -28,13 +29,15 @@ from gala_rl.records.metrics import score_text
 from gala_rl.simulate_cli import add_simulate
 from gala_rl.theory_cli import add_theory
 
+_GONE = 128 + signal.SIGPIPE
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
         0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
-        when interrupted.
+        when interrupted, 141 when whoever read the output has gone, as `head` does.
     """
     if "" not in sys.path:
         # `--env my_env:Game-v0` finds my_env.py in the current folder, as `python -m` does; last,
@@ -44,7 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
-        return _document_of(options) if getattr(options, "json", False) else command(options)
+        code = _document_of(options) if getattr(options, "json", False) else command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        with unheard_is_no_error():
+            return _GONE
     except UserError as error:
         return _complain(error, 2)
     except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:

@@ -31,7 +31,9 @@ def machines() -> "Iterator[Machines]":
 
     with pytest.MonkeyPatch.context() as patch:
         # Learners import environments of the tests; by default Ray's workers give way to others.
-        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        # Not with an empty part, which would be the current folder.
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.delenv("RAY_ADDRESS", raising=False)

@@ -1,6 +1,7 @@
 """With --json the document is alone on standard output, whatever environments print."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,14 @@ def test_a_mistake_leaves_standard_output_empty_and_as_it_was(
     told = capfd.readouterr()
     assert "gala-a2c" in told.out
     assert told.err.startswith("gala: ")
+
+
+@pytest.mark.parametrize("arguments", [["--json"], []])
+def test_a_reader_that_has_gone_is_no_traceback(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gala_rl.cli", "theory", "--learners", "4", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == (141 if arguments else 1)
+    assert done.stderr == ""

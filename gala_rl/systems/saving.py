@@ -84,9 +84,11 @@ class Saving:
         return notice
 
     def _is_time(self, now: float) -> bool:
-        # A run that is killed before its first checkpoint would have to start anew.
-        is_first = not self._has_checkpoint and any(self._board.members(Cell.UPDATES))
-        return is_first or now - self._last > self._config.checkpoint_every
+        if not self._has_checkpoint:
+            # A run that is killed before its first one would have to start anew; until an update
+            # has been made there is nothing to keep.
+            return any(self._board.members(Cell.UPDATES))
+        return now - self._last > self._config.checkpoint_every
 
     def save_final(self) -> None:
         """Make a checkpoint of what the learners left when they ended.

