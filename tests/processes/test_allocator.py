@@ -15,7 +15,7 @@ from gala_rl.methods import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 
 JOIN_S = 60.0
-WARM_UP, UPDATES = 5, 10
+WARM_UP, UPDATES = 3, 5
 
 
 def page_faults() -> int:

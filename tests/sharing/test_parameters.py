@@ -197,7 +197,7 @@ def step_for_ever(shared: SharedParameters, made: Tensor, rank: int) -> None:
         made[rank] += 1
 
 
-@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("locked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_learners_killed_at_random_moments_hold_nobody_up(tmp_path: Path, locked: bool) -> None:
     size = 100_000
     path = tmp_path / "chunks" if locked else None

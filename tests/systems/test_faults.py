@@ -118,6 +118,7 @@ def test_who_is_stopped_is_continued_and_others_go_on_meanwhile(tmp_path: Path) 
     assert begin["updates"] == end["updates"] == 50
 
 
+@pytest.mark.slow
 def test_halves_that_are_cut_off_drift_apart_and_agree_again_once_healed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,8 +70,10 @@ def train_command(out: Path) -> list[str]:
     "method",
     [
         "gala-a2c",
-        "gala-impala",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("gala-ppo", "a2c-async")),
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in ("gala-impala", "gala-ppo", "a2c-async")
+        ),
     ],
 )
 def test_a_run_takes_what_was_computed(method: str, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def rows_in(run: RunFolder) -> int:
     return file.read_bytes().count(b"\n") if file.is_file() else 0
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_killed_and_stopped_goes_on_and_grows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
