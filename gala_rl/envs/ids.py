@@ -93,6 +93,8 @@ def _import(module: str, env_id: str) -> None:
         where = ""
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             where = "; is it installed, or in the current folder?"
+            if module.endswith(".py"):
+                where = f"; give the module: {module[:-3]}:{env_id.rpartition(':')[2]}"
         raise UserError(f"env {env_id!r} cannot be imported: {error}{where}") from error
     except KeyboardInterrupt:
         raise
@@ -167,7 +169,7 @@ def _hint(prefix: str, name: str) -> str:
         return f"did you mean {prefix}{get_env_id(spec.namespace, spec.name, newest)}?"
     if prefix:
         return _what_is_registered(prefix[:-1], name, specs)
-    return f"{_ADVICE}; if a package registers it: --env package:{name}" if name else _ADVICE
+    return f"{_ADVICE}; if a package or file registers it: --env module:{name}" if name else _ADVICE
 
 
 def _what_is_registered(module: str, name: str, specs: list[EnvSpec]) -> str:

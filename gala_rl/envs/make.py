@@ -1,12 +1,12 @@
 """Builds one Gymnasium environment by its id, and reads the specs of its spaces."""
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
-import torch
 from gymnasium import spaces
 
 from gala_rl.envs.ids import describe, find_spec
@@ -41,7 +41,9 @@ def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
 @contextmanager
 def _same_torch() -> Iterator[None]:
     """Give PyTorch's defaults back, which an environment with a network of its own may change."""
-    dtype, gradients, threads = (
+    # Not imported here: a mistake on the command line is reported at once, without PyTorch.
+    torch = sys.modules.get("torch")
+    before = torch and (
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
         torch.get_num_threads(),
@@ -49,9 +51,12 @@ def _same_torch() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(gradients)
-        torch.set_num_threads(threads)
+        if (torch := sys.modules.get("torch")) is not None:
+            # An environment that was the first to import it found these.
+            dtype, gradients, threads = before or (torch.float32, True, torch.get_num_threads())
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+            torch.set_num_threads(threads)
 
 
 def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:

@@ -122,6 +122,28 @@ def test_an_environment_with_a_network_leaves_pytorch_as_it_was(register: Regist
     assert torch.get_num_threads() == 1
 
 
+def test_an_environment_that_imports_pytorch_first_leaves_it_as_it_was(tmp_path: Path) -> None:
+    program = """
+import sys
+import gymnasium
+from gala_rl.envs.make import make_environment
+def build():
+    import torch
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    return gymnasium.make("CartPole-v1").unwrapped
+gymnasium.register("Planner-v0", build)
+make_environment("CartPole-v1")
+assert "torch" not in sys.modules
+make_environment("Planner-v0")
+import torch
+print(torch.is_grad_enabled(), torch.get_default_dtype())
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "True torch.float32\n", done.stderr
+
+
 def test_a_missing_package_is_named(register: Register) -> None:
     def build() -> Any:
         raise gymnasium.error.DependencyNotInstalled("run `pip install snakes`")
@@ -171,6 +193,10 @@ def test_a_module_that_registers_others_names_them() -> None:
 @pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "no_such.module:Game-v0"])
 def test_a_module_that_is_not_there_is_told_with_the_remedy(env_id: str) -> None:
     assert "is it installed, or in the current folder?" in str(refusal_of(env_id))
+
+
+def test_a_file_is_named_without_its_ending() -> None:
+    assert "; give the module: my_env:Game-v0" in str(refusal_of("my_env.py:Game-v0"))
 
 
 @pytest.mark.parametrize("env_id", [":Game-v0", ".tests:Game-v0", "a:b:Game-v0"])
@@ -231,7 +257,7 @@ def test_no_hint_names_an_id_that_would_be_refused() -> None:
             hint = str(error).partition(": ")[2]
             named = [word.strip("?,;()") for word in hint.split() if "-v" in word]
             for other in named:
-                if "package:" not in other:
+                if "module:" not in other:
                     is_atari(other)
 
 
