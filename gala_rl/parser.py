@@ -56,6 +56,14 @@ _HINTS: Mapping[str, str] = {
     "capture-video render render-mode video": (
         "games are not shown; gala_rl.load_network gives the policy to a loop of your own"
     ),
+    "hidden-size hidden-sizes net-arch policy policy-kwargs": (
+        "the network follows from the observations, as docs/environments.md says; --lstm-size N "
+        "adds an LSTM"
+    ),
+    "deterministic-torch torch-deterministic": "a run with --serial repeats bit for bit",
+    "eval-episodes eval-freq eval-frequency eval-interval n-eval-episodes": (
+        "gala evaluate RUN plays the newest checkpoint, during training too"
+    ),
     "track use-wandb wandb wandb-entity wandb-project wandb-project-name": (
         "a run writes TensorBoard files, in the folder tensorboard of its --out"
     ),

@@ -93,11 +93,12 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     method, environment = find(config.method), read_environment(config.env, config.atari)
     preset = method.settings(environment.kind)
     settings = config.algorithm or preset
-    known = {entry.name for entry in dataclasses.fields(settings)}
+    known = [entry.name for entry in dataclasses.fields(settings)]
     for name in given:
         if name not in known:
             able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
-            raise UserError(f"{name} is no setting of {method.name}: {', '.join(able)} have it")
+            remedy = f"{', '.join(able)} have it" if able else f"it has {', '.join(known)}"
+            raise UserError(f"{name} is no setting of {method.name}: {remedy}")
     settings = dataclasses.replace(settings, **given)
     check(dataclasses.replace(config, algorithm=settings))
     if config.algorithm is None:

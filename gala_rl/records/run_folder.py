@@ -105,8 +105,8 @@ class RunFolder:
         self._check_name()
         if self.exists:
             raise UserError(
-                f"run folder {self.path} is already in use: choose another --out, or continue "
-                f"the run in it with: {self.command_to_go_on()}"
+                f"run folder {self.path} already holds a run: choose another --out, or continue "
+                f"that run with: {self.command_to_go_on()}"
             )
         names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else {""}
         if self.path.exists() and names - STAYS:

@@ -71,6 +71,11 @@ def test_some_settings_are_changed_and_the_rest_stay_the_methods_own_there() -> 
     assert again == dataclasses.replace(preset, epochs=4, discount=0.9)
 
 
+def test_a_setting_of_no_method_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"lr is no setting of a2c: it has rollout_steps, .*rate"):
+        methods.with_settings(TrainConfig(method="a2c", env="CartPole-v1"), {"lr": 1e-3})
+
+
 @pytest.mark.parametrize(("cores", "workers"), [(1, 4), (6, 6), (96, 16)])
 def test_a3c_has_a_worker_a_core_with_one_simulator_each(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int

@@ -77,10 +77,10 @@ def test_an_empty_folder_can_be_used(folder: RunFolder) -> None:
 def test_a_folder_in_use_is_refused_with_the_way_to_continue(folder: RunFolder) -> None:
     folder.create(CONFIG)
     before = folder.config_file.read_bytes()
-    with pytest.raises(UserError, match=f"in use.*--resume --out {folder.path}"):
+    with pytest.raises(UserError, match=f"already holds a run.*--resume --out {folder.path}"):
         folder.create(TrainConfig())
     (folder.checkpoints / "step_000000000400").mkdir()
-    with pytest.raises(UserError, match=f"in use.*gala resume {folder.path}"):
+    with pytest.raises(UserError, match=f"already holds a run.*gala resume {folder.path}"):
         folder.create(TrainConfig())
     assert folder.config_file.read_bytes() == before
 

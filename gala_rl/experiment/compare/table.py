@@ -102,14 +102,14 @@ def _few_seeds(result: Result) -> list[str]:
     if runs == 1:
         return ["one seed: an interval is that of one run and says nothing about other seeds"]
     notes = [
-        f"{runs} seeds are few: an interval lies within the scores seen, and the median of all "
-        f"seeds is outside of these in {missed:.0%} of cases, not 5 %"
+        f"{runs} seeds are few: an interval goes no further than the scores seen, and the "
+        f"median of all seeds lies outside them in {missed:.0%} of cases, not in 5%"
     ]
     if len(result["methods"]) > 1:
         by_chance = 2 / math.comb(2 * runs, runs)
         notes.append(
-            f"with {runs} seeds a probability of 0.00 or 1.00 comes about by chance between equal "
-            f"methods in {by_chance:.0%} of cases: {FEWEST_SEEDS} seeds or more can tell"
+            f"with {runs} seeds, two equal methods get a probability of 0.00 or 1.00 by chance in "
+            f"{by_chance:.0%} of cases: use {FEWEST_SEEDS} seeds or more"
         )
     return notes
 
