@@ -29,7 +29,7 @@ RULE_SIMULATORS = 16
 _ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
 """Of a learner: a row of metrics is due after so many of one or of the other."""
 
-_MAX_DIGITS = 18
+_LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite in float32.
 
 _Value = TypeVar("_Value")
 
@@ -288,8 +288,8 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
         raise UserError(f"{name} {value} is too small: it must be at least {bounds['minimum']}")
     if "above" in bounds and value <= bounds["above"]:
         raise UserError(f"{name} {value} is too small: it must be above {bounds['above']}")
-    if "maximum" in bounds and value > bounds["maximum"]:
-        raise UserError(f"{name} {value} is too large: it must be at most {bounds['maximum']}")
+    if value > (most := bounds.get("maximum", _LARGEST)):
+        raise UserError(f"{name} {value} is too large: it must be at most {most}")
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

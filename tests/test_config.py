@@ -175,6 +175,11 @@ def test_numbers_must_be_finite(group: str, name: str, value: float) -> None:
     assert f"{name} {value} is not finite" in refusal(group, name, value)
 
 
+@pytest.mark.parametrize(("group", "name"), settings(float))
+def test_numbers_must_fit_into_float32(group: str, name: str) -> None:
+    assert f"{name} 1e+38 is too large: it must be at most" in refusal(group, name, 1e38)
+
+
 @pytest.mark.parametrize(("group", "name"), settings(int, float))
 @pytest.mark.parametrize("value", [True, "1", [1]])
 def test_numbers_must_be_numbers_and_truth_is_none(group: str, name: str, value: Any) -> None:

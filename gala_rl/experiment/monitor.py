@@ -144,7 +144,8 @@ class Monitor:
             yield
         except OSError as error:
             self._writer = None
-            raise StorageError(f"events cannot be written ({error.strerror})") from error
+            where = self._folder.tensorboard
+            raise StorageError(f"events in {where} cannot be written ({error.strerror})") from error
 
     def _take_consensus(self, status: Status) -> list[_Scalar]:
         """What there is to plot of the consensus watch, if it has looked since the last call."""

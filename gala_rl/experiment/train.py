@@ -182,10 +182,11 @@ def _run(
         write_json(folder.summary_file, summary)
         if outcome.failure is not None:
             raise outcome.failure
-    except StorageError as error:
-        raise StorageError(f"{error}; make room, then: {folder.command_to_go_on()}") from error
-    except (LearnerFailure, SupervisorFailure) as error:
-        raise type(error)(f"{error}; go on with: {folder.command_to_go_on()}") from error
+    except (LearnerFailure, StorageError, SupervisorFailure) as error:
+        if not folder.exists:  # Somebody has deleted it: there is nothing to go on from.
+            raise
+        way = "make room, then" if isinstance(error, StorageError) else "go on with"
+        raise type(error)(f"{error}; {way}: {folder.command_to_go_on()}") from error
     return summary
 
 

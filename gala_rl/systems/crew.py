@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from gala_rl.envs.registered import registered
 from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
@@ -240,11 +241,17 @@ def _hopeless(member: _Member) -> Failure | None:
             "of gala_rl.train under if __name__ == '__main__':"
         )
     if exitcode == CANNOT_WRITE:
-        free = shutil.disk_usage(folder.path).free
         return StorageError(
-            f"learner {rank} cannot write to {folder.path}: {free:,} bytes are free there"
+            f"learner {rank} cannot write to {folder.path}: {_room_in(folder.path)}"
         )
     return None
+
+
+def _room_in(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path).free:,} bytes are free there"
+    except OSError as error:
+        return f"{error.strerror}"
 
 
 def _gives_up(member: _Member) -> Failure | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,3 +105,27 @@ def test_a_summary_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     terminal = FillingDisk(run / "summary.json.partial")
     with pytest.raises(StorageError, match=r"summary.json cannot be written \(No space left"):
         resume(run, steps=1200, console=Console(file=terminal))
+
+
+class Deleting(io.StringIO):
+    """A terminal; what is written there once the run has a checkpoint deletes its folder."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.run = run
+
+    def write(self, text: str) -> int:
+        if any(self.run.glob("checkpoints/step_*")):
+            shutil.rmtree(self.run, ignore_errors=True)
+        return super().write(text)
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_a_folder_that_is_deleted_ends_its_run_in_one_line(tmp_path: Path, serial: bool) -> None:
+    run = tmp_path / "run"
+    config = replace(CONFIG, steps=10**9, checkpoint_every=0.2, serial=serial, out=str(run))
+    with pytest.raises(StorageError, match=f"{run}.*No such file or directory") as failure:
+        train(config, Console(file=Deleting(run)))
+    assert "go on" not in str(failure.value)
+    assert "make room" not in str(failure.value)
+    assert children() == []
