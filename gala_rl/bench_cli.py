@@ -80,7 +80,7 @@ def _add_stragglers(benchmarks: Any) -> None:
 
 
 def _add_faults(benchmarks: Any) -> None:
-    text = "measure what training loses when a learner is killed, or to a plan of faults"
+    text = "measure what training loses when a learner is killed, or by a plan of faults"
     example = "gala bench faults --method gala-a2c --env CartPole-v1 --learners 2"
     parser = add_command(benchmarks, "faults", text, _faults, example)
     _add_training(parser, "learners of methods with several, 2 at least (default: cores)")

@@ -132,7 +132,7 @@ class TrainConfig:
     log_every: int | None = setting(
         None,
         "updates of a learner between two rows of metrics",
-        unset="those of 8,000 agent steps, at most 100, within 2 s",
+        unset="a row after 8,000 agent steps, 100 updates or 2 s, whichever is first",
         minimum=1,
     )
     checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")

@@ -61,7 +61,7 @@ _HINTS: Mapping[str, str] = {
         "adds an LSTM"
     ),
     "deterministic-torch torch-deterministic": "a run with --serial repeats bit for bit",
-    "eval-episodes eval-freq eval-frequency eval-interval n-eval-episodes": (
+    "eval-every eval-freq eval-frequency eval-interval": (
         "gala evaluate RUN plays the newest checkpoint, during training too"
     ),
     "track use-wandb wandb wandb-entity wandb-project wandb-project-name": (

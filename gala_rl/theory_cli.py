@@ -24,7 +24,7 @@ def add_theory(commands: Any) -> None:
     parser = add_command(
         commands,
         "theory",
-        "tell how fast learners agree and how far apart they can be, on each topology",
+        "show how fast learners agree and how far apart they can be, on each topology",
         _theory,
         "gala theory --learners 8",
         "gala theory --topology exponential --learners 4,16,64 --plot theory.png",
