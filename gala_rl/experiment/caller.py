@@ -1,6 +1,7 @@
 """What belongs to the program that calls the package: what it may start, and its own state."""
 
 import multiprocessing
+import os
 import random
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def unchanged_caller() -> Iterator[None]:
     are gradients), the states of the global random generators and the filters of warnings. Signal
     handlers and environment variables are given back where they are set.
     """
+    _open_standard_streams()
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     of_torch, of_python = torch.get_rng_state(), random.getstate()
     of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002
@@ -41,6 +43,18 @@ def unchanged_caller() -> Iterator[None]:
         torch.set_rng_state(of_torch)
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
+
+
+def _open_standard_streams() -> None:
+    """Lead streams that the program was started without, by `>&-` say, to nowhere.
+
+    Files that are opened would get their numbers, and what anybody prints.
+    """
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def check_may_train(config: TrainConfig) -> None:

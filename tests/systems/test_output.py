@@ -54,6 +54,13 @@ def test_a_run_goes_on_when_its_log_has_filled_a_disk(tmp_path: Path) -> None:
     assert_ended_well(tmp_path / "run")
 
 
+def test_a_run_without_standard_streams_trains(tmp_path: Path) -> None:
+    arguments = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command(tmp_path / "run")]
+    process = subprocess.run([*arguments, "--learners", "2"], cwd=ROOT, check=False)
+    assert process.returncode == 0
+    assert_ended_well(tmp_path / "run")
+
+
 def test_a_run_that_fails_says_so_by_its_exit_code_even_if_nobody_listens(tmp_path: Path) -> None:
     broken = ("--env", "tests.environments:AlwaysFailing-v0", "--max-restarts", "0")
     with Path("/dev/full").open("wb") as full:
