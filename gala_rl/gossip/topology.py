@@ -277,8 +277,9 @@ def make(name_or_file: str, learners: int, learners_per_node: int | None = None)
         return hierarchical(learners, learners_per_node)
     path = Path(name_or_file)
     if not _is_file(path):
+        wrong = "is not there" if path.suffix == ".json" else "is unknown"
         raise UserError(
-            f"topology {name_or_file!r} is unknown: choose one of {', '.join(NAMES)}, "
+            f"topology {name_or_file!r} {wrong}: choose one of {', '.join(NAMES)}, "
             f"{HIERARCHICAL}, or a JSON file of [sender, receiver] edges"
         )
     return from_edges(_read_edges(path), learners, name=str(path))

@@ -236,7 +236,8 @@ def test_a_file_of_edges_is_the_same_graph_as_the_edges(tmp_path: Path) -> None:
 def test_an_unknown_name_or_missing_file_lists_the_choices(name: str) -> None:
     with pytest.raises(UserError) as caught:
         topology.make(name, 4)
-    assert f"topology {name!r} is unknown" in str(caught.value)
+    wrong = "is not there" if name.endswith(".json") else "is unknown"
+    assert f"topology {name!r} {wrong}: choose" in str(caught.value)
     assert all(choice in str(caught.value) for choice in NAMES)
 
 
