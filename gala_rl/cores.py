@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,16 +27,19 @@ def _quotas(root: Path) -> Iterator[float]:
     if not memberships.is_file():
         return
     mounted = root / "sys/fs/cgroup"
-    for line in memberships.read_text(encoding="utf-8").splitlines():
+    # Names of groups are bytes, as those of all files.
+    for line in os.fsdecode(memberships.read_bytes()).splitlines():
         _number, controllers, path = line.split(":", 2)
         within = Path(path.lstrip("/"))
         # A container may see its own cgroup at the root of the hierarchy, by whatever path.
         for group in (within, *within.parents):
-            if not controllers:
-                yield from _quota_of_v2(mounted / group)
-            elif "cpu" in controllers.split(","):
-                yield from _quota_of_v1(mounted / controllers / group)
-                yield from _quota_of_v1(mounted / "cpu" / group)
+            # Where Linux is emulated, such files may be empty, or one without the other.
+            with suppress(OSError, ValueError, ZeroDivisionError):
+                if not controllers:
+                    yield from _quota_of_v2(mounted / group)
+                elif "cpu" in controllers.split(","):
+                    yield from _quota_of_v1(mounted / controllers / group)
+                    yield from _quota_of_v1(mounted / "cpu" / group)
 
 
 def _quota_of_v2(group: Path) -> Iterator[float]:

@@ -64,6 +64,18 @@ def test_quotas_of_version_1(
     assert usable_cores(machine(tmp_path, memberships, files)) == cores
 
 
+@pytest.mark.parametrize("content", ["", "max", "800000", "many 100000", "800000 0"])
+def test_a_file_that_tells_no_quota_sets_none(tmp_path: Path, content: str) -> None:
+    files = {"cpu.max": content, "cpu/cpu.cfs_quota_us": "800000"}
+    assert usable_cores(machine(tmp_path, "0::/\n4:cpu:/\n", files)) == 64
+
+
+def test_names_of_groups_need_not_be_utf_8(tmp_path: Path) -> None:
+    root = machine(tmp_path, "", {"cpu.max": "800000 100000"})
+    (root / "proc/self/cgroup").write_bytes(b"0::/caf\xe9\n")
+    assert usable_cores(root) == 8
+
+
 def test_without_cgroups_there_are_those_of_the_cpu_set(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == 64
 
