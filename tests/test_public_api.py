@@ -76,7 +76,7 @@ def test_a_program_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> Non
     assert run.stderr.count("Traceback") == 1, "none of a learner's"
     assert "UserError: a learner that imported the program" in run.stderr.splitlines()[-1]
     assert "if __name__ == '__main__':" in run.stderr.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["program.py"], "the folder is unused"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

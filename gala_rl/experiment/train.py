@@ -1,5 +1,6 @@
 """Training and resuming: from a config to a finished run folder."""
 
+import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -69,7 +70,13 @@ def train_checked(config: TrainConfig, console: Console | None = None) -> dict[s
     with cluster_of(config) as connection:
         folder.create(config if connection is None else connection.config)
         with folder.hold():
-            return _run(folder, beginning, None, console or Console(), connection)
+            try:
+                return _run(folder, beginning, None, console or Console(), connection)
+            except UserError:
+                # Where no learner has begun, the mended program is to find its folder unused.
+                if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
+                    shutil.rmtree(folder.path)
+                raise
 
 
 @unchanged_caller()

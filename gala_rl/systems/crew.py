@@ -282,6 +282,11 @@ def _remedy(member: _Member) -> str:
         )
     if exitcode == -signal.SIGKILL:
         return "the system killed it, as it does when memory is short: use fewer simulators"
+    if exitcode == 0 or (exitcode or 0) < 0:
+        return (
+            "its process ended without an exception, as when an environment calls os._exit or "
+            "crashes: --simulator-processes N has simulators in processes that are replaced"
+        )
     log = assignment.folder.log_file(assignment.rank)
     return f"mend what is above (all of it is in logs/{log.name}; --serial is for debuggers)"
 

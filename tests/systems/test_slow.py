@@ -98,6 +98,8 @@ def test_a_learner_that_is_killed_at_a_stop_is_told(
     [
         (True, -9, "", "longer --hang-after"),
         (False, -9, "", "use fewer simulators"),
+        (False, 0, "", "--simulator-processes"),
+        (False, -11, "Segmentation fault", "--simulator-processes"),
         (False, 1, "ValueError: x", "logs/learner_00.log"),
     ],
 )
