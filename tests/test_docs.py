@@ -28,6 +28,8 @@ DOCUMENTS = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 RESULTS = ROOT / "benchmarks" / "results"
+SLOW = {"cluster.md", "faults.md", "methods.md", "performance.md"}
+"""Measuring takes time however little is measured, and so do nodes of a cluster and many runs."""
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 
 
@@ -93,8 +95,7 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
 @pytest.mark.parametrize(
     "document",
     [
-        # Measuring takes time however little is measured, and so do nodes of a cluster.
-        pytest.param(d, marks=[pytest.mark.slow] * (d.name in ("cluster.md", "performance.md")))
+        pytest.param(d, marks=[pytest.mark.slow] * (d.name in SLOW))
         for d in DOCUMENTS
         if commands(d)
     ],

@@ -144,6 +144,7 @@ def test_a_row_from_before_a_field_was_there_has_its_default(tmp_path: Path) -> 
     assert runs.make([RUN], file, workers=1, commit="c1") == [old]
 
 
+@pytest.mark.slow
 def test_the_figure_of_converging_runs(tmp_path: Path) -> None:
     arguments = [*SMALL, "--simulators", "32", "--out", str(tmp_path)]
     converging.main(arguments)

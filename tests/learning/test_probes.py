@@ -41,6 +41,7 @@ METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
 
 
 SLOW = {
+    "a2c",
     "a2c-allreduce",
     "a2c-async",
     "a3c",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import torch
 
 from gala_rl.agent import beginning_of
@@ -68,6 +69,7 @@ class Script:
                 self.system.stop()
 
 
+@pytest.mark.slow
 def test_a_lost_actor_costs_its_learner_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     system = make_system(CONFIG, folder)
@@ -122,6 +124,7 @@ def test_actors_that_keep_dying_end_the_run_with_the_reason(tmp_path: Path) -> N
     assert "the simulator broke" in text
 
 
+@pytest.mark.slow
 def test_nobody_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     run = _start_command(tmp_path / "run")
     family = psutil.Process(run.pid).children(recursive=True)

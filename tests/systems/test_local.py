@@ -71,7 +71,11 @@ def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["gala-a2c", "a2c-allreduce", pytest.param("a2c-async", marks=pytest.mark.slow)]
+    "method",
+    [
+        "gala-a2c",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("a2c-allreduce", "a2c-async")),
+    ],
 )
 def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: str) -> None:
     process = start_command(tmp_path / "run", method)
@@ -85,7 +89,9 @@ def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: 
     assert survivors(learners) == []
 
 
-@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce"])
+@pytest.mark.parametrize(
+    "method", ["gala-a2c", pytest.param("a2c-allreduce", marks=pytest.mark.slow)]
+)
 def test_learners_end_with_a_killed_supervisor(tmp_path: Path, method: str) -> None:
     process = start_command(tmp_path / "run", method)
     learners = learners_of(process)

@@ -118,6 +118,7 @@ def test_processes_end_with_their_learner_and_the_run_goes_on(tmp_path: Path) ->
     assert children() == []
 
 
+@pytest.mark.slow
 def test_actors_have_simulators_in_processes_too(tmp_path: Path) -> None:
     config = resolve(
         TrainConfig(

@@ -157,6 +157,7 @@ def test_an_evaluation_that_was_stopped_tells_its_games_and_is_not_kept(
     assert not (tmp_path / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
