@@ -20,6 +20,7 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import open_checkpoint
 from gala_rl.records.run_folder import RunFolder, checkpoint_folders
+from gala_rl.systems.board import Cell
 from gala_rl.systems.status import Status
 from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
@@ -293,6 +294,8 @@ def test_a_checkpoint_without_any_part_is_given_up(
             node.is_dead = look < 119  # Whoever is asked to stop is waited for.
 
     away(0)
+    # Before the first update there is nothing to keep, and no checkpoint is asked for.
+    system._board.set(0, Cell.UPDATES, 1)
     saved, notices = saved_in(system, tmp_path, away)
     assert not saved
     assert "a checkpoint was given up: nobody contributed to it" in notices

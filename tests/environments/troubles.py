@@ -63,8 +63,6 @@ def misbehave(fault: str) -> None:
         os._exit(3)
     elif fault == "sys.exit":
         sys.exit("enough")
-    elif fault == "sys.exit without a word":
-        sys.exit()
     elif fault == "exit without a word":
         os._exit(0)
     elif fault == "print":

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from gala_rl.config import TrainConfig
 from gala_rl.experiment.monitor import Monitor
@@ -43,6 +44,12 @@ def save(folder: RunFolder, *made: int, in_parts: Sequence[int] | None = None) -
 def append(folder: RunFolder, rank: int, written: Sequence[Row]) -> None:
     with folder.metrics_file(rank).open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row | {"learner": rank}) + "\n" for row in written)
+
+
+@pytest.fixture(autouse=True)
+def _files_of_events_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names end with the number of the writer in its process: "10" would be read before "9"."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def make_monitor(folder: RunFolder, start: Checkpoint | None = None) -> Monitor:
