@@ -26,7 +26,7 @@ class StopAsked(Exception):
 
 
 def never() -> bool:
-    """Nobody asks for a stop."""
+    """Answer that no stop is asked for: the default of `wants_stop`."""
     return False
 
 
