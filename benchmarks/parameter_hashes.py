@@ -1,6 +1,6 @@
 """Hashes of what each method has learned after 50 updates: equal before and after a refactoring.
 
-    python -m benchmarks.parameter_hashes [--env CartPole-v1] [--against BEFORE.json] [--out NOW.json]
+    python -m benchmarks.parameter_hashes [--env ID] [--against BEFORE.json] [--out NOW.json]
 
 Trains every method serially, with and without an LSTM, on CartPole and on Pong, and hashes the
 parameters and the optimizer state of its final checkpoint. A change that should not alter what is
@@ -77,6 +77,7 @@ def hashes(environments: list[str]) -> dict[str, str]:
 
 
 def main() -> int:
+    """Print all hashes; returns 1 if one differs from what it is held against."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", action="append", choices=ENVIRONMENTS, help="default: both")
     parser.add_argument("--against", type=Path, help="hashes that must be equal")
