@@ -27,7 +27,7 @@ echo "benchmarks/gpu.sh" > "$out/command.txt"
 for precision in float32 bfloat16; do
     for shape in "1 256" "4 64"; do
         read -r learners simulators <<< "$shape"
-        "$PYTHON" -m gala_rl.cli bench throughput --device cuda --learners "$learners" \
+        "$PYTHON" -m gala_lab.main bench throughput --device cuda --learners "$learners" \
             --simulators "$simulators" --precision "$precision" --json \
             > "$out/throughput-$learners-$precision.json"
     done

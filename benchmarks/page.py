@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
-from gala_rl.experiment.bench import tables
+from gala_lab.bench import tables
 from gala_rl.records.metrics import score_text
 
 ROOT = Path(__file__).parents[1]

@@ -136,7 +136,7 @@ def _learners(supervisor: psutil.Process) -> list[psutil.Process]:
 
 def soak(minutes: float, run: Path, arguments: Sequence[str]) -> list[Sample]:
     """Train and look at the processes every few seconds; ends with a clean stop."""
-    command = [sys.executable, "-m", "gala_rl.cli", "train", "gala-a2c", "--out", str(run)]
+    command = [sys.executable, "-m", "gala_lab.main", "train", "gala-a2c", "--out", str(run)]
     training = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
     supervisor, samples, start = psutil.Process(training.pid), [], time.monotonic()
     try:

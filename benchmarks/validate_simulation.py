@@ -26,8 +26,10 @@ import torch
 from rich.console import Console
 
 import gala_rl
+from gala_lab.simulation.config import SimulationConfig
+from gala_lab.simulation.simulate import simulate
 from gala_rl.agent import Agent, build_agent
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
@@ -35,8 +37,6 @@ from gala_rl.records.checkpoint import open_checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.simulation.config import SimulationConfig
-from gala_rl.simulation.simulate import simulate
 
 RATE_WITHIN, DISTANCE_WITHIN = 0.15, 2.0
 UPDATES_A_ROW = 20

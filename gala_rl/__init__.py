@@ -11,21 +11,21 @@ Names are imported when they are first used, so that `import gala_rl` costs noth
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gala_rl.config import TrainConfig
-    from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
-    from gala_rl.experiment.evaluate import evaluate, load_network
-    from gala_rl.experiment.scale import scale
-    from gala_rl.experiment.train import resume, train
-    from gala_rl.flat import FlatParameters
-    from gala_rl.gossip import Gossip
-    from gala_rl.methods import with_settings
-    from gala_rl.settings import (
+    from gala_rl.app.evaluate import evaluate, load_network
+    from gala_rl.app.scale import scale
+    from gala_rl.app.train import resume, train
+    from gala_rl.config.run import TrainConfig
+    from gala_rl.config.settings import (
         A2CSettings,
         AtariProtocol,
         GossipSettings,
         ImpalaSettings,
         PPOSettings,
     )
+    from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
+    from gala_rl.flat import FlatParameters
+    from gala_rl.gossip import Gossip
+    from gala_rl.methods import with_settings
 
 __all__ = [
     "A2CSettings",
@@ -49,15 +49,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gala_rl.config": ("TrainConfig",),
+    "gala_rl.config.run": ("TrainConfig",),
     "gala_rl.errors": ("LearnerFailure", "StorageError", "SupervisorFailure", "UserError"),
-    "gala_rl.experiment.evaluate": ("evaluate", "load_network"),
-    "gala_rl.experiment.scale": ("scale",),
-    "gala_rl.experiment.train": ("resume", "train"),
+    "gala_rl.app.evaluate": ("evaluate", "load_network"),
+    "gala_rl.app.scale": ("scale",),
+    "gala_rl.app.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
     "gala_rl.methods": ("with_settings",),
-    "gala_rl.settings": (
+    "gala_rl.config.settings": (
         "A2CSettings",
         "AtariProtocol",
         "GossipSettings",

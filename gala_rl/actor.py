@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gala_rl.capture import Captured
+from gala_rl.cuda_graphs import Captured
 from gala_rl.envs import Episode, Simulators, Transition
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.heartbeat import beat
@@ -21,7 +21,7 @@ from gala_rl.trajectory import Trajectory
 _SIMULATORS = "simulators."
 
 
-class StopAsked(Exception):
+class StopRequested(Exception):
     """A learner was asked to stop in the middle of an update; its rollout is dropped."""
 
 
@@ -36,7 +36,7 @@ class TrajectorySource(Protocol):
     Attributes:
         trajectory: what `collect` returns.
         episodes: finished full games that nobody has taken yet, oldest first.
-        wants_stop: whether to raise `StopAsked`; asked at every step.
+        wants_stop: whether to raise `StopRequested`; asked at every step.
     """
 
     trajectory: Trajectory
@@ -55,7 +55,7 @@ class TrajectorySource(Protocol):
         """The next trajectory to learn from; always the same object.
 
         Raises:
-            StopAsked: when the learner was asked to stop meanwhile; the trajectory is dropped.
+            StopRequested: when the learner was asked to stop meanwhile; the trajectory is dropped.
         """
 
     def take_metrics(self) -> dict[str, float]:
@@ -186,7 +186,7 @@ class Actor:
         storage.observations[-1].copy_(storage.observations[t])
         if storage.begins is not None:
             storage.begins[-1].copy_(storage.begins[t])
-        raise StopAsked
+        raise StopRequested
 
     def moment(self) -> dict[str, Tensor]:
         """Where the last rollout stopped and the next begins, as views to be read or overwritten.

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor, StopAsked, TrajectorySource, never
-from gala_rl.config import TrainConfig
+from gala_rl.actor import Actor, StopRequested, TrajectorySource, never
+from gala_rl.actors import ActorProcesses, RemoteActors
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari, limits_of, make_simulators, read_environment
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
@@ -20,11 +22,9 @@ from gala_rl.gossip.topology import isolated, resolve_when
 from gala_rl.gossip.transports import Transport
 from gala_rl.graph import graph_of
 from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
+from gala_rl.learners.normalizer import Normalizer
+from gala_rl.learners.optimizers import state_size
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.normalizer import Normalizer
-from gala_rl.optimizers import state_size
-from gala_rl.queued import Elsewhere, QueuedActors
-from gala_rl.settings import ImpalaSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import Threads, forward_flop, learner_threads, threads_set_to
 
@@ -86,14 +86,14 @@ class Agent:
         """One iteration: act, learn, send, and mix if the neighbours' messages are there.
 
         Raises:
-            StopAsked: when the learner was asked to stop before the update began.
+            StopRequested: when the learner was asked to stop before the update began.
             FloatingPointError: when the gradient is not finite; the parameters are lost then.
         """
         start = time.perf_counter()
         torch.set_num_threads(self.threads.acting)
         trajectory = self.source.collect()
         if self.wants_stop():
-            raise StopAsked
+            raise StopRequested
         torch.set_num_threads(self.threads.learning)
         self.normalizer.scale_rewards(trajectory)
         acted = time.perf_counter()
@@ -146,7 +146,7 @@ def build_model(
         )
 
 
-class Beginning(NamedTuple):
+class InitialParameters(NamedTuple):
     """What all learners of a run begin with.
 
     Attributes:
@@ -162,12 +162,12 @@ class Beginning(NamedTuple):
     parameter_count: int
 
 
-def beginning_of(config: TrainConfig) -> Beginning:
+def initial_parameters_of(config: TrainConfig) -> InitialParameters:
     """What all learners of a run begin with."""
     environment = read_environment(config.env, config.atari)
     model = build_model(config, environment.observation, environment.action)
     flat, frames_per_step = FlatParameters(model), environment.frames_per_step
-    return Beginning(flat.values, learned_size(model), frames_per_step, flat.count)
+    return InitialParameters(flat.values, learned_size(model), frames_per_step, flat.count)
 
 
 def message_size(config: TrainConfig, parameters: int) -> int:
@@ -198,7 +198,7 @@ def build_agent(
     seed: int,
     journal: JournalWriter | None = None,
     coupling: Coupling | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: RemoteActors | None = None,
 ) -> Agent:
     """Learner `rank` of a run.
 
@@ -232,7 +232,7 @@ def build_agent(
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
-        source = QueuedActors(
+        source = ActorProcesses(
             config, rank, make_model, parameters, simulators, device, seed, elsewhere
         )
     gossip = _make_gossip(config, rank, transport, learner, gossips=coupling is None)

@@ -1,6 +1,6 @@
 """The graph of a run: who hears whom, as its config says."""
 
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import topology
 from gala_rl.gossip.topology import Topology
 

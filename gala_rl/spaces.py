@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gala_rl.settings import EnvKind
+from gala_rl.config.settings import EnvKind
 
 
 @dataclass(frozen=True)

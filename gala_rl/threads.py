@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ObservationSpec
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor, StopAsked, never
+from gala_rl.actor import Actor, StopRequested, never
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 from tests.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, joined
@@ -191,7 +191,7 @@ def test_a_rollout_that_is_broken_off_leaves_off_where_the_next_begins() -> None
     actor.collect()
     looks = iter([False, True])
     actor.wants_stop = lambda: next(looks)
-    with pytest.raises(StopAsked):
+    with pytest.raises(StopRequested):
         actor.collect()
     where = torch.from_numpy(made._observations.copy())
     assert torch.equal(actor.moment()["observations"], where)

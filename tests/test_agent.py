@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.actor import StopAsked
+from gala_rl.actor import StopRequested
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
-from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 CPU = torch.device("cpu")
@@ -266,7 +266,7 @@ def test_a_stop_between_rollout_and_update_drops_the_rollout() -> None:
     agent = alone(config_of())
     before = agent.learner.flat.values.clone()
     agent.wants_stop = lambda: True
-    with pytest.raises(StopAsked):
+    with pytest.raises(StopRequested):
         agent.step(LEARNING_RATE)
     assert torch.equal(agent.learner.flat.values, before)
     assert (agent.updates, agent.agent_steps) == (0, 0)

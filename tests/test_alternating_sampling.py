@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators
-from gala_rl.settings import AtariProtocol
 from gala_rl.trajectory import Trajectory
 from tests.acting import SIMULATORS, STEPS, Recorder, Staggered, collect, joined
 

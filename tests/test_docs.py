@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gala_rl import cli
+from gala_lab.main import main
 from gala_rl.records.metrics import score_text
 from gala_rl.records.run_folder import RunFolder
 
@@ -73,7 +73,7 @@ def with_a_small_budget(command: str) -> list[str]:
 @contextlib.contextmanager
 def while_it_trains(run: RunFolder) -> Iterator[None]:
     """Another terminal, in which a run goes on for as long as it is needed."""
-    program = [sys.executable, "-m", "gala_rl.cli", "resume", str(run.path), "--steps", "1G"]
+    program = [sys.executable, "-m", "gala_lab.main", "resume", str(run.path), "--steps", "1G"]
     process = subprocess.Popen(
         program,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -116,7 +116,7 @@ def test_every_command_of_a_document_runs_in_its_order(
         arguments = with_a_small_budget(command)
         trains = while_it_trains(RunFolder(Path(arguments[1]))) if arguments[0] == "scale" else None
         with trains or contextlib.nullcontext():
-            assert cli.main(arguments) == 0, command
+            assert main(arguments) == 0, command
 
 
 def test_the_plan_of_faults_in_the_document_is_the_example() -> None:

@@ -9,14 +9,14 @@ import torch
 
 from gala_rl.actor import Actor
 from gala_rl.agent import Agent, build_agent, build_model
-from gala_rl.config import TrainConfig
+from gala_rl.app.evaluate import evaluate
+from gala_rl.app.train import resume, train
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
 from gala_rl.envs import make_simulators
-from gala_rl.experiment.evaluate import evaluate
-from gala_rl.experiment.train import resume, train
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners import A2CLearner
 from gala_rl.methods import resolve
-from gala_rl.settings import A2CSettings
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [

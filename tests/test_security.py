@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gala_rl.records.run_folder import RunFolder
-from tests.systems.processes import learners_of, start_command, survivors
+from tests.run.processes import learners_of, start_command, survivors
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -36,7 +36,7 @@ CHANNELS = {"Queue", "SimpleQueue", "JoinableQueue", "Manager", "Listener", "Cli
 """Of multiprocessing: whatever comes out of them has been unpickled."""
 BETWEEN_OWN_PROCESSES = {
     "benchmarks/figures/runs.py": {"multiprocessing.queues.SimpleQueue", "context.SimpleQueue"},
-    "gala_rl/envs/registered.py": {"gymnasium.vector.utils.CloudpickleWrapper"},
+    "gala_rl/envs/registration.py": {"gymnasium.vector.utils.CloudpickleWrapper"},
 }
 """Hand whole runs, and environments of the program, to processes that are started with them."""
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gala_rl import config as configs
-from gala_rl.agent import beginning_of, build_agent
-from gala_rl.config import TrainConfig
+from gala_rl.agent import build_agent, initial_parameters_of
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
 from gala_rl.models.actor_critic import ActorCritic
@@ -77,7 +77,7 @@ def test_actors_share_the_cores_that_are_not_the_learners(monkeypatch: pytest.Mo
 def test_initial_parameters_do_not_depend_on_the_callers_threads() -> None:
     def initial(threads: int) -> torch.Tensor:
         torch.set_num_threads(threads)
-        return beginning_of(resolved()).parameters
+        return initial_parameters_of(resolved()).parameters
 
     assert torch.equal(initial(1), initial(4))
     assert torch.get_num_threads() == 4

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.faults.result import tell
 from benchmarks.peers.systems import ROOT, systems
-from gala_rl.faults.costs import Sample, costs
+from gala_rl.faults.costs import ProgressSample, costs
 
 _RLLIB = systems()["rllib-impala"]
 _LONGEST_S = 300.0
@@ -45,7 +45,7 @@ def runner_killed(runners: int, simulators: int, seconds: float) -> dict[str, An
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
     seen = json.loads(done.stdout.splitlines()[-1])
-    samples = [Sample(time_s, [trained]) for time_s, trained in seen["samples"]]
+    samples = [ProgressSample(time_s, [trained]) for time_s, trained in seen["samples"]]
     # The learner is none of those to whom it happens.
     found = costs(samples, seen["killed_s"], struck=())
     advances = [s.time_s for before, s in pairwise(samples) if s.agent_steps != before.agent_steps]

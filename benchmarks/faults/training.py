@@ -16,7 +16,7 @@ from gala_rl.records.run_folder import RunFolder
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 STOP_S = 120.0
-_GALA = (sys.executable, "-m", "gala_rl.cli")
+_GALA = (sys.executable, "-m", "gala_lab.main")
 _START_S = 180.0
 _LOOK_S = 0.05
 

@@ -24,7 +24,7 @@ from benchmarks.figures import draw, results
 from benchmarks.figures.runs import SIMULATORS_A_LEARNER
 from benchmarks.figures.summary import bootstrap
 from gala_rl.agent import Agent, build_agent, build_model
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import Learner, make_learner
 from gala_rl.methods import resolve

@@ -15,10 +15,10 @@ from rich.console import Console
 
 import gala_rl
 from benchmarks.learning_curve import curve_of, read_rows
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, MetricsWriter
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings
 
 SIMULATORS_A_LEARNER = 16
 """Of `gala-a2c`, as in the paper; `a2c` has all simulators in its one learner."""

@@ -11,14 +11,14 @@ import torch
 from benchmarks.peers.meter import Meter, Options, options_of, parser_with_options
 from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
-from gala_rl.agent import beginning_of, build_model
+from gala_rl.agent import build_model, initial_parameters_of
+from gala_rl.app.preflight import check_config
 from gala_rl.envs import make_simulators
 from gala_rl.envs.ids import atari_game
-from gala_rl.experiment.preflight import check_config
 from gala_rl.methods import METHODS, find
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.local import LocalSystem
-from gala_rl.systems.status import Status
+from gala_rl.run.local import LocalRun
+from gala_rl.run.status import RunStatus
 
 WARM_AGENT_STEPS = 800
 """Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
@@ -68,11 +68,11 @@ def run(method: str, options: Options) -> Result:
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalSystem(config, folder, torch.device("cpu"), beginning_of(config), None)
+        system = LocalRun(config, folder, torch.device("cpu"), initial_parameters_of(config), None)
 
         seen = 0
 
-        def observe(status: Status) -> None:
+        def observe(status: RunStatus) -> None:
             nonlocal seen
             # The window begins and ends where updates do, which for PPO may be seconds apart.
             if min(status.agent_steps) < WARM_AGENT_STEPS or status.total_agent_steps == seen:

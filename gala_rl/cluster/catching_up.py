@@ -2,21 +2,21 @@
 
 import time
 
-from gala_rl.cluster.courier import Courier
-from gala_rl.cluster.introductions import Introductions
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.gossip_relay import GossipRelay
+from gala_rl.cluster.rendezvous import ClusterRendezvous
+from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import SharedMailboxes
-from gala_rl.systems.board import Board, Cell
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _CATCH_UP_S = 5.0
 _LOOK_EVERY_S = 0.002
 
 
 def catch_up(
-    courier: Courier,
-    introductions: Introductions | None,
+    courier: GossipRelay,
+    introductions: ClusterRendezvous | None,
     mailboxes: SharedMailboxes,
-    board: Board,
+    board: SharedCounters,
     ranks: range,
     config: TrainConfig,
 ) -> None:
@@ -32,14 +32,16 @@ def catch_up(
     """
     for rank in range(mailboxes.learners):
         # Nobody who is back waits for all to be ready, nor do the others wait for these.
-        board.set(rank, Cell.READY, 1)
+        board.set(rank, LearnerCounter.READY, 1)
     for rank in ranks:
         mailboxes.set_down(rank, True)
     deadline = time.monotonic() + min(config.gossip.deadline, _CATCH_UP_S)
     while not courier.has_heard_all() and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
     for rank, counters in courier.known.items():
-        for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), counters[:2], strict=True):
+        for cell, value in zip(
+            (LearnerCounter.AGENT_STEPS, LearnerCounter.UPDATES), counters[:2], strict=True
+        ):
             board.set(rank, cell, max(value, board.get(rank, cell)))
     if introductions is not None:
         introductions.catch_up()

@@ -14,10 +14,10 @@ from typing import Any
 
 import ray
 
-from gala_rl import config as configs
-from gala_rl.cluster.places import Places
-from gala_rl.cluster.probing import PACKAGES, probe
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.placement import Placement
+from gala_rl.cluster.probe import PACKAGES, probe
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
@@ -47,7 +47,7 @@ class Connection:
     config: TrainConfig
     nodes: tuple[Any, ...]
     ranks: tuple[range, ...]
-    places: Places
+    places: Placement
     actors: tuple[range, ...] = ()
 
     @property
@@ -81,7 +81,7 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
             ranks = nodes_of(config.resolved_learners, config.learners_per_node)
             graph_of(config)
             check_plan(config)
-        with contextlib.closing(Places(config, actors)) as places:
+        with contextlib.closing(Placement(config, actors)) as places:
             nodes = _placed(places, ranks)
             _probe_all(nodes, ranks, config)
             yield Connection(config, nodes, ranks, places, actors)
@@ -178,7 +178,7 @@ def share_out_actors(actors: int, machines: int) -> tuple[range, ...]:
     return tuple(range(max(0, s - 1), min(s + share - 1, actors)) for s in starts)
 
 
-def _placed(places: Places, ranks: tuple[range, ...]) -> tuple[Any, ...]:
+def _placed(places: Placement, ranks: tuple[range, ...]) -> tuple[Any, ...]:
     places.ask(ranks)
     deadline = time.monotonic() + PLACED_S
     while not places.has_all():

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from gala_rl.cluster.post import Post
-from gala_rl.cluster.wire import Sight
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.protocol import ParameterSnapshot
+from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import Message
 from gala_rl.methods import capacity
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.watch import make_watch
+from gala_rl.run.consensus_monitor import make_consensus_monitor
 
 _LOOK_EVERY_S = 5.0
 _BYTES_PER_S = 20e6
@@ -21,7 +21,7 @@ _BYTES_PER_S = 20e6
 _PATIENCE_S = 10.0
 
 
-class Distances:
+class ConsensusSampler:
     """Asks all nodes for what their learners have last sent, and has it measured when all is there.
 
     How far learners *can* be apart follows from the order of all their updates and mixes, for which
@@ -39,10 +39,10 @@ class Distances:
         self._learners = config.resolved_learners
         self._messages: list[Message | None] = [None] * room
         self._gradients = torch.zeros(room, size)
-        self._watch = make_watch(
+        self._watch = make_consensus_monitor(
             config, folder, size, None, self._messages.__getitem__, list(self._gradients)
         )
-        self._asked: list[Future[list[Sight]]] = []
+        self._asked: list[Future[list[ParameterSnapshot]]] = []
         self._asked_at = 0.0
         self._next_at = time.monotonic() + _LOOK_EVERY_S
 
@@ -60,7 +60,7 @@ class Distances:
         self._watch.end_change(learners)
         self._learners = learners
 
-    def follow(self, posts: Sequence[Post], total_agent_steps: int) -> None:
+    def follow(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
         """Ask if it is time, and measure if all have answered; called all the while.
 
         Raises:
@@ -78,7 +78,7 @@ class Distances:
             self._asked_at = now
             self._next_at = now + max(_LOOK_EVERY_S, bytes_asked / _BYTES_PER_S)
 
-    def look(self, posts: Sequence[Post], total_agent_steps: int) -> None:
+    def look(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
         """Ask and measure now; waits for the answers.
 
         Raises:

@@ -6,7 +6,7 @@ again. Machines have no common clock: each node counts from its own learners' fi
 they begin together, and one that is started again from what the driver tells it.
 """
 
-from gala_rl.cluster.post import Post
+from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog, notice
 from gala_rl.faults.plan import Fault, read_plan
@@ -36,7 +36,7 @@ class NodeFaults:
             if fault.index not in self._logs[fault.node].begun:
                 self._to_come.append(fault)
 
-    def look(self, post: Post, updates: int, agent_steps: int) -> list[str]:
+    def look(self, post: NodeHandle, updates: int, agent_steps: int) -> list[str]:
         """Kill a node that is at work, if that is due; once in each of its lives.
 
         Args:

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import ray
 
-from gala_rl.cluster.post import Post
-from gala_rl.cluster.wire import Report
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.protocol import NodeStatus
 from gala_rl.errors import StorageError
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.board import Board, Cell
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _FETCH_S = 2.0
 """No further part is fetched in a look that has taken so long: other nodes wait to be asked."""
 
 
-def append_news(folder: RunFolder, post: Post, report: Report) -> None:
+def append_news(folder: RunFolder, post: NodeHandle, report: NodeStatus) -> None:
     """Add what a node has written since the last report to the run's files.
 
     Raises:
@@ -34,7 +34,7 @@ def append_news(folder: RunFolder, post: Post, report: Report) -> None:
         post.read[name] += len(content)
 
 
-def fetch_part(folder: RunFolder, request: str, post: Post, rank: int) -> bool:
+def fetch_part(folder: RunFolder, request: str, post: NodeHandle, rank: int) -> bool:
     """Fetch a learner's part of a checkpoint in the making; returns whether there is one.
 
     Raises:
@@ -47,7 +47,9 @@ def fetch_part(folder: RunFolder, request: str, post: Post, rank: int) -> bool:
     return True
 
 
-def fetch_written(folder: RunFolder, board: Board, posts: Sequence[Post], gossips: bool) -> None:
+def fetch_written(
+    folder: RunFolder, board: SharedCounters, posts: Sequence[NodeHandle], gossips: bool
+) -> None:
     """Fetch parts of the checkpoint that is wanted, of those that have written theirs.
 
     What has come is noted on the board. So is what is not waited for: if learners gossip, those of
@@ -67,15 +69,15 @@ def fetch_written(folder: RunFolder, board: Board, posts: Sequence[Post], gossip
         return
     for post in posts:
         for rank in post.ranks:
-            if board.get(rank, Cell.CHECKPOINT_WRITTEN) >= wanted:
+            if board.get(rank, LearnerCounter.CHECKPOINT_WRITTEN) >= wanted:
                 continue
             if gossips if post.is_lost else _has_come(folder, wanted, post, rank):
-                board.set(rank, Cell.CHECKPOINT_WRITTEN, wanted)
+                board.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, wanted)
             if time.monotonic() > until:
                 return
 
 
-def _has_come(folder: RunFolder, wanted: int, post: Post, rank: int) -> bool:
+def _has_come(folder: RunFolder, wanted: int, post: NodeHandle, rank: int) -> bool:
     if post.latest is None or post.latest.written[rank - post.share.start] < wanted:
         return False
     try:

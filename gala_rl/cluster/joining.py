@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable
 
-from gala_rl.cluster.wire import Change
+from gala_rl.cluster.protocol import ScaleChange
 from gala_rl.gossip import SharedMailboxes
-from gala_rl.systems.assignment import Assignment
-from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.crew import Crew, donors_of
+from gala_rl.run.learner_spec import LearnerSpec
+from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _NEWS_S = 60.0
 """Who is to join and has heard nobody for so long tells that it cannot."""
 
 
-class Joining:
+class JoiningLearners:
     """Starts learners that are to join, once somebody has sent since they were told to.
 
     Args:
@@ -34,9 +34,9 @@ class Joining:
         self,
         share: range,
         mailboxes: SharedMailboxes,
-        board: Board,
+        board: SharedCounters,
         steps: int,
-        assign: Callable[[int], Assignment],
+        assign: Callable[[int], LearnerSpec],
         number: int,
         to_start: range,
     ) -> None:
@@ -53,14 +53,14 @@ class Joining:
         is_needed = self._board.total_agent_steps < self._steps and not self._board.stop
         return is_needed and bool(self._to_start)
 
-    def go_by(self, change: Change, crew: Crew) -> None:
+    def go_by(self, change: ScaleChange, crew: LearnerSupervisor) -> None:
         """Tell the learners their new number; may be called from another thread than `look`."""
         self._board.set_learners(change.learners)
         members = range(self._share.start, min(self._share.stop, change.learners))
         self._begin([rank for rank in members if not crew.is_at_work(rank)])
         self.number, self.rejected = change.number, None
 
-    def look(self, crew: Crew) -> None:
+    def look(self, crew: LearnerSupervisor) -> None:
         """Start who can begin; called all the while by the thread that starts learners."""
         for rank in self._to_start if self.is_waiting else ():
             if not self._has_news(assignment := self._assign(rank)):
@@ -78,12 +78,12 @@ class Joining:
         for rank in to_start:
             self._mailboxes.set_down(rank, True)
             # Nobody waits for it: the others have begun long ago.
-            self._board.set(rank, Cell.READY, 1)
+            self._board.set(rank, LearnerCounter.READY, 1)
         self._versions = [self._mailboxes.version(r) for r in range(self._mailboxes.learners)]
         self._deadline = time.monotonic() + _NEWS_S
         self._to_start = tuple(to_start)
 
-    def _has_news(self, assignment: Assignment) -> bool:
+    def _has_news(self, assignment: LearnerSpec) -> bool:
         return any(
             self._mailboxes.version(donor) > self._versions[donor]
             for donor in donors_of(assignment)

@@ -14,36 +14,45 @@ import numpy as np
 import ray
 import torch
 
-from gala_rl.agent import beginning_of, message_size
+from gala_rl.actors import RemoteActors
+from gala_rl.agent import initial_parameters_of, message_size
 from gala_rl.cluster.catching_up import catch_up
-from gala_rl.cluster.courier import Call, Courier, RayCall
-from gala_rl.cluster.introductions import Introductions
-from gala_rl.cluster.joining import Joining
-from gala_rl.cluster.probing import device_of, probe
+from gala_rl.cluster.gossip_relay import GossipRelay, RayRemoteCall, RemoteCall
+from gala_rl.cluster.joining import JoiningLearners
+from gala_rl.cluster.node_run_folder import NodeRunFolder
+from gala_rl.cluster.probe import device_of, probe
+from gala_rl.cluster.protocol import (
+    HeartbeatRequest,
+    MessageBatch,
+    MessagePrecision,
+    NodeSpec,
+    NodeStatus,
+    ParameterSnapshot,
+    ProgressSamples,
+    ScaleChange,
+)
+from gala_rl.cluster.rendezvous import ClusterRendezvous
 from gala_rl.cluster.rollouts import (
     ROLLOUTS,
-    Errand,
-    Host,
-    Load,
-    make_elsewhere,
-    make_ferry,
-    make_host,
+    RolloutBatch,
+    RolloutRequest,
+    RolloutServer,
+    make_remote_actors,
+    make_rollout_client,
+    make_rollout_server,
 )
-from gala_rl.cluster.wire import Change, Looks, Orders, Packing, Parcel, Report, Sight, Wishes
-from gala_rl.cluster.workplace import Workplace
-from gala_rl.faults.sampler import Sampler
+from gala_rl.coupling.gradients import LOOPBACK, Rendezvous
+from gala_rl.faults.sampler import ProgressSampler
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of, largest_in_degree
+from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import capacity
-from gala_rl.optimizers import state_size
-from gala_rl.queued import Elsewhere
-from gala_rl.sharing.gradients import LOOPBACK, Meeting
-from gala_rl.systems.assignment import Assignment
-from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.common import make_common
-from gala_rl.systems.crew import Crew, donors_of
+from gala_rl.run.coupling import make_shared_coupling
+from gala_rl.run.learner_spec import LearnerSpec
+from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 GOSSIP, REPORTS = "gossip", "reports"
 CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1, ROLLOUTS: 1}
@@ -61,13 +70,13 @@ class Node:
     """Owns what the learners of a machine share, their crew, and the courier to other nodes."""
 
     def __init__(self) -> None:
-        self._crew: Crew | None = None
-        self._courier: Courier | None = None
-        self._introductions: Introductions | None = None
-        self._elsewhere: Elsewhere | None = None
-        self._host: Host | None = None
+        self._crew: LearnerSupervisor | None = None
+        self._courier: GossipRelay | None = None
+        self._introductions: ClusterRendezvous | None = None
+        self._elsewhere: RemoteActors | None = None
+        self._host: RolloutServer | None = None
         self._journal: Journal | None = None
-        self._sampler: Sampler | None = None
+        self._sampler: ProgressSampler | None = None
         self._ending = self._has_begun = self._left_alone = False
         self._threads: list[threading.Thread] = []
         # The cores are the learners'; more threads here would spin on them.
@@ -79,7 +88,7 @@ class Node:
         """See the function; asked for before anything is started."""
         return probe(values, has_learners=has_learners)
 
-    def set_up(self, orders: Orders, others: list[Any]) -> None:
+    def set_up(self, orders: NodeSpec, others: list[Any]) -> None:
         """Start the learners.
 
         Args:
@@ -90,31 +99,31 @@ class Node:
             # The driver missed the end of the first call: what lives here would be in the way.
             os._exit(1)
         self._has_begun = True
-        self._place = Workplace(orders)
+        self._place = NodeRunFolder(orders)
         config = self._config = self._place.folder.read_config()
         self._ranks = orders.ranks[orders.node]
-        beginning, room = beginning_of(config), capacity(config)
+        beginning, room = initial_parameters_of(config), capacity(config)
         size, change = beginning.parameters.numel(), orders.change
         count = config.resolved_learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
-        self._common = make_common(config, self._place.folder, beginning, None, address)
+        self._common = make_shared_coupling(config, self._place.folder, beginning, None, address)
         self._mailboxes = SharedMailboxes(room, message_size(config, size))
         if room > 1 and self._common is None:
             self._journal = Journal(room, largest_in_degree(config, room))
         state = state_size(config.resolved_algorithm, size)
-        self._board = Board(len(orders.agent_steps), size, state, room)
+        self._board = SharedCounters(len(orders.agent_steps), size, state, room)
         _begin_with(self._board, self._mailboxes, orders, count)
         self._faults = self._place.faults
         self._driver_asked_at = time.monotonic()
-        if isinstance(self._common, Meeting):
-            self._introductions = Introductions(self._common, orders.node, orders.ranks)
+        if isinstance(self._common, Rendezvous):
+            self._introductions = ClusterRendezvous(self._common, orders.node, orders.ranks)
         self._actors = dict(enumerate(others)) if change is None else change.actors
-        self._courier = Courier(
+        self._courier = GossipRelay(
             orders,
             graph_of(config, count) if self._common is None else isolated(count),
             mailboxes=self._mailboxes,
             board=self._board,
-            packing=Packing(config.message_precision, slice(beginning.learned, size)),
+            packing=MessagePrecision(config.message_precision, slice(beginning.learned, size)),
             silence_s=config.gossip.deadline,
             dispatch=self._dispatch,
             introductions=self._introductions,
@@ -126,7 +135,7 @@ class Node:
         if is_back and not orders.actors:
             told = self._courier, self._introductions
             catch_up(*told, self._mailboxes, self._board, self._ranks, config)
-        self._joining = Joining(
+        self._joining = JoiningLearners(
             self._ranks,
             self._mailboxes,
             self._board,
@@ -135,23 +144,23 @@ class Node:
             0 if change is None else change.number,
             orders.joins,
         )
-        started: Future[Crew] = Future()
+        started: Future[LearnerSupervisor] = Future()
         first = [rank for rank in self._ranks if rank < count and rank not in orders.joins]
         self._start_thread(self._keep, started, first, is_back)
         self._crew = started.result()
 
-    def deliver(self, parcel: Parcel) -> bool:
+    def deliver(self, parcel: MessageBatch) -> bool:
         """Take in what another node has sent; returns whether that was possible already."""
         if self._courier is None:
             return False
         self._courier.take(parcel)
         return True
 
-    def load(self, errand: Errand) -> Load | None:
-        """See `Host.load`."""
+    def load(self, errand: RolloutRequest) -> RolloutBatch | None:
+        """See `RolloutServer.load`."""
         return None if self._host is None else self._host.load(errand)
 
-    def report(self, wishes: Wishes) -> Report | None:
+    def report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
         """What has happened since the last one; None if this node was not set up, or not again."""
         if self._crew is None or self._courier is None:
             return None
@@ -169,10 +178,10 @@ class Node:
             self._board.ask_for_checkpoint(wishes.checkpoint)
             self._place.forget_parts(but=wishes.checkpoint)
         done = crew.done and not self._joining.is_waiting
-        written = self._column(Cell.CHECKPOINT_WRITTEN)
-        return Report(
-            agent_steps=self._column(Cell.AGENT_STEPS),
-            updates=self._column(Cell.UPDATES),
+        written = self._column(LearnerCounter.CHECKPOINT_WRITTEN)
+        return NodeStatus(
+            agent_steps=self._column(LearnerCounter.AGENT_STEPS),
+            updates=self._column(LearnerCounter.UPDATES),
             alive=self._of_all(crew.alive, False),
             restarts=self._of_all(crew.restarts, 0),
             written=written,
@@ -185,7 +194,7 @@ class Node:
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
             change=self._joining.number,
-            told=self._column(Cell.LEARNERS),
+            told=self._column(LearnerCounter.LEARNERS),
             has_let_go=crew.has_let_go(self._board.learners),
             rejected=self._joining.rejected,
             left={
@@ -196,37 +205,39 @@ class Node:
             left_alone=self._left_alone,
         )
 
-    def _follow(self, change: Change, crew: Crew, courier: Courier) -> None:
+    def _follow(self, change: ScaleChange, crew: LearnerSupervisor, courier: GossipRelay) -> None:
         """Go by another number of learners, and to other nodes."""
         self._actors = {**self._actors, **change.actors}
         courier.go_by(graph_of(self._config, change.learners))
         self._joining.go_by(change, crew)
 
-    def looks(self, life_ns: int, seen: int) -> Looks | None:
+    def looks(self, life_ns: int, seen: int) -> ProgressSamples | None:
         """How far the learners here were when, from the first call on; None before their start.
 
         Args:
-            life_ns: `Looks.life_ns` of the last answer, 0 before the first.
+            life_ns: `ProgressSamples.life_ns` of the last answer, 0 before the first.
             seen: looks that have been told in that life.
         """
         if self._crew is None:
             return None
         if self._sampler is None:
-            self._sampler = Sampler(lambda: self._column(Cell.AGENT_STEPS)[: self._members])
+            self._sampler = ProgressSampler(
+                lambda: self._column(LearnerCounter.AGENT_STEPS)[: self._members]
+            )
         life = self._sampler.began_ns
         samples = self._sampler.samples(seen if life == life_ns else 0)
-        return Looks(life, time.time(), samples)
+        return ProgressSamples(life, time.time(), samples)
 
     def die(self) -> None:
         """End as a node whose machine is switched off does, since a plan of faults says so."""
         os.kill(os.getpid(), signal.SIGKILL)
 
     def part(self, request: str, rank: int) -> dict[str, bytes] | None:
-        """See `Workplace.part`."""
+        """See `NodeRunFolder.part`."""
         self._driver_asked_at = time.monotonic()
         return self._place.part(request, rank)
 
-    def sights(self, size: int) -> list[Sight]:
+    def sights(self, size: int) -> list[ParameterSnapshot]:
         """What the learners here have last sent, of those that have.
 
         Args:
@@ -237,7 +248,7 @@ class Node:
             if (message := self._mailboxes.latest(rank)) is not None:
                 gradient = np.array(self._board.gradients[rank][:size].numpy())
                 parameters = np.asarray(message.parameters[:size].numpy())
-                seen.append(Sight(rank, message.version, parameters, gradient))
+                seen.append(ParameterSnapshot(rank, message.version, parameters, gradient))
         return seen
 
     def end(self) -> None:
@@ -248,19 +259,19 @@ class Node:
         if self._crew is not None:
             self._place.remove()
 
-    def _dispatch(self, other: int, parcel: Parcel) -> Call:
+    def _dispatch(self, other: int, parcel: MessageBatch) -> RemoteCall:
         deliver = self._actors[other].deliver.options(concurrency_group=GOSSIP)
-        return RayCall(deliver.remote(parcel))
+        return RayRemoteCall(deliver.remote(parcel))
 
-    def _share_actors(self, orders: Orders, others: list[Any], size: int) -> None:
+    def _share_actors(self, orders: NodeSpec, others: list[Any], size: int) -> None:
         """One node has the learner, and some of its actors; the others have the rest."""
         if not self._ranks:
-            self._host = make_host(self._config, orders, size)
+            self._host = make_rollout_server(self._config, orders, size)
             self._start_thread(self._host.keep, lambda: self._ending)
             return
         first, path = orders.actors[orders.node].stop, self._place.folder.path / ".actors"
-        self._elsewhere = make_elsewhere(self._config, first, size, path)
-        keep = make_ferry(self._elsewhere, orders, others).keep
+        self._elsewhere = make_remote_actors(self._config, first, size, path)
+        keep = make_rollout_client(self._elsewhere, orders, others).keep
         self._start_thread(keep, lambda: self._ending)
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
@@ -268,10 +279,10 @@ class Node:
         self._threads.append(thread)
         thread.start()
 
-    def _keep(self, started: "Future[Crew]", ranks: list[int], is_back: bool) -> None:
+    def _keep(self, started: "Future[LearnerSupervisor]", ranks: list[int], is_back: bool) -> None:
         """Start learners, and look after them until the end, in a thread of their own."""
         try:
-            crew = Crew(self._assignment(rank, is_back) for rank in ranks)
+            crew = LearnerSupervisor(self._assignment(rank, is_back) for rank in ranks)
         except BaseException as error:
             started.set_exception(error)
             return
@@ -290,8 +301,8 @@ class Node:
         finally:
             crew.end()
 
-    def _assignment(self, rank: int, is_back: bool) -> Assignment:
-        assignment = Assignment(
+    def _assignment(self, rank: int, is_back: bool) -> LearnerSpec:
+        assignment = LearnerSpec(
             config=self._config,
             folder=self._place.folder,
             rank=rank,
@@ -308,7 +319,7 @@ class Node:
             return replace(assignment, donors=donors, checkpoint=None)
         return assignment
 
-    def _carry(self, courier: Courier) -> None:
+    def _carry(self, courier: GossipRelay) -> None:
         while not self._ending:
             if not courier.carry():
                 time.sleep(_IDLE_S)
@@ -319,7 +330,7 @@ class Node:
         """Number of this node's learners that are members."""
         return min(max(0, self._board.learners - self._ranks.start), len(self._ranks))
 
-    def _column(self, cell: Cell) -> list[int]:
+    def _column(self, cell: LearnerCounter) -> list[int]:
         return [self._board.get(rank, cell) for rank in self._ranks]
 
     def _of_all(self, values: list[_Value], missing: _Value) -> list[_Value]:
@@ -327,13 +338,17 @@ class Node:
         return values + [missing] * (len(self._ranks) - len(values))
 
 
-def _begin_with(board: Board, mailboxes: SharedMailboxes, orders: Orders, members: int) -> None:
+def _begin_with(
+    board: SharedCounters, mailboxes: SharedMailboxes, orders: NodeSpec, members: int
+) -> None:
     """Of learners that there can be these are members, and all are as far as the driver knows."""
     board.set_learners(members)
     for rank in range(members, mailboxes.learners):
         mailboxes.set_down(rank, True)
     for rank, made in enumerate(zip(orders.agent_steps, orders.updates, strict=True)):
-        for cell, value in zip((Cell.AGENT_STEPS, Cell.UPDATES), made, strict=True):
+        for cell, value in zip(
+            (LearnerCounter.AGENT_STEPS, LearnerCounter.UPDATES), made, strict=True
+        ):
             board.set(rank, cell, value)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import ray
 
 from gala_rl.cluster.connection import PROBED_S, compare, probe_here, values_to_probe
-from gala_rl.cluster.post import Post
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 
 _ASK_AGAIN_S = 30.0
 """Ray may have moved a node whose machine could not run learners."""
 
 
-class Returning:
+class RestartedNodes:
     """Holds the machine of a node that is back against this one, as those at a run's start are.
 
     Args:
@@ -28,16 +28,16 @@ class Returning:
         self._probes: dict[int, tuple[Future[dict[str, Any]], float]] = {}
         self._told: dict[int, str] = {}
 
-    def has_asked(self, post: Post) -> bool:
+    def has_asked(self, post: NodeHandle) -> bool:
         """Whether it is asked in this life of it, or has answered that it cannot run learners."""
         return post.index in self._probes
 
-    def ask(self, post: Post) -> None:
+    def ask(self, post: NodeHandle) -> None:
         """Ask it what its machine is like."""
         probe = post.probe(self._values, has_learners=bool(post.share))
         self._probes[post.index] = probe, time.monotonic()
 
-    def may_begin(self, post: Post) -> bool:
+    def may_begin(self, post: NodeHandle) -> bool:
         """Whether it has answered, and can run learners; then it is asked no more.
 
         Raises:

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gala_rl.actors import ActorProcesses, RemoteActors
+from gala_rl.actors.remote import receive_word, send_word
+from gala_rl.actors.rollout_storage import slots_elsewhere
 from gala_rl.agent import build_model
-from gala_rl.cluster.wire import Orders, unpack
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.protocol import NodeSpec, unpack
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import make_simulators
 from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.mixing import defect
 from gala_rl.gossip.transports.shared import shared_zeros
-from gala_rl.queued import Elsewhere, QueuedActors
-from gala_rl.queued.elsewhere import receive_word, send_word
-from gala_rl.queued.storage import slots_elsewhere
-from gala_rl.settings import ImpalaSettings
 
 ROLLOUTS = "rollouts"
 """Of a node's calls, these wait for no others; see Ray's concurrency groups."""
@@ -39,7 +39,7 @@ _IDLE_S = 0.002
 
 
 @dataclass(frozen=True)
-class Errand:
+class RolloutRequest:
     """What the learner's node asks another for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Load:
+class RolloutBatch:
     """What a node with actors gives in answer.
 
     Attributes:
@@ -66,11 +66,11 @@ class Load:
     deaths: int
 
 
-Dispatch = Callable[[int, Errand], "Future[Load | None]"]
+Dispatch = Callable[[int, RolloutRequest], "Future[RolloutBatch | None]"]
 """(node, errand) → the call that runs it."""
 
 
-class Host:
+class RolloutServer:
     """Actors of this machine, whose learner is on another.
 
     `keep` is for one thread, with which actors end; `load` may be called from another.
@@ -92,7 +92,7 @@ class Host:
         self.failure: LearnerFailure | None = None
         self._config, self._node, self._indices, self._seed = config, node, indices, seed
         self._values = torch.zeros(size)
-        self._queue: QueuedActors | None = None
+        self._queue: ActorProcesses | None = None
         self._version: int | None = None
         self._lock = threading.Lock()
         self._deaths = self._told = 0
@@ -103,7 +103,7 @@ class Host:
         try:
             simulators = make_simulators(config.env, 1, 1, config.atari)
             cpu, seed = torch.device("cpu"), self._seed
-            queue = QueuedActors(
+            queue = ActorProcesses(
                 config, 0, make_model, self._values, simulators, cpu, seed, self._indices
             )
             with closing(queue):
@@ -116,7 +116,7 @@ class Host:
         except (ActorFailure, SimulatorFailure) as error:
             self.failure = LearnerFailure(f"{error} on {socket.gethostname()}, in Ray's logs there")
 
-    def load(self, errand: Errand) -> Load | None:
+    def load(self, errand: RolloutRequest) -> RolloutBatch | None:
         """Have actors go on by these parameters, and give what they have done; waits a little.
 
         Returns:
@@ -136,7 +136,7 @@ class Host:
             with self._lock:
                 rollouts = queue.hand_over(errand.room)
             if rollouts or time.monotonic() > give_up:
-                return Load(rollouts, self._deaths)
+                return RolloutBatch(rollouts, self._deaths)
             time.sleep(_IDLE_S)
 
     def take_notices(self) -> list[str]:
@@ -147,7 +147,7 @@ class Host:
 
 
 @dataclass
-class _Way:
+class _ServerLink:
     """To one node with actors, and back.
 
     Attributes:
@@ -158,7 +158,7 @@ class _Way:
     """
 
     actors: range
-    call: "Future[Load | None] | None" = None
+    call: "Future[RolloutBatch | None] | None" = None
     sent: int | None = None
     sending: int = 0
     deaths: int = 0
@@ -166,14 +166,14 @@ class _Way:
 
 
 @dataclass
-class _Life:
+class _LearnerSession:
     """Of the learner: its connection, and the slots that it wants filled, by actor."""
 
     connection: Connection
     free: dict[int, list[int]] = field(default_factory=dict)
 
 
-class Ferry:
+class RolloutClient:
     """Fills the slots of a learner of this machine with rollouts of actors on others.
 
     To each other node at most one call is under way; it asks for no more than there is room for.
@@ -186,12 +186,12 @@ class Ferry:
     """
 
     def __init__(
-        self, elsewhere: Elsewhere, actors: Mapping[int, range], dispatch: Dispatch
+        self, elsewhere: RemoteActors, actors: Mapping[int, range], dispatch: Dispatch
     ) -> None:
         self._elsewhere, self._dispatch = elsewhere, dispatch
         self._slots = elsewhere.by_actor
-        self._ways = {node: _Way(indices) for node, indices in actors.items()}
-        self._life: _Life | None = None
+        self._ways = {node: _ServerLink(indices) for node, indices in actors.items()}
+        self._life: _LearnerSession | None = None
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._door.bind(elsewhere.path)
         self._door.listen()
@@ -227,7 +227,7 @@ class Ferry:
         except BlockingIOError:
             return False
         line.setblocking(True)
-        self._life = _Life(Connection(line.detach()))
+        self._life = _LearnerSession(Connection(line.detach()))
         return True
 
     def _hear(self) -> bool:
@@ -243,7 +243,7 @@ class Ferry:
             self._life = None
         return heard
 
-    def _send(self, node: int, way: _Way) -> bool:
+    def _send(self, node: int, way: _ServerLink) -> bool:
         free = {} if self._life is None else self._life.free
         room = {actor: len(free[actor]) for actor in way.actors if free.get(actor)}
         # Before the learner has published anything there is nothing to act by.
@@ -255,10 +255,10 @@ class Ferry:
                 return False
             version, parameters = message.version, message.parameters.numpy()
         way.sending = version
-        way.call = self._dispatch(node, Errand(version, parameters, room))
+        way.call = self._dispatch(node, RolloutRequest(version, parameters, room))
         return True
 
-    def _unload(self, way: _Way, call: "Future[Load | None]") -> None:
+    def _unload(self, way: _ServerLink, call: "Future[RolloutBatch | None]") -> None:
         load = None if call.exception() is not None else call.result()
         if load is None:
             way.sent, way.deaths = None, 0
@@ -281,7 +281,7 @@ class Ferry:
                     self._life = life = None
 
 
-def make_elsewhere(config: TrainConfig, first: int, size: int, path: Path) -> Elsewhere:
+def make_remote_actors(config: TrainConfig, first: int, size: int, path: Path) -> RemoteActors:
     """What a learner shares with its ferry.
 
     Args:
@@ -295,10 +295,12 @@ def make_elsewhere(config: TrainConfig, first: int, size: int, path: Path) -> El
     assert isinstance(algorithm, ImpalaSettings)
     slots = slots_elsewhere(config, partial(build_model, config), simulators, first)
     deaths, parameters = shared_zeros((1,), torch.int64), SharedMailboxes(1, size)
-    return Elsewhere(first, slots, algorithm.actor_slots, parameters, deaths, str(path))
+    return RemoteActors(first, slots, algorithm.actor_slots, parameters, deaths, str(path))
 
 
-def make_ferry(elsewhere: Elsewhere, orders: Orders, others: list[Any]) -> Ferry:
+def make_rollout_client(
+    elsewhere: RemoteActors, orders: NodeSpec, others: list[Any]
+) -> RolloutClient:
     """The ferry of the learner's node.
 
     Args:
@@ -307,17 +309,17 @@ def make_ferry(elsewhere: Elsewhere, orders: Orders, others: list[Any]) -> Ferry
         others: the actors, as Ray has them, of all nodes, by index.
     """
 
-    def dispatch(node: int, errand: Errand) -> "Future[Load | None]":
+    def dispatch(node: int, errand: RolloutRequest) -> "Future[RolloutBatch | None]":
         load = others[node].load.options(concurrency_group=ROLLOUTS)
-        future: Future[Load | None] = load.remote(errand).future()
+        future: Future[RolloutBatch | None] = load.remote(errand).future()
         return future
 
     away = {node: there for node, there in enumerate(orders.actors) if node != orders.node}
-    return Ferry(elsewhere, away, dispatch)
+    return RolloutClient(elsewhere, away, dispatch)
 
 
-def make_host(config: TrainConfig, orders: Orders, size: int) -> Host:
+def make_rollout_server(config: TrainConfig, orders: NodeSpec, size: int) -> RolloutServer:
     """The actors of a node without a learner, with other seeds than they ever had."""
     seeds = [config.seed, orders.node, orders.incarnation, *orders.updates]
     seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    return Host(config, orders.node, orders.actors[orders.node], size, seed)
+    return RolloutServer(config, orders.node, orders.actors[orders.node], size, seed)

@@ -17,15 +17,15 @@ from itertools import pairwise
 from typing import Any
 
 from gala_rl.cluster.node import REPORTS
-from gala_rl.cluster.wire import Looks
-from gala_rl.faults.costs import Sample
+from gala_rl.cluster.protocol import ProgressSamples
+from gala_rl.faults.costs import ProgressSample
 
 _ASK_EVERY_S = 0.2
 _WAIT_S = 0.005
 
 
 @dataclass
-class Seen:
+class NodeSamples:
     """What one node has told, in one of its lives.
 
     Attributes:
@@ -34,19 +34,21 @@ class Seen:
         error_s: least time from question to answer.
     """
 
-    taken: list[Sample] = field(default_factory=list)
+    taken: list[ProgressSample] = field(default_factory=list)
     ahead_s: float = math.inf
     error_s: float = math.inf
 
-    def add(self, looks: Looks, asked_s: float, answered_s: float) -> None:
+    def add(self, looks: ProgressSamples, asked_s: float, answered_s: float) -> None:
         """Take an answer in, with the driver's times of question and answer."""
         self.taken += looks.taken
         self.ahead_s = min(self.ahead_s, answered_s - looks.told_s)
         self.error_s = min(self.error_s, answered_s - asked_s)
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[ProgressSample]:
         """The looks by the driver's clock."""
-        return [Sample(time_s + self.ahead_s, agent_steps) for time_s, agent_steps in self.taken]
+        return [
+            ProgressSample(time_s + self.ahead_s, agent_steps) for time_s, agent_steps in self.taken
+        ]
 
 
 class ClusterSampler:
@@ -59,7 +61,7 @@ class ClusterSampler:
 
     def __init__(self, nodes: Sequence[Any], ranks: Sequence[range]) -> None:
         self._ranks = ranks
-        self._lives: list[dict[int, Seen]] = [{} for _ in nodes]
+        self._lives: list[dict[int, NodeSamples]] = [{} for _ in nodes]
         self._is_there = [False] * len(nodes)
         self._over = threading.Event()
         self._threads = [
@@ -75,7 +77,7 @@ class ClusterSampler:
         for thread in self._threads:
             thread.join()
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[ProgressSample]:
         """Of all learners; where a node was dead, the last that is known of its own."""
         return merged([list(lives.values()) for lives in self._lives], self._is_there)
 
@@ -91,7 +93,7 @@ class ClusterSampler:
             return row["time"], self._ranks[row["node"]]
         rank = row["learner"]
         node = next(index for index, ranks in enumerate(self._ranks) if rank in ranks)
-        first_life = next(iter(self._lives[node].values()), Seen(ahead_s=0.0))
+        first_life = next(iter(self._lives[node].values()), NodeSamples(ahead_s=0.0))
         return row["time"] + first_life.ahead_s, [rank]
 
     def _ask(self, index: int, node: Any) -> None:
@@ -99,7 +101,7 @@ class ClusterSampler:
         look = node.looks.options(concurrency_group=REPORTS)
         while not self._over.wait(_ASK_EVERY_S):
             asked_s = time.time()
-            answer: Future[Looks | None] = look.remote(life_ns, seen).future()
+            answer: Future[ProgressSamples | None] = look.remote(life_ns, seen).future()
             while not answer.done() and not self._over.is_set():
                 time.sleep(_WAIT_S)
             if not answer.done():
@@ -109,11 +111,13 @@ class ClusterSampler:
             if not self._is_there[index] or (looks := answer.result()) is None:
                 continue
             life_ns = looks.life_ns
-            lives.setdefault(life_ns, Seen()).add(looks, asked_s, answered_s)
+            lives.setdefault(life_ns, NodeSamples()).add(looks, asked_s, answered_s)
             seen = len(lives[life_ns].taken)
 
 
-def merged(lives: Sequence[Sequence[Seen]], is_there: Sequence[bool]) -> list[Sample]:
+def merged(
+    lives: Sequence[Sequence[NodeSamples]], is_there: Sequence[bool]
+) -> list[ProgressSample]:
     """Samples of all learners at each time at which one of their nodes has looked.
 
     Args:
@@ -131,12 +135,12 @@ def merged(lives: Sequence[Sequence[Seen]], is_there: Sequence[bool]) -> list[Sa
     ends = [s[-1].time_s for s, there in zip(nodes, is_there, strict=True) if there]
     end = min(ends, default=math.inf)
     times = sorted({s.time_s for samples in nodes for s in samples if begin <= s.time_s <= end})
-    rows: list[Sample] = []
+    rows: list[ProgressSample] = []
     for time_s in times:
         row: list[int] = []
         for samples in nodes:
             row += samples[bisect_right(samples, time_s, key=lambda s: s.time_s) - 1].agent_steps
         # Whoever is started again may have been told less than was seen.
         before = rows[-1].agent_steps if rows else row
-        rows.append(Sample(time_s, list(map(max, before, row))))
+        rows.append(ProgressSample(time_s, list(map(max, before, row))))
     return rows

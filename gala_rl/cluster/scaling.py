@@ -27,14 +27,14 @@ from gala_rl.cluster.connection import (
     probe_here,
     values_to_probe,
 )
-from gala_rl.cluster.distances import Distances
-from gala_rl.cluster.post import Post
-from gala_rl.cluster.wire import Change, Counters
+from gala_rl.cluster.distances import ConsensusSampler
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.protocol import LearnerProgress, ScaleChange
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.board import Board, Cell
-from gala_rl.systems.scaling import Requests
+from gala_rl.run.scaling import ScaleRequests
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _LOST_S = 60.0
 """A new node that has been lost for so long is given up."""
@@ -113,10 +113,10 @@ class ClusterScaling:
         self,
         connection: Connection,
         folder: RunFolder,
-        board: Board,
-        posts: list[Post],
-        distances: Distances | None,
-        set_up: Callable[[Post], None],
+        board: SharedCounters,
+        posts: list[NodeHandle],
+        distances: ConsensusSampler | None,
+        set_up: Callable[[NodeHandle], None],
     ) -> None:
         config = connection.config
         self.actors: dict[int, Any] = dict(enumerate(connection.nodes))
@@ -124,13 +124,13 @@ class ClusterScaling:
         self._connection, self._folder = connection, folder
         self._board, self._posts = board, posts
         self._distances, self._set_up = distances, set_up
-        self._requests = Requests(config, folder, board)
+        self._requests = ScaleRequests(config, folder, board)
         self._number = 0
         self._arrivals: _Arrivals | None = None
         self._before: int | None = None
         self._rejected: str | None = None
-        self._former: dict[int, Post] = {}
-        self._ending: list[tuple[Post, Future[None], float]] = []
+        self._former: dict[int, NodeHandle] = {}
+        self._ending: list[tuple[NodeHandle, Future[None], float]] = []
 
     @property
     def is_under_way(self) -> bool:
@@ -147,27 +147,29 @@ class ClusterScaling:
         }
         return [known.get(rank, 0) for rank in range(self._board.learners_ever)]
 
-    def change(self) -> Change | None:
+    def change(self) -> ScaleChange | None:
         """The newest, for a node; None before the first."""
         if not self._number:
             return None
-        return Change(self._number, self._board.learners, self.actors)
+        return ScaleChange(self._number, self._board.learners, self.actors)
 
-    def change_for(self, post: Post) -> Change | None:
+    def change_for(self, post: NodeHandle) -> ScaleChange | None:
         """What it has not been told yet, or has not said that it has."""
         is_known = post.latest is not None and post.latest.change == self._number
         return None if is_known else self.change()
 
-    def joins(self, post: Post) -> range:
+    def joins(self, post: NodeHandle) -> range:
         """Those of a node's learners that are about to join."""
         first = self._board.learners if self._before is None else self._before
         return range(max(first, post.ranks.start), post.ranks.stop)
 
-    def left(self) -> dict[int, Counters]:
+    def left(self) -> dict[int, LearnerProgress]:
         """How far those had come that are members no more: their nodes may be gone."""
         get = self._board.get
         return {
-            rank: Counters(get(rank, Cell.AGENT_STEPS), get(rank, Cell.UPDATES), 1)
+            rank: LearnerProgress(
+                get(rank, LearnerCounter.AGENT_STEPS), get(rank, LearnerCounter.UPDATES), 1
+            )
             for rank in range(self._board.learners, self._board.learners_ever)
         }
 
@@ -212,10 +214,10 @@ class ClusterScaling:
         for rank in range(before, arrivals.learners):
             self._folder.log_file(rank).touch()
             # A checkpoint in the making goes without it.
-            self._board.set(rank, Cell.CHECKPOINT_WRITTEN, self._board.checkpoint_wanted)
+            self._board.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, self._board.checkpoint_wanted)
         for index, actor in arrivals.actors.items():
             post = self._former.pop(index, None)
-            post = post or Post(index, actor, self._shares[index], arrivals.learners)
+            post = post or NodeHandle(index, actor, self._shares[index], arrivals.learners)
             post.move_in(actor, arrivals.learners)
             self._posts.append(post)
             self._set_up(post)
@@ -269,7 +271,7 @@ class ClusterScaling:
         """Whether all nodes that can be asked go by the number on the board."""
         return all(map(self._has_followed, self._posts))
 
-    def _has_followed(self, post: Post) -> bool:
+    def _has_followed(self, post: NodeHandle) -> bool:
         if post.is_lost:
             # Whoever is back is told; of a new one it is not known yet whether it ever will be.
             return not (post.joins and post.ranks)

@@ -4,28 +4,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
-from gala_rl.envs.ids import unmoved as unmoved
+from gala_rl.envs.ids import working_directory_kept as working_directory_kept
 from gala_rl.envs.make import make_environment, specs_of
-from gala_rl.envs.processes import Limits as Limits
-from gala_rl.envs.processes import SimulatorProcesses
 from gala_rl.envs.randomness import seed_generators as seed_generators
 from gala_rl.envs.randomness import seeded_generators as seeded_generators
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
-from gala_rl.settings import AtariProtocol
+from gala_rl.envs.workers import SimulatorProcesses
+from gala_rl.envs.workers import WorkerTimeouts as WorkerTimeouts
 from gala_rl.spaces import EnvironmentSpec
 
 _read: ContextVar[dict[tuple[str, AtariProtocol], EnvironmentSpec] | None] = ContextVar(
     "read", default=None
 )
 
-_LIMITS = Limits()
+_LIMITS = WorkerTimeouts()
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
     way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
-    with seeded_generators(0), unmoved():
+    with seeded_generators(0), working_directory_kept():
         # What a program registers itself is not known to another.
         env = make_environment(env_id, advice=way if ":" in env_id else "")
         try:
@@ -80,10 +80,10 @@ def is_atari(env_id: str) -> bool:
     return atari_game(env_id) is not None
 
 
-def limits_of(config: TrainConfig) -> Limits:
-    """Limits of a run's processes of simulators."""
+def limits_of(config: TrainConfig) -> WorkerTimeouts:
+    """Timeouts of a run's processes of simulators."""
     step_s = config.simulator_deadline or min(_LIMITS.step_s, config.hang_after / 4)
-    return Limits(step_s, config.hang_after)
+    return WorkerTimeouts(step_s, config.hang_after)
 
 
 def make_simulators(
@@ -95,7 +95,7 @@ def make_simulators(
     training: bool = True,
     groups: int = 1,
     processes: int | None = None,
-    limits: Limits = _LIMITS,
+    limits: WorkerTimeouts = _LIMITS,
 ) -> Simulators:
     """Simulators of an environment by its Gymnasium id.
 

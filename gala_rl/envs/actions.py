@@ -9,7 +9,7 @@ _WIDEST = 1e9
 """Bounds further apart stand for no bounds, such as the largest numbers of a type."""
 
 
-class Decoder:
+class ActionDecoder:
     """Makes an environment's action of one of the policy.
 
     Where both bounds of a number of a Box are finite, -1 … 1 of the policy span them; other numbers

@@ -10,10 +10,10 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.ids import AtariGame, atari_game
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 

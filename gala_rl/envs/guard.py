@@ -8,11 +8,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.envs.actions import Decoder
-from gala_rl.envs.answers import BadAnswer, flag, reward_of
+from gala_rl.envs.actions import ActionDecoder
 from gala_rl.envs.ids import describe
 from gala_rl.envs.make import make_environment
-from gala_rl.envs.observations import Encoder
+from gala_rl.envs.observations import ObservationEncoder
+from gala_rl.envs.validation import InvalidStep, flag, reward_of
 from gala_rl.errors import SimulatorFailure
 
 MAX_FAILURES_IN_A_ROW = 10
@@ -21,7 +21,7 @@ MAX_FAILURES_IN_A_ROW = 10
 _log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
+class CheckedStep(NamedTuple):
     """What a good step returned, converted and checked."""
 
     observation: NDArray[Any]
@@ -40,7 +40,7 @@ def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
         _log.warning("close() of %s raised", env_id, exc_info=True)
 
 
-class Guard:
+class GuardedEnvironment:
     """Steps one environment, which fails by raising or by returning what cannot be learned from.
 
     One that has failed is closed before it is built anew.
@@ -63,8 +63,8 @@ class Guard:
         env_id: str,
         index: int,
         env: gymnasium.Env[Any, Any],
-        encode: Encoder,
-        decode: Decoder,
+        encode: ObservationEncoder,
+        decode: ActionDecoder,
         failures: NDArray[np.int64],
         failures_in_a_row: NDArray[np.int64],
     ) -> None:
@@ -104,7 +104,7 @@ class Guard:
                 self._is_broken = False
                 return observation
 
-    def step(self, action: Any) -> Answer | None:
+    def step(self, action: Any) -> CheckedStep | None:
         """Make a step with one of the policy's actions.
 
         Returns:
@@ -123,14 +123,14 @@ class Guard:
         self._failures_in_a_row[0] = 0
         return answer
 
-    def _checked(self, answer: Any) -> Answer:
+    def _checked(self, answer: Any) -> CheckedStep:
         if not isinstance(answer, tuple) or len(answer) != 5:
             what = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
-            raise BadAnswer(
+            raise InvalidStep(
                 f"it returned {what}, not (observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, _ = answer
-        return Answer(
+        return CheckedStep(
             self._encode(observation),
             reward_of(reward),
             flag(terminated, "terminated"),
@@ -145,7 +145,7 @@ class Guard:
         self._is_broken = True
         self._failures[0] += 1
         self._failures_in_a_row[0] += 1
-        is_answer = isinstance(error, BadAnswer)
+        is_answer = isinstance(error, InvalidStep)
         what = " ".join((str(error) if is_answer else describe(error)).split())
         name = f"simulator {self._index} of {self._env_id}"
         place = f"in {where}() at its agent step {self._agent_steps}"
@@ -172,5 +172,5 @@ class Guard:
 
 def _first_of(answer: Any) -> Any:
     if not isinstance(answer, tuple) or len(answer) != 2:
-        raise BadAnswer(f"it returned {type(answer).__name__}, not (observation, info)")
+        raise InvalidStep(f"it returned {type(answer).__name__}, not (observation, info)")
     return answer[0]

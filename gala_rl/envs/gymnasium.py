@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.envs.actions import Decoder
-from gala_rl.envs.guard import Guard, close_environment
+from gala_rl.envs.actions import ActionDecoder
+from gala_rl.envs.guard import GuardedEnvironment, close_environment
 from gala_rl.envs.make import make_environment, specs_of
-from gala_rl.envs.observations import Encoder
+from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.randomness import generators_state, restore_generators
-from gala_rl.envs.saved import restore_state, state_of
 from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.envs.state_hooks import restore_state, state_of
 from gala_rl.processes.heartbeat import beat
 
 
@@ -21,7 +21,7 @@ class GymnasiumSimulators:
     A simulator that raises, or returns what cannot be learned from, is closed and built anew: its
     episode ends as truncated with the last observation it gave, and is counted.
 
-    An environment whose unwrapped class has the hooks of `gala_rl.envs.saved` is saved in
+    An environment whose unwrapped class has the hooks of `gala_rl.envs.state_hooks` is saved in
     checkpoints.
 
     Args:
@@ -63,10 +63,12 @@ class GymnasiumSimulators:
             for env in environments:
                 close_environment(env, env_id)
             raise
-        encode = Encoder(environments[0].observation_space, env_id)
-        decode = Decoder(environments[0].action_space)
+        encode = ObservationEncoder(environments[0].observation_space, env_id)
+        decode = ActionDecoder(environments[0].action_space)
         self.guards = [
-            Guard(env_id, first + i, env, encode, decode, self._failures[i:][:1], in_a_row[i:][:1])
+            GuardedEnvironment(
+                env_id, first + i, env, encode, decode, self._failures[i:][:1], in_a_row[i:][:1]
+            )
             for i, env in enumerate(environments)
         ]
         dtype = np.uint8 if self.observation.is_image else np.float32

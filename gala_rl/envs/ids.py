@@ -25,7 +25,7 @@ _ADVICE = "give a Gymnasium id such as CartPole-v1"
 
 
 @contextmanager
-def unmoved() -> Iterator[None]:
+def working_directory_kept() -> Iterator[None]:
     """Give the program its current folder back, which other people's code may change."""
     before = _current_folder()
     try:
@@ -57,7 +57,7 @@ def find_spec(env_id: str) -> EnvSpec:
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        with unmoved():
+        with working_directory_kept():
             _import(module, env_id)
     spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):

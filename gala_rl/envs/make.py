@@ -10,7 +10,7 @@ import gymnasium
 from gymnasium import spaces
 
 from gala_rl.envs.ids import describe, find_spec
-from gala_rl.envs.observations import Encoder
+from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -65,7 +65,7 @@ def specs_of(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec
     Raises:
         UserError: for a space that no network here can take.
     """
-    observation = Encoder(env.observation_space, env_id).spec
+    observation = ObservationEncoder(env.observation_space, env_id).spec
     return observation, _action_spec(env.action_space, env_id)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gala_rl.envs.answers import BadAnswer, choice, choices, finite, numbers, pixels
+from gala_rl.envs.validation import InvalidStep, choice, choices, finite, numbers, pixels
 from gala_rl.errors import UserError
 from gala_rl.spaces import ObservationSpec
 
@@ -17,7 +17,7 @@ _MIN_IMAGE_SIDE = 36
 _Keys = tuple[Any, ...]
 
 
-class Encoder:
+class ObservationEncoder:
     """Makes an array of an observation.
 
     The parts of Dict and Tuple observations, however deep, lie one behind the other in a vector of
@@ -50,7 +50,7 @@ class Encoder:
         """An observation → an array of the spec's shape, float32 or of an image uint8.
 
         Raises:
-            BadAnswer: for one that is not of the space, or not finite; names the part.
+            InvalidStep: for one that is not of the space, or not finite; names the part.
         """
         if self._is_one:
             _, space, spec = self._parts[0]
@@ -80,7 +80,7 @@ def _part(observation: Any, keys: _Keys) -> Any:
         try:
             observation = observation[key]
         except (IndexError, KeyError, TypeError) as error:
-            raise BadAnswer(f"the observation has no part {_name(keys[:depth])}") from error
+            raise InvalidStep(f"the observation has no part {_name(keys[:depth])}") from error
     return observation
 
 

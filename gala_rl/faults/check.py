@@ -1,13 +1,13 @@
 """Holds a plan of faults against the run in which it is to happen; imports no torch."""
 
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import KINDS, Fault, read_plan
 from gala_rl.gossip.topology import nodes_of
 from gala_rl.graph import graph_of
 from gala_rl.methods import METHODS, find
-from gala_rl.settings import ImpalaSettings
 
 
 def check_plan(config: TrainConfig) -> None:

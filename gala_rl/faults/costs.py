@@ -11,7 +11,7 @@ _WINDOW_S = 2.0
 """A rate after the fault is that of so many seconds."""
 
 
-class Sample(NamedTuple):
+class ProgressSample(NamedTuple):
     """One look: the time in seconds, and the agent steps of each learner so far."""
 
     time_s: float
@@ -19,7 +19,7 @@ class Sample(NamedTuple):
 
 
 def costs(
-    samples: Sequence[Sample], fault_s: float, struck: Collection[int]
+    samples: Sequence[ProgressSample], fault_s: float, struck: Collection[int]
 ) -> dict[str, float | None]:
     """What a fault costs.
 
@@ -52,16 +52,16 @@ def costs(
     }
 
 
-def _total(sample: Sample) -> int:
+def _total(sample: ProgressSample) -> int:
     return sum(sample.agent_steps)
 
 
-def _rate(first: Sample, last: Sample) -> float:
+def _rate(first: ProgressSample, last: ProgressSample) -> float:
     elapsed_s = last.time_s - first.time_s
     return (_total(last) - _total(first)) / elapsed_s if elapsed_s > 0 else 0.0
 
 
-def _recovery_s(after: Sequence[Sample], rate: float, fault_s: float) -> float | None:
+def _recovery_s(after: Sequence[ProgressSample], rate: float, fault_s: float) -> float | None:
     """Seconds from the fault to the begin of the first window at nearly the former rate."""
     end = 0
     for sample in after:
@@ -74,7 +74,7 @@ def _recovery_s(after: Sequence[Sample], rate: float, fault_s: float) -> float |
     return None
 
 
-def _longest_pause_s(samples: Sequence[Sample], struck: Collection[int]) -> float | None:
+def _longest_pause_s(samples: Sequence[ProgressSample], struck: Collection[int]) -> float | None:
     """Longest time in which a learner other than the struck ones made no step."""
     pauses = [
         _pause_s([(sample.time_s, sample.agent_steps[rank]) for sample in samples])

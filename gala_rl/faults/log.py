@@ -29,7 +29,7 @@ class FaultLog:
     """
 
     def __init__(self, path: Path, whose: int, of: Literal["learner", "node"] = "learner") -> None:
-        rows = [row for row in told(MetricsReader(path)) if row.get(of) == whose]
+        rows = [row for row in read_rows(MetricsReader(path)) if row.get(of) == whose]
         self.begun = {row["fault"] for row in rows if row["phase"] == BEGIN}
         self.ended = {row["fault"] for row in rows if row["phase"] == END}
         self._who = {of: whose}
@@ -77,7 +77,7 @@ class FaultLog:
         self._writer.close()
 
 
-def told(reader: MetricsReader) -> list[dict[str, Any]]:
+def read_rows(reader: MetricsReader) -> list[dict[str, Any]]:
     """New rows that a learner, or a driver for one of its nodes, can have written."""
     return [
         row

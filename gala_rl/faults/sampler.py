@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
-from gala_rl.faults.costs import Sample
+from gala_rl.faults.costs import ProgressSample
 
 _LOOK_EVERY_S = 0.05
 
 
-class Sampler:
+class ProgressSampler:
     """Looks from now on, until it is stopped or the process ends.
 
     Args:
@@ -24,7 +24,7 @@ class Sampler:
     def __init__(self, look: Callable[[], list[int]]) -> None:
         self.began_ns = time.time_ns()
         self._look = look
-        self._samples: list[Sample] = []
+        self._samples: list[ProgressSample] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="sampler", daemon=True)
         self._thread.start()
@@ -34,7 +34,7 @@ class Sampler:
         self._over.set()
         self._thread.join()
 
-    def samples(self, begin: int = 0) -> list[Sample]:
+    def samples(self, begin: int = 0) -> list[ProgressSample]:
         """What was seen, by the machine's clock; without the first so many."""
         return self._samples[begin:]
 
@@ -48,4 +48,4 @@ class Sampler:
 
     def _go_on(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
-            self._samples.append(Sample(time.time(), self._look()))
+            self._samples.append(ProgressSample(time.time(), self._look()))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.flat import FlatParameters
-from gala_rl.optimizers import Optimizer
+from gala_rl.learners.optimizers import Optimizer
 from gala_rl.trajectory import Trajectory
 
 

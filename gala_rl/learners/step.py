@@ -6,9 +6,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.flat import FlatParameters, flat_size
-from gala_rl.optimizers import Optimizer, clip_grad_norm_, make_optimizer, state_size
-from gala_rl.settings import AlgorithmSettings
+from gala_rl.learners.optimizers import Optimizer, clip_grad_norm_, make_optimizer, state_size
 
 
 class Norms(NamedTuple):
@@ -27,7 +27,7 @@ class Coupling(Protocol):
     def make_optimizer(
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
-        """Who makes the step, as `gala_rl.optimizers.make_optimizer`."""
+        """Who makes the step, as `gala_rl.learners.optimizers.make_optimizer`."""
 
     def counting(self, moments: Tensor) -> AbstractContextManager[None]:
         """Within it a learner counts a rollout into its running moments [M], for all others too."""

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gala_rl.config import TrainConfig, check
+from gala_rl.config.run import TrainConfig, check
+from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
@@ -25,7 +26,6 @@ from gala_rl.methods import (
     ppo_async,
 )
 from gala_rl.methods.method import Method as Method
-from gala_rl.settings import AlgorithmSettings, GossipSettings
 from gala_rl.suggestions import closest
 
 _ON_CLUSTERS = ("gossip", "gradients")

@@ -1,7 +1,7 @@
 """A2C: one learner, all simulators in step, one batched update."""
 
+from gala_rl.config.settings import A2CSettings
 from gala_rl.methods.method import Method
-from gala_rl.settings import A2CSettings
 
 METHOD = Method(
     name="a2c",

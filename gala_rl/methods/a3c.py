@@ -1,7 +1,7 @@
 """A3C: workers with a simulator each, who step one parameter vector without locks."""
 
+from gala_rl.config.settings import A2CSettings
 from gala_rl.methods.method import Method
-from gala_rl.settings import A2CSettings
 
 PAPER_WORKERS = 16
 

@@ -29,8 +29,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gala_rl.errors import StorageError, UserError
+from gala_rl.records.atomic_replace import finish_replacing, flush_to_disk, put_in_place
 from gala_rl.records.plausible import are_counts, is_count
-from gala_rl.records.replacing import finish_replacing, flush_to_disk, put_in_place
 from gala_rl.records.run_folder import checkpoint_folders, read_json
 
 FORMAT = 1

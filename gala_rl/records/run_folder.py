@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gala_rl import config as configs
-from gala_rl.config import TrainConfig
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
 from gala_rl.records.plausible import are_counts, is_number

@@ -16,8 +16,8 @@ from benchmarks.faults.soak import (
     random_plan,
     returns,
 )
-from gala_rl.config import TrainConfig
-from gala_rl.experiment.preflight import check_config
+from gala_rl.app.preflight import check_config
+from gala_rl.config.run import TrainConfig
 from gala_rl.faults.plan import KINDS, read_plan
 
 

@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.figures import agreement, consensus, converging, draw, runs, summary, tables
 from benchmarks.figures.runs import Run
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings
 
 COMMON = {"env": "CartPole-v1", "steps": 4000, "threshold": 10.0}
 RUN = Run("a2c", 16, 0, "CartPole-v1", 4000, 10.0)

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
-from gala_rl.cluster.probing import probe
-from gala_rl.cluster.wire import Orders, Report, Wishes
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.probe import probe
+from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
+from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 
 CONFIG = resolve(
@@ -51,7 +51,7 @@ class FakeNode:
 
     def __init__(self, rank: int) -> None:
         self.rank, self.updates = rank, 0
-        self.orders: list[Orders] = []
+        self.orders: list[NodeSpec] = []
         self.is_set_up = self.is_dead = self.is_left_alone = False
         self.die = Method(self._die)
         self.set_up = Method(self._set_up)
@@ -67,7 +67,7 @@ class FakeNode:
     def _die(self) -> None:
         self.is_set_up = self.is_left_alone = False
 
-    def _set_up(self, orders: Orders, actors: list[Any]) -> None:
+    def _set_up(self, orders: NodeSpec, actors: list[Any]) -> None:
         self.orders.append(orders)
         self.is_set_up = True
 
@@ -82,7 +82,7 @@ class FakeNode:
         if self.is_dead:
             raise ray.exceptions.RayActorError
 
-    def _report(self, wishes: Wishes) -> Report | None:
+    def _report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
         self._check_there()
         if not self.is_set_up:
             return None
@@ -91,7 +91,7 @@ class FakeNode:
         news = (
             {} if wishes.stop or self.is_left_alone else {f"logs/learner_{self.rank:02d}.log": line}
         )
-        return Report(
+        return NodeStatus(
             agent_steps=[50 * self.updates],
             updates=[self.updates],
             alive=[True],

@@ -13,12 +13,12 @@ import psutil
 
 from gala_rl.cluster import node as module
 from gala_rl.cluster.node import Node
-from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import CONFIG, learners_of, wait_until
 
-WISHES = Wishes(stop=False, checkpoint=0, read={})
+WISHES = HeartbeatRequest(stop=False, checkpoint=0, read={})
 
 
 def set_up(node: Node, path: Path) -> None:
@@ -26,11 +26,11 @@ def set_up(node: Node, path: Path) -> None:
     folder = RunFolder(path)
     folder.create(resolve(dataclasses.replace(CONFIG, learners=1, learners_per_node=1)))
     files = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
-    orders = Orders(0, 1, (range(1),), files, agent_steps=[0], updates=[0])
+    orders = NodeSpec(0, 1, (range(1),), files, agent_steps=[0], updates=[0])
     node.set_up(orders, [node])
 
 
-def report(node: Node) -> Report:
+def report(node: Node) -> NodeStatus:
     """Its next report."""
     told = node.report(WISHES)
     assert told is not None

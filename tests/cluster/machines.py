@@ -9,14 +9,14 @@ from typing import Any
 import psutil
 from ray.cluster_utils import Cluster
 
-from gala_rl.agent import beginning_of
+from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.connection import connect
-from gala_rl.cluster.system import ClusterSystem
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.driver import ClusterRun
+from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.status import Outcome
+from gala_rl.run.status import RunOutcome
 
 GIVE_UP_S = 120.0
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def run(
     config: TrainConfig,
     observer: Any,
     start: Checkpoint | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Learners of a run on the cluster; what the observer raises ends it.
 
     Args:
@@ -114,5 +114,5 @@ def run(
     with connect(resolve(replace(config, cluster=machines.address))) as connection:
         if start is None:
             folder.create(connection.config)
-        system = ClusterSystem(connection, folder, beginning_of(connection.config), start)
+        system = ClusterRun(connection, folder, initial_parameters_of(connection.config), start)
         return system.run(lambda status: observer(system, status))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator
 
 import psutil
 
-from gala_rl.cluster.system import ClusterSystem
+from gala_rl.cluster.driver import ClusterRun
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.status import Status
+from gala_rl.run.status import RunStatus
 from tests.cluster.machines import GIVE_UP_S, ROOT, learners_of, node_actors, wait_until
 
 Script = Generator[None, None, None]
@@ -22,18 +22,18 @@ class Observer:
 
     def __init__(self, script: Callable[["Observer"], Script]) -> None:
         self.notices: list[str] = []
-        self.statuses: list[Status] = []
+        self.statuses: list[RunStatus] = []
         self._script = script(self)
         self._give_up = time.monotonic() + 2 * GIVE_UP_S
 
     @property
-    def status(self) -> Status:
+    def status(self) -> RunStatus:
         return self.statuses[-1]
 
     def updates(self, *ranks: int) -> int:
         return min(self.status.updates[rank] for rank in ranks)
 
-    def __call__(self, system: ClusterSystem, status: Status) -> None:
+    def __call__(self, system: ClusterRun, status: RunStatus) -> None:
         assert time.monotonic() < self._give_up, f"waited in vain: {status}, {self.notices}"
         self.statuses.append(status)
         self.notices += status.notices
@@ -57,7 +57,7 @@ def start_driver(arguments: list[str], folder: RunFolder) -> subprocess.Popen[by
     """A run that would last for ever, in a session of its own, until all learners have written."""
     written = [rows_of(folder, rank) for rank in range(2)]
     driver = subprocess.Popen(
-        [sys.executable, "-m", "gala_rl.cli", *arguments],
+        [sys.executable, "-m", "gala_lab.main", *arguments],
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

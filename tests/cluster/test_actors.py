@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gala_rl.cli import main
+from gala_lab.main import main
 from gala_rl.cluster.connection import share_out_actors
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import with_settings

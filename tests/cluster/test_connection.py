@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from gala_rl.cli import main
+from gala_lab.main import main
 from gala_rl.cluster.connection import compare, values_to_probe
-from gala_rl.cluster.probing import probe
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.probe import probe
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
-from gala_rl.systems import shared_memory
+from gala_rl.run import shared_memory
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
 
 SMALL = resolve(
@@ -152,7 +152,7 @@ def test_who_has_not_the_token_is_refused(tmp_path: Path) -> None:
     try:
         wait_until(lambda: answers(port))
         address = f"127.0.0.1:{port}"
-        gala = [sys.executable, "-m", "gala_rl.cli", *TRAIN, "--cluster", address]
+        gala = [sys.executable, "-m", "gala_lab.main", *TRAIN, "--cluster", address]
         without = environment(tmp_path, RAY_AUTH_MODE="disabled")
         wrong = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN[::-1])
         for env in (without, wrong):

@@ -13,25 +13,25 @@ import pytest
 import torch
 
 from gala_rl.agent import Agent
-from gala_rl.cluster.courier import Courier
+from gala_rl.app.preflight import check_config
+from gala_rl.app.train import resume
+from gala_rl.cluster.driver import ClusterRun
 from gala_rl.cluster.faults import NodeFaults
-from gala_rl.cluster.post import Post
-from gala_rl.cluster.system import ClusterSystem
-from gala_rl.cluster.wire import Counters, Orders, Packing, Parcel
-from gala_rl.cluster.workplace import Workplace
-from gala_rl.config import TrainConfig
+from gala_rl.cluster.gossip_relay import GossipRelay
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.node_run_folder import NodeRunFolder
+from gala_rl.cluster.protocol import LearnerProgress, MessageBatch, MessagePrecision, NodeSpec
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.experiment.preflight import check_config
-from gala_rl.experiment.train import resume
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.learner import LearnerFaults
+from gala_rl.faults.inject import LearnerFaults
 from gala_rl.faults.plan import Fault
 from gala_rl.faults.transport import FaultyTransport
 from gala_rl.gossip import Message, PeerDown, SharedMailboxes, directed_ring
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.board import Board
-from gala_rl.systems.status import Status
+from gala_rl.run.shared_counters import SharedCounters
+from gala_rl.run.status import RunStatus
 from tests.cluster.machines import CONFIG, GIVE_UP_S, Machines, node_actors, run, wait_until
 
 Row = dict[str, Any]
@@ -74,7 +74,7 @@ def test_faults_of_learners_messages_and_nodes_happen_once_and_their_rows_are_ke
     ]
     folder, notices, give_up = RunFolder(tmp_path / "run"), list[str](), time.monotonic() + 240
 
-    def observe(system: ClusterSystem, status: Status) -> None:
+    def observe(system: ClusterRun, status: RunStatus) -> None:
         assert time.monotonic() < give_up, f"waited in vain: {status}, {notices}"
         notices.extend(status.notices)
         if min(status.updates) > 500 and min(status.restarts) == 1:
@@ -131,7 +131,7 @@ def test_a_node_that_is_back_counts_seconds_on_and_a_cut_between_nodes_heals(
     faults = [{**cut, "at_s": 1, "seconds": 20}, {"kind": "kill-node", "node": 0, "at_s": 3}]
     folder, give_up = RunFolder(tmp_path / "run"), time.monotonic() + 2 * GIVE_UP_S
 
-    def observe(system: ClusterSystem, status: Status) -> None:
+    def observe(system: ClusterRun, status: RunStatus) -> None:
         assert time.monotonic() < give_up, f"waited in vain: {status}"
         if sum(row["phase"] == "end" for row in rows(folder)) == 2:
             system.stop()
@@ -149,21 +149,21 @@ def test_a_node_that_is_back_counts_seconds_on_and_a_cut_between_nodes_heals(
 
 
 def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path: Path) -> None:
-    mailboxes, board = SharedMailboxes(2, 3), Board(2, 3, 1)
-    orders = Orders(1, 1, (range(1), range(1, 2)), {}, [0, 0], [0, 0])
-    courier = Courier(
+    mailboxes, board = SharedMailboxes(2, 3), SharedCounters(2, 3, 1)
+    orders = NodeSpec(1, 1, (range(1), range(1, 2)), {}, [0, 0], [0, 0])
+    courier = GossipRelay(
         orders,
         directed_ring(2),
         mailboxes=mailboxes,
         board=board,
-        packing=Packing(),
+        packing=MessagePrecision(),
         silence_s=60.0,
         dispatch=lambda other, parcel: pytest.fail("nothing is sent here"),
     )
     fault = Fault(index=0, kind="cut", edges=frozenset({(0, 1)}), at_updates=0, updates=5)
     end = FaultyTransport(mailboxes.transport(1), 1, [fault], FaultClock(2))
     mailboxes.write(Message(0, 7, torch.ones(3)))
-    dead = Parcel(0, 1, {0: Counters(70, 7, 1)}, {}, frozenset({0}), ())
+    dead = MessageBatch(0, 1, {0: LearnerProgress(70, 7, 1)}, {}, frozenset({0}), ())
     assert end.poll([0]) == []
     courier.take(dead)
     assert mailboxes.is_down(0)
@@ -188,7 +188,7 @@ def test_a_fault_happens_once_its_row_is_where_it_outlives_the_node(
         clock.note_kept(folder.faults_file.stat().st_size)
 
     monkeypatch.setattr("gala_rl.faults.clock.time.sleep", sleep)
-    monkeypatch.setattr("gala_rl.faults.learner.PoisonedLearner", lambda learner: "poisoned")
+    monkeypatch.setattr("gala_rl.faults.inject.PoisonedLearner", lambda learner: "poisoned")
     faults = LearnerFaults(folder, 1, clock)
     faults.before_update(cast(Agent, agent))
     assert seen == [1]
@@ -203,7 +203,7 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
     before = b'{"fault": 0}\n'
     files = {"faults.json": b'{"faults": []}', "metrics/faults.jsonl": before}
     ranks = (range(1), range(1, 2))
-    place = Workplace(Orders(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
+    place = NodeRunFolder(NodeSpec(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
     assert place.faults is not None
     elapsed_s = place.faults.clock.elapsed_if_begun_s()
     assert elapsed_s is not None
@@ -235,7 +235,7 @@ def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
     post.strike = lambda: strikes.append(post.incarnation)
 
     def look(faults: NodeFaults, **state: Any) -> list[str]:
-        told = faults.look(cast(Post, SimpleNamespace(**{**vars(post), **state})), 60, 600)
+        told = faults.look(cast(NodeHandle, SimpleNamespace(**{**vars(post), **state})), 60, 600)
         assert len(told) in (0, 1)
         return told
 
@@ -244,7 +244,7 @@ def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
     faults.clock.begin_at(1.0)
     nobody = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
     assert all(look(faults, index=0) == look(faults, **away) == [] for away in nobody)
-    assert faults.look(cast(Post, post), 49, 490) == []
+    assert faults.look(cast(NodeHandle, post), 49, 490) == []
     assert look(faults) == ["fault 0: kill-node, node 1 after 60 updates"]
     assert look(faults) == []
     faults.close()

@@ -64,7 +64,7 @@ def test_learners_and_nodes_die_and_the_others_go_on(machines: Machines, tmp_pat
 def test_a_node_that_is_silent_is_passed_over_and_comes_back(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.post._SILENT_S", 2.0)
+    monkeypatch.setattr("gala_rl.cluster.node_handle._SILENT_S", 2.0)
     folder = RunFolder(tmp_path / "run")
 
     def script(seen: Observer) -> Script:

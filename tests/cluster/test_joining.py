@@ -8,15 +8,15 @@ from typing import Any, cast
 import pytest
 import torch
 
-from gala_rl.agent import beginning_of, message_size
-from gala_rl.cluster.joining import Joining
-from gala_rl.cluster.wire import Change
+from gala_rl.agent import initial_parameters_of, message_size
+from gala_rl.cluster.joining import JoiningLearners
+from gala_rl.cluster.protocol import ScaleChange
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.assignment import Assignment
-from gala_rl.systems.board import Board
-from gala_rl.systems.crew import Crew
+from gala_rl.run.learner_spec import LearnerSpec
+from gala_rl.run.learner_supervisor import LearnerSupervisor
+from gala_rl.run.shared_counters import SharedCounters
 from tests.cluster.machines import CONFIG
 
 
@@ -29,7 +29,7 @@ class FakeCrew:
     def is_at_work(self, rank: int) -> bool:
         return rank in self.joined
 
-    def join(self, assignment: Assignment) -> None:
+    def join(self, assignment: LearnerSpec) -> None:
         self.joined.append(assignment.rank)
 
     def take_rejected(self) -> None:
@@ -41,25 +41,27 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         config = resolve(replace(CONFIG, max_learners=4, learners=1))
-        size = beginning_of(config).parameters.numel()
+        size = initial_parameters_of(config).parameters.numel()
         self.mailboxes = SharedMailboxes(4, message_size(config, size))
-        self.board = Board(1, 1, 1, 4)
+        self.board = SharedCounters(1, 1, 1, 4)
         self.crew = FakeCrew()
 
-        def assign(rank: int) -> Assignment:
+        def assign(rank: int) -> LearnerSpec:
             shared: Any = (self.mailboxes, self.board, None, None, None)
-            return Assignment(
+            return LearnerSpec(
                 replace(config, learners=self.board.learners), RunFolder(path), rank, "cpu", *shared
             )
 
         share = range(2, 4)
-        self.joining = Joining(share, self.mailboxes, self.board, config.steps, assign, 0, range(0))
+        self.joining = JoiningLearners(
+            share, self.mailboxes, self.board, config.steps, assign, 0, range(0)
+        )
 
     def tell(self, number: int, learners: int) -> None:
-        self.joining.go_by(Change(number, learners, {}), cast(Crew, self.crew))
+        self.joining.go_by(ScaleChange(number, learners, {}), cast(LearnerSupervisor, self.crew))
 
     def look(self) -> str | None:
-        self.joining.look(cast(Crew, self.crew))
+        self.joining.look(cast(LearnerSupervisor, self.crew))
         return self.joining.rejected
 
     def hear(self, version: int) -> None:

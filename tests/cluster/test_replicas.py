@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from gala_rl.cli import main
+from gala_lab.main import main
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve, with_settings
 from gala_rl.records.run_folder import RunFolder

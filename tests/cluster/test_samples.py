@@ -9,26 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala_rl import cli
-from gala_rl.cluster.samples import Seen, merged
-from gala_rl.cluster.wire import Looks
-from gala_rl.faults.costs import Sample, costs
-from gala_rl.faults.sampler import Sampler
+from gala_lab.main import main
+from gala_rl.cluster.protocol import ProgressSamples
+from gala_rl.cluster.samples import NodeSamples, merged
+from gala_rl.faults.costs import ProgressSample, costs
+from gala_rl.faults.sampler import ProgressSampler
 from tests.cluster.machines import Machines, node_actors, wait_until
 
 RATE = 100
 
 
-def seen(behind_s: float, first: int = 0, last: int = 400, pause: range = range(0)) -> Seen:
-    """Looks at one learner each twentieth of a second, by a clock that is behind the driver's."""
-    told, made = Seen(), first * RATE // 20
+def seen(behind_s: float, first: int = 0, last: int = 400, pause: range = range(0)) -> NodeSamples:
+    """One learner's samples, 20 per second, by a clock that is behind the driver's."""
+    told, made = NodeSamples(), first * RATE // 20
     for batch in chunks(first, last, 4):
         taken = []
         for look in batch:
             made += 0 if look in pause else RATE // 20
-            taken.append(Sample(look / 20 - behind_s, [made]))
+            taken.append(ProgressSample(look / 20 - behind_s, [made]))
         told_s = taken[-1].time_s
-        told.add(Looks(1, told_s, taken), told_s + behind_s - 0.01, told_s + behind_s + 0.002)
+        told.add(
+            ProgressSamples(1, told_s, taken), told_s + behind_s - 0.01, told_s + behind_s + 0.002
+        )
     return told
 
 
@@ -40,11 +42,11 @@ def chunks(first: int, last: int, size: int) -> list[range]:
 def test_the_clock_of_a_node_is_known_to_the_quickest_answer(
     ahead_s: float, transit_s: list[float]
 ) -> None:
-    told = Seen()
+    told = NodeSamples()
     for number, one_way_s in enumerate(transit_s):
         answered_s = 10.0 * number
         asked_s = answered_s - 1.5 * one_way_s
-        told.add(Looks(1, answered_s - one_way_s - ahead_s, []), asked_s, answered_s)
+        told.add(ProgressSamples(1, answered_s - one_way_s - ahead_s, []), asked_s, answered_s)
     assert told.ahead_s == pytest.approx(ahead_s + min(transit_s), abs=1e-6)
     assert told.error_s == pytest.approx(1.5 * min(transit_s), abs=1e-6)
     assert -1e-6 <= told.ahead_s - ahead_s <= told.error_s + 1e-6
@@ -79,7 +81,7 @@ def test_a_node_that_answers_late_pauses_nobody() -> None:
 
 def test_a_sampler_tells_what_it_has_seen_since() -> None:
     made, give_up = itertools.count(), time.monotonic() + 60
-    sampler = Sampler(lambda: [next(made)])
+    sampler = ProgressSampler(lambda: [next(made)])
     while len(sampler.samples(2)) < 3:
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -102,7 +104,7 @@ def test_a_fault_on_a_cluster_is_measured_as_on_one_machine(
         fault = {"kind": "kill-node", "node": 1, "at_s": 2}
         file.write_text(json.dumps({"faults": [fault]}), encoding="utf-8")
         arguments += f" --plan {file}"
-    assert cli.main(arguments.split()) == 0
+    assert main(arguments.split()) == 0
     result = json.loads(capsys.readouterr().out)
     (case,) = result["cases"]
     assert (case["method"], case["learners"], case["restarts"]) == ("gala-a2c", 2, 1.0)

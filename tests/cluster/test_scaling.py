@@ -10,13 +10,13 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group_table
 
-from gala_rl.cli import main
+from gala_lab.main import main
 from gala_rl.cluster.connection import connect
+from gala_rl.config.settings import GossipSettings
 from gala_rl.methods import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import GossipSettings
-from gala_rl.systems.status import Outcome
+from gala_rl.run.status import RunOutcome
 from tests.books import ascending_rows, newest, sizes
 from tests.cluster.machines import (
     CONFIG,
@@ -60,7 +60,7 @@ def free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0.0))
 
 
-def check_books(folder: RunFolder, outcome: Outcome, killed: Sequence[int] = ()) -> None:
+def check_books(folder: RunFolder, outcome: RunOutcome, killed: Sequence[int] = ()) -> None:
     """Rows, counters and the last checkpoint tell the same, also of those that have left."""
     status = outcome.status
     assert outcome.failure is None

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import ray
 
-from gala_rl.agent import beginning_of
+from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.connection import Connection
-from gala_rl.cluster.places import Places
-from gala_rl.cluster.system import ClusterSystem
-from gala_rl.cluster.wire import Orders, Report, Wishes
+from gala_rl.cluster.driver import ClusterRun
+from gala_rl.cluster.placement import Placement
+from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
 from gala_rl.errors import UserError
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.systems.status import Status
+from gala_rl.run.status import RunStatus
 from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
 
@@ -30,13 +30,13 @@ class ScaledNode(FakeNode):
         self.rejected: str | None = None
         self.end = Method(lambda: None)
 
-    def _set_up(self, orders: Orders, actors: list[Any]) -> None:
+    def _set_up(self, orders: NodeSpec, actors: list[Any]) -> None:
         super()._set_up(orders, actors)
         if orders.change is not None:
             self.number, self.learners = orders.change.number, orders.change.learners
         self.updates = orders.updates[self.rank]
 
-    def _report(self, wishes: Wishes) -> Report | None:
+    def _report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
         if (report := super()._report(wishes)) is None:
             return None
         if wishes.change is not None:
@@ -55,7 +55,7 @@ class ScaledNode(FakeNode):
         )
 
 
-class FakePlaces(Places):
+class FakePlaces(Placement):
     """Room for four nodes, whose actors are the test's."""
 
     def __init__(self, nodes: list[ScaledNode]) -> None:
@@ -97,15 +97,15 @@ class Run:
         config = replace(CONFIG, max_learners=5)
         self.folder.create(config)
         connection = Connection(config, tuple(self.nodes[:2]), (range(1), range(1, 2)), self.places)
-        self.system = ClusterSystem(connection, self.folder, beginning_of(config), None)
+        self.system = ClusterRun(connection, self.folder, initial_parameters_of(config), None)
         self.notices: list[str] = []
-        self.statuses: list[Status] = []
+        self.statuses: list[RunStatus] = []
 
     def play(self, *learners: int, until: Callable[[], bool] = lambda: True) -> None:
         """Ask for one number after the other, each as soon as the one before is dealt with."""
         to_ask = list(learners)
 
-        def observe(status: Status) -> None:
+        def observe(status: RunStatus) -> None:
             self.notices += status.notices
             self.statuses.append(status)
             if self.folder.scale_request.exists():
@@ -125,8 +125,8 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("gala_rl.systems.supervision._LOOK_EVERY_S", 0.001)
-    monkeypatch.setattr(ClusterSystem, "end", lambda self: None)
+    monkeypatch.setattr("gala_rl.run.supervision._LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(ClusterRun, "end", lambda self: None)
     return Run(tmp_path / "run")
 
 
@@ -166,7 +166,7 @@ def test_a_new_node_that_cannot_start_or_is_lost_leaves_again(
 ) -> None:
     monkeypatch.setattr("gala_rl.cluster.scaling._LOST_S", 0.0)
 
-    def fail(orders: Orders, actors: list[Any]) -> None:
+    def fail(orders: NodeSpec, actors: list[Any]) -> None:
         raise ray.exceptions.RayTaskError("set_up", "it broke", ValueError("it broke"))
 
     run.nodes[2].set_up = Method(fail)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gala_rl.cli import main
-from gala_rl.experiment.evaluate import evaluate
+from gala_lab.main import main
+from gala_rl.app.evaluate import evaluate
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from tests.books import newest

@@ -7,9 +7,9 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 from numpy.typing import NDArray
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators
-from gala_rl.settings import AtariProtocol
 
 BREAKOUT = "BreakoutNoFrameskip-v4"
 FREEWAY = "FreewayNoFrameskip-v4"  # cars drive from the first frame on

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gala_rl.envs.actions import Decoder
+from gala_rl.envs.actions import ActionDecoder
 
 INF, LARGEST = np.inf, float(np.finfo(np.float32).max)
 
@@ -19,7 +19,7 @@ def box(low: float, high: float, dtype: Any = np.float32) -> spaces.Box:
 
 
 def decoded(space: spaces.Box, *actions: float) -> NDArray[Any]:
-    decode = Decoder(space)
+    decode = ActionDecoder(space)
     return np.concatenate([decode(np.array([action], dtype=np.float32)) for action in actions])
 
 
@@ -54,7 +54,7 @@ def test_minus_one_to_one_spans_finite_bounds_and_keeps_other_numbers(
 
 def test_each_number_goes_by_its_own_bounds() -> None:
     low, high = np.array([-INF, 0, -1, -2], np.float32), np.array([INF, 10, 1, INF], np.float32)
-    legal = Decoder(spaces.Box(low, high))(np.array([7, 0.5, 0.5, -7], dtype=np.float32))
+    legal = ActionDecoder(spaces.Box(low, high))(np.array([7, 0.5, 0.5, -7], dtype=np.float32))
     np.testing.assert_array_equal(legal, np.array([7, 7.5, 0.5, -2], dtype=np.float32))
 
 
@@ -63,4 +63,4 @@ def test_bounds_of_one_and_no_bounds_change_nothing_bit_for_bit(numbers: list[fl
     action = np.array(numbers, dtype=np.float32)
     for bound in (1.0, INF):
         space = spaces.Box(-bound, bound, action.shape, np.float32)
-        np.testing.assert_array_equal(Decoder(space)(action), np.clip(action, -bound, bound))
+        np.testing.assert_array_equal(ActionDecoder(space)(action), np.clip(action, -bound, bound))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.atari import AtariSimulators
-from gala_rl.settings import AtariProtocol
 from tests.envs.games import (
     BREAKOUT,
     FREEWAY,

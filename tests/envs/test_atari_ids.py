@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.ids import atari_game
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol
 from tests.envs.games import play, random_actions, simulators
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Transition, read_environment
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import SimulatorFailure, UserError
-from gala_rl.settings import AtariProtocol
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 GOOD = np.array([0.25, 0.5, 0.75], dtype=np.float32)

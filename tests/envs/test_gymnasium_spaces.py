@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import (
     make_simulators,
     read_environment,
@@ -13,7 +14,6 @@ from gala_rl.envs import (
 from gala_rl.envs.atari import AtariSimulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec
 from tests.envs.made_up import COUNTING, inner
 

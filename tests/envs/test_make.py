@@ -13,10 +13,10 @@ import pytest
 import torch
 from ale_py import roms
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import is_atari, make_simulators, read_environment
 from gala_rl.envs.make import make_environment
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol
 from tests.environments import Counting
 
 PROTOCOL = AtariProtocol()
@@ -86,7 +86,7 @@ def test_the_documented_way_shows_the_traceback(tmp_path: Path) -> None:
         "gymnasium.register('Broken-v0', build)\n",
         encoding="utf-8",
     )
-    told = run(tmp_path, "gala_rl.cli", "train", "ppo", "--env", "broken_env:Broken-v0")
+    told = run(tmp_path, "gala_lab.main", "train", "ppo", "--env", "broken_env:Broken-v0")
     assert told.returncode == 2
     (line,) = told.stderr.splitlines()
     program = line.partition('python -c "')[2].removesuffix('"')

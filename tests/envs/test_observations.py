@@ -8,10 +8,10 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import make_simulators
-from gala_rl.envs.observations import Encoder
+from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
-from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ObservationSpec
 from tests.envs.made_up import pixels
 
@@ -26,7 +26,7 @@ def picture() -> Any:
 def test_parts_lie_in_the_order_of_their_names_whatever_order_they_were_given_in() -> None:
     inner = spaces.Tuple([spaces.Discrete(3, start=5), spaces.MultiBinary(2)])
     space = spaces.Dict([("z", VECTOR), ("picture", PICTURE), ("a", inner)])
-    encode = Encoder(space, "Env-v0")
+    encode = ObservationEncoder(space, "Env-v0")
     image = ObservationSpec((3, 36, 40), True)
     parts = tuple(ObservationSpec(shape, False) for shape in ((3,), (2,), (2, 2)))
     assert encode.spec == ObservationSpec(
@@ -58,7 +58,7 @@ def test_parts_lie_in_the_order_of_their_names_whatever_order_they_were_given_in
 def test_discrete_observations_are_one_hot(
     space: spaces.Space[Any], value: Any, expected: list[int]
 ) -> None:
-    encode = Encoder(space, "Env-v0")
+    encode = ObservationEncoder(space, "Env-v0")
     assert encode.spec == ObservationSpec((len(expected),), False)
     assert encode(value).tolist() == expected
 
@@ -84,7 +84,7 @@ nested = st.recursive(
 def test_any_space_made_of_these_is_encoded_as_gymnasium_flattens_it(
     space: spaces.Space[Any], seed: int
 ) -> None:
-    encode = Encoder(space, "Env-v0")
+    encode = ObservationEncoder(space, "Env-v0")
     space.seed(seed)
     value = space.sample()
     seen = encode(value)
@@ -116,14 +116,14 @@ def test_what_no_network_can_take_is_refused_and_named(
     space: spaces.Space[Any], words: str
 ) -> None:
     with pytest.raises(UserError, match=words) as refusal:
-        Encoder(space, "Env-v0")
+        ObservationEncoder(space, "Env-v0")
     assert "'Env-v0'" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("shape", [(4, 84), (7, 84, 3), (4, 20, 84), (35, 35, 40), (4000,)])
 def test_bytes_that_cannot_be_an_image_are_numbers(shape: tuple[int, ...]) -> None:
-    assert Encoder(pixels(*shape), "Env-v0").spec == ObservationSpec(shape, False)
+    assert ObservationEncoder(pixels(*shape), "Env-v0").spec == ObservationSpec(shape, False)
 
 
 @pytest.mark.parametrize(("env_id", "size"), [("FrozenLake-v1", 16), ("Blackjack-v1", 32 + 11 + 2)])
@@ -153,5 +153,5 @@ def test_simulators_hand_over_parts_as_one_vector_each() -> None:
 
 def test_parts_may_be_named_by_numbers_and_strings_at_once() -> None:
     parts: Any = {"a": spaces.Discrete(2), 10: spaces.Discrete(3), 9: spaces.Discrete(4)}
-    seen = Encoder(spaces.Dict(parts), "Env-v0")({"a": 1, 10: 2, 9: 3})
+    seen = ObservationEncoder(spaces.Dict(parts), "Env-v0")({"a": 1, 10: 2, 9: 3})
     assert seen.tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 1]

@@ -16,12 +16,12 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gala_rl.envs import Limits, Transition, make_simulators
+from gala_rl.config.settings import AtariProtocol
+from gala_rl.envs import Transition, WorkerTimeouts, make_simulators
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
-from gala_rl.envs.processes import SimulatorProcesses
+from gala_rl.envs.workers import SimulatorProcesses
 from gala_rl.errors import SimulatorFailure
-from gala_rl.settings import AtariProtocol
 from gala_rl.spaces import ActionSpec
 
 PREFIX = "tests.environments:"
@@ -40,7 +40,7 @@ def simulators(
     deadline_s: float = PATIENT_S,
     build_s: float = PATIENT_S,
 ) -> Iterator[SimulatorProcesses]:
-    limits = Limits(deadline_s, build_s)
+    limits = WorkerTimeouts(deadline_s, build_s)
     made = make_simulators(env_id, count, 1, AtariProtocol(), processes=processes, limits=limits)
     assert isinstance(made, SimulatorProcesses)
     try:
@@ -303,9 +303,10 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
     """Stopped in the middle of a step, all of it, for longer than the deadline."""
     script = (
         "import numpy as np\n"
-        "from gala_rl.envs.processes import Limits, SimulatorProcesses\n"
+        "from gala_rl.envs.workers import WorkerTimeouts, SimulatorProcesses\n"
         "if __name__ == '__main__':\n"
-        f"    made = SimulatorProcesses({PREFIX + 'Slow-v0'!r}, 1, 1, Limits({DEADLINE_S}))\n"
+        f"    timeouts = WorkerTimeouts({DEADLINE_S})\n"
+        f"    made = SimulatorProcesses({PREFIX + 'Slow-v0'!r}, 1, 1, timeouts)\n"
         "    made.reset(0)\n"
         "    while True:\n"
         "        made.step(np.zeros(1, dtype=np.int64))\n"

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from gala_rl.envs.gymnasium import GymnasiumSimulators
-from gala_rl.envs.processes import Limits, SimulatorProcesses
 from gala_rl.envs.randomness import (
     generators_state,
     restore_generators,
     seed_generators,
     seeded_generators,
 )
+from gala_rl.envs.workers import SimulatorProcesses, WorkerTimeouts
 from tests.envs.made_up import play
 
 GLOBAL = "tests.environments:DrawingGlobally-v0"
@@ -73,7 +73,7 @@ def observations(made: GymnasiumSimulators | SimulatorProcesses) -> NDArray[np.f
 def test_simulators_in_processes_draw_by_the_seed_and_their_place() -> None:
     seen = []
     for _ in range(2):
-        made = SimulatorProcesses(GLOBAL, 2, 2, Limits(60.0))
+        made = SimulatorProcesses(GLOBAL, 2, 2, WorkerTimeouts(60.0))
         try:
             seen += [observations(made), observations(made)]
         finally:

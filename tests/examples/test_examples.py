@@ -9,12 +9,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from gala_rl.agent import beginning_of
-from gala_rl.config import TrainConfig
+from gala_rl.agent import initial_parameters_of
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings
-from gala_rl.systems.serial import run_serial
+from gala_rl.run.serial import run_serial
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -119,7 +119,14 @@ def library_parameters(
     )
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
-    run_serial(config, folder, torch.device("cpu"), beginning_of(config), None, lambda status: None)
+    run_serial(
+        config,
+        folder,
+        torch.device("cpu"),
+        initial_parameters_of(config),
+        None,
+        lambda status: None,
+    )
     saved = checkpoint.newest(folder.checkpoints)
     assert saved is not None
     return [without_padding(saved.load(rank).tensors["parameters"]) for rank in range(learners)]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gala_rl.faults.costs import Sample, costs
+from gala_rl.faults.costs import ProgressSample, costs
 
 RATE = 100
 """Agent steps a second of each of two learners."""
 
 
-def run(struck_for_s: float, other_for_s: float = 0.0, others: bool = True) -> list[Sample]:
+def run(struck_for_s: float, other_for_s: float = 0.0, others: bool = True) -> list[ProgressSample]:
     """Twenty seconds; at 10 s learner 1 stops making steps for a while, and so may learner 0."""
 
     def made(time_s: float, pause_s: float) -> int:
@@ -17,7 +17,9 @@ def run(struck_for_s: float, other_for_s: float = 0.0, others: bool = True) -> l
 
     times = [k / 20 for k in range(401)]
     rows = [[made(t, other_for_s), made(t, struck_for_s)] for t in times]
-    return [Sample(t, row if others else row[1:]) for t, row in zip(times, rows, strict=True)]
+    return [
+        ProgressSample(t, row if others else row[1:]) for t, row in zip(times, rows, strict=True)
+    ]
 
 
 def test_a_fault_that_costs_nothing_costs_nothing() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala_rl import cli
-from gala_rl.config import TrainConfig
+from gala_lab.main import main
+from gala_rl.app.preflight import check_config, check_unchanged
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.experiment.preflight import check_config, check_unchanged
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records.run_folder import RunFolder
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_plan_is_one_line_and_nothing_is_written(
     if content is not None:
         file.write_bytes(content.encode("utf-8", "surrogateescape"))
     arguments = ["train", "gala-a2c", "--env", "CartPole-v1", "--fault-plan", str(file)]
-    assert cli.main([*arguments, "--out", str(tmp_path / "run")]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"gala: fault plan {file}")
     assert error.count("\n") == 1

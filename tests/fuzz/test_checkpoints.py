@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala_rl.agent import beginning_of
-from gala_rl.cli import main
-from gala_rl.config import TrainConfig
+from gala_lab.main import main
+from gala_rl.agent import initial_parameters_of
+from gala_rl.app.evaluate import _policies
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import PPOSettings
 from gala_rl.errors import UserError
-from gala_rl.experiment.evaluate import _policies
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import PPOSettings
-from gala_rl.systems.learner_run import LearnerRun
-from gala_rl.systems.saved import check_saved
-from gala_rl.systems.serial import run_serial
+from gala_rl.run.learner_run import LearnerRun
+from gala_rl.run.saved_check import check_checkpoint
+from gala_rl.run.serial import run_serial
 from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ CONFIGS = {
 def train(path: Path, config: TrainConfig) -> RunFolder:
     folder = RunFolder(path)
     folder.create(config)
-    run_serial(config, folder, CPU, beginning_of(config), None, lambda status: None)
+    run_serial(config, folder, CPU, initial_parameters_of(config), None, lambda status: None)
     return folder
 
 
@@ -99,11 +99,11 @@ def spoiled_tensors(content: bytes, chance: random.Random) -> bytes:
 
 def use(path: Path, config: TrainConfig) -> None:
     """What resuming and evaluating do with a checkpoint, and an update after it."""
-    size = beginning_of(config).parameters.numel()
+    size = initial_parameters_of(config).parameters.numel()
     saved = checkpoint.open_checkpoint(path)
     for who in ("mean", "all", "0"):
         assert all(torch.isfinite(v).all() for v in _policies(saved, who, size).values())
-    check_saved(saved, config, size, CPU)
+    check_checkpoint(saved, config, size, CPU)
     if config.method == "a3c":
         return
     network = MemoryNetwork(2)

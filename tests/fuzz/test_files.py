@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl import config as configs
-from gala_rl.config import TrainConfig
+from gala_lab.compare import plan as plans
+from gala_lab.compare.plan import Plan, configs_of, record
+from gala_lab.compare.report import result_of
+from gala_lab.compare.run import EVALUATION
+from gala_lab.compare.statistics import bootstrap_interval
+from gala_lab.compare.table import markdown
+from gala_rl.app.preflight import check_evaluation, check_resume
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.experiment.compare import plan as plans
-from gala_rl.experiment.compare.plan import Plan, configs_of, record
-from gala_rl.experiment.compare.report import result_of
-from gala_rl.experiment.compare.run import EVALUATION
-from gala_rl.experiment.compare.statistics import bootstrap_interval
-from gala_rl.experiment.compare.table import markdown
-from gala_rl.experiment.preflight import check_evaluation, check_resume
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog
+from gala_rl.faults.monitor import FaultMonitor
 from gala_rl.faults.plan import read_plan
-from gala_rl.faults.watch import FaultWatch
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
 from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.records.run_folder import RunFolder, write_json
-from tests.experiment.compare.rows import make_run, rows
 from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
+from tests.lab.compare.rows import make_run, rows
 
 
 def refused(call: Callable[[], object]) -> bool:
@@ -115,7 +115,7 @@ def test_faults_that_are_written_down_are_told(tmp_path: Path, seed: int, inputs
     whole = [json.dumps(r | {"messages": 5}).encode() for r in (row, of_node)]
     for _ in range(inputs):
         file.write_bytes(b"")
-        watch = FaultWatch(FaultClock(1), file)
+        watch = FaultMonitor(FaultClock(1), file)
         file.write_bytes(spoiled_json(chance.choice(whole), chance) + b"\n")
         told += len(watch.take_notices())
         log = FaultLog(file, 0)
@@ -152,7 +152,7 @@ def compared(folder: Path) -> Plan:
 def test_pages_of_a_comparison_are_refused_or_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, inputs: int
 ) -> None:
-    report = "gala_rl.experiment.compare.report"
+    report = "gala_lab.compare.report"
     few = partial(bootstrap_interval, resamples=5)
     monkeypatch.setattr(f"{report}.bootstrap_interval", few)
     monkeypatch.setattr(f"{report}.POINTS", 5)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from gala_rl.actors import actors
 from gala_rl.gossip import Gossip, Message, SharedMailboxes, directed_ring
 from gala_rl.gossip.journal import Journal, OverrunError
 from gala_rl.gossip.mixing import mix_
 from gala_rl.gossip.node import GossipNode, Mix
 from gala_rl.gossip.topology import complete
-from gala_rl.queued import actors
+from tests.actors.test_rollout_slots import make_config, run, scripted
 from tests.fuzz.mutate import both
-from tests.queued.test_slots import make_config, run, scripted
 
 SIZE = 6
 

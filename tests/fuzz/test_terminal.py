@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gala_rl.cli import main
-from gala_rl.config import TrainConfig
-from gala_rl.console import print_table, say
+from gala_lab.main import main
+from gala_rl.cli.console import print_table, say
+from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from gala_rl.config.settings import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gala_rl.config import TrainConfig
-from gala_rl.experiment.train import train
+from gala_rl.app.train import train
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings, GossipSettings
 from gala_rl.methods import with_settings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings, GossipSettings
 
 LEARNERS = 4
 SOLVED = 475

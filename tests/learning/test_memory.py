@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gala_rl.config import TrainConfig
-from gala_rl.experiment.evaluate import evaluate
-from gala_rl.experiment.train import train
-from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
+from gala_rl.app.evaluate import evaluate
+from gala_rl.app.train import train
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 A2C = A2CSettings(
     rollout_steps=12,

@@ -10,14 +10,14 @@ import torch
 from rich.console import Console
 
 from gala_rl.agent import build_model
-from gala_rl.config import TrainConfig
+from gala_rl.app.train import train
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 from gala_rl.envs import make_simulators
-from gala_rl.experiment.train import train
 from gala_rl.flat import FlatParameters
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 
 DISCOUNT = 0.7
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gala_rl import methods
-from gala_rl.config import TrainConfig
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import GossipSettings, ImpalaSettings, PPOSettings
 from gala_rl.errors import UserError
-from gala_rl.settings import GossipSettings, ImpalaSettings, PPOSettings
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
 """Methods whose learners share gradients or parameters."""

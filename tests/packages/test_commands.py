@@ -11,7 +11,7 @@ import pytest
 
 from gala_rl.records.run_folder import RunFolder, read_json
 from tests.books import newest
-from tests.systems.processes import GIVE_UP_S, ROOT, start_command
+from tests.run.processes import GIVE_UP_S, ROOT, start_command
 
 pytestmark = pytest.mark.environments
 
@@ -36,7 +36,7 @@ RUNS = [
 def gala(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "gala_rl.cli", *arguments],
+        [sys.executable, "-m", "gala_lab.main", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,9 +10,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from gala_rl.config.settings import PPOSettings
 from gala_rl.learners import PPOLearner
 from gala_rl.models.actor_critic import ActorCritic
-from gala_rl.settings import PPOSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 from tests.peers.test_a2c import SIMULATORS, STEPS, Recorder, pairs_of, trajectory_of

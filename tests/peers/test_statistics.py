@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gala_rl.experiment.compare.statistics import (
+from gala_lab.compare.statistics import (
     Scores,
     bootstrap_interval,
     interquartile_mean,

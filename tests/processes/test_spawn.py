@@ -28,7 +28,7 @@ from gala_rl.processes.spawn import (
 )
 
 GIVE_UP_S = 60.0
-IMPORTS = "gala_rl.systems.worker_server"
+IMPORTS = "gala_rl.run.fork_server"
 
 
 def start(work: Callable[[Path], None], out: Path) -> BaseProcess:

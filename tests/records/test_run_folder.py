@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl import config as configs
-from gala_rl.config import TrainConfig
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings, GossipSettings
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.records import provenance
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
-from gala_rl.settings import A2CSettings, GossipSettings
 
 CONFIG = TrainConfig(env="CartPole-v1", learners=2, seed=5, algorithm=A2CSettings(discount=0.9))
 

@@ -1,0 +1,160 @@
+"""The rate of real training, with real processes, from the moment that all learners are warm."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gala_lab.bench.meters import Meters
+from gala_lab.bench.throttle import Throttle
+from gala_rl.agent import initial_parameters_of
+from gala_rl.app.train import resolve_device
+from gala_rl.config.run import TrainConfig
+from gala_rl.errors import LearnerFailure
+from gala_rl.records.metrics import MetricsReader
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.run.local import LocalRun
+from gala_rl.run.status import RunStatus
+
+WARM_UP_UPDATES = 10
+"""A learner is warm after this many."""
+_PATIENCE_S = 300.0
+"""Learners that need longer to get warm, or this much longer than asked for, are given up."""
+_PARTS = ("rollout", "update", "gossip")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Training over one stretch of time.
+
+    Attributes:
+        values: by name; `sps` are agent steps a second of all learners, and of the slowest and the
+            fastest; `gossip_share` is gossip's part of the learners' time; None: unknown here.
+        missing: why values are None, a line each.
+    """
+
+    values: Mapping[str, float | None]
+    missing: list[str]
+
+
+def measure_training(
+    config: TrainConfig, seconds: float, slowed: int = 0, factor: float = 1.0
+) -> Measurement:
+    """Train from the beginning in a temporary folder and measure for a while.
+
+    Args:
+        config: of the run, resolved; how long it lasts and where it is kept are ignored.
+        seconds: to measure for, once each learner is warm; longer if a learner makes fewer than
+            10 updates in that time.
+        slowed: the first so many learners are slowed down from then on,
+        factor: by this factor.
+
+    Raises:
+        LearnerFailure: when a learner died, or is too slow to be measured.
+        KeyboardInterrupt: when the user interrupts.
+    """
+    # No checkpoint but the last, which comes after the measurement, and no second chance.
+    config = replace(
+        config,
+        steps=10**15,
+        log_every=WARM_UP_UPDATES,
+        checkpoint_every=1e9,
+        max_restarts=0,
+    )
+    device = resolve_device(config)
+    beginning = initial_parameters_of(config)
+    with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
+        folder = RunFolder(Path(temporary) / "run")
+        folder.create(config)
+        system = LocalRun(config, folder, device, beginning, None)
+        throttle = Throttle(system.process_ids[:slowed], factor)
+        watch = _RateObserver(system, seconds, _gpu_uuid(device), throttle)
+        try:
+            outcome = system.run(watch)
+        finally:
+            throttle.stop()
+        if outcome.failure is not None:
+            raise outcome.failure
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        rows = [
+            row
+            for rank in range(config.resolved_learners)
+            for row in MetricsReader(folder.metrics_file(rank)).new_rows()[1:]
+        ]
+    return watch.measurement(rows, beginning.frames_per_step)
+
+
+class _RateObserver:
+    """Observes a system: waits until learners are warm, measures, and has them stop."""
+
+    def __init__(
+        self, system: LocalRun, seconds: float, gpu_uuid: str | None, throttle: Throttle
+    ) -> None:
+        self._system, self._seconds, self._gpu_uuid = system, seconds, gpu_uuid
+        self._throttle = throttle
+        self._give_up_at = time.perf_counter() + _PATIENCE_S
+        self._meters: Meters | None = None
+        self._begin_s = self._end_s = 0.0
+        self._before: list[int] = []
+        self._after: list[int] = []
+
+    def __call__(self, status: RunStatus) -> None:
+        now = time.perf_counter()
+        if self._after:
+            return
+        if self._meters is None:
+            if min(status.updates) >= WARM_UP_UPDATES:
+                self._begin(status, now)
+        else:
+            self._meters.sample()
+            enough = min(status.updates) >= 2 * WARM_UP_UPDATES
+            if now - self._begin_s >= self._seconds and enough:
+                self._end(status, now)
+                return
+        if now > self._give_up_at:
+            self._system.stop()
+
+    def _begin(self, status: RunStatus, now: float) -> None:
+        self._meters = Meters(self._system.process_ids, self._gpu_uuid)
+        self._begin_s, self._before = now, status.agent_steps
+        self._give_up_at = now + self._seconds + _PATIENCE_S
+        self._throttle.start()
+
+    def _end(self, status: RunStatus, now: float) -> None:
+        self._end_s, self._after = now, status.agent_steps
+        self._throttle.stop()
+        self._system.stop()
+
+    def measurement(self, rows: list[dict[str, Any]], frames_per_step: int) -> Measurement:
+        """What was seen, with the learners' own rows of metrics since they were warm."""
+        if self._meters is None or not self._after:
+            raise LearnerFailure(
+                f"learners made fewer than {WARM_UP_UPDATES} updates in {_PATIENCE_S:.0f} s: too "
+                f"slow to be measured; use fewer simulators"
+            )
+        made = [after - before for before, after in zip(self._before, self._after, strict=True)]
+        elapsed = self._end_s - self._begin_s
+        spent = {part: sum(row[f"{part}_s"] for row in rows) for part in _PARTS}
+        values = {
+            "sps": sum(made) / elapsed,
+            "sps_per_learner": sum(made) / elapsed / len(made),
+            "slowest_learner_sps": min(made) / elapsed,
+            "fastest_learner_sps": max(made) / elapsed,
+            "gossip_share": spent["gossip"] / sum(spent.values()),
+            "rss_mb_per_learner": max(row["rss_mb"] for row in rows),
+            "running_share": self._throttle.running_share,
+            **self._meters.readings(sum(made) * frames_per_step),
+        }
+        return Measurement(values, self._meters.missing())
+
+
+def _gpu_uuid(device: torch.device) -> str | None:
+    """Name of the learners' GPU as NVML writes it."""
+    if device.type != "cuda":
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -1,0 +1,267 @@
+"""The plan of a comparison: which runs with which settings; finds mistakes before any starts."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from gala_rl.app.game_limit import check_max_steps
+from gala_rl.app.preflight import check_config
+from gala_rl.config import run as configs
+from gala_rl.config.run import RULE_SIMULATORS, TrainConfig
+from gala_rl.config.settings import AlgorithmSettings, GossipSettings
+from gala_rl.envs import read_environment
+from gala_rl.errors import UserError
+from gala_rl.methods import find, learners_of, resolve, with_settings
+from gala_rl.records.plausible import is_count
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
+
+FILE = "compare.json"
+"""In the folder of a comparison: what was asked, where and with what."""
+
+MAX_SEEDS = 1_000
+_ROWS = 200
+"""Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
+
+Settings = Literal["published", "equal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared, and how.
+
+    Attributes:
+        folder: of the comparison.
+        configs: of each method, resolved; their seed and folder are those of no run.
+        seeds: with each of which each method is trained.
+        settings: each method's own values, or the first method's for all.
+        threshold: score to reach, if any.
+        episodes: games of evaluation a run.
+        max_steps: after which a game of evaluation is cut; None: `game_limit.DEFAULT`.
+        at_once: runs beside each other.
+    """
+
+    folder: Path
+    configs: tuple[TrainConfig, ...]
+    seeds: range
+    settings: Settings = "published"
+    threshold: float | None = None
+    episodes: int = 0
+    max_steps: int | None = None
+    at_once: int = 1
+
+    @property
+    def methods(self) -> list[str]:
+        """Names, in the order in which they were given."""
+        return [config.method for config in self.configs]
+
+    @property
+    def runs(self) -> list[TrainConfig]:
+        """Config of each run in the order of training: all methods with a seed, then the next."""
+        return [self.run(config, seed) for seed in self.seeds for config in self.configs]
+
+    def run(self, config: TrainConfig, seed: int) -> TrainConfig:
+        """Config of a method's run with that seed."""
+        out = self.folder / "runs" / f"{config.method}-seed-{seed}"
+        return replace(config, seed=seed, out=str(out))
+
+
+def configs_of(
+    config: TrainConfig,
+    methods: Sequence[str],
+    *,
+    simulators_total: int | None = None,
+    settings: Settings = "published",
+    algorithm: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[TrainConfig, ...]:
+    """The config of each method: equal budgets, equal protocol, equal simulators in all.
+
+    Args:
+        config: settings of all methods; `learners` is for those that train several.
+        methods: names.
+        simulators_total: of all learners of a method; None: 16, or the next larger number that
+            every method's learners divide.
+        settings: "equal" gives the others the first method's values where they have the setting.
+        algorithm: settings of algorithms, for all methods that have them.
+
+    Raises:
+        UserError: when a method is unknown or cannot be trained so.
+    """
+    configs.check(config)
+    for name in methods:
+        find(name)
+        if methods.count(name) > 1:
+            raise UserError(f"method {name!r} is named twice: name each once")
+    alone = [find(name).sharing == "nothing" for name in methods]
+    several = [
+        # With nobody who trains several, `learners` is a mistake that is told.
+        replace(config, method=name, learners=None if one and not all(alone) else config.learners)
+        for name, one in zip(methods, alone, strict=True)
+    ]
+    several = [replace(one, learners=learners_of(one)) for one in several]
+    total = _total(several, simulators_total)
+    several = [replace(one, simulators=total // one.resolved_learners) for one in several]
+    # A preset fits itself to the number of simulators.
+    several = [_with_settings(one, algorithm, methods) for one in several]
+    if settings == "equal":
+        several[1:] = [share(several[0], one) for one in several[1:]]
+    # What depends on a learner's simulators and cores is filled in last.
+    several = [resolve(one) for one in several]
+    return tuple(one if find(one.method).gossips else _without_graph(one) for one in several)
+
+
+def _with_settings(
+    config: TrainConfig, algorithm: Mapping[str, Any], methods: Sequence[str]
+) -> TrainConfig:
+    """The config with those settings that its algorithm has; one that no method has is refused."""
+    kind = read_environment(config.env, config.atari).kind
+    known = {name: _names(find(name).settings(kind)) for name in methods}
+    others = set().union(*known.values()) - known[config.method]
+    return with_settings(config, {n: v for n, v in algorithm.items() if n not in others})
+
+
+def _names(settings: AlgorithmSettings) -> set[str]:
+    return {entry.name for entry in dataclasses.fields(settings)}
+
+
+def _without_graph(config: TrainConfig) -> TrainConfig:
+    """Edges and nodes that are meant for gossip are no graph of who does not gossip."""
+    gossip = replace(config.gossip, topology=GossipSettings().topology)
+    return replace(config, learners_per_node=None, gossip=gossip)
+
+
+def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:
+    divisor = math.lcm(*(config.resolved_learners for config in several))
+    if wanted is None:
+        return divisor * math.ceil(RULE_SIMULATORS / divisor)
+    if wanted < 1:
+        raise UserError(f"simulators_total {wanted} is too small: it must be at least 1")
+    for config in several:
+        if wanted % config.resolved_learners:
+            raise UserError(
+                f"simulators_total {wanted} cannot be shared by the {config.learners} learners of "
+                f"{config.method}: use a multiple of {divisor}, or other --learners"
+            )
+    return wanted
+
+
+def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
+    """The other's config with the first's values of the algorithm's settings that both have."""
+    source, target = first.resolved_algorithm, other.resolved_algorithm
+    values = {name: getattr(source, name) for name in _names(source) & _names(target)}
+    return replace(other, algorithm=replace(target, **values))
+
+
+def with_many_rows(config: TrainConfig) -> TrainConfig:
+    """The config with rows of metrics often enough for a curve, where the budget is small."""
+    updates = config.steps // (config.resolved_learners * config.update_agent_steps)
+    return replace(config, log_every=min(config.resolved_log_every, max(1, updates // _ROWS)))
+
+
+def check(plan: Plan) -> None:
+    """Raise a UserError if a run cannot be trained, or something else is in the plan's folder."""
+    count = plan.seeds.stop - plan.seeds.start
+    if not 1 <= count <= MAX_SEEDS:
+        raise UserError(f"seeds {count:,} is impossible: it must be from 1 to {MAX_SEEDS:,}")
+    if plan.threshold is not None and not math.isfinite(plan.threshold):
+        raise UserError(f"threshold {plan.threshold} is not finite: give a score")
+    if plan.episodes < 0:
+        raise UserError(f"episodes {plan.episodes} is too small: it must be at least 0")
+    check_max_steps(plan.max_steps)
+    if plan.max_steps is not None and not plan.episodes:
+        raise UserError(f"max_steps {plan.max_steps} cuts games of evaluation: give --episodes too")
+    if plan.at_once < 1:
+        raise UserError(f"at_once {plan.at_once} is too small: it must be at least 1")
+    for config in plan.configs:
+        for seed in (plan.seeds[0], plan.seeds[-1]):
+            configs.check(replace(config, seed=seed))
+        check_config(config)
+        if config.steps < config.total_simulators:
+            raise UserError(
+                f"steps {config.steps} is too small: {config.total_simulators} simulators make "
+                f"as many in one step"
+            )
+    _check_folder(plan)
+
+
+def _check_folder(plan: Plan) -> None:
+    """A comparison that is there may grow by methods and seeds, and is no other one."""
+    folder, file = RunFolder(plan.folder), plan.folder / FILE
+    if not file.is_file():
+        folder.check_unused()
+        return
+    folder.check_free()
+    before = read_json(file)
+    methods, seeds = before.get("methods"), before.get("seeds")
+    if not isinstance(methods, dict) or not isinstance(seeds, list):
+        raise UserError(f"{file} is not that of a comparison: choose another --out")
+    calls_of(file, before)
+    new = {config.method: config for config in plan.configs}
+    for name, values in methods.items():
+        if name not in new:
+            raise UserError(
+                f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
+                f"choose another --out"
+            )
+        if (found := _difference(configs.from_dict(values), new[name])) is not None:
+            raise UserError(
+                f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
+                f"with ({found[1]}): give it as before, or choose another --out"
+            )
+    for seed in seeds:
+        if seed not in plan.seeds:
+            raise UserError(
+                f"seed {seed} is left out, which comparison {plan.folder} has: ask for more "
+                f"--seeds, or choose another --out"
+            )
+
+
+def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
+    """Name, old and new value of the first setting of a run that differs, seed and folder apart."""
+    for entry in dataclasses.fields(old):
+        left, right = getattr(old, entry.name), getattr(new, entry.name)
+        name = f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(left) and type(left) is type(right):
+            if (found := _difference(left, right, f"{name}.")) is not None:
+                return found
+        elif left != right and name not in ("seed", "out"):
+            return name, left, right
+    return None
+
+
+def calls_of(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls by which a comparison has grown, of its file.
+
+    Raises:
+        UserError: when it does not tell of any, and how many runs went on at once.
+    """
+    calls = entries(file, content, "calls")
+    if not calls or not all(is_count(call.get("at_once")) for call in calls):
+        raise UserError(f"{file} does not tell how many ran at once: choose another --out")
+    return calls
+
+
+def record(plan: Plan) -> None:
+    """Write what is asked into the plan's folder, and that it is, here and now.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    file = plan.folder / FILE
+    calls = calls_of(file, read_json(file)) if file.is_file() else []
+    write_json(
+        file,
+        {
+            "methods": {config.method: configs.to_dict(config) for config in plan.configs},
+            "seeds": list(plan.seeds),
+            "settings": plan.settings,
+            "threshold": plan.threshold,
+            "episodes": plan.episodes,
+            "max_steps": plan.max_steps,
+            "calls": [*calls, {"at_once": plan.at_once, **provenance()}],
+        },
+    )

@@ -1,0 +1,213 @@
+"""The result of a comparison: measures of each run, aggregates over seeds, curves."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gala_lab.compare.curves import (
+    Array,
+    Curve,
+    curve_of,
+    on_grid,
+    reached,
+    rows_of,
+    summarised,
+)
+from gala_lab.compare.plan import FILE, Plan, calls_of
+from gala_lab.compare.run import evaluation_of, is_complete
+from gala_lab.compare.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    Scores,
+    bootstrap_interval,
+    interquartile_mean,
+    probability_of_improvement,
+)
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
+from gala_rl.errors import UserError
+from gala_rl.records.metrics import Row
+from gala_rl.records.provenance import provenance
+from gala_rl.records.run_folder import RunFolder, entries, read_json
+
+POINTS = 101
+"""Of a curve."""
+
+Result = dict[str, Any]
+
+
+def result_of(plan: Plan) -> Result:
+    """Everything that the plan's complete runs say, as plain JSON values."""
+    origins: list[tuple[Any, ...]] = []
+    curves: dict[str, list[Curve]] = {name: [] for name in plan.methods}
+    methods: dict[str, Any] = {}
+    for config in plan.configs:
+        runs = []
+        for seed in plan.seeds:
+            run = plan.run(config, seed)
+            if not is_complete(run):
+                runs.append({"seed": seed, "complete": False})
+                continue
+            folder = RunFolder(Path(str(run.out)))
+            origins += _origins(folder.config_file)
+            rows = rows_of(folder)
+            curve = curve_of(rows)
+            if not len(curve.games) or not curve.seconds[-1] > 0:
+                raise UserError(f"run {run.out} has no metrics any more: remove it, call again")
+            curves[config.method].append(curve)
+            runs.append({"seed": seed, "complete": True, **_measured(plan, run, rows, curve)})
+        methods[config.method] = _aggregated(plan, config, runs)
+    _add_improvements(methods)
+    return {
+        "env": plan.configs[0].env,
+        "steps": plan.configs[0].steps,
+        "simulators_total": plan.configs[0].total_simulators,
+        "settings": plan.settings,
+        "threshold": plan.threshold,
+        "evaluation_episodes": plan.episodes,
+        "evaluation_max_steps": plan.max_steps,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "seeds": list(plan.seeds),
+        "most_at_once": _most_at_once(plan),
+        "origins": len({str(origin) for origin in origins}),
+        "methods": methods,
+        "curves": _curves(plan.configs[0].steps, curves),
+        **provenance(),
+    }
+
+
+def _most_at_once(plan: Plan) -> int:
+    file = plan.folder / FILE
+    return max(int(call["at_once"]) for call in calls_of(file, read_json(file)))
+
+
+def _origins(file: Path) -> list[tuple[Any, ...]]:
+    """Machine, versions and commit of each start of a run."""
+    content = read_json(file)
+    starts = [content, *entries(file, content, "resumes")]
+    return [tuple(map(start.get, ("machine", "versions", "commit"))) for start in starts]
+
+
+def _measured(
+    plan: Plan, config: TrainConfig, rows: Sequence[Sequence[Row]], curve: Curve
+) -> dict[str, Any]:
+    last = [own[-1] for own in rows if own]
+    agent_steps, updates = (sum(row[name] for row in last) for name in ("agent_steps", "updates"))
+    seconds = float(curve.seconds[-1])
+    peaks = [max(row["rss_mb"] for row in own) for own in rows if own]
+    evaluation = evaluation_of(config, plan.episodes, plan.max_steps)
+    results = None if evaluation is None else evaluation["results"][0]
+    no_game = not curve.games[-1]
+    return {
+        "score": None if no_game else float(curve.scores[-1]),
+        "games": int(curve.games[-1]),
+        "evaluation": None if results is None else results["mean_return"],
+        "evaluation_games_cut": None if results is None else results["games_cut"],
+        "reached": None if plan.threshold is None else reached(curve, plan.threshold),
+        "agent_steps": agent_steps,
+        "updates": updates,
+        "seconds": seconds,
+        "agent_steps_per_s": agent_steps / seconds,
+        "updates_per_s": updates / seconds,
+        # Learners that take turns live in one process.
+        "peak_rss_mb": max(peaks) if config.serial else sum(peaks),
+    }
+
+
+def _aggregated(plan: Plan, config: TrainConfig, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    complete = [run for run in runs if run["complete"]]
+
+    def middle(name: str) -> float | None:
+        return statistics.median(run[name] for run in complete) if complete else None
+
+    arrived = [run["reached"] for run in complete if run["reached"] is not None]
+    return {
+        "learners": config.learners,
+        "simulators": config.simulators,
+        "runs": runs,
+        "complete": len(complete),
+        "score": _score(complete, "score"),
+        "evaluation": _score(complete, "evaluation"),
+        "reached_share": None if plan.threshold is None else len(arrived) / len(runs),
+        **{
+            f"reached_{name}": statistics.median(there[name] for there in arrived)
+            if arrived
+            else None
+            for name in ("agent_steps", "seconds")
+        },
+        **{
+            name: middle(name)
+            for name in ("agent_steps_per_s", "updates_per_s", "seconds", "peak_rss_mb")
+        },
+        "config": configs.to_dict(config),
+    }
+
+
+def _sample(runs: Sequence[dict[str, Any]], name: str) -> Scores:
+    """Scores [runs, 1] of those that have one."""
+    return np.array([[run[name]] for run in runs if run[name] is not None], dtype=float)
+
+
+def _score(runs: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    scores = _sample(runs, name)
+    if not len(scores):
+        return None
+    return {
+        "iqm": float(interquartile_mean(scores)),
+        "interval": bootstrap_interval(interquartile_mean, scores),
+        "runs": len(scores),
+    }
+
+
+def _add_improvements(methods: dict[str, Any]) -> None:
+    """To each method but the first: how probable it is that a run of it beats one of the first."""
+    samples = {
+        name: _sample([run for run in method["runs"] if run["complete"]], "score")
+        for name, method in methods.items()
+    }
+    first = next(iter(samples))
+    for name, method in methods.items():
+        mine, theirs = samples[name], samples[first]
+        if name == first or not len(mine) or not len(theirs):
+            method["improvement"] = None
+            continue
+        method["improvement"] = {
+            "over": first,
+            "probability": float(probability_of_improvement(mine, theirs)),
+            "interval": bootstrap_interval(probability_of_improvement, mine, theirs),
+        }
+
+
+def _curves(steps: int, curves: dict[str, list[Curve]]) -> dict[str, Any]:
+    """Interquartile means and intervals on grids of agent steps and of seconds.
+
+    By seconds a method's curve ends where the first of its runs does.
+    """
+    ends = [float(run.seconds[-1]) for runs in curves.values() for run in runs]
+
+    def ended(run: Curve, grid: Array) -> Array:
+        values = on_grid(run.seconds, run.scores, grid)
+        return np.where(grid <= run.seconds[-1], values, np.nan)
+
+    axes: dict[str, tuple[Array, Callable[[Curve, Array], Array]]] = {
+        "agent_steps": (
+            np.linspace(0, steps, POINTS),
+            lambda run, grid: on_grid(run.agent_steps, run.scores, grid),
+        ),
+        "seconds": (np.linspace(0, max(ends, default=0.0), POINTS), ended),
+    }
+    return {
+        axis: {
+            "grid": grid.tolist(),
+            "methods": {
+                name: summarised([value(run, grid) for run in runs])
+                for name, runs in curves.items()
+                if runs
+            },
+        }
+        for axis, (grid, value) in axes.items()
+    }

@@ -1,0 +1,55 @@
+"""When learners finish their updates, fail, and come back."""
+
+import math
+
+import numpy as np
+
+from gala_lab.simulation.config import SimulationConfig
+from gala_lab.simulation.randomness import exponential, positive
+
+
+class Clocks:
+    """The timing of all learners, which what they learn has no part in.
+
+    Args:
+        config: of the cluster.
+        compute, failure: generators of the seconds of updates and of those between failures.
+    """
+
+    def __init__(
+        self, config: SimulationConfig, compute: np.random.Generator, failure: np.random.Generator
+    ) -> None:
+        # A core takes its learners in turn: each is slower by how many there are to a core.
+        sharing = 1.0 if config.cores is None else max(1.0, config.learners / config.cores)
+        self._mean_s = [config.compute_s * sharing] * config.learners
+        for straggler in range(config.stragglers):
+            self._mean_s[straggler] *= config.slowdown
+        self._relative = positive(compute, config.compute_distribution, config.compute_variation)
+        self._failure_every_s = config.failure_every_s
+        self._until_failure = exponential(failure)
+        self._restart_s = config.restart_s
+        self._failure_s = [self._next_failure_s(0.0) for _ in range(config.learners)]
+
+    def finish(self, learner: int, start_s: float) -> tuple[float, bool]:
+        """When the update to begin at `start_s` ends, and whether by the learner's failure.
+
+        A learner that waits may fail too: that is a time before `start_s`.
+        """
+        if self._failure_s[learner] < start_s - self._restart_s:
+            # It has failed while it waited, perhaps more than once, and was back in time.
+            self._failure_s[learner] = self._next_failure_s(start_s - self._restart_s)
+        end_s = start_s + self._mean_s[learner] * next(self._relative)
+        if self._failure_s[learner] < end_s:
+            return self._failure_s[learner], True
+        return end_s, False
+
+    def come_back(self, learner: int, failed_s: float) -> float:
+        """When a learner that failed is there again."""
+        back_s = failed_s + self._restart_s
+        self._failure_s[learner] = self._next_failure_s(back_s)
+        return back_s
+
+    def _next_failure_s(self, now_s: float) -> float:
+        if self._failure_every_s is None:
+            return math.inf
+        return now_s + self._failure_every_s * next(self._until_failure)

@@ -1,0 +1,59 @@
+"""Memory for a learner's rollouts, shaped as its environment and its network have them."""
+
+import torch
+from torch import Tensor
+
+from gala_rl.actors.actor_process import MakeModel
+from gala_rl.actors.rollout_slots import RolloutSlots, as_it_crosses
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ImpalaSettings
+from gala_rl.envs import Simulators
+from gala_rl.trajectory import Trajectory
+
+
+def slots_elsewhere(
+    config: TrainConfig, make_model: MakeModel, simulators: Simulators, first: int
+) -> RolloutSlots:
+    """Slots of all actors from the first so many on; simulators are closed."""
+    algorithm = config.resolved_algorithm
+    assert isinstance(algorithm, ImpalaSettings)
+    assert algorithm.actors is not None
+    example = example_of(make_model, simulators)
+    return slots_of(algorithm.actors - first, config, algorithm, example)
+
+
+def slots_of(
+    actors: int, config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
+) -> RolloutSlots:
+    """Slots of so many actors, one after another."""
+    share = config.resolved_simulators // (algorithm.actors or 1)
+    like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
+    return RolloutSlots(actors * algorithm.actor_slots, like)
+
+
+def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
+    """One observation [1, ...], action [1] or [1, A] and, if there is one, state [1, S]."""
+    observation = torch.from_numpy(simulators.reset(0))[:1]
+    model = make_model(simulators.observation, simulators.action)
+    simulators.close()
+    state = model.initial_state(1)
+    with torch.no_grad():
+        action = model.sample(observation, torch.Generator(), state=state)
+    return (observation, action) if state is None else (observation, action, state)
+
+
+def storage(
+    rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
+) -> Trajectory:
+    """Memory for a batch [T, B] of rollouts that look like the example."""
+    observation, action, *state = (x.expand(batch, *x.shape[1:]) for x in example)
+    return as_it_crosses(
+        Trajectory.allocate(
+            rollout_steps,
+            observation,
+            action,
+            device,
+            state=state[0].to(device) if state else None,
+            keep_choices=True,
+        )
+    )

@@ -1,0 +1,85 @@
+"""What belongs to the program that calls the package: what it may start, and its own state."""
+
+import multiprocessing
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+
+from gala_rl.config.run import TrainConfig
+from gala_rl.envs.registration import check_registered, is_of_main_program
+from gala_rl.errors import UserError
+
+
+@contextmanager
+def unchanged_caller() -> Iterator[None]:
+    """Compute with the package's own defaults, and give the caller its state back at the end.
+
+    That is what PyTorch has for the whole process (threads, default type and device, whether there
+    are gradients), the states of the global random generators and the filters of warnings. Signal
+    handlers and environment variables are given back where they are set.
+    """
+    _open_standard_streams()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    of_torch, of_python = torch.get_rng_state(), random.getstate()
+    of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+    # Within it every call to PyTorch takes longer, so only where there is another default.
+    is_elsewhere = torch.get_default_device().type != "cpu"
+    on_cpu = torch.device("cpu") if is_elsewhere else nullcontext()
+    torch.set_default_dtype(torch.float32)
+    # What trains or plays sets its own. Threads that only built a network here would be missed in
+    # a process that is forked later, which then waits for them for ever.
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings(), torch.enable_grad(), on_cpu:
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(of_torch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)
+
+
+def _open_standard_streams() -> None:
+    """Lead streams that the program was started without, by `>&-` say, to nowhere.
+
+    Files that are opened would get their numbers, and what anybody prints.
+    """
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def check_may_train(config: TrainConfig) -> None:
+    """Raise a UserError if a run needs processes here and this process may not start any."""
+    if config.cluster is not None and is_of_main_program(config.env):
+        raise UserError(
+            f"env {config.env!r} is defined in the main program, which other machines do not "
+            f"have: register it in a module that all of them have, env='module:{config.env}'"
+        )
+    if config.cluster is None and not config.serial:
+        _check_may_start_processes("serial=True")
+        check_registered(config.env)
+    check_may_play(config)
+
+
+def check_may_play(config: TrainConfig) -> None:
+    """Raise a UserError if simulators need processes and this process may not start any."""
+    if config.simulator_processes is not None and config.cluster is None:
+        _check_may_start_processes("no simulator_processes")
+        check_registered(config.env)
+
+
+def _check_may_start_processes(or_else: str) -> None:
+    if multiprocessing.current_process().daemon:
+        raise UserError(
+            f"this process is a daemon, such as a worker of multiprocessing.Pool, and may not "
+            f"start processes of its own: use concurrent.futures.ProcessPoolExecutor, or {or_else}"
+        )

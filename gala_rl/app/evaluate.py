@@ -1,0 +1,288 @@
+"""Evaluation: full games with the network of a checkpoint, scored by raw rewards."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from gala_rl.agent import build_model, initial_parameters_of
+from gala_rl.app.caller import check_may_play, unchanged_caller
+from gala_rl.app.game_limit import game_limit
+from gala_rl.app.preflight import check_evaluation
+from gala_rl.app.progress import GamesProgress
+from gala_rl.config.run import TrainConfig
+from gala_rl.cores import usable_cores
+from gala_rl.envs import (
+    Simulators,
+    limits_of,
+    make_simulators,
+    read_environment,
+    read_environments_once,
+    seeded_generators,
+    working_directory_kept,
+)
+from gala_rl.errors import UserError
+from gala_rl.flat import FlatParameters
+from gala_rl.methods import resolve
+from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.run.saved_check import check_vector
+from gala_rl.threads import forward_flop, threads_for
+
+MAX_SIMULATORS = 16
+MEAN = "mean"
+
+
+@unchanged_caller()
+@read_environments_once()
+def evaluate(
+    run: str | Path,
+    *,
+    episodes: int = 10,
+    policy: Literal["greedy", "sample"] = "greedy",
+    learner: str = MEAN,
+    seed: int = 0,
+    max_steps: int | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Play full games with the policy of a run's newest checkpoint.
+
+    Ctrl-C ends it with the games that are over by then.
+
+    Args:
+        run: folder of the run.
+        episodes: games a policy.
+        policy: most probable actions, or random ones as in training.
+        learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
+        seed: of games and actions.
+        max_steps: agent steps after which a game is cut and counts by its score until then;
+            default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
+        console: where progress goes; default: standard error.
+
+    Returns:
+        `results`, one entry a policy, with `mean_return`, `standard_error`, all `returns` (raw,
+        full games), `games_cut`, and `simulator_failures`, which end games as they stand; whether
+        it was `interrupted`; and what was evaluated. A policy none of whose games was over when it
+        was interrupted has no entry.
+
+    Raises:
+        UserError: when there is no such run, checkpoint or learner, or nothing to play.
+    """
+    check_evaluation(run, episodes, learner, seed, max_steps)
+    config, saved = _newest(run)
+    check_may_play(config)
+    limit = game_limit(config, max_steps)
+    policies = _policies(saved, learner, initial_parameters_of(config).parameters.numel())
+    played = {name: _Games(episodes, limit) for name in policies}
+    progress = GamesProgress(episodes * len(policies), console or Console(stderr=True))
+    interrupted = False
+    try:
+        for name, games in played.items():
+            with progress, seeded_generators(seed), working_directory_kept():
+                _play(config, policies[name], games, policy == "greedy", seed, progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    return {
+        "run": str(run),
+        "method": config.method,
+        "env": config.env,
+        "checkpoint": saved.path.name,
+        "agent_steps": saved.agent_steps,
+        "policy": policy,
+        "episodes": episodes,
+        "seed": seed,
+        "max_steps": limit,
+        "interrupted": interrupted,
+        "results": [_result(name, games) for name, games in played.items() if games.scores],
+    }
+
+
+def _result(name: str, games: "_Games") -> dict[str, Any]:
+    scores = games.scores
+    count = len(scores)
+    return {
+        "learner": name,
+        "mean_return": float(np.mean(scores)),
+        # One game tells nothing about how others would differ from it.
+        "standard_error": None if count == 1 else float(np.std(scores, ddof=1)) / math.sqrt(count),
+        "min": min(scores),
+        "max": max(scores),
+        "returns": scores,
+        "games_cut": games.cut,
+        "simulator_failures": games.failures,
+    }
+
+
+@unchanged_caller()
+@read_environments_once()
+def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
+    """The network of a run as its newest checkpoint has it, to act with.
+
+    Args:
+        run: folder of the run.
+        learner: a rank, or "mean" for the average of the learners' parameters.
+
+    Returns:
+        The network, on the CPU. Its `greedy` and `sample` take observations [N, ...] as the run's
+        simulators give them; `gala_rl.envs.actions.Decoder` makes an environment's action of one
+        of theirs, which count from 0 if discrete and span a continuous space by -1 … 1.
+
+    Raises:
+        UserError: when there is no such run, checkpoint or learner.
+    """
+    check_evaluation(run, 1, learner)
+    config, saved = _newest(run)
+    if learner == "all":
+        raise UserError("learner 'all' are several networks: give a rank or mean")
+    environment = read_environment(config.env, config.atari)
+    network = build_model(config, environment.observation, environment.action)
+    flat = FlatParameters(network)
+    flat.load(_policies(saved, learner, flat.values.numel())[learner])
+    return network
+
+
+def _newest(run: str | Path) -> tuple[TrainConfig, Checkpoint]:
+    folder = RunFolder(Path(run))
+    config = resolve(folder.read_config())
+    saved = checkpoint.newest(folder.checkpoints)
+    if saved is None:
+        raise UserError(f"{run} has no checkpoint yet: nothing to play")
+    return config, saved
+
+
+def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
+    """Parameter vectors [P], P = `size`, by the name under which they are reported."""
+    ranks = saved.learners()
+
+    def parameters_of(rank: int) -> Tensor:
+        tensors = saved.load(rank).tensors
+        check_vector(saved, tensors, "parameters", size)
+        return tensors["parameters"]
+
+    if learner == MEAN:
+        return {MEAN: torch.stack([parameters_of(rank) for rank in ranks]).mean(dim=0)}
+    if learner == "all":
+        return {str(rank): parameters_of(rank) for rank in ranks}
+    if not learner.isdigit() or int(learner) not in ranks:
+        raise UserError(
+            f"learner {learner!r} is not in {saved.path}: choose one of "
+            f"{', '.join(map(str, ranks))}, all or mean"
+        )
+    return {learner: parameters_of(int(learner))}
+
+
+class _Games:
+    """Games of one policy: how many there are to be, and what those that are over scored.
+
+    Args:
+        wanted: how many there are to be.
+        max_steps: after which a game is cut.
+
+    Attributes:
+        shares: how many of them each simulator plays: taking the first games to end would favour
+            short ones.
+        returns: of each simulator's games that are over.
+        cut: how many of these were cut.
+        failures: of simulators.
+    """
+
+    def __init__(self, wanted: int, max_steps: int) -> None:
+        count = min(wanted, MAX_SIMULATORS)
+        self.max_steps = max_steps
+        self.shares = [wanted // count + (i < wanted % count) for i in range(count)]
+        self.returns: list[list[float]] = [[] for _ in range(count)]
+        self.cut = 0
+        self.failures = 0
+
+    @property
+    def scores(self) -> list[float]:
+        """Those of all games that are over."""
+        return [score for played in self.returns for score in played]
+
+    @property
+    def playing(self) -> NDArray[np.bool_]:
+        """[simulators] whether there are games left to play."""
+        pairs = zip(self.returns, self.shares, strict=True)
+        return np.array([len(played) < share for played, share in pairs])
+
+
+def _play(
+    config: TrainConfig,
+    parameters: Tensor,
+    games: _Games,
+    greedy: bool,
+    seed: int,
+    progress: GamesProgress,
+) -> None:
+    count = len(games.shares)
+    processes = config.simulator_processes
+    simulators = make_simulators(
+        config.env,
+        count,
+        usable_cores(),
+        config.atari,
+        training=False,
+        processes=None if processes is None else min(processes, count),
+        limits=limits_of(config),
+    )
+    try:
+        model = build_model(config, simulators.observation, simulators.action)
+        FlatParameters(model).load(parameters)
+        flop = count * forward_flop(model, simulators.observation)
+        torch.set_num_threads(config.network_threads or threads_for(flop, usable_cores()))
+        generator = torch.Generator().manual_seed(seed)
+        policy = model.greedy if greedy else partial(model.sample, generator=generator)
+        start = seed
+        while games.playing.any():
+            _play_on(simulators, model, policy, games, start, progress)
+            # One simulator cannot start over by itself: games that follow a cut one start together.
+            start = int(np.random.SeedSequence((seed, start)).generate_state(1)[0] % 2**31)
+    finally:
+        games.failures = simulators.failures
+        simulators.close()
+
+
+@torch.no_grad()
+def _play_on(
+    simulators: Simulators,
+    model: ActorCritic,
+    policy: Callable[..., Tensor],
+    games: _Games,
+    seed: int,
+    progress: GamesProgress,
+) -> None:
+    """Play until every simulator has played its share, or has had a game cut."""
+    observations = simulators.reset(seed)
+    state = model.initial_state(len(observations))
+    scores = np.zeros(len(observations))
+    steps = np.zeros(len(observations), dtype=np.int64)
+    playing = games.playing
+    while playing.any():
+        actions = policy(torch.from_numpy(observations), state=state)
+        transition = simulators.step(actions.numpy())
+        if state is not None:
+            state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
+        observations = transition.observations
+        scores += transition.rewards
+        steps += 1
+        made = int(playing.sum())
+        for episode in transition.episodes:
+            i = episode.simulator
+            if playing[i]:
+                games.returns[i].append(episode.score)
+                playing[i] = len(games.returns[i]) < games.shares[i]
+            scores[i], steps[i] = 0.0, 0
+        for late in np.flatnonzero(playing & (steps >= games.max_steps)):
+            games.returns[late].append(float(scores[late]))
+            games.cut += 1
+            playing[late] = False
+        progress.show(made, len(games.scores))

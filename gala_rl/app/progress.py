@@ -1,0 +1,235 @@
+"""Live progress of a run: a panel in a terminal, plain lines anywhere else."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from gala_rl.config.run import TrainConfig
+from gala_rl.errors import printable
+from gala_rl.methods import find
+from gala_rl.records.metrics import score_text
+from gala_rl.run.status import RunStatus
+
+_PLAIN_LINE_EVERY_S = 10.0
+_REDRAW_EVERY_S = 0.25
+_PANEL_ALONE = ("frames/s", "staleness", "apart")
+"""Items that have no room in a plain line."""
+_LISTED = 8
+"""Learners up to which the staleness of each is shown."""
+
+
+@contextmanager
+def silent_if_unheard(console: Console) -> Iterator[None]:
+    """Print within; where that cannot be done any more, nothing is printed from then on.
+
+    A run does not end because whoever read along has gone, or because a log has filled its disk.
+    """
+    try:
+        yield
+    except (OSError, UnicodeError, SystemExit) as error:
+        # By an exit Rich answers a broken pipe.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        console.quiet = True
+
+
+class Progress:
+    """Shows a run while it goes on; use as a context manager.
+
+    Args:
+        config: of the run, resolved.
+        frames_per_step: emulator frames in an agent step.
+        done_before: agent steps made before this process started.
+        console: where to write.
+    """
+
+    def __init__(
+        self, config: TrainConfig, frames_per_step: int, done_before: int, console: Console
+    ) -> None:
+        self._config = config
+        self._frames_per_step = frames_per_step
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._samples = [(time.monotonic(), done_before)]
+        self._next_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._live is not None:
+            with silent_if_unheard(self._console):
+                self._live.start()
+            if self._console.quiet:
+                self._live = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            with silent_if_unheard(self._console):
+                self._live.stop()
+
+    def tell(self, line: str) -> None:
+        """Print a line, at once."""
+        with silent_if_unheard(self._console):
+            self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+    def show(
+        self,
+        status: RunStatus,
+        mean_return: float | None,
+        latest: dict[int, dict[str, Any]],
+        *,
+        has_ended: bool = False,
+    ) -> None:
+        """Show the state of the run.
+
+        Args:
+            status: from the system.
+            mean_return: raw, over the last full games of all learners.
+            latest: each learner's newest row of metrics.
+            has_ended: whether the run has, so that no learner is missing.
+        """
+        for notice in status.notices:
+            self.tell(notice)
+        now = time.monotonic()
+        self._samples.append((now, status.total_agent_steps))
+        # A rate over the last half minute or so.
+        while len(self._samples) > 2 and now - self._samples[0][0] > 30:
+            self._samples.pop(0)
+        count, alive = len(status.alive), sum(status.alive)
+        is_whole = alive == count or has_ended or status.total_agent_steps >= self._config.steps
+        learners = str(count) if is_whole else f"{alive} of {count}"
+        items = self._items(status, mean_return, latest, learners)
+        if self._live is not None:
+            self._live.update(self._table(items))
+        elif now >= self._next_line:
+            self._next_line = now + _PLAIN_LINE_EVERY_S
+            left_out = _PANEL_ALONE if not is_whole else (*_PANEL_ALONE, "learners")
+            shown = [f"{name} {value}" for name, value in items.items() if name not in left_out]
+            self.tell(" | ".join(shown))
+
+    def _items(
+        self,
+        status: RunStatus,
+        mean_return: float | None,
+        latest: dict[int, dict[str, Any]],
+        learners: str,
+    ) -> dict[str, str]:
+        total, goal = status.total_agent_steps, self._config.steps
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
+        rate = (after - before) / (end - start) if end > start else 0.0
+        left = f"{_duration((goal - total) / rate)}" if rate > 0 else "?"
+        items = {
+            "agent steps": f"{total:,} of {goal:,} ({min(1.0, total / goal):.0%})",
+            "steps/s": f"{rate:,.0f}",
+        }
+        if self._frames_per_step > 1:
+            items["frames/s"] = f"{rate * self._frames_per_step:,.0f}"
+        items["left"] = left
+        items["mean return"] = score_text(mean_return)
+        if len(status.alive) > 1:
+            items["learners"] = learners
+        if len(status.alive) > 1 and find(self._config.method).gossips:
+            mixes = sum(row["mixes"] for row in latest.values())
+            updates = sum(row["updates"] for row in latest.values())
+            items["mixed"] = f"{mixes / updates:.0%}" if updates else "-"
+            items["staleness"] = _staleness(latest, len(status.alive))
+        if status.consensus is not None:
+            items["apart"] = _apart(status.consensus)
+        # What is seldom and worth a look has a place only once it happens.
+        if rejected := sum(sum(row["rejected"].values()) for row in latest.values()):
+            items["rejected messages"] = f"{rejected:,}"
+        if overdue := sum(row["overdue"] for row in latest.values()):
+            items["waits given up"] = f"{overdue:,}"
+        if failures := sum(row["simulator_failures"] for row in latest.values()):
+            items["simulator failures"] = f"{failures:,}"
+        if any(status.restarts):
+            items["restarts"] = str(sum(status.restarts))
+        return items
+
+    def _table(self, items: dict[str, str]) -> Table:
+        table = Table(
+            title=f"{self._config.method} on {self._config.env}",
+            show_header=False,
+            title_justify="left",
+        )
+        table.add_column(style="bold")
+        table.add_column()
+        for name, value in items.items():
+            table.add_row(name, value)
+        return table
+
+
+def _staleness(latest: dict[int, dict[str, Any]], learners: int) -> str:
+    """Own updates of each learner since its last mix, or the most where there are many."""
+    known = [latest[r]["staleness_updates"] if r in latest else None for r in range(learners)]
+    if learners > _LISTED:
+        return f"at most {max((n for n in known if n is not None), default=0)}"
+    return ", ".join("-" if n is None else str(n) for n in known)
+
+
+def _apart(row: dict[str, Any]) -> str:
+    """How far the learners are apart, and how far they can be by what they have done."""
+    bound = row["consensus_rms_bound"]
+    at_most = "" if bound is None else f", at most {bound:.3g}"
+    return f"{row['consensus_rms']:.3g} rms{at_most}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+class GamesProgress:
+    """Shows how many games are over while they are played; use as a context manager, or several.
+
+    Args:
+        wanted: games that are to be played, of all policies.
+        console: where to write.
+    """
+
+    def __init__(self, wanted: int, console: Console) -> None:
+        self._wanted, self._console = wanted, console
+        self._before, self._over, self._steps = 0, 0, 0
+        self._began = time.monotonic()
+        self._next = self._began + (0 if console.is_terminal else _PLAIN_LINE_EVERY_S)
+        self._status = console.status("playing") if console.is_terminal else None
+
+    def __enter__(self) -> "GamesProgress":
+        self._before += self._over
+        self._over = 0
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, agent_steps: int, over: int) -> None:
+        """Count a step of the simulators.
+
+        Args:
+            agent_steps: in this step.
+            over: games of this policy that are over so far.
+        """
+        self._steps += agent_steps
+        self._over = over
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_REDRAW_EVERY_S if self._status else _PLAIN_LINE_EVERY_S)
+        rate = self._steps / max(now - self._began, 1e-9)
+        line = (
+            f"{self._before + over} of {self._wanted} games over | "
+            f"agent steps {self._steps:,} | steps/s {rate:,.0f}"
+        )
+        with silent_if_unheard(self._console):
+            if self._status is not None:
+                self._status.update(line)
+            else:
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)

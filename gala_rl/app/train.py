@@ -1,0 +1,249 @@
+"""Training and resuming: from a config to a finished run folder."""
+
+import shutil
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+
+from gala_rl.agent import InitialParameters, initial_parameters_of
+from gala_rl.app.caller import check_may_train, unchanged_caller
+from gala_rl.app.monitor import MetricsMonitor, event_errors_told_once
+from gala_rl.app.preflight import check_resume, check_start
+from gala_rl.app.progress import Progress
+from gala_rl.config import run as configs
+from gala_rl.config.run import TrainConfig
+from gala_rl.envs import read_environments_once, working_directory_kept
+from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
+from gala_rl.records import checkpoint, scale_request
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.rewind import rewind
+from gala_rl.records.run_folder import RunFolder, write_json
+from gala_rl.run.learner_process import refuse_to_start_a_run
+from gala_rl.run.local import LocalRun
+from gala_rl.run.saved_check import check_checkpoint
+from gala_rl.run.serial import run_serial
+from gala_rl.run.shared_memory import check_shared_memory
+from gala_rl.run.status import RunOutcome
+
+if TYPE_CHECKING:
+    from gala_rl.cluster.connection import Connection
+
+
+@unchanged_caller()
+def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+    """Train from the beginning.
+
+    Args:
+        config: of the run.
+        console: where progress goes; default: standard output.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        UserError: when the config cannot be run, and nothing has been written; or when learners,
+            which import the main program, find this call in it without a guard.
+        LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
+        StorageError: when the folder cannot be written any more, because the disk is full, say.
+        SupervisorFailure: when the system refused to open a file, say; there is a checkpoint then
+            if it could be written.
+    """
+    refuse_to_start_a_run()
+    with read_environments_once():
+        return train_checked(check_start(config), console)
+
+
+@unchanged_caller()
+def train_checked(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+    """`train` with a config that `check_start` has returned."""
+    refuse_to_start_a_run()
+    check_may_train(config)
+    beginning = initial_parameters_of(config)
+    check_shared_memory(config, beginning.parameters.numel())
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
+    with cluster_of(config) as connection:
+        folder.create(config if connection is None else connection.config)
+        with folder.hold():
+            try:
+                return _run(folder, beginning, None, console or Console(), connection)
+            except UserError:
+                # Where no learner has begun, the mended program is to find its folder unused.
+                if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
+                    shutil.rmtree(folder.path)
+                raise
+
+
+@unchanged_caller()
+def resume(
+    run: str | Path, steps: int | None = None, console: Console | None = None
+) -> dict[str, Any]:
+    """Continue a run from its newest whole checkpoint.
+
+    Args:
+        run: folder of the run.
+        steps: new total of agent steps; default: what the run was started with.
+        console: where progress goes; default: standard output.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: when there is nothing to continue.
+        LearnerFailure: as `train`.
+        StorageError: as `train`.
+        SupervisorFailure: as `train`.
+    """
+    refuse_to_start_a_run()
+    with read_environments_once():
+        return resume_checked(run, check_resume(run, steps), console)
+
+
+@unchanged_caller()
+def resume_checked(
+    run: str | Path, config: TrainConfig, console: Console | None = None
+) -> dict[str, Any]:
+    """`resume` with the config that `check_resume` has returned."""
+    refuse_to_start_a_run()
+    check_may_train(config)
+    folder = RunFolder(Path(run))
+    start = checkpoint.newest(folder.checkpoints.absolute())
+    assert start is not None  # check_resume has seen one
+    # Only while a run is held are there requests that somebody waits for.
+    scale_request.withdraw(folder)
+    beginning = initial_parameters_of(config)
+    size = beginning.parameters.numel()
+    check_checkpoint(start, config, size, _device_here(config))
+    check_shared_memory(config, size)
+    with cluster_of(config) as connection, folder.hold():
+        folder.note_resume(config)
+        rewind(folder, start)
+        return _run(folder, beginning, start, console or Console(), connection)
+
+
+def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
+    """The cluster that a config asks for; only then is Ray imported.
+
+    Raises:
+        UserError: when it is not installed.
+    """
+    if config.cluster is None:
+        return nullcontext()
+    try:
+        from gala_rl.cluster.connection import connect
+    except ModuleNotFoundError as error:
+        raise UserError(f"cluster {config.cluster!r} needs Ray: pip install 'ray>=2.52'") from error
+    return connect(config)
+
+
+def _device_here(config: TrainConfig) -> torch.device:
+    """Where this machine computes: nowhere but on its CPU if learners are on others."""
+    return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
+
+
+def _run(
+    folder: RunFolder,
+    beginning: InitialParameters,
+    start: Checkpoint | None,
+    console: Console,
+    connection: "Connection | None",
+) -> dict[str, Any]:
+    # Simulators may change the current folder.
+    there = RunFolder(folder.path.absolute())
+    config = there.read_config()
+    device = _device_here(config)
+    done_before = 0 if start is None else start.agent_steps
+    frames_per_step = beginning.frames_per_step
+    where = str(device) if connection is None else counted(len(connection.nodes), "node")
+    progress = Progress(config, frames_per_step, done_before, console)
+    progress.tell(
+        f"{config.method} on {config.env}: {counted(config.resolved_learners, 'learner')} x "
+        f"{counted(config.resolved_simulators, 'simulator')} on {where}, "
+        f"{beginning.parameter_count:,} parameters, run in {folder.path}"
+    )
+    began = time.monotonic()
+    try:
+        with progress, event_errors_told_once(), working_directory_kept():
+            monitor = MetricsMonitor(config, there, progress, start)
+            if config.serial:
+                outcome = run_serial(config, there, device, beginning, start, monitor)
+            elif connection is not None:
+                from gala_rl.cluster.driver import ClusterRun
+
+                outcome = ClusterRun(connection, there, beginning, start).run(monitor)
+            else:
+                outcome = LocalRun(config, there, device, beginning, start).run(monitor)
+            # What has ended the run may go on, and is told once.
+            trouble = (OSError, StorageError) if outcome.failure is not None else ()
+            with suppress(*trouble):
+                monitor.close(outcome.status)
+        elapsed = time.monotonic() - began
+        summary = _summary(config, folder, outcome, monitor, frames_per_step)
+        summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
+        summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
+        write_json(folder.summary_file, summary)
+        if outcome.failure is not None:
+            raise outcome.failure
+    except (LearnerFailure, StorageError, SupervisorFailure) as error:
+        if not folder.exists:  # Somebody has deleted it: there is nothing to go on from.
+            raise
+        way = "make room, then" if isinstance(error, StorageError) else "go on with"
+        raise type(error)(f"{error}; {way}: {folder.command_to_go_on()}") from error
+    return summary
+
+
+def resolve_device(config: TrainConfig) -> torch.device:
+    """The device that `config.device` means here.
+
+    Raises:
+        UserError: when PyTorch cannot use it.
+    """
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda' is not usable by this PyTorch: choose --device cpu")
+    return torch.device(config.device)
+
+
+def _summary(
+    config: TrainConfig,
+    folder: RunFolder,
+    outcome: RunOutcome,
+    monitor: MetricsMonitor,
+    frames_per_step: int,
+) -> dict[str, Any]:
+    status, latest = outcome.status, monitor.latest
+    by_learner = [
+        {
+            "learner": rank,
+            "agent_steps": status.agent_steps[rank],
+            "env_frames": status.agent_steps[rank] * frames_per_step,
+            "updates": status.updates[rank],
+            "restarts": status.restarts[rank],
+            "mixes": latest.get(rank, {}).get("mixes", 0),
+            "mean_return": latest.get(rank, {}).get("mean_return"),
+            "episodes": latest.get(rank, {}).get("episodes", 0),
+        }
+        for rank in range(len(status.updates))
+    ]
+    return {
+        "run": str(folder.path),
+        "method": config.method,
+        "env": config.env,
+        "agent_steps": status.total_agent_steps,
+        "env_frames": status.total_agent_steps * frames_per_step,
+        "updates": sum(status.updates),
+        "mixes": sum(learner["mixes"] for learner in by_learner),
+        "restarts": sum(status.restarts),
+        "episodes": sum(learner["episodes"] for learner in by_learner),
+        "mean_return": monitor.mean_return,
+        "interrupted": outcome.interrupted,
+        "failed": outcome.failure is not None,
+        "killed": outcome.killed,
+        "learners": by_learner,
+    }

@@ -1,0 +1,1 @@
+"""The command line of `gala`: parser, options, output and one file per larger command."""

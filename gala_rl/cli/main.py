@@ -1,0 +1,327 @@
+"""The command line: parses, calls the package, prints, and turns errors into exit codes."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gala_rl.cli.console import foreign_output_on_stderr, print_table, say, unheard_is_no_error
+from gala_rl.cli.options import add_max_steps, add_settings, config_from, count, given
+from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
+from gala_rl.cli.theory import add_theory
+from gala_rl.config.run import TrainConfig
+from gala_rl.errors import (
+    LearnerFailure,
+    SimulatorFailure,
+    StorageError,
+    SupervisorFailure,
+    UserError,
+    counted,
+    escape_unencodable_output,
+)
+from gala_rl.methods import METHODS
+from gala_rl.records.metrics import score_text
+
+_GONE = 128 + signal.SIGPIPE
+
+
+def main(
+    arguments: Sequence[str] | None = None, more_commands: Sequence[Callable[[Any], None]] = ()
+) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: those of the command line; default: those of this process.
+        more_commands: functions that add commands of other packages.
+
+    Returns:
+        0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
+        when interrupted, 141 when whoever read the output has gone, as `head` does.
+    """
+    if "" not in sys.path:
+        # `--env my_env:Game-v0` finds my_env.py in the current folder, as `python -m` does; last,
+        # so that no file there takes the place of an installed module. Learners inherit the path.
+        sys.path.append("")
+    escape_unencodable_output()
+    try:
+        options = _parser(more_commands).parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        code = _document_of(options) if getattr(options, "json", False) else command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        with unheard_is_no_error():
+            return _GONE
+    except UserError as error:
+        return _complain(error, 2)
+    except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("stopped at once", 130)
+
+
+def _document_of(options: argparse.Namespace) -> int:
+    """Run a command that leaves its JSON in `options.document`: nothing else goes to stdout."""
+    options.document = None
+    with foreign_output_on_stderr():
+        code: int = options.command(options)
+    if options.document is not None:
+        say(options.document)
+    return code
+
+
+def _complain(why: object, code: int) -> int:
+    with unheard_is_no_error():
+        print(f"gala: {why}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="gala",
+        description="Gossip-based actor-learner reinforcement learning.",
+        epilog=example_lines(
+            "gala train ppo --env CartPole-v1 --steps 100k --out runs/first",
+            "gala evaluate runs/first",
+            "gala train --help",
+        ),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=help_of(parser))
+    parser.add_argument("--version", action="version", version=f"gala-rl {version('gala-rl')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_train(commands)
+    _add_resume(commands)
+    _add_scale(commands)
+    _add_evaluate(commands)
+    add_theory(commands)
+    _add_methods(commands)
+    for add in more_commands:
+        add(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "train",
+        "train a method on an environment",
+        _train,
+        "gala train ppo --env CartPole-v1 --steps 100k",
+        "gala train gala-a2c --env PongNoFrameskip-v4 --steps 6M --out runs/pong",
+        "gala train ppo --env HalfCheetah-v5 --learning-rate 1e-4 --simulators 8",
+    )
+    parser.usage = "gala train METHOD [options]"
+    names = ", ".join(method.name for method in METHODS)
+    parser.add_argument("method", metavar="METHOD", help=f"{names}: see gala methods")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out if there is one, else start it",
+    )
+    add_settings(parser, TrainConfig)
+
+
+def _add_resume(commands: Any) -> None:
+    text, example = "continue a stopped run", "gala resume runs/pong --steps 10M"
+    parser = add_command(commands, "resume", text, _resume, example)
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--steps",
+        type=count,
+        metavar="N",
+        help="new total of agent steps (default: as before)",
+    )
+
+
+def _add_scale(commands: Any) -> None:
+    text = "change the number of learners of a run while it trains"
+    parser = add_command(commands, "scale", text, _scale, "gala scale runs/pong --learners 8")
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--learners", type=count, required=True, metavar="N", help="learners from then on"
+    )
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "evaluate",
+        "play full games with a trained policy and report raw returns",
+        _evaluate,
+        "gala evaluate runs/pong",
+        "gala evaluate runs/pong --episodes 30 --policy sample --learner all --json",
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--episodes", type=count, default=10, metavar="N", help="games per policy (default: 10)"
+    )
+    add_max_steps(parser)
+    parser.add_argument(
+        "--policy",
+        choices=("greedy", "sample"),
+        default="greedy",
+        help="most probable actions, or random ones as in training (default: greedy)",
+    )
+    parser.add_argument(
+        "--learner",
+        default="mean",
+        metavar="I|all|mean",
+        help="one learner, each of them, or their averaged parameters (default: mean)",
+    )
+    parser.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="seed of the games (default: 0)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_methods(commands: Any) -> None:
+    text = "list the methods with their papers"
+    add_command(commands, "methods", text, _methods, "gala methods")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from gala_rl.app import preflight, restart
+    from gala_rl.envs import read_environments_once
+
+    with read_environments_once():
+        config = config_from(options)
+        if options.resume and restart.is_started(config):
+            assert config.out is not None
+            preflight.check_unchanged(config.out, config, given(options))
+            steps = config.steps if "steps" in given(options) else None
+            if restart.is_resumable(config.out):
+                return _resume_run(config.out, steps)
+            config, aside = restart.start_anew(config, steps)
+            say(
+                f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}"
+            )
+        config = preflight.check_start(config)
+        # PyTorch takes seconds to import: mistakes are told before.
+        from gala_rl.app.train import train_checked
+
+        return _report(train_checked(config), config.out)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from gala_rl.envs import read_environments_once
+
+    with read_environments_once():
+        return _resume_run(options.run, options.steps)
+
+
+def _resume_run(run: str, steps: int | None) -> int:
+    from gala_rl.app import preflight
+
+    config = preflight.check_resume(run, steps)
+    from gala_rl.app.train import resume_checked
+
+    return _report(resume_checked(run, config), run)
+
+
+def _report(summary: dict[str, Any], run: str | None) -> int:
+    from gala_rl.records.run_folder import RunFolder
+
+    run = run or summary["run"]
+    score = summary["mean_return"]
+    following = f"next: gala evaluate {run}"
+    if summary["interrupted"]:
+        killed = summary["killed"]
+        how = f"stopped, {killed} of the learners killed unsaved" if killed else "stopped"
+        how = how if summary["updates"] else "stopped before any update"
+        following = f"{how}; continue with: {RunFolder(Path(run)).command_to_go_on()}"
+    with unheard_is_no_error():
+        say(
+            f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "
+            f"second, " + ("" if score is None else "mean return ") + score_text(score)
+        )
+        say(following)
+    return 130 if summary["interrupted"] else 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from gala_rl.app.scale import scale
+
+    change = scale(options.run, options.learners)
+    say(
+        f"{counted(change['from'], 'learner')} before, {change['to']} now, "
+        f"at {change['agent_steps']:,} agent steps"
+    )
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from gala_rl.app import preflight
+    from gala_rl.envs import read_environments_once
+
+    with read_environments_once():
+        preflight.check_evaluation(
+            options.run, options.episodes, options.learner, options.seed, options.max_steps
+        )
+        from gala_rl.app.evaluate import evaluate
+
+        result = evaluate(
+            options.run,
+            episodes=options.episodes,
+            policy=options.policy,
+            learner=options.learner,
+            seed=options.seed,
+            max_steps=options.max_steps,
+        )
+    code = 130 if result["interrupted"] else 0
+    if options.json:
+        options.document = json.dumps(result, indent=2)
+        return code
+    _print_evaluation(result)
+    return code
+
+
+def _print_evaluation(result: dict[str, Any]) -> None:
+    actions = "most probable actions" if result["policy"] == "greedy" else "sampled actions"
+    rows, wanted = result["results"], result["episodes"]
+    cut = sum(row["games_cut"] for row in rows)
+    columns = {
+        "learner": [row["learner"] for row in rows],
+        "games": [f"{len(row['returns']):,}" for row in rows],
+        **({"cut": [f"{row['games_cut']:,}" for row in rows]} if cut else {}),
+        **{
+            label: ["–" if row[name] is None else score_text(row[name]) for row in rows]
+            for label, name in (
+                ("mean", "mean_return"),
+                ("standard error", "standard_error"),
+                ("min", "min"),
+                ("max", "max"),
+            )
+        },
+    }
+    if rows:
+        print_table(
+            f"{result['env']}, {result['agent_steps']:,} agent steps, {actions}, raw returns",
+            list(columns),
+            [list(cells) for cells in zip(*columns.values(), strict=True)],
+        )
+    if cut:
+        say(
+            f"games cut after {result['max_steps']:,} agent steps (--max-steps): {cut:,}; each "
+            f"counts by its score until then"
+        )
+    if failures := sum(row["simulator_failures"] for row in rows):
+        say(f"simulator failures: {failures}; a game that one ended counts by its score until then")
+    if result["interrupted"]:
+        why = "long games are missing above" if rows else "--max-steps cuts long ones"
+        say(f"stopped before all {wanted:,} games of each policy were over: {why}")
+
+
+def _methods(options: argparse.Namespace) -> int:
+    print_table(
+        "methods",
+        ["name", "what it is", "paper"],
+        [[method.name, method.title, method.paper] for method in METHODS],
+    )
+    return 0

@@ -1,0 +1,189 @@
+"""Command-line options made from the config's fields, and back again."""
+
+import argparse
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from gala_rl import methods
+from gala_rl.config.run import TrainConfig, parse_count
+from gala_rl.config.settings import ALGORITHMS, AlgorithmSettings
+
+_GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
+
+Headings = Mapping[str, Collection[str]]
+"""Names of settings, by the heading under which help shows them."""
+
+_RUN = "run"
+"""Heading of the settings that have no other."""
+
+_HEADINGS: Headings = {
+    _RUN: (),
+    "learners": ("learners", "max_learners", "device", "serial"),
+    "network": ("network", "lstm_size", "network_threads", "precision"),
+    "simulators": (
+        "simulators",
+        "simulator_threads",
+        "simulator_groups",
+        "simulator_processes",
+        "simulator_deadline",
+    ),
+    "metrics and checkpoints": ("log_every", "checkpoint_every", "checkpoints_kept"),
+    "faults": ("max_restarts", "hang_after", "fault_plan"),
+    "several machines": ("cluster", "learners_per_node", "message_precision"),
+}
+
+_OPTIMIZER = (
+    "learning_rate",
+    "learning_rate_rule",
+    "learning_rate_schedule",
+    "optimizer",
+    "rmsprop_decay",
+    "rmsprop_epsilon",
+    "adam_epsilon",
+    "max_grad_norm",
+)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser,
+    kind: Any,
+    without: Collection[str] = ("method",),
+    headings: Headings = _HEADINGS,
+) -> None:
+    """Add an option for each field of a settings dataclass, under headings."""
+    by_name = {name: heading for heading, names in headings.items() for name in names}
+    groups = {heading: parser.add_argument_group(heading) for heading in headings}
+    hints = get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        hint = hints[entry.name]
+        if entry.name in without:
+            continue
+        if entry.name == "algorithm":
+            _add_algorithms(parser)
+        elif dataclasses.is_dataclass(hint):
+            inner = parser.add_argument_group(_GROUPS[entry.name])
+            for setting in dataclasses.fields(hint):
+                shown = _shown(setting)
+                _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
+        else:
+            group = groups[by_name.get(entry.name, _RUN)]
+            _add_setting(group, entry, hint, _shown(entry))
+
+
+def _add_algorithms(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting of any algorithm, with each algorithm's default."""
+    text = "defaults are for Atari games; some differ elsewhere: docs/methods.md"
+    everywhere = parser.add_argument_group("algorithm", text)
+    optimizer = parser.add_argument_group("optimizer", text)
+    kinds = {name: {f.name: f for f in dataclasses.fields(k)} for name, k in ALGORITHMS.items()}
+    hints = get_type_hints(AlgorithmSettings)
+    for entry in dataclasses.fields(AlgorithmSettings):
+        defaults = {name: _shown(fields[entry.name]) for name, fields in kinds.items()}
+        shown = ", ".join(f"{name} {value}" for name, value in defaults.items())
+        if len(set(defaults.values())) == 1:
+            shown = _shown(entry)
+        group = optimizer if entry.name in _OPTIMIZER else everywhere
+        _add_setting(group, entry, hints[entry.name], shown, "algorithm")
+    for name, fields in kinds.items():
+        able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == name)
+        own = parser.add_argument_group(f"{name} alone ({able})")
+        for entry in fields.values():
+            if entry.name not in hints:
+                hint = get_type_hints(ALGORITHMS[name])[entry.name]
+                _add_setting(own, entry, hint, _shown(entry), "algorithm")
+
+
+def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:
+    destination = f"{prefix}.{entry.name}" if prefix else entry.name
+    text = entry.metadata["help"]
+    # A method may set what the algorithm leaves out by default.
+    may_be_off = hint is bool and (entry.default or prefix == "algorithm")
+    if default and (hint is not bool or may_be_off):
+        text += f" (default: {default})"
+    options: dict[str, Any] = {
+        "help": text.replace("%", "%%"),
+        "dest": destination,
+        "default": argparse.SUPPRESS,
+    }
+    flag = f"--{entry.name.replace('_', '-')}"
+    if hint is bool:
+        action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
+        group.add_argument(flag, action=action, **options)
+        return
+    if get_origin(hint) is Literal:
+        group.add_argument(flag, choices=get_args(hint), **options)
+        return
+    value_type = next(t for t in (get_args(hint) or (hint,)) if t is not type(None))
+    options["type"] = {int: count, float: float, str: str}[value_type]
+    options["metavar"] = (
+        entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
+    )
+    group.add_argument(flag, **options)
+
+
+def _shown(entry: Any) -> str:
+    value = entry.default
+    if value is None:
+        return str(entry.metadata["unset"])
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def add_max_steps(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the games of an evaluation."""
+    parser.add_argument(
+        "--max-steps",
+        type=count,
+        metavar="N",
+        help="agent steps after which a game of evaluation is cut and counts by its score until "
+        "then (default: 27,000; on Atari as --max-episode-frames)",
+    )
+
+
+def count(text: str) -> int:
+    """`parse_count` with an error that argparse shows."""
+    try:
+        return parse_count(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number such as 4000000, 4e6 or 4M"
+        ) from error
+
+
+def counts(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [count(part) for part in text.split(",")]
+
+
+def config_from(options: argparse.Namespace) -> TrainConfig:
+    """The config that the given options make; what was not given keeps its default.
+
+    Raises:
+        UserError: when the method is unknown, or has no such setting.
+    """
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {name: {} for name in _GROUPS}
+    known = {entry.name for entry in dataclasses.fields(TrainConfig)}
+    for name, value in vars(options).items():
+        group, dot, setting = name.partition(".")
+        if dot:
+            inner[group][setting] = value
+        elif name in known:
+            values[name] = value
+    algorithm = inner.pop("algorithm")
+    defaults = TrainConfig()
+    for group, settings in inner.items():
+        values[group] = dataclasses.replace(getattr(defaults, group), **settings)
+    config = TrainConfig(**values)
+    return methods.with_settings(config, algorithm) if algorithm else config
+
+
+def given(options: argparse.Namespace) -> set[str]:
+    """Names of the settings that are on the command line."""
+    groups = {f"{group}." for group in _GROUPS}
+    known = {entry.name for entry in dataclasses.fields(TrainConfig)}
+    return {n for n in vars(options) if n in known or n[: n.find(".") + 1] in groups}

@@ -1,0 +1,350 @@
+"""Every choice a person can make, as frozen dataclasses; imports neither torch nor Gymnasium.
+
+The command line, `config.json` and the Python API all read these same fields, so a default, its
+unit and its source are written once, here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from gala_rl.config.settings import (
+    ALGORITHMS,
+    AlgorithmSettings,
+    AtariProtocol,
+    GossipSettings,
+    setting,
+)
+from gala_rl.cores import usable_cores
+from gala_rl.errors import UserError
+
+RULE_SIMULATORS = 16
+"""Number of simulators at which the learning rate is taken as given (papers: 16)."""
+
+_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
+"""Of a learner: a row of metrics is due after so many of one or of the other."""
+
+_LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite in float32.
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run, complete: with the code's version it determines what happens."""
+
+    method: str = setting("gala-a2c", "what to train; `gala methods` lists them")
+    env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment", metavar="ID")
+    steps: int = setting(
+        40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
+    )
+    learners: int | None = setting(
+        None,
+        "number of actor-learners",
+        unset="what the method runs best on this machine",
+        minimum=1,
+        maximum=10_000,
+    )
+    learners_per_node: int | None = setting(
+        None,
+        "learners per node, for --topology hierarchical and --cluster; the last node may have "
+        "fewer",
+        unset="with --cluster the same on every machine",
+        minimum=1,
+    )
+    max_learners: int | None = setting(
+        None,
+        "most learners that gala scale can bring the run to",
+        unset="twice as many as it starts with",
+        minimum=1,
+        maximum=10_000,
+    )
+    simulators: int | None = setting(
+        None,
+        "simulators (parallel environments) per learner, shared among its actors",
+        unset="as in the method's paper",
+        minimum=1,
+    )
+    simulator_threads: int | None = setting(
+        None,
+        "threads per learner that step its simulators (Atari)",
+        unset="cores / learners",
+        minimum=1,
+        maximum=1_000,
+    )
+    network_threads: int | None = setting(
+        None,
+        "threads of a learner's network, and of each of its actors' networks",
+        unset="one per 15 MFLOP of a forward pass, at most cores / learners",
+        minimum=1,
+        maximum=1_000,
+    )
+    simulator_groups: int | None = setting(
+        None,
+        "groups of a learner's simulators: one steps while the network acts for another (Atari)",
+        unset="2 with a GPU, else 1",
+        minimum=1,
+    )
+    simulator_processes: int | None = setting(
+        None,
+        "processes per learner that step its simulators; one that dies or hangs is replaced (all "
+        "but Atari)",
+        unset="the learner steps them itself",
+        minimum=1,
+    )
+    simulator_deadline: float | None = setting(
+        None,
+        "time after which a simulator process that has not made its step is replaced",
+        unset="20, or a quarter of --hang-after if that is less",
+        above=0,
+        metavar="SECONDS",
+    )
+    network: Literal["shallow", "deep"] = setting(
+        "shallow",
+        "for images; shallow: three convolutions (DQN, GALA); "
+        "deep: residual, 15 convolutions (IMPALA)",
+    )
+    lstm_size: int | None = setting(
+        None,
+        "units of an LSTM between torso and heads",
+        unset="no LSTM",
+        minimum=1,
+        maximum=8_192,
+    )
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "of the torso's arithmetic; bfloat16 is faster on processors with units for it. "
+        "Parameters, losses and gossip are always float32",
+    )
+    seed: int = setting(0, "seed of every random stream of the run", minimum=0, maximum=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda if there is a GPU")
+    serial: bool = setting(
+        False, "all learners take turns in one process: slow, deterministic, easy to debug"
+    )
+    out: str | None = setting(
+        None, "folder of the run", unset="runs/METHOD-ENV-DATE", metavar="DIR"
+    )
+    log_every: int | None = setting(
+        None,
+        "updates of a learner between two rows of metrics",
+        unset="a row after 8,000 agent steps, 100 updates or 2 s, whichever is first",
+        minimum=1,
+    )
+    checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")
+    checkpoints_kept: int = setting(3, "newest checkpoints that stay on disk", minimum=1)
+    max_restarts: int = setting(
+        3, "deaths of a learner without progress, beyond which the run ends", minimum=0
+    )
+    hang_after: float = setting(
+        120.0,
+        "time without a sign of life (a simulator built, reset or stepped) after which a learner "
+        "or an actor is killed and restarted",
+        above=0,
+        maximum=1e9,
+        metavar="SECONDS",
+    )
+    fault_plan: str | None = setting(
+        None,
+        "JSON file of faults to bring about: docs/faults.md",
+        metavar="FILE",
+    )
+    cluster: str | None = setting(
+        None,
+        "Ray cluster whose machines run the learners: docs/cluster.md",
+        metavar="HOST:PORT|auto",
+    )
+    message_precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "of parameters on their way to another machine; bfloat16 halves the traffic",
+    )
+    atari: AtariProtocol = field(default_factory=AtariProtocol)
+    algorithm: AlgorithmSettings | None = None
+    gossip: GossipSettings = field(default_factory=GossipSettings)
+
+    @property
+    def resolved_learners(self) -> int:
+        """`learners`, once a method has filled it in."""
+        return _resolved("learners", self.learners)
+
+    @property
+    def resolved_simulators(self) -> int:
+        """`simulators`, once a method has filled it in."""
+        return _resolved("simulators", self.simulators)
+
+    @property
+    def resolved_algorithm(self) -> AlgorithmSettings:
+        """`algorithm`, once a method has filled it in."""
+        return _resolved("algorithm", self.algorithm)
+
+    @property
+    def resolved_log_every(self) -> int:
+        """`log_every`, or its default."""
+        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
+
+    @property
+    def update_agent_steps(self) -> int:
+        """Agent steps that an update learns from, T x B."""
+        algorithm = self.resolved_algorithm
+        return algorithm.rollout_steps * algorithm.batch_simulators(self.resolved_simulators)
+
+    @property
+    def total_simulators(self) -> int:
+        """Simulators of all learners together."""
+        return self.resolved_simulators * self.resolved_learners
+
+    @property
+    def initial_learning_rate(self) -> float:
+        """Learning rate at step 0 after `learning_rate_rule`."""
+        algorithm = self.resolved_algorithm
+        scaled = algorithm.learning_rate_rule == "sqrt"
+        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if scaled else 1.0
+        return algorithm.learning_rate * scale
+
+    def learning_rate_at(self, agent_steps: int) -> float:
+        """Learning rate once all learners together have made `agent_steps`."""
+        if self.resolved_algorithm.learning_rate_schedule == "constant":
+            return self.initial_learning_rate
+        return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
+
+    @property
+    def learners_per_machine(self) -> int:
+        """Learners that share the cores of a machine: all of them, unless there is a cluster."""
+        if self.cluster is None or self.learners_per_node is None:
+            return self.resolved_learners
+        return min(self.learners_per_node, self.resolved_learners)
+
+    def threads_per_learner(self) -> int:
+        """Cores of the machine per learner, at least 1: the most threads that it may keep busy."""
+        return max(1, usable_cores() // (1 if self.serial else self.learners_per_machine))
+
+
+def _resolved(name: str, value: _Value | None) -> _Value:
+    if value is None:
+        raise ValueError(f"{name} is not resolved yet: see gala_rl.methods.resolve")
+    return value
+
+
+def parse_count(text: str) -> int:
+    """A whole number written as 4000000, 4_000_000, 4e6 or 4M (k, M and G are powers of 1000).
+
+    Raises:
+        ValueError: when it is not a whole number.
+    """
+    suffixes = {"k": 10**3, "m": 10**6, "g": 10**9}
+    scale = suffixes.get(text[-1:].lower(), 1)
+    try:
+        # Exact, unlike float: 1.001M is 1001000.
+        number = Decimal(text[:-1] if scale > 1 else text) * scale
+    except ArithmeticError as error:
+        raise ValueError(f"{text!r} is not a number") from error
+    if not number.is_finite() or number.adjusted() > _MAX_DIGITS or number % 1:
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(number)
+
+
+def check(config: Any, prefix: str = "") -> None:
+    """Hold every field of a settings dataclass against its type and bounds.
+
+    Raises:
+        UserError: naming the first offending field, its value and what is allowed.
+    """
+    hints = get_type_hints(type(config))
+    for entry in dataclasses.fields(config):
+        value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(value):
+            check(value, f"{name}.")
+        else:
+            _check_type(name, value, hints[entry.name])
+            _check_bounds(name, value, entry.metadata)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise UserError(f"{name} {short(value)} is unknown: choose one of {choices}")
+        return
+    allowed = get_args(hint) or (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
+        raise UserError(f"{name} {short(value)} has the wrong type: it must be {names}")
+
+
+def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, int) and abs(value) >= 10 ** (_MAX_DIGITS + 1):
+        raise UserError(f"{name} {short(value)} is too large: no number here has so many digits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} {value} is not finite: give a finite number")
+    if "minimum" in bounds and value < bounds["minimum"]:
+        raise UserError(f"{name} {value} is too small: it must be at least {bounds['minimum']}")
+    if "above" in bounds and value <= bounds["above"]:
+        raise UserError(f"{name} {value} is too small: it must be above {bounds['above']}")
+    if value > (most := bounds.get("maximum", _LARGEST)):
+        raise UserError(f"{name} {value} is too large: it must be at most {most}")
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The config as plain JSON values; the algorithm's settings say of which they are."""
+    values = dataclasses.asdict(config)
+    if config.algorithm is not None:
+        values["algorithm"] = {"name": config.algorithm.name, **values["algorithm"]}
+    return values
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """The config that `to_dict` wrote; every field is checked.
+
+    Raises:
+        UserError: on an unknown field, a wrong type or a value out of bounds.
+    """
+    config: TrainConfig = _build(TrainConfig, values, "")
+    check(config)
+    return config
+
+
+def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    _check_object(values, prefix)
+    known = {entry.name: entry for entry in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(f"config has an unknown setting {prefix}{unknown[0]!r}: remove it")
+    hints = get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _build(hints[name], value, f"{name}.")
+        elif name == "algorithm" and value is not None:
+            arguments[name] = _build_algorithm(value)
+        else:
+            arguments[name] = value
+    return kind(**arguments)
+
+
+def _build_algorithm(values: Mapping[str, Any]) -> Any:
+    _check_object(values, "algorithm.")
+    settings = dict(values)
+    name = settings.pop("name", None)
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise UserError(f"algorithm.name {short(name)} is unknown: choose {', '.join(ALGORITHMS)}")
+    return _build(ALGORITHMS[name], settings, "algorithm.")
+
+
+def _check_object(values: Any, prefix: str) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(
+            f"config {prefix or 'file'} must be an object of settings, not {short(values)}"
+        )
+
+
+def default_run_folder(config: TrainConfig, stamp: str) -> Path:
+    """Where a run goes when `out` is not given: runs/METHOD-ENV-STAMP."""
+    return Path("runs") / f"{config.method}-{config.env.replace('/', '_')}-{stamp}"

@@ -1,0 +1,6 @@
+"""Sharing: what learners that don't gossip do together within each of their gradient steps."""
+
+from gala_rl.coupling.gradients import GradientAverage as GradientAverage
+from gala_rl.coupling.gradients import PeerLost as PeerLost
+from gala_rl.coupling.gradients import Rendezvous as Rendezvous
+from gala_rl.coupling.parameters import SharedParameters as SharedParameters

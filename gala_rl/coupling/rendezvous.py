@@ -1,0 +1,65 @@
+"""Where the replicas of one round leave their addresses for one another: a file for each."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import torch.distributed
+
+_POLL_INTERVAL_S = 0.002
+
+
+class RendezvousStore(torch.distributed.Store):  # type: ignore[name-defined,misc]
+    """A store of `torch.distributed` without a server; whoever may read the folder may read it.
+
+    Args:
+        folder: of the round, made if it is not there; files from elsewhere may be added to it.
+        deadline_s: longest wait for a card, seconds.
+        is_over: whether it is of no use to go on waiting.
+    """
+
+    def __init__(self, folder: Path, deadline_s: float, is_over: Callable[[], bool]) -> None:
+        super().__init__()
+        self._folder, self._deadline_s, self._is_over = folder, deadline_s, is_over
+        folder.mkdir(exist_ok=True)
+
+    def set(self, key: str, value: bytes) -> None:
+        """Leave a card for all to see."""
+        publish_address(self._folder, quote(key, safe=""), value)
+
+    def get(self, key: str) -> bytes:
+        """Wait for a card and read it; errors as `wait`."""
+        self.wait([key])
+        return self._path(key).read_bytes()
+
+    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
+        """Wait until all these cards are there.
+
+        Raises:
+            TimeoutError: when one does not come in time, or never will.
+        """
+        give_up = time.monotonic() + self._deadline_s
+        while not all(self._path(key).is_file() for key in keys):
+            if self._is_over() or time.monotonic() > give_up:
+                raise TimeoutError(f"nobody has left a card for one of {keys}")
+            time.sleep(_POLL_INTERVAL_S)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / quote(key, safe="")
+
+
+def publish_address(folder: Path, name: str, content: bytes) -> None:
+    """Put a card into the folder of a round: it is there whole or not at all."""
+    folder.mkdir(exist_ok=True)
+    unfinished = folder / f".{name}"
+    unfinished.write_bytes(content)
+    unfinished.replace(folder / name)
+
+
+def published_addresses(folder: Path) -> dict[str, bytes]:
+    """All cards in the folder of a round, by name; none if there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}

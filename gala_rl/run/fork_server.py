@@ -1,0 +1,8 @@
+"""What the server that forks learners' processes imports: all that a learner needs, once."""
+
+import gymnasium  # noqa: F401
+
+import gala_rl.run.learner_process  # noqa: F401
+from gala_rl.processes.spawn import serve
+
+serve()

@@ -1,0 +1,303 @@
+"""One learner within a run: its agent, its rows of metrics, its part of every checkpoint."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from gala_rl.actors import RemoteActors
+from gala_rl.agent import Agent, Timings, build_agent
+from gala_rl.config.run import TrainConfig
+from gala_rl.coupling import SharedParameters
+from gala_rl.faults.clock import FaultClock
+from gala_rl.faults.inject import LearnerFaults
+from gala_rl.gossip.journal import JournalWriter
+from gala_rl.gossip.message import Message
+from gala_rl.gossip.transports import Transport
+from gala_rl.graph import graph_of
+from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
+from gala_rl.records import checkpoint
+from gala_rl.records.checkpoint import Checkpoint, LearnerState
+from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.threads import learner_threads
+
+_ROW_EVERY_S = 2.0
+"""Longest time between two rows of metrics, if no number of updates was asked for."""
+
+
+class LearnerRun:
+    """Steps an agent and keeps its books.
+
+    Args:
+        config: of the run, resolved.
+        rank: of the learner.
+        transport: its end of the network.
+        device: where it learns.
+        folder: of the run.
+        updates: made before by this learner; a restarted or resumed learner gets other simulator
+            and action seeds than it had at the start.
+        journal: where it writes down what it does to its parameters, if somebody watches.
+        shares: what it shares with the others within its gradient steps, if it does not gossip; or
+            its actors on other machines.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        rank: int,
+        transport: Transport,
+        device: torch.device,
+        folder: RunFolder,
+        updates: int = 0,
+        journal: JournalWriter | None = None,
+        shares: Coupling | RemoteActors | None = None,
+    ) -> None:
+        self.rank = rank
+        self._owns_parameters = not isinstance(shares, SharedParameters)
+        elsewhere = shares if isinstance(shares, RemoteActors) else None
+        coupling = None if isinstance(shares, RemoteActors) else shares
+        seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
+        self.agent: Agent = build_agent(
+            config, rank, transport, device, int(seed), journal, coupling, elsewhere
+        )
+        self._config = config
+        self._writer = MetricsWriter(folder.metrics_file(rank))
+        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._episodes = 0
+        self._process = psutil.Process()
+        self._faults: LearnerFaults | None = None
+        self._unwritten: tuple[UpdateMetrics, float] | None = None
+        self._begin_interval()
+
+    def suffer(self, folder: RunFolder, clock: FaultClock) -> None:
+        """Have the faults of the run's plan happen from now on."""
+        self._faults = LearnerFaults(folder, self.rank, clock)
+        self._faults.inject(self.agent.gossip)
+
+    def heed(self, stop: NDArray[np.int64] | None, between: Callable[[], bool]) -> None:
+        """Have requests of the supervisor heeded within updates too.
+
+        Args:
+            stop: [1] is not 0 once a rollout is to be dropped; None: it never is.
+            between: called between rollout and update, and between epochs; returns whether to stop
+                there.
+        """
+        if stop is not None:
+            self.agent.source.wants_stop = lambda: bool(stop[0])
+        self.agent.wants_stop = between
+        if isinstance(self.agent.learner, PPOLearner):
+            self.agent.learner.wants_stop = between
+
+    def advance(self, total_agent_steps: int) -> None:
+        """One step of the agent.
+
+        Args:
+            total_agent_steps: made by all learners before it; sets the learning rate.
+
+        Raises:
+            StopAsked: when a stop was asked for before its update.
+        """
+        if self._faults is not None:
+            self._faults.before_update(self.agent)
+        learning_rate = self._config.learning_rate_at(total_agent_steps)
+        metrics = self.agent.step(learning_rate)
+        self._unwritten = (metrics, learning_rate)
+
+    def write_row_if_due(self, total_agent_steps: int) -> bool:
+        """Write a row of metrics if one is due; returns whether it did.
+
+        One is due after every `log_every` updates. Where that was not given, so is one after two
+        seconds, so that slow simulators show scores early.
+        """
+        is_late = time.perf_counter() - self._interval_start > _ROW_EVERY_S
+        if self.agent.updates % self._config.resolved_log_every and not (
+            is_late and self._config.log_every is None
+        ):
+            return False
+        self.write_row(total_agent_steps)
+        return True
+
+    @property
+    def learners(self) -> int:
+        """Number of learners that this one goes by."""
+        return self._config.resolved_learners
+
+    def change_learners(self, learners: int) -> None:
+        """Go by another number of learners: neighbours, learning rate and threads follow."""
+        self._config = replace(self._config, learners=learners)
+        topology = graph_of(self._config, learners)
+        self.agent.gossip.change_topology(topology)
+        if isinstance(self.agent.learner, PPOLearner):
+            self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
+        flop, device = self.agent.threads.forward_flop, self.agent.learner.state.device
+        self.agent.threads = learner_threads(self._config, flop, device)
+
+    def _begin_interval(self) -> None:
+        self._interval_start = time.perf_counter()
+        self._steps_before = self.agent.agent_steps
+        self._wait_before = self.agent.gossip.wait_s
+        timings = self.agent.timings
+        self._timings_before = Timings(timings.rollout_s, timings.update_s, timings.gossip_s)
+
+    def write_row(self, total_agent_steps: int) -> None:
+        """Write a row of metrics for what happened since the last one, if anything did.
+
+        Args:
+            total_agent_steps: made by all learners, those included that the row tells of.
+        """
+        if self._unwritten is None:
+            return
+        metrics, learning_rate = self._unwritten
+        self._unwritten = None
+        agent, node = self.agent, self.agent.gossip.node
+        episodes = list(agent.source.episodes)
+        agent.source.episodes.clear()
+        self._episodes += len(episodes)
+        self._recent.extend(episode.score for episode in episodes)
+        before, now = self._timings_before, agent.timings
+        elapsed = time.perf_counter() - self._interval_start
+        self._writer.write(
+            {
+                "time": round(time.time(), 3),
+                "learner": self.rank,
+                "agent_steps": agent.agent_steps,
+                "env_frames": agent.agent_steps * agent.source.frames_per_step,
+                "total_agent_steps": total_agent_steps,
+                "updates": agent.updates,
+                "agent_steps_per_s": (agent.agent_steps - self._steps_before) / elapsed,
+                "mean_return": mean(list(self._recent)),
+                "episodes": self._episodes,
+                "episode_returns": [episode.score for episode in episodes],
+                "episode_agent_steps": [episode.agent_steps for episode in episodes],
+                "episode_times": [episode.ended_at for episode in episodes],
+                **_numbers(metrics),
+                **agent.source.take_metrics(),
+                "learning_rate": learning_rate,
+                "mixes": node.mixes,
+                "staleness_updates": node.staleness_updates,
+                "rejected": dict(node.rejected),
+                "overdue": node.overdue,
+                "rollout_s": now.rollout_s - before.rollout_s,
+                "update_s": now.update_s - before.update_s,
+                "gossip_s": now.gossip_s - before.gossip_s,
+                "wait_s": agent.gossip.wait_s - self._wait_before,
+                "simulator_failures": agent.source.failures,
+                "rss_mb": self._process.memory_info().rss / 2**20,
+            }
+        )
+        self._begin_interval()
+
+    def save(self, folder: Path, sent: Message | None) -> None:
+        """Write this learner's part into the folder of a checkpoint in the making.
+
+        Args:
+            folder: from `checkpoint.partial_folder`.
+            sent: see `state`.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        with self._faults.before_saving(self.agent, folder) if self._faults else nullcontext():
+            checkpoint.write_part(folder, self.rank, self.state(sent))
+
+    def state(self, sent: Message | None) -> LearnerState:
+        """Everything this learner needs to continue.
+
+        Args:
+            sent: the last message it sent, which its neighbours may not have mixed yet.
+        """
+        agent, node = self.agent, self.agent.gossip.node
+        tensors = agent.source.state()
+        if self._owns_parameters:
+            tensors["parameters"] = agent.learner.flat.values
+            tensors["optimizer"] = agent.learner.optimizer.state
+        else:
+            tensors["copy"] = agent.learner.flat.values
+        if agent.learner.generator is not None:
+            tensors["learner_generator"] = agent.learner.generator.get_state()
+        if sent is not None:
+            tensors["sent"] = sent.parameters
+        if "observations" in tensors:
+            tensors["discounted_sums"] = agent.normalizer.discounted_sums
+        counters = {
+            "updates": agent.updates,
+            "agent_steps": agent.agent_steps,
+            "episodes": self._episodes,
+            "recent_returns": list(self._recent),
+            "mixes": node.mixes,
+            "overdue": node.overdue,
+            "rejected": dict(node.rejected),
+            "version": node.version,
+            "staleness_updates": node.staleness_updates,
+            "mixed_versions": {str(j): v for j, v in node.mixed_versions.items()},
+            "sent_version": 0 if sent is None else sent.version,
+        }
+        return LearnerState(tensors, counters)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint; simulators start new games where their state is not in it."""
+        state = saved.load(self.rank)
+        tensors, counters = state.tensors, state.counters
+        agent, node = self.agent, self.agent.gossip.node
+        self.adopt(tensors.get("copy", tensors["parameters"]), tensors["optimizer"])
+        self._recent.extend(counters["recent_returns"])
+        self._episodes = counters["episodes"]
+        node.mixes = counters["mixes"]
+        node.overdue = counters["overdue"]
+        node.rejected = Counter(counters["rejected"])
+        self.continue_at(counters["updates"])
+        mixed_versions = saved.mixed_versions(self.rank)
+        node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
+        agent.source.restore(tensors)
+        if "observations" in tensors:
+            agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
+        if agent.learner.generator is not None:
+            agent.learner.generator.set_state(tensors["learner_generator"])
+
+    def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
+        """Take over another learner's (or one's own former) parameters and optimiser state."""
+        self.agent.learner.flat.load(parameters)
+        if self._owns_parameters:
+            self.agent.learner.optimizer.state.copy_(optimizer_state)
+
+    def recall(self, rows: list[dict[str, Any]]) -> None:
+        """Count on from the rows of metrics that this learner wrote before it died."""
+        node = self.agent.gossip.node
+        if rows:
+            self._recent.clear()
+        for row in rows:
+            self._recent.extend(row["episode_returns"])
+        if rows:
+            last = rows[-1]
+            self._episodes = last["episodes"]
+            node.mixes, node.overdue = last["mixes"], last["overdue"]
+            node.rejected = Counter(last["rejected"])
+
+    def continue_at(self, updates: int) -> None:
+        """Set the counters of a learner that has been here before."""
+        self.agent.updates = updates
+        self.agent.agent_steps = updates * self._config.update_agent_steps
+        self.agent.gossip.node.restore(updates, {}, 0)
+        self._begin_interval()
+
+    def close(self) -> None:
+        """Release simulators and files."""
+        self._writer.close()
+        if self._faults is not None:
+            self._faults.close()
+        self.agent.source.close()
+
+
+def _numbers(metrics: UpdateMetrics) -> dict[str, float]:
+    values = metrics._asdict()
+    values |= values.pop("details")
+    return {name: float(value) for name, value in values.items()}

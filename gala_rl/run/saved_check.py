@@ -1,0 +1,128 @@
+"""Whether a checkpoint holds what its run can continue from; found out before anything starts.
+
+Checksums tell damage alone: whoever can write the files can write those too. So what a checkpoint
+holds is held against what a run of that config saves.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gala_rl.agent import acts_in_process, build_agent, message_size
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import PPOSettings
+from gala_rl.envs import seeded_generators
+from gala_rl.errors import UserError
+from gala_rl.gossip import MemoryNetwork
+from gala_rl.gossip.mixing import defect
+from gala_rl.learners.optimizers import state_size
+from gala_rl.methods import capacity, find, why_not_scaled
+from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.plausible import are_counts, are_numbers, is_count
+
+_COUNTS = ("updates", "agent_steps", "episodes", "mixes", "overdue", "staleness_updates")
+_VERSIONS = ("version", "sent_version")
+
+
+def check_checkpoint(
+    start: Checkpoint, config: TrainConfig, size: int, device: torch.device
+) -> None:
+    """Raise a UserError if a run cannot continue from a checkpoint.
+
+    Args:
+        start: the checkpoint.
+        config: of the run, resolved.
+        size: P, length of its parameter vector.
+        device: where it learns.
+    """
+    learners, saved = config.resolved_learners, len(start.manifest["learner_agent_steps"])
+    is_scaled = why_not_scaled(config) is None
+    if saved > capacity(config) or (saved != learners and not is_scaled):
+        raise UserError(f"checkpoint {start.path} is that of {saved} learners, not of {learners}")
+    for rank in start.learners():
+        state = start.load(rank)
+        _check_counters(start, rank, state.counters, max(learners, saved))
+        for name, length in _vectors(config, size, state.tensors).items():
+            check_vector(start, state.tensors, name, length)
+            if name == "optimizer":
+                _check_squares(start, state.tensors[name], config, size)
+        if isinstance(config.resolved_algorithm, PPOSettings):
+            _check_generator(start, state.tensors.get("learner_generator"), device)
+        if "observations" in state.tensors and acts_in_process(config):
+            _check_simulators(start, config, device, state.tensors)
+
+
+def check_vector(start: Checkpoint, tensors: Mapping[str, Tensor], name: str, length: int) -> None:
+    """Raise a UserError if a checkpoint's tensor is no vector of so many finite numbers."""
+    if name not in tensors:
+        raise _unfit(start, f"{name} is missing")
+    if wrong := defect(tensors[name], length):
+        raise _unfit(start, f"{name} is not {length:,} finite numbers ({wrong})")
+
+
+def _unfit(start: Checkpoint, why: str) -> UserError:
+    return UserError(f"checkpoint {start.path} is not one that its run can have saved: {why}")
+
+
+def _vectors(config: TrainConfig, size: int, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Lengths of the vectors that a learner must have, by name."""
+    if find(config.method).sharing in ("parameters", "locked-parameters"):
+        return {"parameters": size, "copy": size}  # The rest is everybody's.
+    lengths = {"parameters": size, "optimizer": state_size(config.resolved_algorithm, size)}
+    return lengths | ({"sent": message_size(config, size)} if "sent" in tensors else {})
+
+
+def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], learners: int) -> None:
+    for name in (*_COUNTS, *_VERSIONS):
+        if not is_count(counters.get(name)):
+            raise _unfit(start, f"{name} of learner {rank} is no count")
+    if any(counters[name] > counters["updates"] for name in _VERSIONS):
+        raise _unfit(start, f"learner {rank} is ahead of its own updates")
+    for name, keys in (("rejected", None), ("mixed_versions", set(map(str, range(learners))))):
+        counts = counters.get(name)
+        if not isinstance(counts, dict) or not are_counts(list(counts.values())):
+            raise _unfit(start, f"{name} of learner {rank} are no counts")
+        if keys is not None and not keys >= counts.keys():
+            raise _unfit(start, f"{name} of learner {rank} name others than its learners")
+    if not are_numbers(counters.get("recent_returns")):
+        raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
+
+
+def _check_squares(start: Checkpoint, state: Tensor, config: TrainConfig, size: int) -> None:
+    """Averages of squares, and Adam's count of steps behind them, are never negative."""
+    is_adam = config.resolved_algorithm.optimizer == "adam"
+    if (state[size:] if is_adam else state).min() < 0.0:
+        raise _unfit(start, "optimizer has negative averages of squares")
+
+
+def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.device) -> None:
+    try:
+        # A GPU's would bring up the whole device here.
+        if device.type == "cpu":
+            torch.Generator().set_state(state)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError) as error:
+        raise _unfit(start, f"learner_generator is no random state ({error})") from error
+
+
+def _check_simulators(
+    start: Checkpoint, config: TrainConfig, device: torch.device, tensors: Mapping[str, Tensor]
+) -> None:
+    """Let simulators like those of the run continue from what was saved of them."""
+    transport = MemoryNetwork(config.resolved_learners).transport(0)
+    with seeded_generators(config.seed):
+        agent = build_agent(config, 0, transport, device, seed=0)
+        try:
+            like = agent.source.state() | {"discounted_sums": agent.normalizer.discounted_sums}
+            for name, own in like.items():
+                tensor = tensors.get(name)
+                if tensor is None or (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
+                    raise _unfit(start, f"{name} has another shape than that of its simulators")
+                if not torch.isfinite(tensor).all():
+                    raise _unfit(start, f"{name} is not finite")
+            agent.source.restore(tensors)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise _unfit(start, f"its simulators cannot continue from it ({error!r})") from error
+        finally:
+            agent.source.close()

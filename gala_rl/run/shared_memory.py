@@ -1,0 +1,62 @@
+"""Whether the machine's shared memory has room for a run; a container's is often small."""
+
+import os
+from pathlib import Path
+
+from gala_rl.agent import message_size
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ImpalaSettings
+from gala_rl.envs import read_environment
+from gala_rl.errors import UserError
+from gala_rl.gossip.journal import RING_BYTES
+from gala_rl.gossip.transports.shared import SLOTS
+from gala_rl.learners.optimizers import state_size
+from gala_rl.methods import capacity, find
+
+_FLOAT_BYTES = 4
+_SMALL_BYTES = 1 << 20
+"""All counters together, each in a page of its own, are less."""
+_MEMORY = Path("/dev/shm")
+"""Where Linux keeps it. Docker gives a container 64 MiB if nobody says otherwise."""
+
+
+def check_shared_memory(config: TrainConfig, size: int) -> None:
+    """Raise a UserError if less is free than a run needs: its learners could not begin, or live.
+
+    Args:
+        config: of the run, resolved.
+        size: P, length of its parameter vector.
+    """
+    if config.serial or config.cluster is not None or not _MEMORY.is_dir():
+        return
+    needed, at = shared_bytes(config, size), os.statvfs(_MEMORY)
+    if needed > (free := at.f_bavail * at.f_frsize):
+        needed_mib = -(-needed // 2**20)
+        raise UserError(
+            f"room for {capacity(config)} learners x {size:,} parameters takes {needed_mib:,} MiB "
+            f"of shared memory, and {_MEMORY} has {free // 2**20:,} free: use fewer by --learners "
+            f"or --max-learners, or in a container: docker run --shm-size {needed_mib}m"
+        )
+
+
+def shared_bytes(config: TrainConfig, size: int) -> int:
+    """What a run puts there, all of it at its start: room for learners that may join included.
+
+    Args:
+        config: of the run, resolved.
+        size: P.
+    """
+    algorithm, sharing = config.resolved_algorithm, find(config.method).sharing
+    own = size + state_size(algorithm, size)
+    of_learner = _FLOAT_BYTES * (SLOTS * message_size(config, size) + own)
+    if sharing == "gossip":
+        of_learner += RING_BYTES
+    needed = capacity(config) * of_learner + _SMALL_BYTES
+    if sharing in ("parameters", "locked-parameters"):
+        needed += _FLOAT_BYTES * own
+    if isinstance(algorithm, ImpalaSettings):
+        seen = read_environment(config.env, config.atari).observation
+        rollouts = config.resolved_learners * config.resolved_simulators * algorithm.actor_slots
+        steps = rollouts * (algorithm.rollout_steps + 1)
+        needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)
+    return needed

@@ -1,8 +1,0 @@
-"""What the server that forks learners' processes imports: all that a learner needs, once."""
-
-import gymnasium  # noqa: F401
-
-import gala_rl.systems.worker  # noqa: F401
-from gala_rl.processes.spawn import serve
-
-serve()

@@ -1,0 +1,274 @@
+"""The command line: every option arrives, every ending has its exit code."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from gala_lab.main import main
+from gala_rl.config.run import TrainConfig, from_dict
+from gala_rl.config.settings import ALGORITHMS, GossipSettings
+from gala_rl.errors import LearnerFailure
+from gala_rl.methods import METHODS, find, resolve
+from tests.folders import fake_run
+
+SUMMARY: dict[str, Any] = {
+    "run": "somewhere",
+    "agent_steps": 4_000_000,
+    "updates": 50_000,
+    "agent_steps_per_s": 1234.5,
+    "mean_return": None,
+    "interrupted": False,
+    "killed": 0,
+}
+
+
+def test_the_module_is_a_program_whose_exit_code_is_that_of_main() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gala_lab.main", "trian"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("gala: ")
+
+
+def settings() -> Iterator[tuple[str, Any, Any]]:
+    """(group, field, type) of every setting but the method, which has no option."""
+    groups: list[tuple[str, Any]] = [("", TrainConfig)]
+    while groups:
+        group, kind = groups.pop()
+        for entry in dataclasses.fields(kind):
+            hint = get_type_hints(kind)[entry.name]
+            if entry.name == "algorithm":
+                groups += [(f"algorithm.{name}", kind) for name, kind in ALGORITHMS.items()]
+            elif dataclasses.is_dataclass(hint):
+                groups.append((entry.name, hint))
+            elif entry.name != "method":
+                yield group, entry, hint
+
+
+def test_every_setting_is_in_the_help_of_train(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    count = 0
+    for _, entry, _ in settings():
+        assert f" --{entry.name.replace('_', '-')}" in text
+        assert " ".join(entry.metadata["help"].split()[:3]) in text
+        count += 1
+    assert count > 35
+
+
+def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
+    """Arguments that change a setting from its default, and the value they mean."""
+    flag, kinds = f"--{entry.name.replace('_', '-')}", get_args(hint) or (hint,)
+    if hint is bool:
+        return [flag.replace("--", "--no-") if entry.default else flag], not entry.default
+    if get_origin(hint) is Literal:
+        choice = next(c for c in kinds if c not in (entry.default, "cuda"))
+        return [flag, choice], choice
+    if str in kinds:
+        text = {
+            "env": "ALE/Breakout-v5",
+            "topology": "complete",
+            "out": "elsewhere",
+            "fault_plan": "faults.json",
+        }[entry.name]
+        return [flag, text], text
+    if int in kinds:
+        number = (entry.default or 8) + 1
+        return [flag, str(number)], number
+    fraction = (entry.default or 0.5) / 2
+    return [flag, str(fraction)], fraction
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig]:
+    """Configs that training was called with, in place of training."""
+    configs: list[TrainConfig] = []
+
+    def note(config: TrainConfig) -> dict[str, Any]:
+        configs.append(config)
+        return SUMMARY
+
+    monkeypatch.chdir(tmp_path)
+    Path("faults.json").write_text('{"faults": []}', encoding="utf-8")
+    monkeypatch.setattr("gala_rl.app.train.train_checked", note)
+    return configs
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: str) -> None:
+    preset = find(method).settings("atari")
+    own = f"algorithm.{preset.name}"
+    arguments = ["train", method]
+    expected: dict[str, Any] = {"method": method, "algorithm": {"name": preset.name}}
+    for group, entry, hint in settings():
+        if group.startswith("algorithm.") and group != own:
+            continue
+        if entry.name == "normalize_observations":
+            continue  # the game shows images; its own test is below
+        if entry.name == "simulator_processes":
+            continue  # C++ threads step the game; its own test is below
+        if entry.name == "learners" and find(method).sharing == "nothing":
+            continue
+        if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
+            continue  # not with --serial, nor on a ring; tests of their own are here too
+        if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
+            continue
+        if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
+            continue  # refused, as a test of methods shows
+        apart = ("serial", "normalize_rewards", "simulator_groups")
+        if entry.name in apart and preset.name == "impala":
+            continue  # not together with as many actors as simulators
+        given, value = another(entry, hint)
+        arguments += given
+        inner = expected.setdefault(group.partition(".")[0], {}) if group else expected
+        inner[entry.name] = value
+    assert main(arguments) == 0
+    assert trained == [resolve(from_dict(expected))]
+
+
+def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
+    options = ["--topology", "hierarchical", "--learners-per-node", "2", "--learners", "4"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    gossip = GossipSettings(topology="hierarchical")
+    assert trained == [resolve(TrainConfig(learners=4, learners_per_node=2, gossip=gossip))]
+
+
+def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
+    options = ["--cluster", "10.0.0.1:6379", "--learners", "4", "--message-precision", "bfloat16"]
+    assert main(["train", "gala-a2c", *options]) == 0
+    (config,) = trained
+    given = TrainConfig(cluster="10.0.0.1:6379", learners=4, message_precision="bfloat16")
+    assert config == resolve(given)
+
+
+def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:
+    assert main(["train", "gala-a2c", "--learners", "2", "--max-learners", "6"]) == 0
+    assert trained == [resolve(TrainConfig(learners=2, max_learners=6))]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])
+def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
+    trained: list[TrainConfig], flag: str, value: bool
+) -> None:
+    arguments = ["train", "a2c", "--env", "CartPole-v1", f"{flag}normalize-observations"]
+    assert main(arguments) == 0
+    (config,) = trained
+    assert config.resolved_algorithm.normalize_observations == value
+
+
+def test_simulators_can_have_processes(trained: list[TrainConfig]) -> None:
+    options = ["--simulator-processes", "2", "--simulator-deadline", "0.5"]
+    assert main(["train", "a2c", "--env", "CartPole-v1", *options]) == 0
+    (config,) = trained
+    assert (config.simulator_processes, config.simulator_deadline) == (2, 0.5)
+
+
+def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:
+    assert main(["train", "a2c"]) == 0
+    assert trained == [resolve(TrainConfig(method="a2c"))]
+
+
+@pytest.mark.parametrize("steps", ["4000000", "4_000_000", "4e6", "4M", "4000k"])
+def test_step_counts_can_be_written_in_several_ways(trained: list[TrainConfig], steps: str) -> None:
+    assert main(["train", "a2c", "--steps", steps]) == 0
+    assert trained == [resolve(TrainConfig(method="a2c", steps=4_000_000))]
+
+
+def test_a_program_that_fails_ends_with_1_and_says_why(
+    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: TrainConfig) -> None:
+        raise LearnerFailure("learner 3 died\nValueError: x")
+
+    monkeypatch.setattr("gala_rl.app.train.train_checked", fail)
+    assert main(["train", "a2c"]) == 1
+    assert capsys.readouterr().err == "gala: learner 3 died\nValueError: x\n"
+
+
+def test_an_interrupt_ends_with_130(
+    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(config: TrainConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gala_rl.app.train.train_checked", interrupt)
+    assert main(["train", "a2c"]) == 130
+    assert capsys.readouterr().err == "gala: stopped at once\n"
+
+
+def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    trained: list[TrainConfig],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stopped = SUMMARY | {"interrupted": True}
+    monkeypatch.setattr("gala_rl.app.train.train_checked", lambda config: stopped)
+
+    def last_line() -> str:
+        assert main(["train", "a2c"]) == 130
+        return capsys.readouterr().out.splitlines()[-1]
+
+    fake_run(tmp_path / "somewhere", agent_steps=None)
+    anew = "gala train gala-a2c --resume --out somewhere"
+    assert last_line() == f"stopped; continue with: {anew}"
+    (tmp_path / "somewhere" / "checkpoints" / "step_000000000400").mkdir()
+    assert last_line() == "stopped; continue with: gala resume somewhere"
+    stopped["killed"] = 2
+    assert "2 of the learners killed unsaved; continue with: gala resume" in last_line()
+    stopped |= {"updates": 0, "agent_steps": 0}
+    assert last_line().startswith("stopped before any update; continue with: ")
+
+
+def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:
+    assert main(["train", "a2c", "--out", "new", "--resume"]) == 0
+    assert trained == [resolve(TrainConfig(method="a2c", out="new"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [(["--steps", "900"], 900), ([], 400), (["--env", "CartPole-v1", "--seed", "0"], 400)],
+)
+def test_train_with_resume_continues_a_run_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], steps: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_run(tmp_path / "ended", agent_steps=399)
+    calls: list[tuple[str, int]] = []
+
+    def note(run: str, config: TrainConfig) -> dict[str, Any]:
+        calls.append((run, config.steps))
+        return SUMMARY
+
+    monkeypatch.setattr("gala_rl.app.train.resume_checked", note)
+    monkeypatch.setattr("gala_rl.app.restart.is_resumable", lambda run: True)
+    options = ["--out", "ended", "--resume", *arguments]
+    assert main(["train", "gala-a2c", *options]) == 0
+    assert calls == [("ended", steps)]
+
+
+def test_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("gala-a2c", "a2c", "Assran", "1906.04585", "Mnih", "1602.01783"):
+        assert word in printed
+
+
+def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"gala-rl {metadata.version('gala-rl')}\n"

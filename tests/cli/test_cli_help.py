@@ -1,0 +1,129 @@
+"""Help of every command: fits the terminal, breaks no word, ends with examples that can be run."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from gala_lab.main import LABORATORY, main
+from gala_lab.simulation.cli import _HEADINGS
+from gala_lab.simulation.config import SimulationConfig
+from gala_rl.cli import main as command_line
+from gala_rl.cli import options
+from gala_rl.cli.parser import _HINTS, _SYNONYMS
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import ALGORITHMS, AlgorithmSettings
+
+MOST_IN_A_GROUP = 14
+
+
+def parsers(
+    parser: argparse.ArgumentParser | None = None,
+) -> Iterator[argparse.ArgumentParser]:
+    """The parser of `gala` and those of all commands below it."""
+    parser = parser or command_line._parser(LABORATORY)
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+PARSERS = {parser.prog: parser for parser in parsers()}
+
+
+def examples(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  gala ")]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_follows_the_terminal_and_keeps_words_whole(
+    monkeypatch: pytest.MonkeyPatch, name: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    parser = PARSERS[name]
+    text = parser.format_help()
+    body = text.partition("\n\n")[2]
+    lines = [line for line in body.splitlines() if line.strip() not in examples(text)]
+    assert max(map(len, lines)) <= min(columns, 100)
+    together = " ".join(text.split())
+    for action in parser._actions:
+        if action.help and not action.choices:
+            assert " ".join((action.help % {"prog": parser.prog}).split()) in together
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_has_no_empty_default_and_no_crowded_group(name: str) -> None:
+    parser = PARSERS[name]
+    for action in parser._actions:
+        text = action.help or ""
+        assert not re.search(r"default: *\)|default: \w+ *\)$(?<=ppo \))|default: *$", text)
+        assert text.count("default:") <= 1
+        assert "; default" not in text, "the default of None belongs to `unset`"
+        if action.option_strings and action.nargs != 0 and not action.choices:
+            assert action.metavar, action.option_strings
+    for group in parser._action_groups:
+        assert len(group._group_actions) <= MOST_IN_A_GROUP, group.title
+
+
+def test_times_are_in_seconds() -> None:
+    train = PARSERS["gala train"]
+    shown = {
+        action.option_strings[-1]: action.metavar
+        for action in train._actions[1:]
+        if action.option_strings
+    }
+    times = ("--hang-after", "--checkpoint-every", "--deadline", "--simulator-deadline")
+    assert {shown[time] for time in times} == {"SECONDS"}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_ends_with_examples_that_are_understood(name: str) -> None:
+    given = examples(PARSERS[name].format_help())
+    assert given
+    for example in given:
+        assert len(example) <= 78
+        assert name == "gala" or example.startswith(f"{name} ") or example == name
+        if not example.endswith("--help"):
+            command_line._parser(LABORATORY).parse_args(shlex.split(example)[1:])
+
+
+def test_headings_are_over_settings_that_exist() -> None:
+    for headings, kind in ((options._HEADINGS, TrainConfig), (_HEADINGS, SimulationConfig)):
+        names = [name for under in headings.values() for name in under]
+        assert len(names) == len(set(names))
+        assert set(names) <= set(kind.__dataclass_fields__)
+    assert set(options._OPTIMIZER) <= set(AlgorithmSettings.__dataclass_fields__)
+
+
+def test_settings_of_one_algorithm_are_under_its_name() -> None:
+    groups = {group.title: group for group in PARSERS["gala train"]._action_groups}
+    own = next(group for title, group in groups.items() if title and title.startswith("ppo alone"))
+    names = {action.dest.removeprefix("algorithm.") for action in own._group_actions}
+    everywhere = set(AlgorithmSettings.__dataclass_fields__)
+    assert names == set(ALGORITHMS["ppo"].__dataclass_fields__) - everywhere
+    assert own.title == "ppo alone (gala-ppo, ppo, ppo-allreduce, ppo-async)"
+
+
+@pytest.mark.parametrize("arguments", [[], ["bench"]])
+def test_a_command_that_needs_another_shows_its_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"usage: {' '.join(['gala', *arguments])} ")
+    assert "\nexample" in printed.err
+
+
+def test_words_of_other_packages_lead_to_options_that_exist() -> None:
+    known = {option for parser in PARSERS.values() for option in parser._option_string_actions}
+    assert set(_SYNONYMS) <= known
+    hints = {word for words in _HINTS for word in words.split()}
+    words = {word for synonyms in _SYNONYMS.values() for word in synonyms.split()}
+    assert not hints & words
+    train = set(PARSERS["gala train"]._option_string_actions)
+    assert not {f"--{word}" for word in words | hints} & train

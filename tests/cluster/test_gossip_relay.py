@@ -1,0 +1,373 @@
+"""The courier: latest wins, one call at a time, nothing waits; what comes in is checked."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gala_rl.cluster import gossip_relay as couriers
+from gala_rl.cluster.gossip_relay import GossipRelay, routes
+from gala_rl.cluster.protocol import (
+    LearnerProgress,
+    MessageBatch,
+    MessagePrecision,
+    NodeSpec,
+    Precision,
+    WireMessage,
+    pack,
+    unpack,
+)
+from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip.topology import make
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
+
+SIZE, STATE_SIZE = 5, 3
+RANKS = (range(2), range(2, 4))
+
+
+@dataclass
+class FakeCall:
+    """A call that ends when the test says so."""
+
+    parcel: MessageBatch
+    ended: bool | None = None
+
+    def outcome(self) -> bool | None:
+        return self.ended
+
+
+class Side:
+    """A node without learners: the test writes their messages, and is the network."""
+
+    def __init__(
+        self,
+        node: int,
+        incarnation: int = 1,
+        precision: Precision = "float32",
+        ranks: tuple[range, ...] = RANKS,
+        topology: str = "directed-ring",
+        moments: slice = slice(SIZE, SIZE),
+    ) -> None:
+        learners = ranks[-1].stop
+        self.mailboxes = SharedMailboxes(learners, SIZE)
+        self.board = SharedCounters(learners, SIZE, STATE_SIZE)
+        self.calls: list[tuple[int, FakeCall]] = []
+        orders = NodeSpec(node, incarnation, ranks, {}, [0] * learners, [0] * learners)
+        self.courier = GossipRelay(
+            orders,
+            make(topology, learners),
+            mailboxes=self.mailboxes,
+            board=self.board,
+            packing=MessagePrecision(precision, moments),
+            silence_s=2.0,
+            dispatch=self._post,
+        )
+
+    def _post(self, other: int, parcel: MessageBatch) -> FakeCall:
+        self.calls.append((other, FakeCall(parcel)))
+        return self.calls[-1][1]
+
+    def say(self, rank: int, version: int, value: float = 1.0) -> None:
+        self.mailboxes.write(Message(rank, version, torch.full((SIZE,), value)))
+
+    @property
+    def last(self) -> FakeCall:
+        return self.calls[-1][1]
+
+
+@dataclass
+class Clock:
+    now: float = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(couriers, "time", fake)
+    return fake
+
+
+def versions(parcel: MessageBatch) -> dict[int, int]:
+    return {letter.sender: letter.version for letter in parcel.letters}
+
+
+def test_only_who_is_heard_elsewhere_crosses_and_once_a_node(clock: Clock) -> None:
+    ring = make("directed-ring", 4)
+    assert routes(0, RANKS, ring) == {1: (1,)}
+    assert routes(1, RANKS, ring) == {0: (3,)}
+    complete = make("complete", 6)
+    three = (range(2), range(2, 4), range(4, 6))
+    assert routes(1, three, complete) == {0: (2, 3), 2: (2, 3)}
+    side = Side(0)
+    side.say(0, 1)
+    side.say(1, 1)
+    side.courier.carry()
+    assert versions(side.last.parcel) == {1: 1}
+
+
+def test_while_a_call_is_under_way_nothing_is_sent_and_the_next_takes_the_latest(
+    clock: Clock,
+) -> None:
+    side = Side(0)
+    side.say(1, 1)
+    assert side.courier.carry()
+    for version in range(2, 9):
+        side.say(1, version)
+        clock.now += 1.0
+        assert not side.courier.carry()
+    assert len(side.calls) == 1
+    side.last.ended = True
+    assert side.courier.carry()
+    assert [versions(call.parcel) for _, call in side.calls] == [{1: 1}, {1: 8}]
+
+
+def test_a_slow_node_holds_up_no_other(clock: Clock) -> None:
+    three = (range(2), range(2, 4), range(4, 6))
+    side = Side(0, ranks=three, topology="complete")
+    side.say(0, 1)
+    side.courier.carry()
+    assert [other for other, _ in side.calls] == [1, 2]
+    side.calls[1][1].ended = True
+    for version in range(2, 5):
+        side.say(0, version)
+        assert side.courier.carry()
+        other, call = side.calls[-1]
+        assert (other, versions(call.parcel)) == (2, {0: version})
+        call.ended = True
+
+
+def test_without_news_a_parcel_of_counters_goes_out_now_and_then(clock: Clock) -> None:
+    side = Side(0)
+    side.board.set(0, LearnerCounter.AGENT_STEPS, 70)
+    side.mailboxes.set_down(1, True)
+    sent = 0
+    for _ in range(1_000):
+        clock.now += 0.002
+        sent += side.courier.carry()
+        side.last.ended = True
+    assert 9 <= sent <= 11
+    assert side.last.parcel.letters == ()
+    assert side.last.parcel.counters[0].agent_steps == 70
+    assert side.last.parcel.down == {1}
+
+
+def test_after_a_failed_call_the_node_is_down_and_gets_everything_anew(clock: Clock) -> None:
+    side = Side(0)
+    side.say(1, 4)
+    side.courier.carry()
+    side.last.ended = False
+    assert not side.courier.carry(), "it is left alone for a while"
+    assert [side.mailboxes.is_down(rank) for rank in range(4)] == [False, False, True, True]
+    clock.now += 0.6
+    assert side.courier.carry()
+    assert versions(side.last.parcel) == {1: 4}, "whoever is there now has not had it"
+    assert side.last.parcel.letters[0].optimizer_state is not None
+
+
+def test_the_optimiser_state_comes_with_the_first_message_and_then_seldom(clock: Clock) -> None:
+    side, other = Side(0), Side(1)
+    side.board.optimizer_states[1] = torch.arange(STATE_SIZE)
+    states = []
+    for version in range(1, 300):
+        side.say(1, version)
+        side.courier.carry()
+        letter = side.last.parcel.letters[0]
+        states.append(letter.optimizer_state)
+        other.courier.take(side.last.parcel)
+        side.last.ended = True
+        clock.now += 0.1
+    assert states[0] is not None
+    assert sum(state is not None for state in states) == 3
+    assert other.board.optimizer_states[1].tolist() == [0.0, 1.0, 2.0]
+    assert other.board.optimizer_states[0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_what_is_taken_in_is_there_as_if_its_sender_were_on_this_machine(clock: Clock) -> None:
+    here, there = Side(0), Side(1)
+    here.say(1, 3, value=0.25)
+    here.board.set(1, LearnerCounter.AGENT_STEPS, 90)
+    here.board.set(1, LearnerCounter.READY, 1)
+    here.mailboxes.set_down(0, True)
+    here.courier.carry()
+    assert there.courier.has_heard_all() is False
+    there.courier.take(here.last.parcel)
+    message = there.mailboxes.latest(1)
+    assert message is not None
+    assert message.version == 3
+    assert message.parameters.tolist() == [0.25] * SIZE
+    assert there.board.total_agent_steps == 90
+    assert there.board.column(LearnerCounter.READY) == [0, 1, 0, 0]
+    assert there.mailboxes.is_down(0)
+    assert there.courier.has_heard_all()
+
+
+PARCEL = MessageBatch(0, 2, {}, {}, frozenset(), ())
+SOUND = np.ones(SIZE, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        np.ones(SIZE + 1, dtype=np.float32),
+        np.ones((SIZE, 1), dtype=np.float32),
+        np.ones(SIZE, dtype=np.float64),
+        np.full(SIZE, np.nan, dtype=np.float32),
+        np.full(SIZE, np.inf, dtype=np.float32),
+    ],
+    ids=["size", "shape", "dtype", "nan", "inf"],
+)
+def test_what_is_not_fit_to_be_mixed_is_not_taken_in(
+    clock: Clock, parameters: np.typing.NDArray[np.float32]
+) -> None:
+    side = Side(1)
+    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 5, SOUND, None),)))
+    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 6, parameters, None),)))
+    assert side.courier.rejected == 1
+    assert side.courier.take_notices() == ["node 1 refused 1 messages that could not be mixed"]
+    assert side.courier.take_notices() == []
+    assert side.mailboxes.version(1) == 5
+
+
+def test_older_versions_foreign_senders_and_earlier_incarnations_change_nothing(
+    clock: Clock,
+) -> None:
+    side = Side(1)
+    counters = {1: LearnerProgress(50, 5, 1)}
+    fresh = replace(PARCEL, counters=counters, letters=(WireMessage(1, 5, SOUND, None),))
+    side.courier.take(fresh)
+    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 4, 9 * SOUND, None),)))
+    side.courier.take(replace(PARCEL, letters=(WireMessage(2, 9, SOUND, None),)))
+    late = replace(
+        fresh, incarnation=1, down=frozenset({1}), letters=(WireMessage(1, 9, SOUND, None),)
+    )
+    side.courier.take(late)
+    side.courier.take(replace(PARCEL, counters={1: LearnerProgress(40, 4, 1)}))
+    assert side.mailboxes.version(1) == 5
+    assert side.mailboxes.version(2) == 0
+    assert not side.mailboxes.is_down(1)
+    assert side.board.get(1, LearnerCounter.AGENT_STEPS) == 50, "counters never run backwards"
+
+
+def test_a_silent_node_is_down_until_its_next_parcel(clock: Clock) -> None:
+    side = Side(1)
+    side.courier.take(PARCEL)
+    clock.now += 1.9
+    side.courier.mind_silence()
+    assert not side.mailboxes.is_down(0)
+    clock.now += 0.2
+    side.courier.mind_silence()
+    assert [side.mailboxes.is_down(rank) for rank in range(4)] == [True, True, False, False]
+    side.courier.take(
+        replace(PARCEL, counters={0: LearnerProgress(1, 1, 1), 1: LearnerProgress(1, 1, 1)})
+    )
+    assert not side.mailboxes.is_down(0)
+
+
+def test_whoever_is_back_learns_how_far_it_was(clock: Clock) -> None:
+    before, here = Side(1), Side(0)
+    before.board.set(3, LearnerCounter.AGENT_STEPS, 120)
+    before.board.set(3, LearnerCounter.UPDATES, 11)
+    before.say(3, 12)
+    before.courier.carry()
+    here.courier.take(before.last.parcel)
+    again = Side(1, incarnation=2)
+    here.courier.carry()
+    again.courier.take(here.last.parcel)
+    assert again.courier.known == {2: LearnerProgress(0, 0, 0), 3: LearnerProgress(120, 12, 0)}
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20))
+def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: list[float]) -> None:
+    sent = torch.tensor(values, dtype=torch.float32)
+    errors: dict[Precision, float] = {"float32": 0.0, "bfloat16": 2.0**-8}
+    for precision, error in errors.items():
+        packing = MessagePrecision(precision, slice(len(values), len(values)))
+        crossed = pack(sent, packing)
+        crossed.flags.writeable = False
+        received = unpack(crossed, packing)
+        assert received is not None
+        assert received.dtype == torch.float32
+        normal = sent.abs() > 2.0**-126
+        assert bool(((received - sent).abs() <= error * sent.abs())[normal].all())
+        assert crossed.nbytes == len(values) * (2 if precision == "bfloat16" else 4)
+
+
+@given(st.integers(0, 7), st.integers(0, 7), st.integers(1, 7))
+def test_running_moments_cross_as_they_are_wherever_they_lie(
+    before: int, moments: int, behind: int
+) -> None:
+    place = slice(before, before + moments)
+    packing = MessagePrecision("bfloat16", place)
+    sent = torch.full((before + moments + behind,), 1_000.0 + 2.0**-10)
+    crossed = pack(sent, packing)
+    assert crossed.nbytes == 2 * len(sent) + 4 * moments
+    received = unpack(crossed, packing)
+    assert received is not None
+    rounded = sent.bfloat16().float()
+    assert torch.equal(received[place], sent[place])
+    assert torch.equal(received[: place.start], rounded[: place.start])
+    assert torch.equal(received[place.stop :], rounded[place.stop :])
+    for missing in range(1, len(crossed) + 1):
+        short = unpack(crossed[:-missing], packing)
+        assert short is None or len(short) != len(sent)
+
+
+def test_a_mean_far_from_zero_is_not_rounded_on_its_way_to_another_node(clock: Clock) -> None:
+    last = slice(SIZE - 2, SIZE)
+    here, there = (Side(node, precision="bfloat16", moments=last) for node in range(2))
+    here.say(1, 1, value=1_003.0)
+    here.courier.carry()
+    there.courier.take(here.last.parcel)
+    message = there.mailboxes.latest(1)
+    assert message is not None
+    assert message.parameters.tolist() == [1_004.0] * 3 + [1_003.0] * 2
+    there.courier.take(replace(PARCEL, letters=(WireMessage(1, 2, np.ones(3, np.int16), None),)))
+    assert there.courier.rejected == 1
+
+
+def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock: Clock) -> None:
+    three = (range(2), range(2, 4), range(4, 6))
+    side = Side(0, ranks=three)
+    side.courier.go_by(make("directed-ring", 4))
+    side.board.set_learners(4)
+    side.say(1, 1)
+    side.courier.carry()
+    assert [other for other, _ in side.calls] == [1]
+    assert versions(side.last.parcel) == {1: 1}
+    side.courier.take(replace(PARCEL, node=2, counters={4: LearnerProgress(70, 7, 1)}))
+    assert side.board.total_agent_steps == 70, "its last steps are of the budget too"
+
+    side.courier.go_by(make("complete", 6))
+    side.board.set_learners(6)
+    side.last.ended = True
+    side.courier.carry()
+    new = next(call.parcel for other, call in side.calls if other == 2)
+    assert versions(new) == {1: 1}
+    assert new.known[4] == LearnerProgress(70, 7, 1)
+    side.courier.go_by(make("directed-ring", 1))
+    clock.now += 10.0
+    assert not side.courier.carry(), "alone there is nobody to send to"
+    assert side.courier.has_heard_all()
+
+
+def test_whoever_is_new_behind_a_line_is_sent_everything_once_more(clock: Clock) -> None:
+    side = Side(0)
+    side.say(1, 1)
+    side.courier.carry()
+    side.courier.take(replace(PARCEL, node=1, incarnation=1))
+    side.last.ended = True
+    clock.now += 0.3
+    side.courier.carry()
+    assert versions(side.last.parcel) == {}
+    side.courier.take(replace(PARCEL, node=1, incarnation=2))
+    side.last.ended = True
+    clock.now += 0.3
+    side.courier.carry()
+    assert versions(side.last.parcel) == {1: 1}
+    assert side.last.parcel.letters[0].optimizer_state is not None

@@ -1,0 +1,359 @@
+"""Every setting has a type, a bound and a way to disk and back; rules of the learning rate."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gala_rl.config import run as configs
+from gala_rl.config.run import (
+    TrainConfig,
+    check,
+    from_dict,
+    parse_count,
+    to_dict,
+)
+from gala_rl.config.settings import A2CSettings, AtariProtocol, GossipSettings
+from gala_rl.errors import UserError
+
+GROUPS: dict[str, Any] = {
+    "": TrainConfig,
+    "atari": AtariProtocol,
+    "algorithm": A2CSettings,
+    "gossip": GossipSettings,
+}
+
+
+def settings(*kinds: type) -> list[tuple[str, str]]:
+    """(group, field) of every setting that takes one of these types, None not counted."""
+    return [
+        (group, entry.name)
+        for group, kind in GROUPS.items()
+        for entry in dataclasses.fields(kind)
+        if set(get_args(hint := get_type_hints(kind)[entry.name]) or (hint,)) & set(kinds)
+    ]
+
+
+def bounded(bound: str) -> list[tuple[str, str, float]]:
+    return [
+        (group, entry.name, entry.metadata[bound])
+        for group, kind in GROUPS.items()
+        for entry in dataclasses.fields(kind)
+        if bound in entry.metadata
+    ]
+
+
+def choices() -> list[tuple[str, str]]:
+    return [
+        (group, entry.name)
+        for group, kind in GROUPS.items()
+        for entry in dataclasses.fields(kind)
+        if get_origin(get_type_hints(kind)[entry.name]) is Literal
+    ]
+
+
+def with_setting(group: str, name: str, value: Any) -> TrainConfig:
+    """A config with one setting changed, unchecked."""
+    if not group:
+        return dataclasses.replace(TrainConfig(), **{name: value})
+    inner = dataclasses.replace(GROUPS[group](), **{name: value})
+    outer: dict[str, Any] = {group: inner}
+    return dataclasses.replace(TrainConfig(), **outer)
+
+
+def refusal(group: str, name: str, value: Any) -> str:
+    with pytest.raises(UserError) as refused:
+        check(with_setting(group, name, value))
+    return str(refused.value)
+
+
+def just_beyond(group: str, name: str, bound: float, direction: int) -> float:
+    """The nearest value outside an inclusive bound, of the setting's own type."""
+    if (group, name) in settings(float):
+        return math.nextafter(bound, direction * math.inf)
+    return bound + direction
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("4000000", 4_000_000),
+        ("4_000_000", 4_000_000),
+        ("4e6", 4_000_000),
+        ("4E6", 4_000_000),
+        ("4M", 4_000_000),
+        ("4m", 4_000_000),
+        ("1.5k", 1_500),
+        ("2G", 2_000_000_000),
+        ("0.5G", 500_000_000),
+        ("1.001M", 1_001_000),
+        ("4.0", 4),
+        ("0", 0),
+        ("-3", -3),
+        ("9007199254740993", 9_007_199_254_740_993),
+    ],
+)
+def test_counts_can_be_written_in_several_ways(text: str, number: int) -> None:
+    counted = parse_count(text)
+    assert counted == number
+    assert type(counted) is int
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "M", "k", "abc", "4.5", "0.0001k", "1e-3", "nan", "inf", "-inf", "infM", "1e400",
+     "1e999999999", "0x10", "4MM", "4 0", "sNaN", "4T", "١٢x"],
+)  # fmt: skip
+def test_what_is_not_a_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="number"):
+        parse_count(text)
+
+
+@hypothesis_settings(deadline=None)
+@given(st.integers(0, 999_999), st.sampled_from([("k", 3), ("M", 6), ("G", 9)]))
+def test_thousandths_of_a_suffix_are_exact(thousandths: int, suffix: tuple[str, int]) -> None:
+    letter, zeros = suffix
+    text = f"{thousandths // 1000}.{thousandths % 1000:03d}{letter}"
+    assert parse_count(text) == thousandths * 10 ** (zeros - 3)
+
+
+def test_the_defaults_are_within_their_own_bounds() -> None:
+    check(TrainConfig())
+
+
+def test_the_defaults_are_those_of_the_papers() -> None:
+    a2c, atari, gossip = A2CSettings(), AtariProtocol(), GossipSettings()
+    assert (a2c.rollout_steps, a2c.discount, a2c.value_cost, a2c.entropy_cost) == (
+        5,
+        0.99,
+        0.5,
+        0.01,
+    )
+    assert (a2c.max_grad_norm, a2c.learning_rate, a2c.rmsprop_decay) == (0.5, 7e-4, 0.99)
+    assert (atari.frame_skip, atari.frame_stack, atari.image_size, atari.noop_max) == (4, 4, 84, 30)
+    assert (gossip.topology, gossip.when) == ("directed-ring", "auto")
+    assert TrainConfig().simulators is None
+
+
+@pytest.mark.parametrize(("group", "name", "bound"), bounded("minimum"))
+def test_no_setting_may_be_below_its_minimum(group: str, name: str, bound: float) -> None:
+    check(with_setting(group, name, bound))
+    assert f"{name} " in refusal(group, name, just_beyond(group, name, bound, -1))
+    assert f"at least {bound}" in refusal(group, name, just_beyond(group, name, bound, -1))
+
+
+@pytest.mark.parametrize(("group", "name", "bound"), bounded("maximum"))
+def test_no_setting_may_be_above_its_maximum(group: str, name: str, bound: float) -> None:
+    check(with_setting(group, name, bound))
+    assert f"at most {bound}" in refusal(group, name, just_beyond(group, name, bound, 1))
+
+
+@pytest.mark.parametrize(("group", "name", "bound"), bounded("above"))
+def test_settings_that_must_be_positive_may_not_be_zero(
+    group: str, name: str, bound: float
+) -> None:
+    check(with_setting(group, name, math.nextafter(bound, math.inf)))
+    assert f"above {bound}" in refusal(group, name, bound)
+
+
+def test_every_number_has_a_lower_bound() -> None:
+    unbounded = set(settings(int, float)) - {
+        (group, name) for group, name, _ in bounded("minimum") + bounded("above")
+    }
+    assert unbounded == set()
+
+
+@pytest.mark.parametrize(("group", "name"), settings(float))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_must_be_finite(group: str, name: str, value: float) -> None:
+    assert f"{name} {value} is not finite" in refusal(group, name, value)
+
+
+@pytest.mark.parametrize(("group", "name"), settings(float))
+def test_numbers_must_fit_into_float32(group: str, name: str) -> None:
+    assert f"{name} 1e+38 is too large: it must be at most" in refusal(group, name, 1e38)
+
+
+@pytest.mark.parametrize(("group", "name"), settings(int, float))
+@pytest.mark.parametrize("value", [True, "1", [1]])
+def test_numbers_must_be_numbers_and_truth_is_none(group: str, name: str, value: Any) -> None:
+    assert f"{name} {value!r} has the wrong type" in refusal(group, name, value)
+
+
+@pytest.mark.parametrize(("group", "name"), settings(int))
+def test_whole_numbers_may_not_be_fractions(group: str, name: str) -> None:
+    assert "it must be int" in refusal(group, name, 40.5)
+
+
+@pytest.mark.parametrize(("group", "name"), settings(float))
+def test_a_whole_number_is_a_number_too(group: str, name: str) -> None:
+    check(with_setting(group, name, 1))
+
+
+@pytest.mark.parametrize(("group", "name"), settings(bool))
+@pytest.mark.parametrize("value", [1, 0, "yes", None])
+def test_switches_must_be_true_or_false(group: str, name: str, value: Any) -> None:
+    assert "it must be bool" in refusal(group, name, value)
+
+
+@pytest.mark.parametrize(("group", "name"), settings(str))
+def test_texts_must_be_texts(group: str, name: str) -> None:
+    assert f"{name} 5 has the wrong type" in refusal(group, name, 5)
+
+
+@pytest.mark.parametrize(("group", "name"), choices())
+def test_a_choice_must_be_one_of_those_that_are_listed(group: str, name: str) -> None:
+    kind = GROUPS[group]
+    for choice in get_args(get_type_hints(kind)[name]):
+        check(with_setting(group, name, choice))
+        assert choice in refusal(group, name, "neither")
+
+
+def test_the_choices_are_found() -> None:
+    names = {name for _, name in choices()}
+    assert names == {
+        *("device", "network", "precision", "message_precision", "optimizer", "when"),
+        *("learning_rate_rule", "learning_rate_schedule"),
+    }
+
+
+def test_only_settings_that_default_to_none_may_be_none() -> None:
+    for group, kind in GROUPS.items():
+        for entry in dataclasses.fields(kind):
+            if dataclasses.is_dataclass(get_type_hints(kind)[entry.name]):
+                continue
+            if entry.default is None:
+                check(with_setting(group, entry.name, None))
+            else:
+                assert entry.name in refusal(group, entry.name, None)
+
+
+def test_a_setting_of_a_group_is_named_with_its_group() -> None:
+    assert refusal("algorithm", "discount", 1.5).startswith("algorithm.discount 1.5")
+
+
+positive = st.floats(1e-6, 1e6)
+train_configs = st.builds(
+    TrainConfig,
+    method=st.text(max_size=20),
+    env=st.text(max_size=20),
+    steps=st.integers(1, 10**12),
+    learners=st.none() | st.integers(1, 64),
+    seed=st.integers(0, 2**31 - 1),
+    serial=st.booleans(),
+    checkpoint_every=positive,
+    atari=st.builds(
+        AtariProtocol,
+        sticky_actions=st.none() | st.floats(0, 1),
+        frame_skip=st.integers(1, 8),
+        grayscale=st.booleans(),
+    ),
+    algorithm=st.builds(
+        A2CSettings,
+        discount=st.floats(0, 1),
+        learning_rate=positive,
+        optimizer=st.sampled_from(["rmsprop", "rmsprop-tf"]),
+    ),
+    gossip=st.builds(
+        GossipSettings, topology=st.text(max_size=20), max_staleness=st.none() | st.integers(0, 99)
+    ),
+)
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(train_configs)
+def test_a_config_survives_json(config: TrainConfig) -> None:
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_what_is_not_written_keeps_its_default() -> None:
+    assert from_dict({}) == TrainConfig()
+    assert from_dict({"seed": 3, "algorithm": {"name": "a2c", "discount": 0.5}}) == TrainConfig(
+        seed=3, algorithm=A2CSettings(discount=0.5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sneed": 1}, "unknown setting 'sneed'"),
+        ({"gossip": {"sneed": 1}}, "unknown setting gossip.'sneed'"),
+        ({"atari": 3}, "must be an object of settings, not 3"),
+        ({"atari": []}, "must be an object of settings, not []"),
+        ({"steps": 0}, "steps 0 is too small"),
+        ({"steps": 1.0}, "steps 1.0 has the wrong type"),
+        (
+            {"algorithm": {"name": "a2c", "entropy_cost": "0.01"}},
+            "algorithm.entropy_cost '0.01' has the wrong type",
+        ),
+        ({"algorithm": {"discount": 0.9}}, "algorithm.name None is unknown: choose a2c"),
+        ({"algorithm": {"name": "a3d"}}, "algorithm.name 'a3d' is unknown: choose a2c"),
+        ({"algorithm": "a2c"}, "must be an object of settings, not 'a2c'"),
+        ({"device": "tpu"}, "device 'tpu' is unknown: choose one of auto, cpu, cuda"),
+    ],
+)
+def test_a_config_from_elsewhere_is_checked(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        from_dict(values)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("learners", "simulators", "factor"), [(1, 16, 1.0), (4, 16, 2.0), (1, 4, 0.5), (2, 32, 2.0)]
+)
+def test_the_learning_rate_grows_with_the_root_of_all_simulators(
+    learners: int, simulators: int, factor: float
+) -> None:
+    config = TrainConfig(learners=learners, simulators=simulators, algorithm=A2CSettings())
+    assert config.initial_learning_rate == pytest.approx(7e-4 * factor, rel=1e-12)
+
+
+def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
+    config = TrainConfig(
+        learners=9, simulators=16, algorithm=A2CSettings(learning_rate_rule="constant")
+    )
+    assert config.initial_learning_rate == 7e-4
+
+
+def test_the_constant_schedule_never_changes_the_learning_rate() -> None:
+    config = TrainConfig(learners=1, simulators=16, steps=1000, algorithm=A2CSettings())
+    assert [config.learning_rate_at(k) for k in (0, 999, 5000)] == [7e-4] * 3
+
+
+def test_the_linear_schedule_falls_to_zero_at_the_last_step_and_stays_there() -> None:
+    linear = A2CSettings(learning_rate_schedule="linear")
+    config = TrainConfig(learners=4, simulators=16, steps=1000, algorithm=linear)
+    rates = [config.learning_rate_at(k) for k in (0, 250, 500, 1000, 1080)]
+    assert rates == pytest.approx([14e-4, 10.5e-4, 7e-4, 0.0, 0.0], rel=1e-12)
+
+
+def test_what_depends_on_the_number_of_learners_needs_it_resolved() -> None:
+    with pytest.raises(ValueError, match="not resolved"):
+        _ = TrainConfig().total_simulators
+
+
+@pytest.mark.parametrize(
+    ("cores", "learners", "serial", "threads"),
+    [(8, 2, False, 4), (2, 8, False, 1), (7, 2, False, 3), (8, 4, True, 8)],
+)
+def test_cores_are_shared_out_among_learners(
+    monkeypatch: pytest.MonkeyPatch, cores: int, learners: int, serial: bool, threads: int
+) -> None:
+    monkeypatch.setattr(configs, "usable_cores", lambda: cores)
+    assert TrainConfig(learners=learners, serial=serial).threads_per_learner() == threads
+
+
+def test_a_run_folder_is_named_after_method_environment_and_date() -> None:
+    config = TrainConfig(method="a2c", env="ALE/Pong-v5")
+    assert configs.default_run_folder(config, "STAMP") == Path("runs/a2c-ALE_Pong-v5-STAMP")
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().seed = 1  # type: ignore[misc]

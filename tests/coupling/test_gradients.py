@@ -1,0 +1,282 @@
+"""All-reduce: replicas average exactly, agree on everything, and find one another again."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import Tensor
+
+from gala_rl.coupling import GradientAverage, PeerLost, Rendezvous
+from gala_rl.coupling.gradients import ReplicaVotes
+from gala_rl.learners import A2CLearner
+from gala_rl.trajectory import Trajectory
+from tests.coupling.threads import meet, run_replicas
+from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
+
+DEADLINE_S = 10.0
+
+
+def gradient(seed: int, size: int = 1000) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5])
+def test_every_replica_gets_the_mean_and_all_the_same_bits(tmp_path: Path, replicas: int) -> None:
+    averaged: dict[int, Tensor] = {}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        averaged[rank] = gradient(rank)
+        average.average(averaged[rank])
+        average.part()
+
+    run_replicas(Rendezvous(replicas, tmp_path / "replicas", DEADLINE_S), life)
+    expected = torch.stack([gradient(rank).double() for rank in range(replicas)]).mean(0)
+    torch.testing.assert_close(averaged[0].double(), expected, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(averaged[0], other) for other in averaged.values())
+    if replicas == 1:
+        assert torch.equal(averaged[0], gradient(0))
+
+
+def test_running_moments_are_the_mean_of_what_the_replicas_have_counted(tmp_path: Path) -> None:
+    moments = {rank: gradient(rank) for rank in range(3)}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        for count in (1.0, 2.0):
+            with average.counting(moments[rank]):
+                moments[rank].add_(count * rank)
+        average.part()
+
+    run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
+    counted = torch.stack([gradient(rank).double() for rank in range(3)]).mean(0) + 1.0 + 2.0
+    torch.testing.assert_close(moments[0].double(), counted, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(moments[0], other) for other in moments.values())
+
+
+@pytest.mark.parametrize("replicas", [3, 5])
+def test_a_replica_lost_while_moments_are_averaged_leaves_the_others_their_own(
+    tmp_path: Path, replicas: int
+) -> None:
+    all_connected = Barrier(replicas)
+    moments = {rank: torch.full((1000,), float(rank)) for rank in range(replicas)}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        all_connected.wait(DEADLINE_S)
+        if rank != 1:
+            with pytest.raises(PeerLost), average.counting(moments[rank]):
+                moments[rank].add_(1.0)
+
+    run_replicas(Rendezvous(replicas, tmp_path / "replicas", 1.0), life)
+    survivors = [rank for rank in range(replicas) if rank != 1]
+    assert all((moments[rank] == rank + 1.0).all() for rank in survivors)
+
+
+def test_a_state_that_is_cut_off_on_its_way_is_not_taken_over(tmp_path: Path) -> None:
+    average = GradientAverage(Rendezvous(2, tmp_path / "replicas", DEADLINE_S), 0)
+    average._group = CutOff(updates_of_the_other=7)
+    state = gradient(0)
+    with pytest.raises(PeerLost):
+        average.level(state, 3)
+    assert torch.equal(state, gradient(0))
+
+
+class CutOff:
+    """A group of two whose other replica has made more updates and dies halfway in its state."""
+
+    def __init__(self, updates_of_the_other: int) -> None:
+        self._updates = updates_of_the_other
+
+    def allreduce(self, tensors: list[Tensor]) -> Any:
+        tensors[0][1] = self._updates
+        return Ended(None)
+
+    def broadcast(self, tensor: Tensor, root: int) -> Any:
+        assert root == 1
+        tensor[: len(tensor) // 2] = torch.nan
+        return Ended(RuntimeError("Connection closed by peer"))
+
+
+class Ended:
+    """A collective operation that is over."""
+
+    def __init__(self, error: RuntimeError | None) -> None:
+        self._error = error
+
+    def wait(self, timeout: timedelta) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def joined(trajectories: list[Trajectory]) -> Trajectory:
+    """One batch of all simulators."""
+    names = ("observations", "actions", "rewards", "terminated", "truncated", "truncation_values")
+    parts: dict[str, Any] = {
+        name: torch.cat([getattr(t, name) for t in trajectories], dim=1) for name in names
+    }
+    return replace(trajectories[0], **parts)
+
+
+def test_replicas_are_one_learner_with_all_their_simulators(tmp_path: Path) -> None:
+    replicas, updates, rate = 3, 5, 0.01
+    batches = [
+        [random_trajectory(VECTOR, DISCRETE, 10 * update + rank) for rank in range(replicas)]
+        for update in range(updates)
+    ]
+    alone = A2CLearner(make_model(VECTOR, DISCRETE), SETTINGS)
+    begin = alone.state.clone()
+    norms = [float(alone.update(joined(batch), rate).grad_norm) for batch in batches]
+    assert min(norms) < SETTINGS.max_grad_norm < max(norms), "both kinds of gradient occur"
+    models = [make_model(VECTOR, DISCRETE) for _ in range(replicas)]
+    states: dict[int, Tensor] = {}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        learner = A2CLearner(models[rank], SETTINGS, average)
+        for batch, norm in zip(batches, norms, strict=True):
+            metrics = learner.update(batch[rank], rate)
+            torch.testing.assert_close(float(metrics.grad_norm), norm, rtol=1e-4, atol=1e-6)
+        states[rank] = learner.state
+        average.part()
+
+    run_replicas(Rendezvous(replicas, tmp_path / "replicas", DEADLINE_S), life)
+    assert (states[0] - begin).abs().max() > 0.01
+    torch.testing.assert_close(states[0], alone.state, rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(states[0], other) for other in states.values())
+
+
+def test_one_wish_to_stop_stops_all_and_a_checkpoint_waits_until_all_know(tmp_path: Path) -> None:
+    known = [
+        [ReplicaVotes(False, 3), ReplicaVotes(False, 4), ReplicaVotes(False, 3)],
+        [ReplicaVotes(False, 4), ReplicaVotes(True, 4), ReplicaVotes(False, 4)],
+    ]
+    agreed: dict[int, list[ReplicaVotes]] = {}
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        agreed[rank] = []
+        for wishes in known:
+            average.wishes = wishes[rank]
+            average.average(gradient(rank))
+            agreed[rank].append(average.agreed)
+        average.part()
+
+    run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
+    assert all(agreed[rank] == [ReplicaVotes(False, 3), ReplicaVotes(True, 4)] for rank in range(3))
+
+
+def test_replicas_level_to_the_one_that_is_furthest(tmp_path: Path) -> None:
+    states = [torch.full((7,), float(rank)) for rank in range(3)]
+    made = [4, 6, 5]
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        assert average.level(states[rank], made[rank]) == 6
+        average.part()
+
+    run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
+    assert all((state == 1.0).all() for state in states)
+
+
+def test_who_loses_a_peer_knows_and_all_meet_again_in_a_later_round(tmp_path: Path) -> None:
+    meeting = Rendezvous(3, tmp_path / "replicas", 1.0)
+    averaged: dict[int, Tensor] = {}
+    all_connected = Barrier(3)
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        all_connected.wait(DEADLINE_S)
+        if rank == 1:
+            # As if it were killed: another takes its place and knows nothing.
+            average = GradientAverage(meeting, rank)
+        else:
+            with pytest.raises(PeerLost):
+                average.average(gradient(rank))
+        meet(average)
+        averaged[rank] = gradient(rank)
+        average.average(averaged[rank])
+        average.part()
+
+    run_replicas(meeting, life)
+    assert all(torch.equal(averaged[0], other) for other in averaged.values())
+
+
+def test_a_silent_replica_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    lost = []
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        if rank > 0:
+            with pytest.raises(PeerLost):
+                average.average(gradient(rank))
+            lost.append(rank)
+
+    run_replicas(Rendezvous(3, tmp_path / "replicas", 0.5), life)
+    assert sorted(lost) == [1, 2]
+
+
+def test_who_comes_back_while_others_wait_takes_them_to_a_new_round(tmp_path: Path) -> None:
+    meeting = Rendezvous(3, tmp_path / "replicas", DEADLINE_S)
+    waiting, dying, late = (GradientAverage(meeting, rank) for rank in range(3))
+    waiting.come()
+    dying.come()
+    assert not waiting.all_here()
+    again = GradientAverage(meeting, 1)
+    again.come()
+    late.come()
+    assert late.all_here() is False, "the first still waits for the round that is over"
+    assert waiting.all_here()
+    assert meeting.rounds.tolist() == [2, 2, 2]
+
+
+def test_a_gradient_that_is_not_finite_is_not_for_others(tmp_path: Path) -> None:
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        poisoned = gradient(rank)
+        poisoned[3] = torch.nan if rank == 0 else 1.0
+        if rank == 0:
+            with pytest.raises(FloatingPointError, match="not finite"):
+                average.average(poisoned)
+        else:
+            with pytest.raises(PeerLost):
+                average.average(poisoned)
+            assert poisoned.isfinite().all()
+
+    run_replicas(Rendezvous(2, tmp_path / "replicas", 0.5), life)
+
+
+def test_nothing_listens_beyond_this_machine_and_nothing_is_left(tmp_path: Path) -> None:
+    meeting = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
+    (meeting.folder / "left-over").touch()
+    meeting = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
+    assert list(meeting.folder.iterdir()) == []
+    addresses: list[str] = []
+
+    def life(average: GradientAverage, rank: int) -> None:
+        meet(average)
+        addresses.extend(
+            connection.laddr.ip
+            for connection in psutil.Process().net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        )
+        average.average(gradient(rank))
+        average.part()
+
+    run_replicas(meeting, life)
+    assert addresses
+    assert set(addresses) <= {"127.0.0.1", "::1"}
+    assert meeting.rounds.tolist() == [-1, -1]
+    assert GradientAverage(meeting, 0).somebody_ended()
+    meeting.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_group_there_is_no_average(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="connect first"):
+        GradientAverage(Rendezvous(2, tmp_path / "replicas", DEADLINE_S), 0).average(gradient(0))

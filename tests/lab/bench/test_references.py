@@ -1,0 +1,116 @@
+"""The references that speed is compared with do the same work as what they are references for."""
+
+import numpy as np
+import torch
+
+from gala_lab.bench import bare, parts, plain
+from gala_rl.agent import build_model
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings
+from gala_rl.envs import make_simulators
+from gala_rl.losses.actor_critic import actor_critic_loss
+from gala_rl.losses.returns import n_step_returns
+from gala_rl.methods import resolve
+from gala_rl.spaces import ActionSpec, ObservationSpec
+
+PONG = resolve(TrainConfig(method="a2c", simulators=2, simulator_threads=1))
+T, B, ACTIONS = 3, 2, 6
+SHAPE = (4, 84, 84)
+IMAGES = ObservationSpec(SHAPE, True)
+
+
+def test_bare_simulators_show_what_those_of_training_show() -> None:
+    layer = make_simulators(PONG.env, PONG.resolved_simulators, 1, PONG.atari)
+    layer.reset(7)
+    simulators = bare.make_bare(PONG)
+    bare.reset(simulators, 7)
+    actions = np.random.default_rng(0).integers(
+        layer.action.size, size=(40, PONG.resolved_simulators)
+    )
+    for action in actions:
+        observations, _, terminated, _, _ = simulators.step(action)
+        transition = layer.step(action)
+        np.testing.assert_array_equal(observations, transition.observations)
+        np.testing.assert_array_equal(terminated, transition.terminated)
+
+
+def test_only_games_of_ale_have_bare_simulators() -> None:
+    assert bare.is_there("PongNoFrameskip-v4")
+    assert not bare.is_there("CartPole-v1")
+
+
+def test_only_images_with_discrete_actions_have_a_plain_network() -> None:
+    assert plain.is_there(IMAGES, ActionSpec(6, True))
+    assert not plain.is_there(IMAGES, ActionSpec(6, False))
+    assert not plain.is_there(ObservationSpec((4,), False), ActionSpec(6, True))
+
+
+def make_update(learning_rate: float) -> tuple[plain.PlainNetwork, plain.PlainUpdate]:
+    generator = torch.Generator().manual_seed(0)
+    network = plain.PlainNetwork(SHAPE, ACTIONS)
+    observations = torch.randint(256, (T + 1, B, *SHAPE), generator=generator, dtype=torch.uint8)
+    rewards = torch.randn(T, B, generator=generator)
+    discounts = torch.full((T, B), 0.99)
+    discounts[1, 0] = 0.0
+    update = plain.PlainUpdate(
+        network, A2CSettings(), observations, rewards, discounts, learning_rate
+    )
+    return network, update
+
+
+def test_the_plain_network_has_the_parameters_of_the_packages_own() -> None:
+    model = build_model(PONG, IMAGES, ActionSpec(ACTIONS, True))
+    network, _ = make_update(0.0)
+    ours = sorted(tuple(p.shape) for p in model.parameters())
+    assert sorted(tuple(p.shape) for p in network.parameters()) == ours
+
+
+def test_the_plain_update_has_the_loss_of_the_packages_own() -> None:
+    network, update = make_update(0.0)
+    with torch.no_grad():
+        logits, values = network(update._observations[:-1].flatten(0, 1))
+        bootstrap = network(update._observations[-1])[1]
+    actions = torch.arange(T * B).view(T, B) % ACTIONS
+    policy = torch.distributions.Categorical(logits=logits)
+    ended = update._discounts == 0
+    returns = n_step_returns(
+        update._rewards, ended, torch.zeros_like(ended), torch.zeros(T, B), bootstrap, 0.99
+    )
+    expected = actor_critic_loss(
+        log_probs=policy.log_prob(actions.flatten()).view(T, B),  # type: ignore[no-untyped-call]
+        entropies=policy.entropy().view(T, B),  # type: ignore[no-untyped-call]
+        values=values.view(T, B),
+        returns=returns,
+        value_cost=0.5,
+        entropy_cost=0.01,
+    ).total
+    torch.testing.assert_close(update._returns(), returns)
+    torch.testing.assert_close(update._loss(actions, returns).detach(), expected)
+
+
+def test_the_plain_update_learns_at_the_rate_it_is_given() -> None:
+    for learning_rate, moves in ((0.0, False), (1e-3, True)):
+        network, update = make_update(learning_rate)
+        before = [p.detach().clone() for p in network.parameters()]
+        update.step()
+        moved = [not torch.equal(p, b) for p, b in zip(network.parameters(), before, strict=True)]
+        assert all(moved) if moves else not any(moved)
+        norm = torch.nn.utils.get_total_norm(
+            p.grad for p in network.parameters() if p.grad is not None
+        )
+        assert 0 < norm <= 0.5 + 1e-4
+
+
+def test_every_part_stands_for_the_agent_steps_it_makes() -> None:
+    device = torch.device("cpu")
+    expected = {
+        parts.simulators_only: 2,
+        parts.simulators_bare: 2,
+        parts.network_only: 2 * 5,
+        parts.network_plain: 2 * 5,
+    }
+    for part, agent_steps in expected.items():
+        work = part(PONG, 0, device)
+        for k in range(2):
+            work.call(k)
+        assert work.agent_steps == agent_steps

@@ -1,0 +1,274 @@
+"""The consensus watch: rows of real runs keep their bounds; what exceeds them is kept."""
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gala_rl.agent import initial_parameters_of
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import A2CSettings, GossipSettings
+from gala_rl.errors import StorageError
+from gala_rl.gossip import MemoryNetwork, Message
+from gala_rl.gossip.journal import Journal, JournalWriter
+from gala_rl.records import checkpoint
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.run.consensus_monitor import ConsensusMonitor
+from gala_rl.run.serial import run_serial
+from gala_rl.run.status import RunStatus
+from gala_rl.theory.consensus import consensus
+from tests.books import newest
+from tests.run.processes import CONFIG, make_system, send_to
+
+ROUNDING = 1e-4
+UNSCALED = replace(
+    CONFIG,
+    env="tests.environments:Unscaled-v0",
+    algorithm=A2CSettings(normalize_observations=True, normalize_rewards=True),
+)
+SIZE = 6
+
+
+def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
+    text = folder.consensus_file.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def check(rows: Sequence[dict[str, Any]], learners: int) -> None:
+    """Every row is complete and within its bounds."""
+    assert rows
+    for row in rows:
+        assert 0 < row["consensus_rms"] <= row["consensus_span"]
+        assert row["consensus_rms"] <= row["consensus_rms_bound"] + ROUNDING
+        assert row["consensus_span"] <= row["consensus_span_bound"] + ROUNDING
+        assert 0 < row["consensus_rms_independent"] < row["consensus_rms_bound"]
+        assert row["consensus_rms_nominal_bound"] > 0
+        assert len(row["versions"]) == learners
+    told = [row for row in rows if row["updates"]]
+    assert all(0 < row["update_norm_mean"] <= row["update_norm_max"] for row in told)
+    assert all(0 <= row["mixed_share"] <= 1 for row in told)
+    assert any(row["mixed_share"] > 0 for row in told)
+
+
+class StopAt:
+    """An observer: stops the system once every learner has made so many updates."""
+
+    def __init__(self, updates: int) -> None:
+        self.updates = updates
+        self.system: Any = None
+        self.notices: list[str] = []
+        self.seen: list[RunStatus] = []
+
+    def __call__(self, status: RunStatus) -> None:
+        self.notices += status.notices
+        self.seen.append(status)
+        if min(status.updates) >= self.updates:
+            self.system.stop()
+
+
+@pytest.mark.parametrize("gossip", [GossipSettings(), GossipSettings(mix_optimizer=True)])
+def test_learners_in_processes_stay_within_the_bounds(
+    tmp_path: Path, gossip: GossipSettings
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = replace(CONFIG, gossip=gossip)
+    observer = StopAt(updates=300)
+    observer.system = make_system(config, folder)
+    observer.system.run(observer)
+    rows = rows_of(folder)
+    check(rows, 3)
+    assert observer.seen[-1].consensus == rows[-1]
+    assert not folder.defects.exists()
+    assert any(row["gradient_cosine"] is not None for row in rows)
+    edges = {(e["sender"], e["receiver"]) for row in rows for e in row["edges"]}
+    assert edges == {(2, 0), (0, 1), (1, 2)}
+    assert all(e["age_s"] > 0 and e["skipped_updates"] >= 0 for r in rows for e in r["edges"])
+
+
+def test_so_they_do_when_one_is_killed_and_comes_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    system = make_system(replace(CONFIG, max_restarts=3), folder)
+    killed: list[int] = []
+
+    def observe(status: RunStatus) -> None:
+        if len(killed) < 2 and min(status.updates) > 60 * (1 + len(killed)) and all(status.alive):
+            killed.append(send_to(system, 1, signal.SIGKILL))
+        if len(killed) == 2 and min(status.updates) > 400:
+            system.stop()
+
+    outcome = system.run(observe)
+    assert outcome.status.restarts[1] == 2
+    check(rows_of(folder), 3)
+    assert not folder.defects.exists()
+
+
+def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    for updates in (100, 250):
+        observer = StopAt(updates)
+        start = checkpoint.newest(folder.checkpoints)
+        observer.system = make_system(CONFIG, folder, start)
+        observer.system.run(observer)
+    check(rows_of(folder), 3)
+    assert not folder.defects.exists()
+    assert not [notice for notice in observer.notices if "bounds" in notice]
+
+
+def moments_are_far_apart(folder: RunFolder) -> bool:
+    """Whether a watch that did not leave the moments out would have told of a defect."""
+    saved = newest(folder)
+    whole = torch.stack([saved.load(rank).tensors["parameters"] for rank in range(3)])
+    largest_bound: float = max(row["consensus_span_bound"] for row in rows_of(folder))
+    return consensus(whole).span > 10 * largest_bound
+
+
+def test_so_they_do_with_moments_in_units_of_a_hundred_thousand(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    observer = StopAt(updates=100)
+    observer.system = make_system(UNSCALED, folder)
+    observer.system.run(observer)
+    check(rows_of(folder), 3)
+    assert moments_are_far_apart(folder)
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNSCALED])
+def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
+    tmp_path: Path, config: TrainConfig
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = replace(config, serial=True)
+    folder.create(config)
+    for steps in (2000, 4000):
+        start = checkpoint.newest(folder.checkpoints)
+        cpu = torch.device("cpu")
+        budget = replace(config, steps=steps)
+        run_serial(budget, folder, cpu, initial_parameters_of(config), start, lambda status: None)
+    rows = rows_of(folder)
+    assert len(rows) >= 2
+    check(rows, 3)
+    assert moments_are_far_apart(folder) == (config.env == UNSCALED.env)
+
+
+def test_one_learner_alone_is_not_watched(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    observer = StopAt(updates=5)
+    observer.system = make_system(replace(CONFIG, learners=1), folder)
+    observer.system.run(observer)
+    assert not folder.consensus_file.exists()
+    assert observer.seen[-1].consensus is None
+
+
+class Scene:
+    """A watch on two learners whose messages and journals a test writes itself."""
+
+    def __init__(self, path: Path) -> None:
+        journal = Journal(learners=2, in_degree=1)
+        self.network = MemoryNetwork(2)
+        self.writers: list[JournalWriter] = [journal.writer(0), journal.writer(1)]
+        self.defects = path / "defects"
+        self.watch = ConsensusMonitor(
+            2,
+            SIZE,
+            journal=journal.reader(),
+            read=self.network.latest,
+            gradients=[torch.ones(SIZE), torch.ones(SIZE)],
+            radius=lambda learners: 2.0,
+            path=path / "consensus.jsonl",
+            defects=self.defects,
+        )
+
+    def look(self) -> dict[str, Any] | None:
+        self.watch.look(0)
+        return self.watch.latest
+
+    def send(self, learner: int, version: int, value: float, norm: float) -> None:
+        self.writers[learner].update(version, norm)
+        self.network.put(Message(learner, version, torch.full((SIZE,), value)))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.watch.close()
+
+
+def test_nothing_is_measured_before_everybody_has_sent(scene: Scene) -> None:
+    scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
+    assert scene.look() is None
+    scene.send(1, 1, -0.5, 0.5 * SIZE**0.5)
+    row = scene.look()
+    assert row is not None
+    assert row["consensus_span"] == pytest.approx(SIZE**0.5)
+    assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)
+    assert row["gradient_cosine"] == pytest.approx(1.0)
+    assert row["consensus_rms_nominal_bound"] == pytest.approx(3.0 * 0.5 * SIZE**0.5)
+
+
+def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: Scene) -> None:
+    scene.send(0, 1, 0.5, 0.1)
+    scene.send(1, 1, -0.5, 0.1)
+    for version in range(2, 7):
+        scene.look()
+        scene.look()
+        scene.send(0, version, 0.5, 0.0)
+    (first, *others) = scene.watch.take_notices()
+    assert first.startswith("DEFECT: learners are 2.449 apart, more than the 0.2 ")
+    assert len(others) == 2, "told three times at most"
+    assert scene.watch.take_notices() == []
+    told = json.loads((scene.defects / "consensus_0000000001.json").read_text(encoding="utf-8"))
+    kept = load_file(scene.defects / "consensus_0000000001.safetensors")
+    assert consensus(kept["sent"]).span == pytest.approx(told["measured"]["span"])
+    apart = (kept["coefficients"][2] - kept["coefficients"][3]).abs()
+    assert float(apart @ kept["norms"]) == pytest.approx(told["bounds"]["span"])
+
+
+def test_a_distance_beyond_its_bound_that_cannot_be_kept_is_an_error_of_the_folder(
+    scene: Scene,
+) -> None:
+    scene.defects.touch()
+    scene.send(0, 1, 0.5, 0.1)
+    scene.send(1, 1, -0.5, 0.1)
+    with pytest.raises(StorageError, match=r"defect .* cannot be written"):
+        scene.look()
+
+
+def test_bounds_end_with_a_word_when_entries_are_lost(scene: Scene) -> None:
+    for version in range(1, 40_000):
+        scene.writers[0].update(version, 0.1)
+    scene.send(0, 40_000, 0.0, 0.1)
+    scene.send(1, 1, 0.0, 0.1)
+    row = scene.look()
+    (notice,) = scene.watch.take_notices()
+    assert notice.startswith("bounds of the consensus distance end here: learner 0 wrote ")
+    assert row is not None
+    assert row["consensus_span_bound"] is None
+    assert row["consensus_span"] == 0.0
+    scene.look()
+    assert scene.watch.take_notices() == []
+
+
+def test_a_learner_that_is_faster_than_a_look_has_its_bounds_all_the_same(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
+    scene.send(1, 1, -0.5, 0.5 * SIZE**0.5)
+    sent = scene.network.latest
+
+    def overtaken(learner: int) -> Message | None:
+        if learner == 1:
+            for version in range(2, 2_000):
+                scene.send(0, version, 0.5, 0.0)
+        return sent(learner)
+
+    monkeypatch.setattr(scene.watch, "_read", overtaken)
+    row = scene.look()
+    assert row is not None
+    assert row["versions"] == [1, 1]
+    assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)
