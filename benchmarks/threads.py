@@ -95,7 +95,7 @@ def learner_case(method: str, env: str, simulators: int | None, rounds: int) -> 
 
     measured = paired((lambda: side(everything), lambda: side(rule)), rounds)
     agent.source.close()
-    labels = {"method": method, "env": env, "simulators": config.resolved_simulators}
+    labels = {"method": method, "env": env, "simulators": config.simulators}
     threads = {"acting_threads": rule.acting, "learning_threads": rule.learning}
     return labels | {"forward_mflop": rule.forward_flop / 1e6} | threads | measured
 

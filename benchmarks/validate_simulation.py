@@ -29,6 +29,7 @@ import gala_rl
 from gala_lab.simulation.config import SimulationConfig
 from gala_lab.simulation.simulate import simulate
 from gala_rl.agent import Agent, build_agent
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
@@ -53,23 +54,18 @@ TRAINING = TrainConfig(
 )
 
 
-def training(learners: int, seed: int) -> TrainConfig:
+def training(learners: int, seed: int) -> ResolvedConfig:
     """The config of a real training."""
     return resolve(dataclasses.replace(TRAINING, learners=learners, seed=seed))
 
 
-def train(config: TrainConfig, updates: int, folder: Path) -> list[list[dict[str, Any]]]:
+def train(config: ResolvedConfig, updates: int, folder: Path) -> list[list[dict[str, Any]]]:
     """Train with real processes for so many updates a learner. Returns each learner's rows."""
-    steps = (
-        updates
-        * config.resolved_learners
-        * config.resolved_simulators
-        * config.resolved_algorithm.rollout_steps
-    )
+    steps = updates * config.learners * config.simulators * config.algorithm.rollout_steps
     gala_rl.train(
         dataclasses.replace(config, steps=steps, out=str(folder)), Console(file=io.StringIO())
     )
-    files = (RunFolder(folder).metrics_file(rank) for rank in range(config.resolved_learners))
+    files = (RunFolder(folder).metrics_file(rank) for rank in range(config.learners))
     return [MetricsReader(file).new_rows() for file in files]
 
 
@@ -105,12 +101,12 @@ def measure_one_core(updates: int) -> dict[str, float]:
     }
 
 
-def measure_real(config: TrainConfig, updates: int) -> dict[str, float]:
+def measure_real(config: ResolvedConfig, updates: int) -> dict[str, float]:
     """What real processes do, one a learner."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
         rows = train(config, updates, folder)
-        rms = consensus_rms(folder / "checkpoints", config.resolved_learners)
+        rms = consensus_rms(folder / "checkpoints", config.learners)
     made = sum(learner[-1]["updates"] for learner in rows)
     return {
         "updates_per_s": sum(rate(learner) for learner in rows),
@@ -130,7 +126,7 @@ def consensus_rms(checkpoints: Path, learners: int) -> float:
     return math.sqrt(statistics.fmean(squares))
 
 
-def measure_updates(config: TrainConfig, updates: int) -> dict[str, float]:
+def measure_updates(config: ResolvedConfig, updates: int) -> dict[str, float]:
     """What the steps of learners that take turns are like, in the second half of a training.
 
     Returns:
@@ -138,7 +134,7 @@ def measure_updates(config: TrainConfig, updates: int) -> dict[str, float]:
         learner's own rather than all learners' mean; `persistence`, by which the square of a sum
         of many own parts of one learner exceeds the sum of their squares.
     """
-    n, network = config.resolved_learners, MemoryNetwork(config.resolved_learners)
+    n, network = config.learners, MemoryNetwork(config.learners)
     agents = [
         build_agent(config, rank, network.transport(rank), torch.device("cpu"), config.seed + rank)
         for rank in range(n)
@@ -162,7 +158,7 @@ def measure_updates(config: TrainConfig, updates: int) -> dict[str, float]:
     }
 
 
-def _step(agent: Agent, config: TrainConfig) -> torch.Tensor:
+def _step(agent: Agent, config: ResolvedConfig) -> torch.Tensor:
     """One step of an agent, as `Agent.step`. Returns what the optimiser added, [P]."""
     trajectory = agent.actor.collect()
     before = agent.learner.flat.values.clone()

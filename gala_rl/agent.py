@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gala_rl.actor import Actor, StopRequested, TrajectorySource, never
 from gala_rl.actors import ActorProcesses, RemoteActors
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
-from gala_rl.envs import is_atari, limits_of, make_simulators, read_environment
+from gala_rl.envs import is_atari, limits_of, make_simulators
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -128,7 +128,7 @@ class Agent:
 
 
 def build_model(
-    config: TrainConfig, observation: ObservationSpec, action: ActionSpec
+    config: ResolvedConfig, observation: ObservationSpec, action: ActionSpec
 ) -> ActorCritic:
     """The network of a run with its initial parameters, which depend on `config.seed` alone."""
     # Orthogonal matrices differ in their last bits by the number of threads that compute them.
@@ -141,8 +141,8 @@ def build_model(
             lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
             deep=config.network == "deep",
-            normalize_observations=config.resolved_algorithm.normalize_observations,
-            normalize_rewards=config.resolved_algorithm.normalize_rewards,
+            normalize_observations=config.algorithm.normalize_observations,
+            normalize_rewards=config.algorithm.normalize_rewards,
         )
 
 
@@ -162,36 +162,36 @@ class InitialParameters(NamedTuple):
     parameter_count: int
 
 
-def initial_parameters_of(config: TrainConfig) -> InitialParameters:
+def initial_parameters_of(config: ResolvedConfig) -> InitialParameters:
     """What all learners of a run begin with."""
-    environment = read_environment(config.env, config.atari)
+    environment = config.environment
     model = build_model(config, environment.observation, environment.action)
     flat, frames_per_step = FlatParameters(model), environment.frames_per_step
     return InitialParameters(flat.values, learned_size(model), frames_per_step, flat.count)
 
 
-def message_size(config: TrainConfig, parameters: int) -> int:
+def message_size(config: ResolvedConfig, parameters: int) -> int:
     """Length of the vector that learners send each other: P, or P + S with the optimiser's."""
     if not config.gossip.mix_optimizer:
         return parameters
-    return parameters + state_size(config.resolved_algorithm, parameters)
+    return parameters + state_size(config.algorithm, parameters)
 
 
-def acts_in_process(config: TrainConfig) -> bool:
+def acts_in_process(config: ResolvedConfig) -> bool:
     """Whether a learner acts itself, between its updates, rather than by actors of its own."""
-    return config.serial or not isinstance(config.resolved_algorithm, ImpalaSettings)
+    return config.serial or not isinstance(config.algorithm, ImpalaSettings)
 
 
-def simulator_groups(config: TrainConfig, device: torch.device) -> int:
+def simulator_groups(config: ResolvedConfig, device: torch.device) -> int:
     """Groups of a learner's simulators: by default two where that hides the network's time."""
     if config.simulator_groups is not None:
         return config.simulator_groups
-    both_work = device.type == "cuda" and is_atari(config.env) and config.resolved_simulators > 1
+    both_work = device.type == "cuda" and is_atari(config.env) and config.simulators > 1
     return 2 if both_work else 1
 
 
 def build_agent(
-    config: TrainConfig,
+    config: ResolvedConfig,
     rank: int,
     transport: Transport,
     device: torch.device,
@@ -209,7 +209,7 @@ def build_agent(
     in_process, processes = acts_in_process(config), config.simulator_processes
     simulators = make_simulators(
         config.env,
-        config.resolved_simulators if in_process else 1,
+        config.simulators if in_process else 1,
         config.simulator_threads or config.threads_per_learner(),
         config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
@@ -217,7 +217,7 @@ def build_agent(
         limits=limits_of(config),
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     learner = make_learner(
         model,
         algorithm,
@@ -246,13 +246,13 @@ def build_agent(
 
 
 def _make_gossip(
-    config: TrainConfig, rank: int, transport: Transport, learner: Learner, *, gossips: bool
+    config: ResolvedConfig, rank: int, transport: Transport, learner: Learner, *, gossips: bool
 ) -> Gossip:
     return Gossip(
         learner.state if config.gossip.mix_optimizer else learner.flat.values,
         transport,
         rank,
-        graph_of(config) if gossips else isolated(config.resolved_learners),
+        graph_of(config, config.learners) if gossips else isolated(config.learners),
         when=resolve_when(config.gossip.when, config.gossip.topology),
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,

@@ -5,18 +5,17 @@ from gala_rl.gossip import topology
 from gala_rl.gossip.topology import Topology
 
 
-def graph_of(config: TrainConfig, learners: int | None = None) -> Topology:
+def graph_of(config: TrainConfig, learners: int) -> Topology:
     """The topology on which a run's learners gossip.
 
     Args:
         config: of the run.
-        learners: number of them; default: the config's, which has to be resolved then.
+        learners: number of them.
 
     Raises:
         UserError: when the config names none that can be used.
     """
-    count = config.resolved_learners if learners is None else learners
-    return topology.make(config.gossip.topology, count, config.learners_per_node)
+    return topology.make(config.gossip.topology, learners, config.learners_per_node)
 
 
 def largest_in_degree(config: TrainConfig, learners: int) -> int:

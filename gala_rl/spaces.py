@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from gala_rl.config.settings import EnvKind
+EnvKind = Literal["atari", "discrete", "continuous"]
+"""What the settings of papers depend on: an ALE game, or else the kind of its actions."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ObservationSpec
 
@@ -65,26 +65,26 @@ def threads_for(flop: float, cores: int) -> int:
     return max(1, min(cores, int(flop / FLOP_PER_THREAD)))
 
 
-def learner_threads(config: TrainConfig, flop: float, device: torch.device) -> Threads:
+def learner_threads(config: ResolvedConfig, flop: float, device: torch.device) -> Threads:
     """Threads of a learner, given `forward_flop` of its network."""
     if config.network_threads is not None:
         return Threads(config.network_threads, config.network_threads, flop)
-    cores, algorithm = config.threads_per_learner(), config.resolved_algorithm
+    cores, algorithm = config.threads_per_learner(), config.algorithm
     if device.type != "cpu":
         return Threads(cores, cores, flop)
     batch = algorithm.minibatch_size(config.update_agent_steps)
     return Threads(
-        threads_for(flop * config.resolved_simulators, cores),
+        threads_for(flop * config.simulators, cores),
         threads_for(flop * batch, cores),
         flop,
     )
 
 
-def actor_threads(config: TrainConfig, flop: float, simulators: int) -> int:
+def actor_threads(config: ResolvedConfig, flop: float, simulators: int) -> int:
     """Threads of one of a learner's actor processes, which share the cores that are not its own."""
     if config.network_threads is not None:
         return config.network_threads
-    cores = (config.threads_per_learner() - 1) * simulators // config.resolved_simulators
+    cores = (config.threads_per_learner() - 1) * simulators // config.simulators
     return threads_for(flop * simulators, cores)
 
 

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from gala_rl.actor import StopRequested
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
+from gala_rl.methods import resolve
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 CPU = torch.device("cpu")
@@ -36,17 +38,19 @@ class Unusable:
         raise AssertionError("the network was closed")
 
 
-def config_of(env: str = "Drifting-v0", learners: int = 1, seed: int = 0) -> TrainConfig:
-    return TrainConfig(
-        env=f"tests.environments:{env}",
-        learners=learners,
-        simulators=3,
-        seed=seed,
-        algorithm=A2CSettings(rollout_steps=5),
+def config_of(env: str = "Drifting-v0", learners: int = 1, seed: int = 0) -> ResolvedConfig:
+    return resolve(
+        TrainConfig(
+            env=f"tests.environments:{env}",
+            learners=learners,
+            simulators=3,
+            seed=seed,
+            algorithm=A2CSettings(rollout_steps=5),
+        )
     )
 
 
-def alone(config: TrainConfig, seed: int = 7) -> Agent:
+def alone(config: ResolvedConfig, seed: int = 7) -> Agent:
     return build_agent(config, 0, Unusable(), CPU, seed)
 
 
@@ -244,7 +248,7 @@ def test_learners_of_a_hierarchy_hear_their_node_and_mix_what_is_there() -> None
 
 
 def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
-    atari = TrainConfig(learners=1, simulators=4)
+    atari = resolve(TrainConfig(learners=1, simulators=4))
     assert simulator_groups(atari, CPU) == 1
     assert simulator_groups(atari, torch.device("cuda")) == 2
     assert simulator_groups(replace(atari, simulators=1), torch.device("cuda")) == 1
@@ -253,7 +257,7 @@ def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
 
 
 def test_an_agent_in_bfloat16_keeps_its_parameters_in_float32() -> None:
-    config = TrainConfig(learners=1, simulators=2, precision="bfloat16", algorithm=A2CSettings())
+    config = resolve(TrainConfig(learners=1, simulators=2, precision="bfloat16"))
     agent = build_agent(config, 0, Unusable(), CPU, seed=0)
     before = agent.learner.flat.values.clone()
     agent.step(LEARNING_RATE)

@@ -149,7 +149,7 @@ def test_what_simulators_say_reaches_the_device(groups: int) -> None:
 
 def test_captured_policies_see_by_the_newest_moments() -> None:
     algorithm = Remembering(normalize_observations=True, normalize_rewards=True)
-    config = replace(CONFIG, learners=1, env="CartPole-v1", algorithm=algorithm)
+    config = resolve(replace(CONFIG, learners=1, env="CartPole-v1", algorithm=algorithm))
     agent = build_agent(config, 0, SharedMailboxes(1, 1).transport(0), CUDA, seed=0)
     model, seen = agent.actor.model, []
     assert model.observation_moments is not None

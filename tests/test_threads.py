@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gala_rl.agent import build_agent, initial_parameters_of
-from gala_rl.config import run as configs
+from gala_rl.config import resolved as resolving
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
@@ -17,7 +18,7 @@ from gala_rl.threads import actor_threads, forward_flop, learner_threads, thread
 CPU = torch.device("cpu")
 
 
-def resolved(method: str = "a2c", **settings: object) -> TrainConfig:
+def resolved(method: str = "a2c", **settings: object) -> ResolvedConfig:
     given = {"env": "CartPole-v1", "learners": 1, "simulators": 16, **settings}
     return resolve(TrainConfig(method=method, **given))  # type: ignore[arg-type]
 
@@ -45,7 +46,7 @@ def test_a_thread_per_15_million_operations(mflop: float, cores: int, threads: i
 
 
 def test_a_small_network_has_one_thread_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "usable_cores", lambda: 64)
+    monkeypatch.setattr(resolving, "usable_cores", lambda: 64)
     agent = build_agent(resolved(), 0, MemoryNetwork(1).transport(0), CPU, seed=0)
     agent.step(1e-4)
     assert agent.threads[:2] == (1, 1)
@@ -54,20 +55,20 @@ def test_a_small_network_has_one_thread_on_any_machine(monkeypatch: pytest.Monke
 
 
 def test_acting_and_learning_are_sized_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "usable_cores", lambda: 8)
+    monkeypatch.setattr(resolving, "usable_cores", lambda: 8)
     config = resolved("ppo", simulators=1)  # 128 steps in 4 minibatches
     assert learner_threads(config, 15e6, CPU)[:2] == (1, 8)
 
 
 def test_a_setting_overrides_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "usable_cores", lambda: 8)
+    monkeypatch.setattr(resolving, "usable_cores", lambda: 8)
     config = resolved(network_threads=3)
     assert learner_threads(config, 1.0, CPU)[:2] == (3, 3)
     assert actor_threads(replace(config, simulators=4), 1.0, 4) == 3
 
 
 def test_actors_share_the_cores_that_are_not_the_learners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "usable_cores", lambda: 9)
+    monkeypatch.setattr(resolving, "usable_cores", lambda: 9)
     config = resolved("impala", simulators=16)
     assert actor_threads(config, 1e9, 2) == 1
     assert actor_threads(config, 1e9, 8) == 4

@@ -24,6 +24,7 @@ from benchmarks.figures import draw, results
 from benchmarks.figures.runs import SIMULATORS_A_LEARNER
 from benchmarks.figures.summary import bootstrap
 from gala_rl.agent import Agent, build_agent, build_model
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import Learner, make_learner
@@ -54,14 +55,14 @@ def cosines(gradients: Tensor) -> dict[str, float]:
     return found
 
 
-def gradients(config: TrainConfig, group: int = GROUP) -> Iterator[Tensor]:
+def gradients(config: ResolvedConfig, group: int = GROUP) -> Iterator[Tensor]:
     """Gradients [learners, groups, P] of every round of a run whose learners take turns."""
-    network = MemoryNetwork(config.resolved_learners)
-    agents = [_agent(config, rank, network) for rank in range(config.resolved_learners)]
+    network = MemoryNetwork(config.learners)
+    agents = [_agent(config, rank, network) for rank in range(config.learners)]
     simulators = agents[0].actor.simulators
     probe = make_learner(
         build_model(config, simulators.observation, simulators.action),
-        config.resolved_algorithm,
+        config.algorithm,
         initial_learning_rate=config.initial_learning_rate,
         seed=config.seed,
     )
@@ -70,12 +71,12 @@ def gradients(config: TrainConfig, group: int = GROUP) -> Iterator[Tensor]:
         for agent in agents:
             probe.flat.load(agent.learner.flat.values)
             agent.step(config.initial_learning_rate)
-            parts = split(agent.actor.trajectory, config.resolved_simulators // group)
+            parts = split(agent.actor.trajectory, config.simulators // group)
             found.append(torch.stack([_gradient(probe, part) for part in parts]))
         yield torch.stack(found)
 
 
-def _agent(config: TrainConfig, rank: int, network: MemoryNetwork) -> Agent:
+def _agent(config: ResolvedConfig, rank: int, network: MemoryNetwork) -> Agent:
     seed = np.random.SeedSequence([config.seed, rank]).generate_state(1)[0]
     return build_agent(config, rank, network.transport(rank), torch.device("cpu"), int(seed))
 
@@ -109,7 +110,7 @@ def measure(method: str, options: argparse.Namespace, seed: int) -> dict[str, li
             serial=True,
         )
     )
-    updates = options.steps // (config.resolved_algorithm.rollout_steps * options.simulators)
+    updates = options.steps // (config.algorithm.rollout_steps * options.simulators)
     rounds = [cosines(found) for found in itertools.islice(gradients(config), updates)]
     return {
         f"{method}, {kind}": [

@@ -13,6 +13,7 @@ from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
 from gala_rl.agent import build_model, initial_parameters_of
 from gala_rl.app.preflight import check_config
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators
 from gala_rl.envs.ids import atari_game
 from gala_rl.methods import METHODS, find
@@ -24,7 +25,7 @@ WARM_AGENT_STEPS = 800
 """Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
 
 
-def config_of(method: str, simulators: int) -> TrainConfig:
+def config_of(method: str, simulators: int) -> ResolvedConfig:
     """One learner or two, by the paper's settings; stopped long before the budget ends."""
     learners = 1 if find(method).sharing == "nothing" else 2
     return check_config(
@@ -39,7 +40,7 @@ def config_of(method: str, simulators: int) -> TrainConfig:
     )
 
 
-def work_of(config: TrainConfig) -> Work:
+def work_of(config: ResolvedConfig) -> Work:
     """What is trained on what."""
     simulators = make_simulators(config.env, 1, 1, config.atari)
     game = atari_game(config.env)
@@ -64,7 +65,7 @@ def run(method: str, options: Options) -> Result:
     """Train until the meter has seen enough."""
     config = config_of(method, options.simulators)
     work = work_of(config)
-    meter, algorithm = Meter(options), config.resolved_algorithm
+    meter, algorithm = Meter(options), config.algorithm
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
@@ -89,7 +90,7 @@ def run(method: str, options: Options) -> Result:
         settings={
             "algorithm": algorithm.name.upper(),
             "rollout_steps": algorithm.rollout_steps,
-            "learners": config.resolved_learners,
+            "learners": config.learners,
             "torch_threads": config.threads_per_learner(),
         },
         notes=(),

@@ -5,7 +5,7 @@ from ale_py import ALEInterface, LoggerMode
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs.ids import atari_game
 
 
@@ -14,7 +14,7 @@ def is_there(env_id: str) -> bool:
     return atari_game(env_id) is not None
 
 
-def make_bare(config: TrainConfig) -> AtariVectorEnv:
+def make_bare(config: ResolvedConfig) -> AtariVectorEnv:
     """A learner's simulators as ALE makes them, with the settings that training has."""
     game = atari_game(config.env)
     assert game is not None
@@ -23,7 +23,7 @@ def make_bare(config: TrainConfig) -> AtariVectorEnv:
     ALEInterface.setLoggerMode(LoggerMode.Error)
     return AtariVectorEnv(
         rom,
-        config.resolved_simulators,
+        config.simulators,
         num_threads=config.simulator_threads or config.threads_per_learner(),
         autoreset_mode=AutoresetMode.SAME_STEP,
         repeat_action_probability=(

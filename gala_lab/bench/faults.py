@@ -15,6 +15,7 @@ from gala_lab.bench.results import case, result, settings_of
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.preflight import check_config
 from gala_rl.app.train import cluster_of, resolve_device
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.faults.costs import SOON_S, costs
@@ -72,11 +73,11 @@ def bench_faults(
     return result("faults", settings, {"cases": cases}, [])
 
 
-def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
+def _measure(config: ResolvedConfig, seconds: float) -> dict[str, float | None]:
     config = replace(config, steps=10**15, checkpoint_every=1e9)
     with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
         if config.fault_plan is None:
-            last = config.resolved_learners - 1
+            last = config.learners - 1
             kill = {"kind": "kill", "learner": last, "at_s": seconds}
             plan = Path(temporary) / "plan.json"
             plan.write_text(json.dumps({"faults": [kill]}), encoding="utf-8")
@@ -108,7 +109,7 @@ def _measure(config: TrainConfig, seconds: float) -> dict[str, float | None]:
 
 
 def _start(
-    config: TrainConfig, folder: RunFolder, connection: "Connection | None"
+    config: ResolvedConfig, folder: RunFolder, connection: "Connection | None"
 ) -> tuple["LocalRun | ClusterRun", "ProgressSampler | ClusterSampler"]:
     """Learners here or on a cluster, and who looks how far they are."""
     beginning = initial_parameters_of(config)

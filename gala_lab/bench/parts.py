@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gala_lab.bench import bare, plain
 from gala_rl.agent import Agent, build_agent, simulator_groups
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import limits_of, make_simulators
 from gala_rl.errors import LearnerFailure
 from gala_rl.gossip import MemoryNetwork
@@ -40,12 +40,12 @@ class Work:
     agent_steps: int
 
 
-Part = Callable[[TrainConfig, int, torch.device], Work]
+Part = Callable[[ResolvedConfig, int, torch.device], Work]
 """Makes the work of the learner of that rank, on that device."""
 
 
 def rate(
-    part: Part, config: TrainConfig, device: torch.device, seconds: float, threads: int
+    part: Part, config: ResolvedConfig, device: torch.device, seconds: float, threads: int
 ) -> float:
     """Agent steps a second of a part, of all processes together.
 
@@ -60,7 +60,7 @@ def rate(
         LearnerFailure: when a process died or was not done in time.
     """
     context = multiprocessing.get_context("spawn")
-    count = config.resolved_learners
+    count = config.learners
     rates = context.Array("d", count, lock=False)
     barrier = context.Barrier(count)
     processes = [
@@ -90,7 +90,7 @@ def rate(
 
 def _measure(
     part: Part,
-    config: TrainConfig,
+    config: ResolvedConfig,
     rank: int,
     device: str,
     seconds: float,
@@ -124,14 +124,14 @@ def _calls_per_second(call: Callable[[int], object], device: torch.device, secon
     return count / elapsed
 
 
-def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
+def simulators_only(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """Random actions through the package's own environment layer, in its groups."""
     keep_freed_memory()
     threads = config.simulator_threads or config.threads_per_learner()
     groups = simulator_groups(config, device)
     simulators = make_simulators(
         config.env,
-        config.resolved_simulators,
+        config.simulators,
         threads,
         config.atari,
         groups=groups,
@@ -139,7 +139,7 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
         limits=limits_of(config),
     )
     simulators.reset(rank)
-    actions = _random_actions(simulators.action, config.resolved_simulators)
+    actions = _random_actions(simulators.action, config.simulators)
     for group, rows in enumerate(simulators.groups):
         simulators.send(actions[-1, rows], group)
 
@@ -149,16 +149,16 @@ def simulators_only(config: TrainConfig, rank: int, device: torch.device) -> Wor
             simulators.recv(group)
             simulators.send(actions[k % _ACTIONS, rows], group)
 
-    return Work(step, config.resolved_simulators)
+    return Work(step, config.simulators)
 
 
-def simulators_bare(config: TrainConfig, rank: int, device: torch.device) -> Work:
+def simulators_bare(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """Random actions through ALE's vector environment alone."""
     simulators = bare.make_bare(config)
     bare.reset(simulators, rank)
     action = ActionSpec(int(simulators.single_action_space.n), True)  # type: ignore[attr-defined]
-    actions = _random_actions(action, config.resolved_simulators)
-    return Work(lambda k: simulators.step(actions[k % _ACTIONS]), config.resolved_simulators)
+    actions = _random_actions(action, config.simulators)
+    return Work(lambda k: simulators.step(actions[k % _ACTIONS]), config.simulators)
 
 
 def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
@@ -170,7 +170,7 @@ def _random_actions(action: ActionSpec, simulators: int) -> NDArray[Any]:
     return generator.standard_normal((_ACTIONS, simulators, action.size), dtype=np.float32)
 
 
-def network_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
+def network_only(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """Acting passes and update of one rollout, on the same observations each time."""
     keep_freed_memory()  # As learners do; plain PyTorch does not.
     agent = _agent(config, rank, device)
@@ -178,7 +178,7 @@ def network_only(config: TrainConfig, rank: int, device: torch.device) -> Work:
     return Work(lambda k: _network_only(agent), agent.actor.trajectory.agent_steps)
 
 
-def network_one_thread(config: TrainConfig, rank: int, device: torch.device) -> Work:
+def network_one_thread(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """The same on one thread."""
     return network_only(replace(config, network_threads=1), rank, device)
 
@@ -195,14 +195,14 @@ def _network_only(agent: Agent) -> None:
     agent.learner.update(trajectory, 0.0)
 
 
-def network_plain(config: TrainConfig, rank: int, device: torch.device) -> Work:
+def network_plain(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """The same by plain PyTorch modules."""
     agent = _agent(config, rank, device)
     trajectory = agent.actor.collect()
     simulators = agent.actor.simulators
     network = plain.PlainNetwork(simulators.observation.shape, simulators.action.size).to(device)
     ends = trajectory.terminated | trajectory.truncated
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     update = plain.PlainUpdate(
         network,
         algorithm,
@@ -214,6 +214,6 @@ def network_plain(config: TrainConfig, rank: int, device: torch.device) -> Work:
     return Work(lambda k: update.step(), trajectory.agent_steps)
 
 
-def _agent(config: TrainConfig, rank: int, device: torch.device) -> Agent:
-    transport = MemoryNetwork(config.resolved_learners).transport(rank)
+def _agent(config: ResolvedConfig, rank: int, device: torch.device) -> Agent:
+    transport = MemoryNetwork(config.learners).transport(rank)
     return build_agent(config, rank, transport, device, seed=rank)

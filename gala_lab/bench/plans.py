@@ -30,11 +30,15 @@ class PlannedCase:
     """One case of a benchmark of training.
 
     Attributes:
+        learners: of this case.
+        simulators: per learner of this case.
         share: what stays equal from case to case: "total" simulators, or those of a "learner".
-        config: of the training; its learners and simulators are those of this case.
+        config: of the training.
         skipped: why it is not measured; None if it is.
     """
 
+    learners: int
+    simulators: int
     share: str
     config: TrainConfig
     skipped: str | None = None
@@ -53,17 +57,18 @@ def scaling(config: TrainConfig) -> list[PlannedCase]:
             that of a learner, and times the cores the total.
     """
     largest = config.learners or 2 * usable_cores()
-    total = config.resolved_simulators * usable_cores()
+    assert config.simulators is not None
+    total = config.simulators * usable_cores()
     cases = []
     for learners in powers_of_two(largest):
-        shared = dataclasses.replace(
-            config, learners=learners, simulators=max(1, total // learners)
-        )
+        simulators = max(1, total // learners)
+        shared = dataclasses.replace(config, learners=learners, simulators=simulators)
         divides = total % learners == 0
         reason = None if divides else f"{total} simulators cannot be shared equally"
-        cases.append(PlannedCase("total", shared, reason))
+        cases.append(PlannedCase(learners, simulators, "total", shared, reason))
     for learners in powers_of_two(largest):
-        cases.append(PlannedCase("learner", dataclasses.replace(config, learners=learners)))
+        alike = dataclasses.replace(config, learners=learners)
+        cases.append(PlannedCase(learners, config.simulators, "learner", alike))
     return cases
 
 

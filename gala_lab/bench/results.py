@@ -82,7 +82,7 @@ def settings_of(config: TrainConfig, device: str) -> dict[str, Any]:
         "method": config.method,
         "env": config.env,
         "learners": config.learners,
-        "simulators": config.resolved_simulators,
+        "simulators": config.simulators,
         "device": device,
         "precision": config.precision,
     }

@@ -29,7 +29,7 @@ def bench_scaling(config: TrainConfig, seconds: float, repeats: int) -> dict[str
         UserError: when a case cannot be run.
         LearnerFailure: when a learner died or is too slow to be measured.
     """
-    check_config(config)
+    resolved = check_config(config)
     plan = plans.scaling(config)
     configs = {_key(p): check_config(p.config) for p in plan if p.skipped is None}
     rounds: list[list[dict[str, float | None]]] = [[] for _ in plan]
@@ -47,13 +47,13 @@ def bench_scaling(config: TrainConfig, seconds: float, repeats: int) -> dict[str
         case(_labels(planned), done, RATIOS) if done else _labels(planned)
         for done, planned in zip(rounds, plan, strict=True)
     ]
-    settings = settings_of(config, resolve_device(config).type)
-    settings |= {"learners": plan[-1].config.learners, "seconds": seconds, "repeats": repeats}
+    settings = settings_of(config, resolve_device(resolved).type)
+    settings |= {"learners": plan[-1].learners, "seconds": seconds, "repeats": repeats}
     return result("scaling", settings, {"cases": cases}, missing)
 
 
 def _key(planned: PlannedCase) -> tuple[int, int]:
-    return planned.config.resolved_learners, planned.config.resolved_simulators
+    return planned.learners, planned.simulators
 
 
 def _labels(planned: PlannedCase) -> dict[str, Any]:

@@ -61,14 +61,14 @@ def bench_stragglers(
             training = measure_training(chosen_config, seconds, k, factor) if k else alone
             if method == methods[0]:
                 first = training.values["sps"]
-            expected = _expected(alone.values, chosen_config.resolved_learners, k, factor)
+            expected = _expected(alone.values, chosen_config.learners, k, factor)
             done.append({**training.values, **expected, "first_method_sps": first})
     ratios = RATIOS | OF_FIRST if len(methods) > 1 else RATIOS
     cases = [
         case({"method": method, "slowed": k, "factor": factor, "skipped": None}, done, ratios)
         for done, (k, factor, method) in zip(rounds, plan, strict=True)
     ]
-    settings = settings_of(configs[methods[0]], resolve_device(config).type)
+    settings = settings_of(configs[methods[0]], resolve_device(configs[methods[0]]).type)
     settings |= {"method": ", ".join(methods)}
     settings |= {"slowed": chosen, "seconds": seconds, "repeats": repeats}
     return result("stragglers", settings, {"cases": cases}, missing)

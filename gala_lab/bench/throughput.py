@@ -10,6 +10,7 @@ from gala_lab.bench.results import case, result, settings_of
 from gala_lab.bench.training import measure_training
 from gala_rl.app.preflight import check_config
 from gala_rl.app.train import resolve_device
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
 
@@ -43,23 +44,23 @@ def bench_throughput(config: TrainConfig, seconds: float, repeats: int) -> dict[
         UserError: when the config cannot be run.
         LearnerFailure: when a process died or is too slow to be measured.
     """
-    config = check_config(config)
-    single = check_config(replace(config, method="a2c", learners=1, simulator_threads=None))
-    device = resolve_device(config)
-    turns, missing = _turns(config)
+    resolved = check_config(config)
+    single = check_config(replace(resolved, method="a2c", learners=1, simulator_threads=None))
+    device = resolve_device(resolved)
+    turns, missing = _turns(resolved)
     rounds: list[dict[str, float | None]] = []
     for number in range(repeats):
-        alone = _alone(turns, config, device, seconds, reverse=number % 2 == 1)
-        training = measure_training(config, seconds)
+        alone = _alone(turns, resolved, device, seconds, reverse=number % 2 == 1)
+        training = measure_training(resolved, seconds)
         a2c = measure_training(single, seconds)
         achieved = {_achieved(name): value for name, value in training.values.items()}
         rounds.append(alone | achieved | {"a2c_sps": a2c.values["sps"]})
         missing += training.missing
-    settings = settings_of(config, device.type) | {"seconds": seconds, "repeats": repeats}
+    settings = settings_of(resolved, device.type) | {"seconds": seconds, "repeats": repeats}
     return result("throughput", settings, case({}, rounds, RATIOS), missing)
 
 
-def _turns(config: TrainConfig) -> tuple[_Turns, list[str]]:
+def _turns(config: ResolvedConfig) -> tuple[_Turns, list[str]]:
     """Parts to measure, those that are compared next to each other, and which there are not."""
     threads, missing = config.threads_per_learner(), []
     turns: _Turns = {}
@@ -83,7 +84,7 @@ def _turns(config: TrainConfig) -> tuple[_Turns, list[str]]:
 
 
 def _alone(
-    turns: _Turns, config: TrainConfig, device: torch.device, seconds: float, reverse: bool
+    turns: _Turns, config: ResolvedConfig, device: torch.device, seconds: float, reverse: bool
 ) -> dict[str, float | None]:
     """Rates of all parts in turn, and the ceiling they make."""
     # Back and forth: a machine that grows slower favours neither side of a ratio.

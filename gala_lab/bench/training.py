@@ -13,7 +13,7 @@ from gala_lab.bench.meters import Meters
 from gala_lab.bench.throttle import Throttle
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.train import resolve_device
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Measurement:
 
 
 def measure_training(
-    config: TrainConfig, seconds: float, slowed: int = 0, factor: float = 1.0
+    config: ResolvedConfig, seconds: float, slowed: int = 0, factor: float = 1.0
 ) -> Measurement:
     """Train from the beginning in a temporary folder and measure for a while.
 
@@ -83,7 +83,7 @@ def measure_training(
             raise KeyboardInterrupt
         rows = [
             row
-            for rank in range(config.resolved_learners)
+            for rank in range(config.learners)
             for row in MetricsReader(folder.metrics_file(rank)).new_rows()[1:]
         ]
     return watch.measurement(rows, beginning.frames_per_step)

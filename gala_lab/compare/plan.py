@@ -11,7 +11,8 @@ from typing import Any, Literal
 from gala_rl.app.game_limit import check_max_steps
 from gala_rl.app.preflight import check_config
 from gala_rl.config import run as configs
-from gala_rl.config.run import RULE_SIMULATORS, TrainConfig
+from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
+from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
@@ -46,7 +47,7 @@ class Plan:
     """
 
     folder: Path
-    configs: tuple[TrainConfig, ...]
+    configs: tuple[ResolvedConfig, ...]
     seeds: range
     settings: Settings = "published"
     threshold: float | None = None
@@ -60,11 +61,11 @@ class Plan:
         return [config.method for config in self.configs]
 
     @property
-    def runs(self) -> list[TrainConfig]:
+    def runs(self) -> list[ResolvedConfig]:
         """Config of each run in the order of training: all methods with a seed, then the next."""
         return [self.run(config, seed) for seed in self.seeds for config in self.configs]
 
-    def run(self, config: TrainConfig, seed: int) -> TrainConfig:
+    def run(self, config: ResolvedConfig, seed: int) -> ResolvedConfig:
         """Config of a method's run with that seed."""
         out = self.folder / "runs" / f"{config.method}-seed-{seed}"
         return replace(config, seed=seed, out=str(out))
@@ -77,7 +78,7 @@ def configs_of(
     simulators_total: int | None = None,
     settings: Settings = "published",
     algorithm: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[TrainConfig, ...]:
+) -> tuple[ResolvedConfig, ...]:
     """The config of each method: equal budgets, equal protocol, equal simulators in all.
 
     Args:
@@ -102,16 +103,19 @@ def configs_of(
         replace(config, method=name, learners=None if one and not all(alone) else config.learners)
         for name, one in zip(methods, alone, strict=True)
     ]
-    several = [replace(one, learners=learners_of(one)) for one in several]
-    total = _total(several, simulators_total)
-    several = [replace(one, simulators=total // one.resolved_learners) for one in several]
+    learners = [learners_of(one) for one in several]
+    total = _total(methods, learners, simulators_total)
+    several = [
+        replace(one, learners=count, simulators=total // count)
+        for one, count in zip(several, learners, strict=True)
+    ]
     # A preset fits itself to the number of simulators.
     several = [_with_settings(one, algorithm, methods) for one in several]
     if settings == "equal":
         several[1:] = [share(several[0], one) for one in several[1:]]
     # What depends on a learner's simulators and cores is filled in last.
-    several = [resolve(one) for one in several]
-    return tuple(one if find(one.method).gossips else _without_graph(one) for one in several)
+    resolved = [resolve(one) for one in several]
+    return tuple(one if find(one.method).gossips else _without_graph(one) for one in resolved)
 
 
 def _with_settings(
@@ -128,38 +132,40 @@ def _names(settings: AlgorithmSettings) -> set[str]:
     return {entry.name for entry in dataclasses.fields(settings)}
 
 
-def _without_graph(config: TrainConfig) -> TrainConfig:
+def _without_graph(config: ResolvedConfig) -> ResolvedConfig:
     """Edges and nodes that are meant for gossip are no graph of who does not gossip."""
     gossip = replace(config.gossip, topology=GossipSettings().topology)
     return replace(config, learners_per_node=None, gossip=gossip)
 
 
-def _total(several: Sequence[TrainConfig], wanted: int | None) -> int:
-    divisor = math.lcm(*(config.resolved_learners for config in several))
+def _total(methods: Sequence[str], learners: Sequence[int], wanted: int | None) -> int:
+    divisor = math.lcm(*learners)
     if wanted is None:
         return divisor * math.ceil(RULE_SIMULATORS / divisor)
     if wanted < 1:
         raise UserError(f"simulators_total {wanted} is too small: it must be at least 1")
-    for config in several:
-        if wanted % config.resolved_learners:
+    for method, count in zip(methods, learners, strict=True):
+        if wanted % count:
             raise UserError(
-                f"simulators_total {wanted} cannot be shared by the {config.learners} learners of "
-                f"{config.method}: use a multiple of {divisor}, or other --learners"
+                f"simulators_total {wanted} cannot be shared by the {count} learners of "
+                f"{method}: use a multiple of {divisor}, or other --learners"
             )
     return wanted
 
 
 def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
     """The other's config with the first's values of the algorithm's settings that both have."""
-    source, target = first.resolved_algorithm, other.resolved_algorithm
+    source, target = first.algorithm, other.algorithm
+    assert source is not None
+    assert target is not None
     values = {name: getattr(source, name) for name in _names(source) & _names(target)}
     return replace(other, algorithm=replace(target, **values))
 
 
-def with_many_rows(config: TrainConfig) -> TrainConfig:
+def with_many_rows(config: ResolvedConfig) -> ResolvedConfig:
     """The config with rows of metrics often enough for a curve, where the budget is small."""
-    updates = config.steps // (config.resolved_learners * config.update_agent_steps)
-    return replace(config, log_every=min(config.resolved_log_every, max(1, updates // _ROWS)))
+    updates = config.steps // (config.learners * config.update_agent_steps)
+    return replace(config, log_every=min(config.updates_per_row, max(1, updates // _ROWS)))
 
 
 def check(plan: Plan) -> None:

@@ -27,7 +27,7 @@ from gala_lab.compare.statistics import (
     probability_of_improvement,
 )
 from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.records.metrics import Row
 from gala_rl.records.provenance import provenance
@@ -93,7 +93,7 @@ def _origins(file: Path) -> list[tuple[Any, ...]]:
 
 
 def _measured(
-    plan: Plan, config: TrainConfig, rows: Sequence[Sequence[Row]], curve: Curve
+    plan: Plan, config: ResolvedConfig, rows: Sequence[Sequence[Row]], curve: Curve
 ) -> dict[str, Any]:
     last = [own[-1] for own in rows if own]
     agent_steps, updates = (sum(row[name] for row in last) for name in ("agent_steps", "updates"))
@@ -118,7 +118,7 @@ def _measured(
     }
 
 
-def _aggregated(plan: Plan, config: TrainConfig, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _aggregated(plan: Plan, config: ResolvedConfig, runs: list[dict[str, Any]]) -> dict[str, Any]:
     complete = [run for run in runs if run["complete"]]
 
     def middle(name: str) -> float | None:

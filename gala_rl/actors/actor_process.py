@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.actors.rollout_slots import RolloutSlots
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import limits_of, make_simulators, seed_generators
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.errors import SimulatorFailure
@@ -54,7 +54,7 @@ class ActorSpec:
         registered: environments that only the program knows.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     make_model: MakeModel
     index: int
     simulators: int
@@ -108,13 +108,13 @@ def _act(post: ActorSpec, actor: Actor) -> None:
 
 def _make_actor(post: ActorSpec) -> Actor:
     config = post.config
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     threads = config.simulator_threads or config.threads_per_learner()
-    processes, actors = config.simulator_processes, config.resolved_simulators // post.simulators
+    processes, actors = config.simulator_processes, config.simulators // post.simulators
     simulators = make_simulators(
         config.env,
         post.simulators,
-        max(1, threads * post.simulators // config.resolved_simulators),
+        max(1, threads * post.simulators // config.simulators),
         config.atari,
         groups=config.simulator_groups or 1,
         processes=None if processes is None else processes // actors,

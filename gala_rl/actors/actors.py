@@ -18,7 +18,7 @@ from gala_rl.actors.handle import ActorHandle
 from gala_rl.actors.remote import RemoteActors, RolloutFeed, RolloutFeeds
 from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
 from gala_rl.actors.rollout_storage import example_of, slots_of, storage
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Episode, Simulators
 from gala_rl.envs.registration import registered
@@ -67,7 +67,7 @@ class ActorProcesses:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         rank: int,
         make_model: MakeModel,
         parameters: Tensor,
@@ -76,14 +76,14 @@ class ActorProcesses:
         seed: int,
         others: RemoteActors | range | None = None,
     ) -> None:
-        algorithm = config.resolved_algorithm
+        algorithm = config.algorithm
         if not isinstance(algorithm, ImpalaSettings) or algorithm.actors is None:
             raise TypeError(f"no actors in {type(algorithm).__name__}, or not resolved")
         self._config, self._rank, self._make_model = config, rank, make_model
         self._patience_s, self._looked_at = config.hang_after, time.monotonic()
         self._heartbeats = shared_zeros((algorithm.actors,), torch.int64)
         self._values, self._seed = parameters, seed
-        self._share = config.resolved_simulators // algorithm.actors
+        self._share = config.simulators // algorithm.actors
         self.episodes: deque[Episode] = deque()
         self.wants_stop: Callable[[], bool] = never
         self.failures = 0
@@ -93,7 +93,7 @@ class ActorProcesses:
         self._lags: list[int] = []
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
-        batch = algorithm.batch_simulators(config.resolved_simulators)
+        batch = algorithm.batch_simulators(config.simulators)
         self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._feeds: RolloutFeeds | None = None
@@ -218,7 +218,7 @@ class ActorProcesses:
     def _next_sound(self) -> tuple[ActorHandle | RolloutFeed, int]:
         while True:
             station, slot = self._next_full()
-            if station.slots.is_sound(slot, self._version, self._config.resolved_simulators):
+            if station.slots.is_sound(slot, self._version, self._config.simulators):
                 return station, slot
             _log.warning("actor %d has delivered what no actor writes", station.index)
             if isinstance(station, RolloutFeed):

@@ -5,17 +5,17 @@ from torch import Tensor
 
 from gala_rl.actors.actor_process import MakeModel
 from gala_rl.actors.rollout_slots import RolloutSlots, as_it_crosses
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Simulators
 from gala_rl.trajectory import Trajectory
 
 
 def slots_elsewhere(
-    config: TrainConfig, make_model: MakeModel, simulators: Simulators, first: int
+    config: ResolvedConfig, make_model: MakeModel, simulators: Simulators, first: int
 ) -> RolloutSlots:
     """Slots of all actors from the first so many on; simulators are closed."""
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert isinstance(algorithm, ImpalaSettings)
     assert algorithm.actors is not None
     example = example_of(make_model, simulators)
@@ -23,10 +23,10 @@ def slots_elsewhere(
 
 
 def slots_of(
-    actors: int, config: TrainConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
+    actors: int, config: ResolvedConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
 ) -> RolloutSlots:
     """Slots of so many actors, one after another."""
-    share = config.resolved_simulators // (algorithm.actors or 1)
+    share = config.simulators // (algorithm.actors or 1)
     like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
     return RolloutSlots(actors * algorithm.actor_slots, like)
 

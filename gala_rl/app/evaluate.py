@@ -17,13 +17,12 @@ from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.preflight import check_evaluation
 from gala_rl.app.progress import GamesProgress
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
     Simulators,
     limits_of,
     make_simulators,
-    read_environment,
     read_environments_once,
     seeded_generators,
     working_directory_kept,
@@ -143,14 +142,14 @@ def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     config, saved = _newest(run)
     if learner == "all":
         raise UserError("learner 'all' are several networks: give a rank or mean")
-    environment = read_environment(config.env, config.atari)
+    environment = config.environment
     network = build_model(config, environment.observation, environment.action)
     flat = FlatParameters(network)
     flat.load(_policies(saved, learner, flat.values.numel())[learner])
     return network
 
 
-def _newest(run: str | Path) -> tuple[TrainConfig, Checkpoint]:
+def _newest(run: str | Path) -> tuple[ResolvedConfig, Checkpoint]:
     folder = RunFolder(Path(run))
     config = resolve(folder.read_config())
     saved = checkpoint.newest(folder.checkpoints)
@@ -216,7 +215,7 @@ class _Games:
 
 
 def _play(
-    config: TrainConfig,
+    config: ResolvedConfig,
     parameters: Tensor,
     games: _Games,
     greedy: bool,

@@ -11,9 +11,10 @@ import psutil
 
 from gala_rl.app.game_limit import check_max_steps
 from gala_rl.config import run as configs
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
-from gala_rl.envs import is_atari, read_environment
+from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.faults.plan import read_plan
@@ -30,19 +31,19 @@ _SIMULATOR_PROCESS_BYTES = 24 * 2**20
 """Nor is one with Gymnasium alone."""
 
 
-def check_start(config: TrainConfig) -> TrainConfig:
+def check_start(config: TrainConfig) -> ResolvedConfig:
     """The config with everything filled in, if it can be started on this machine.
 
     Raises:
         UserError: naming the first thing that is wrong and its remedy.
     """
-    config = check_config(config)
+    resolved = check_config(config)
     if config.out is not None:
         RunFolder(Path(config.out)).check_unused()
-    return config
+    return resolved
 
 
-def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
+def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
     """The config of a run that can be continued to `steps` agent steps (None: as before).
 
     Raises:
@@ -55,7 +56,7 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
     folder.read_summary()
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
-    config = check_config(config)
+    resolved = check_config(config)
     made = folder.checkpointed_agent_steps()
     if made is None:
         raise UserError(f"{run} has no checkpoint yet: start it anew: {folder.command_to_go_on()}")
@@ -64,17 +65,17 @@ def check_resume(run: str | Path, steps: int | None) -> TrainConfig:
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
-    return config
+    return resolved
 
 
-def check_scale(run: str | Path, learners: int) -> TrainConfig:
+def check_scale(run: str | Path, learners: int) -> ResolvedConfig:
     """The config, as it is now, of a run that can go on with that number of learners.
 
     Raises:
         UserError: when it cannot, or when it is not being trained.
     """
     folder = RunFolder(Path(run))
-    config = folder.read_config()
+    config = resolve(folder.read_config())
     if (reason := why_not_scaled(config)) is not None:
         raise UserError(f"run {run} cannot be scaled: {reason}")
     if learners > (most := capacity(config)):
@@ -82,7 +83,7 @@ def check_scale(run: str | Path, learners: int) -> TrainConfig:
             f"learners {learners:,} is too many for run {run}: it was started with room for "
             f"{most:,}; a new run has more with --max-learners"
         )
-    if learners == config.resolved_learners:
+    if learners == config.learners:
         raise UserError(f"learners {learners} is what run {run} has: give another number")
     check_config(dataclasses.replace(config, learners=learners))
     if not folder.is_held:
@@ -109,7 +110,7 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: set[str]) -> No
     same = {"steps", "out"}
     if config.learners in (change["from"] for change in RunFolder(Path(run)).read_scales()[:1]):
         same.add("learners")  # that it was started with; it goes on with those it has now
-    learners = old.resolved_learners
+    learners = old.learners
     if graph_of(config, learners).rounds == graph_of(old, learners).rounds:
         same.add("gossip.topology")  # by whatever name
     if _when(config) == _when(old):
@@ -167,25 +168,28 @@ def check_bench(configs: Sequence[TrainConfig], seconds: float, repeats: int) ->
         check_config(config)
 
 
-def check_config(config: TrainConfig) -> TrainConfig:
+def check_config(config: TrainConfig) -> ResolvedConfig:
     """The config with everything filled in, if this machine can run it.
 
     Raises:
         UserError: naming the first thing that is wrong and its remedy.
     """
     configs.check(config)
-    config = resolve(config)
+    return _check_resolved(resolve(config))
+
+
+def _check_resolved(config: ResolvedConfig) -> ResolvedConfig:
     if config.device == "cuda" and config.cluster is None and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
-    observation = read_environment(config.env, config.atari).observation
-    if isinstance(config.resolved_algorithm, ImpalaSettings):
-        _check_actors(config, config.resolved_algorithm)
+    observation = config.environment.observation
+    if isinstance(config.algorithm, ImpalaSettings):
+        _check_actors(config, config.algorithm)
     _check_groups(config)
     _check_waits(config)
     if config.simulator_processes is not None:
         _check_processes(config, config.simulator_processes)
     _check_network(config, observation)
-    if config.resolved_algorithm.normalize_observations and observation.has_pixels:
+    if config.algorithm.normalize_observations and observation.has_pixels:
         raise UserError(
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
             f"pixels have one scale already: use --no-normalize-observations"
@@ -195,12 +199,12 @@ def check_config(config: TrainConfig) -> TrainConfig:
         _check_without_cluster(config)
     if config.cluster is None or config.learners_per_node is not None:
         # Nobody knows yet how many learners a machine of the cluster will have.
-        graph_of(config)
+        graph_of(config, config.learners)
     check_plan(config)
     return config
 
 
-def _check_without_cluster(config: TrainConfig) -> None:
+def _check_without_cluster(config: ResolvedConfig) -> None:
     if config.learners_per_node is not None and config.gossip.topology != HIERARCHICAL:
         raise UserError(
             f"learners_per_node {config.learners_per_node} is of no use with topology "
@@ -213,7 +217,7 @@ def _check_without_cluster(config: TrainConfig) -> None:
         )
 
 
-def _check_actors(config: TrainConfig, algorithm: ImpalaSettings) -> None:
+def _check_actors(config: ResolvedConfig, algorithm: ImpalaSettings) -> None:
     if config.serial and (algorithm.actors, algorithm.batch_rollouts) != (1, 1):
         raise UserError(
             f"actors {algorithm.actors} and batch_rollouts {algorithm.batch_rollouts} need "
@@ -226,16 +230,16 @@ def _check_actors(config: TrainConfig, algorithm: ImpalaSettings) -> None:
         )
 
 
-def _check_network(config: TrainConfig, observation: ObservationSpec) -> None:
+def _check_network(config: ResolvedConfig, observation: ObservationSpec) -> None:
     if config.network == "deep" and not observation.is_image:
         raise UserError(
             f"network 'deep' is for images, and env {config.env!r} has none: leave it out"
         )
 
 
-def _check_groups(config: TrainConfig) -> None:
-    groups, simulators = config.simulator_groups or 1, config.resolved_simulators
-    if isinstance(algorithm := config.resolved_algorithm, ImpalaSettings):
+def _check_groups(config: ResolvedConfig) -> None:
+    groups, simulators = config.simulator_groups or 1, config.simulators
+    if isinstance(algorithm := config.algorithm, ImpalaSettings):
         simulators //= algorithm.actors or 1
     if groups > simulators:
         raise UserError(
@@ -249,17 +253,17 @@ def _check_groups(config: TrainConfig) -> None:
         )
 
 
-def _check_processes(config: TrainConfig, processes: int) -> None:
-    algorithm = config.resolved_algorithm
+def _check_processes(config: ResolvedConfig, processes: int) -> None:
+    algorithm = config.algorithm
     actors = algorithm.actors or 1 if isinstance(algorithm, ImpalaSettings) else 1
     if is_atari(config.env):
         raise UserError(
             f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
             f"the learner step Atari games; leave it out"
         )
-    if processes > config.resolved_simulators:
+    if processes > config.simulators:
         raise UserError(
-            f"simulator_processes {processes} is too many for {config.resolved_simulators} "
+            f"simulator_processes {processes} is too many for {config.simulators} "
             f"simulators: use at most as many"
         )
     if processes % actors:
@@ -275,9 +279,9 @@ def _check_processes(config: TrainConfig, processes: int) -> None:
         )
 
 
-def _check_waits(config: TrainConfig) -> None:
+def _check_waits(config: ResolvedConfig) -> None:
     """Refuse to wait so long for others that whoever waits is taken for dead."""
-    gossips = find(config.method).gossips and config.resolved_learners > 1
+    gossips = find(config.method).gossips and config.learners > 1
     if gossips and config.gossip.deadline >= config.hang_after:
         raise UserError(
             f"deadline {config.gossip.deadline:g} is too long beside hang_after "
@@ -286,10 +290,10 @@ def _check_waits(config: TrainConfig) -> None:
         )
 
 
-def _check_memory(config: TrainConfig, observation: ObservationSpec) -> None:
+def _check_memory(config: ResolvedConfig, observation: ObservationSpec) -> None:
     """Refuse what cannot fit: a rollout is kept as it was seen and learned from as floats."""
-    learners, simulators = config.resolved_learners, config.resolved_simulators
-    algorithm = config.resolved_algorithm
+    learners, simulators = config.learners, config.simulators
+    algorithm = config.algorithm
     rollout_steps = algorithm.rollout_steps
     seen = algorithm.batch_simulators(simulators) * (rollout_steps + 1) * observation.size
     seen_bytes = 1 if observation.is_image else _FLOAT_BYTES

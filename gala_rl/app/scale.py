@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gala_rl.app.preflight import check_scale
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
 from gala_rl.records.metrics import MetricsReader, of_learners
@@ -52,10 +52,10 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
     return changes[-1]
 
 
-def _update_s(folder: RunFolder, config: TrainConfig) -> float:
+def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
     """Seconds that an update of the slowest learner took of late; 0 if none has written a row."""
     rates = []
-    for rank in range(config.resolved_learners):
+    for rank in range(config.learners):
         rows = of_learners(MetricsReader(folder.metrics_file(rank)).new_rows())
         rates += [row["agent_steps_per_s"] for row in rows[-1:]]
     return config.update_agent_steps / min(rates) if rates else 0.0

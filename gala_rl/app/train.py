@@ -16,6 +16,7 @@ from gala_rl.app.monitor import MetricsMonitor, event_errors_told_once
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.config import run as configs
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import read_environments_once, working_directory_kept
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
@@ -59,7 +60,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
 
 
 @unchanged_caller()
-def train_checked(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+def train_checked(config: ResolvedConfig, console: Console | None = None) -> dict[str, Any]:
     """`train` with a config that `check_start` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
@@ -68,10 +69,11 @@ def train_checked(config: TrainConfig, console: Console | None = None) -> dict[s
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
-        folder.create(config if connection is None else connection.config)
+        config = config if connection is None else connection.config
+        folder.create(config)
         with folder.hold():
             try:
-                return _run(folder, beginning, None, console or Console(), connection)
+                return _run(config, folder, beginning, None, console or Console(), connection)
             except UserError:
                 # Where no learner has begun, the mended program is to find its folder unused.
                 if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
@@ -106,7 +108,7 @@ def resume(
 
 @unchanged_caller()
 def resume_checked(
-    run: str | Path, config: TrainConfig, console: Console | None = None
+    run: str | Path, config: ResolvedConfig, console: Console | None = None
 ) -> dict[str, Any]:
     """`resume` with the config that `check_resume` has returned."""
     refuse_to_start_a_run()
@@ -123,10 +125,10 @@ def resume_checked(
     with cluster_of(config) as connection, folder.hold():
         folder.note_resume(config)
         rewind(folder, start)
-        return _run(folder, beginning, start, console or Console(), connection)
+        return _run(config, folder, beginning, start, console or Console(), connection)
 
 
-def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None"]:
+def cluster_of(config: ResolvedConfig) -> AbstractContextManager["Connection | None"]:
     """The cluster that a config asks for; only then is Ray imported.
 
     Raises:
@@ -141,12 +143,13 @@ def cluster_of(config: TrainConfig) -> AbstractContextManager["Connection | None
     return connect(config)
 
 
-def _device_here(config: TrainConfig) -> torch.device:
+def _device_here(config: ResolvedConfig) -> torch.device:
     """Where this machine computes: nowhere but on its CPU if learners are on others."""
     return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
 
 
 def _run(
+    config: ResolvedConfig,
     folder: RunFolder,
     beginning: InitialParameters,
     start: Checkpoint | None,
@@ -155,15 +158,15 @@ def _run(
 ) -> dict[str, Any]:
     # Simulators may change the current folder.
     there = RunFolder(folder.path.absolute())
-    config = there.read_config()
+    config = there.with_own_files(config)
     device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     frames_per_step = beginning.frames_per_step
     where = str(device) if connection is None else counted(len(connection.nodes), "node")
     progress = Progress(config, frames_per_step, done_before, console)
     progress.tell(
-        f"{config.method} on {config.env}: {counted(config.resolved_learners, 'learner')} x "
-        f"{counted(config.resolved_simulators, 'simulator')} on {where}, "
+        f"{config.method} on {config.env}: {counted(config.learners, 'learner')} x "
+        f"{counted(config.simulators, 'simulator')} on {where}, "
         f"{beginning.parameter_count:,} parameters, run in {folder.path}"
     )
     began = time.monotonic()
@@ -197,7 +200,7 @@ def _run(
     return summary
 
 
-def resolve_device(config: TrainConfig) -> torch.device:
+def resolve_device(config: ResolvedConfig) -> torch.device:
     """The device that `config.device` means here.
 
     Raises:
@@ -211,7 +214,7 @@ def resolve_device(config: TrainConfig) -> torch.device:
 
 
 def _summary(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     outcome: RunOutcome,
     monitor: MetricsMonitor,

@@ -4,7 +4,7 @@ import time
 
 from gala_rl.cluster.gossip_relay import GossipRelay
 from gala_rl.cluster.rendezvous import ClusterRendezvous
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
@@ -18,7 +18,7 @@ def catch_up(
     mailboxes: SharedMailboxes,
     board: SharedCounters,
     ranks: range,
-    config: TrainConfig,
+    config: ResolvedConfig,
 ) -> None:
     """Wait until the others have said how far this node's learners were, but not for ever.
 

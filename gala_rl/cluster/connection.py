@@ -17,7 +17,7 @@ import ray
 from gala_rl.cluster.placement import Placement
 from gala_rl.cluster.probe import PACKAGES, probe
 from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import nodes_of
@@ -44,7 +44,7 @@ class Connection:
         places: of the nodes, which may become more or fewer.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     nodes: tuple[Any, ...]
     ranks: tuple[range, ...]
     places: Placement
@@ -60,7 +60,7 @@ class Connection:
 
 
 @contextlib.contextmanager
-def connect(config: TrainConfig) -> Iterator[Connection]:
+def connect(config: ResolvedConfig) -> Iterator[Connection]:
     """Nodes that can run the learners of a config; none is left afterwards.
 
     Args:
@@ -78,8 +78,8 @@ def connect(config: TrainConfig) -> Iterator[Connection]:
         else:
             config = _share_out(config)
             assert config.learners_per_node is not None
-            ranks = nodes_of(config.resolved_learners, config.learners_per_node)
-            graph_of(config)
+            ranks = nodes_of(config.learners, config.learners_per_node)
+            graph_of(config, config.learners)
             check_plan(config)
         with contextlib.closing(Placement(config, actors)) as places:
             nodes = _placed(places, ranks)
@@ -159,10 +159,10 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _share_out(config: TrainConfig) -> TrainConfig:
+def _share_out(config: ResolvedConfig) -> ResolvedConfig:
     if config.learners_per_node is not None:
         return config
-    return replace(config, learners_per_node=-(-config.resolved_learners // _machines()))
+    return replace(config, learners_per_node=-(-config.learners // _machines()))
 
 
 def _machines() -> int:
@@ -188,7 +188,7 @@ def _placed(places: Placement, ranks: tuple[range, ...]) -> tuple[Any, ...]:
     return tuple(places.hold().values())
 
 
-def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: TrainConfig) -> None:
+def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: ResolvedConfig) -> None:
     values = values_to_probe(config)
     try:
         answers = [
@@ -201,7 +201,7 @@ def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: TrainCo
     compare([probe_here(values), *there])
 
 
-def values_to_probe(config: TrainConfig) -> dict[str, Any]:
+def values_to_probe(config: ResolvedConfig) -> dict[str, Any]:
     """What nodes are asked whether they can run it; see `probe`."""
     # Topology and run folder are of this machine; what a node needs of them crosses later.
     gossip = replace(config.gossip, topology="directed-ring")
@@ -213,7 +213,7 @@ def probe_here(values: dict[str, Any]) -> dict[str, Any]:
     return probe(values, has_learners=False)
 
 
-def cannot_run(config: TrainConfig, error: Exception) -> UserError:
+def cannot_run(config: ResolvedConfig, error: Exception) -> UserError:
     """What to tell when a node could not even be asked."""
     reason = str(error).strip().splitlines()[-1]
     return UserError(

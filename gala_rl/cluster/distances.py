@@ -9,7 +9,7 @@ import torch
 
 from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.protocol import ParameterSnapshot
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import Message
 from gala_rl.methods import capacity
 from gala_rl.records.run_folder import RunFolder
@@ -33,10 +33,10 @@ class ConsensusSampler:
         size: P, length of a parameter vector.
     """
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, size: int) -> None:
+    def __init__(self, config: ResolvedConfig, folder: RunFolder, size: int) -> None:
         room = capacity(config)
         self._size = size
-        self._learners = config.resolved_learners
+        self._learners = config.learners
         self._messages: list[Message | None] = [None] * room
         self._gradients = torch.zeros(room, size)
         self._watch = make_consensus_monitor(

@@ -59,7 +59,7 @@ class ClusterRun:
         config = self._config = connection.config
         self._connection, self._folder, self._start = connection, folder, start
         # Of what learners share with their supervisor the driver has the counters alone.
-        self._board = SharedCounters(config.resolved_learners, 1, 1, capacity(config))
+        self._board = SharedCounters(config.learners, 1, 1, capacity(config))
         if start is not None:
             continue_counters(self._board, config, start)
         saving = Checkpointer(config, folder, self._board, None, start is not None)
@@ -78,7 +78,7 @@ class ClusterRun:
         # With actors on all nodes, those without a learner can be done without.
         actors = connection.actors or (range(0),) * len(connection.nodes)
         self._posts = [
-            NodeHandle(index, actor, self._shares[index], config.resolved_learners, actors[index])
+            NodeHandle(index, actor, self._shares[index], config.learners, actors[index])
             for index, actor in enumerate(connection.nodes)
         ]
         self._returning = RestartedNodes(config)

@@ -48,7 +48,7 @@ from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of, largest_in_degree
 from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import capacity
+from gala_rl.methods import capacity, resolve
 from gala_rl.run.coupling import make_shared_coupling
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
@@ -100,17 +100,17 @@ class Node:
             os._exit(1)
         self._has_begun = True
         self._place = NodeRunFolder(orders)
-        config = self._config = self._place.folder.read_config()
+        config = self._config = resolve(self._place.folder.read_config())
         self._ranks = orders.ranks[orders.node]
         beginning, room = initial_parameters_of(config), capacity(config)
         size, change = beginning.parameters.numel(), orders.change
-        count = config.resolved_learners if change is None else change.learners
+        count = config.learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
         self._common = make_shared_coupling(config, self._place.folder, beginning, None, address)
         self._mailboxes = SharedMailboxes(room, message_size(config, size))
         if room > 1 and self._common is None:
             self._journal = Journal(room, largest_in_degree(config, room))
-        state = state_size(config.resolved_algorithm, size)
+        state = state_size(config.algorithm, size)
         self._board = SharedCounters(len(orders.agent_steps), size, state, room)
         _begin_with(self._board, self._mailboxes, orders, count)
         self._faults = self._place.faults

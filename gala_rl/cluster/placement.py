@@ -12,7 +12,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gala_rl.cluster.node import CONCURRENCY_GROUPS, Node
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 
 _Bundle = dict[str, float]
@@ -55,7 +55,7 @@ class Placement:
         actors: indices of those of each node, if one learner has actors on all; else empty.
     """
 
-    def __init__(self, config: TrainConfig, actors: tuple[range, ...] = ()) -> None:
+    def __init__(self, config: ResolvedConfig, actors: tuple[range, ...] = ()) -> None:
         self._config, self._actors = config, actors
         self._held: dict[int, list[_NodePlacement]] = {}
         self._asked: list[tuple[int, _NodePlacement]] = []

@@ -8,8 +8,9 @@ import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
+from gala_rl.methods import resolve
 from gala_rl.run.shared_memory import check_shared_memory
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
@@ -25,7 +26,7 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
     """
     host = platform.node()
     try:
-        config = configs.from_dict(values)
+        config = resolve(configs.from_dict(values))
         parameters = initial_parameters_of(config).parameters.numel()
         if has_learners:
             device_of(config)
@@ -38,7 +39,7 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
     return {"host": host, "python": python, **versions, "parameters": parameters}
 
 
-def device_of(config: TrainConfig) -> str:
+def device_of(config: ResolvedConfig) -> str:
     """Where learners of this machine learn.
 
     Raises:

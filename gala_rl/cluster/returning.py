@@ -9,7 +9,7 @@ import ray
 
 from gala_rl.cluster.connection import PROBED_S, compare, probe_here, values_to_probe
 from gala_rl.cluster.node_handle import NodeHandle
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 
 _ASK_AGAIN_S = 30.0
@@ -23,7 +23,7 @@ class RestartedNodes:
         config: of the run, resolved.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: ResolvedConfig) -> None:
         self._values = values_to_probe(config)
         self._probes: dict[int, tuple[Future[dict[str, Any]], float]] = {}
         self._told: dict[int, str] = {}

@@ -21,7 +21,7 @@ from gala_rl.actors.remote import receive_word, send_word
 from gala_rl.actors.rollout_storage import slots_elsewhere
 from gala_rl.agent import build_model
 from gala_rl.cluster.protocol import NodeSpec, unpack
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import make_simulators
 from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
@@ -87,7 +87,7 @@ class RolloutServer:
     """
 
     def __init__(
-        self, config: TrainConfig, node: int, indices: range, size: int, seed: int
+        self, config: ResolvedConfig, node: int, indices: range, size: int, seed: int
     ) -> None:
         self.failure: LearnerFailure | None = None
         self._config, self._node, self._indices, self._seed = config, node, indices, seed
@@ -281,7 +281,7 @@ class RolloutClient:
                     self._life = life = None
 
 
-def make_remote_actors(config: TrainConfig, first: int, size: int, path: Path) -> RemoteActors:
+def make_remote_actors(config: ResolvedConfig, first: int, size: int, path: Path) -> RemoteActors:
     """What a learner shares with its ferry.
 
     Args:
@@ -291,7 +291,7 @@ def make_remote_actors(config: TrainConfig, first: int, size: int, path: Path) -
         path: of the socket between the two.
     """
     simulators = make_simulators(config.env, 1, 1, config.atari)
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert isinstance(algorithm, ImpalaSettings)
     slots = slots_elsewhere(config, partial(build_model, config), simulators, first)
     deaths, parameters = shared_zeros((1,), torch.int64), SharedMailboxes(1, size)
@@ -318,7 +318,7 @@ def make_rollout_client(
     return RolloutClient(elsewhere, away, dispatch)
 
 
-def make_rollout_server(config: TrainConfig, orders: NodeSpec, size: int) -> RolloutServer:
+def make_rollout_server(config: ResolvedConfig, orders: NodeSpec, size: int) -> RolloutServer:
     """The actors of a node without a learner, with other seeds than they ever had."""
     seeds = [config.seed, orders.node, orders.incarnation, *orders.updates]
     seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])

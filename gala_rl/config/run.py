@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gala_rl.config.settings import (
     ALGORITHMS,
@@ -20,18 +20,9 @@ from gala_rl.config.settings import (
     GossipSettings,
     setting,
 )
-from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 
-RULE_SIMULATORS = 16
-"""Number of simulators at which the learning rate is taken as given (papers: 16)."""
-
-_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
-"""Of a learner: a row of metrics is due after so many of one or of the other."""
-
 _LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite in float32.
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,68 +157,6 @@ class TrainConfig:
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)
 
-    @property
-    def resolved_learners(self) -> int:
-        """`learners`, once a method has filled it in."""
-        return _resolved("learners", self.learners)
-
-    @property
-    def resolved_simulators(self) -> int:
-        """`simulators`, once a method has filled it in."""
-        return _resolved("simulators", self.simulators)
-
-    @property
-    def resolved_algorithm(self) -> AlgorithmSettings:
-        """`algorithm`, once a method has filled it in."""
-        return _resolved("algorithm", self.algorithm)
-
-    @property
-    def resolved_log_every(self) -> int:
-        """`log_every`, or its default."""
-        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
-
-    @property
-    def update_agent_steps(self) -> int:
-        """Agent steps that an update learns from, T x B."""
-        algorithm = self.resolved_algorithm
-        return algorithm.rollout_steps * algorithm.batch_simulators(self.resolved_simulators)
-
-    @property
-    def total_simulators(self) -> int:
-        """Simulators of all learners together."""
-        return self.resolved_simulators * self.resolved_learners
-
-    @property
-    def initial_learning_rate(self) -> float:
-        """Learning rate at step 0 after `learning_rate_rule`."""
-        algorithm = self.resolved_algorithm
-        scaled = algorithm.learning_rate_rule == "sqrt"
-        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if scaled else 1.0
-        return algorithm.learning_rate * scale
-
-    def learning_rate_at(self, agent_steps: int) -> float:
-        """Learning rate once all learners together have made `agent_steps`."""
-        if self.resolved_algorithm.learning_rate_schedule == "constant":
-            return self.initial_learning_rate
-        return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
-
-    @property
-    def learners_per_machine(self) -> int:
-        """Learners that share the cores of a machine: all of them, unless there is a cluster."""
-        if self.cluster is None or self.learners_per_node is None:
-            return self.resolved_learners
-        return min(self.learners_per_node, self.resolved_learners)
-
-    def threads_per_learner(self) -> int:
-        """Cores of the machine per learner, at least 1: the most threads that it may keep busy."""
-        return max(1, usable_cores() // (1 if self.serial else self.learners_per_machine))
-
-
-def _resolved(name: str, value: _Value | None) -> _Value:
-    if value is None:
-        raise ValueError(f"{name} is not resolved yet: see gala_rl.methods.resolve")
-    return value
-
 
 def parse_count(text: str) -> int:
     """A whole number written as 4000000, 4_000_000, 4e6 or 4M (k, M and G are powers of 1000).
@@ -256,6 +185,8 @@ def check(config: Any, prefix: str = "") -> None:
     hints = get_type_hints(type(config))
     for entry in dataclasses.fields(config):
         value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
+        if entry.metadata.get("is_read"):
+            continue
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
         else:
@@ -295,6 +226,9 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The config as plain JSON values; the algorithm's settings say of which they are."""
     values = dataclasses.asdict(config)
+    for entry in dataclasses.fields(config):
+        if entry.metadata.get("is_read"):
+            del values[entry.name]
     if config.algorithm is not None:
         values["algorithm"] = {"name": config.algorithm.name, **values["algorithm"]}
     return values

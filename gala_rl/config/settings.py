@@ -6,9 +6,6 @@ from typing import Any, ClassVar, Literal, Self
 
 from gala_rl.errors import UserError
 
-EnvKind = Literal["atari", "discrete", "continuous"]
-"""What the settings of papers depend on: an ALE game, or else the kind of its actions."""
-
 _INT32 = 2**31 - 1
 """The emulator counts in 32 bits."""
 

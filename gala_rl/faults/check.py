@@ -1,6 +1,6 @@
 """Holds a plan of faults against the run in which it is to happen; imports no torch."""
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
@@ -10,7 +10,7 @@ from gala_rl.graph import graph_of
 from gala_rl.methods import METHODS, find
 
 
-def check_plan(config: TrainConfig) -> None:
+def check_plan(config: ResolvedConfig) -> None:
     """Raise a UserError if the config's plan asks for what cannot happen in its run.
 
     Which learners a node of a cluster has may not be known yet; what depends on it is looked at
@@ -37,29 +37,29 @@ def check_plan(config: TrainConfig) -> None:
             _check_simulator(place, fault, config)
 
 
-def _check_learners(place: str, fault: Fault, config: TrainConfig) -> None:
-    count = config.resolved_learners
+def _check_learners(place: str, fault: Fault, config: ResolvedConfig) -> None:
+    count = config.learners
     named = fault.learners | {sender for sender, _ in fault.edges}
     if named and (largest := max(named)) >= count:
         raise UserError(f"{place} names learner {largest}: learners are 0 to {count - 1}")
 
 
-def _check_node(place: str, node: int, config: TrainConfig) -> None:
+def _check_node(place: str, node: int, config: ResolvedConfig) -> None:
     if config.cluster is None:
         raise UserError(f"{place} needs nodes, which are on a cluster: give --cluster")
     if config.learners_per_node is not None:
-        count = len(nodes_of(config.resolved_learners, config.learners_per_node))
+        count = len(nodes_of(config.learners, config.learners_per_node))
         if node >= count:
             raise UserError(f"{place} names node {node}: nodes are 0 to {count - 1}")
 
 
-def _check_edges(place: str, fault: Fault, config: TrainConfig) -> None:
+def _check_edges(place: str, fault: Fault, config: ResolvedConfig) -> None:
     """Refuse faults of messages where there are none."""
     method = find(config.method)
     if not method.gossips:
         able = ", ".join(m.name for m in METHODS if m.gossips)
         raise UserError(f"{place} happens to messages, and {method.name} sends none: {able} do")
-    graph = graph_of(config)
+    graph = graph_of(config, config.learners)
     if not any(sender in graph.all_in_neighbours(receiver) for sender, receiver in fault.edges):
         raise UserError(
             f"{place} is about no edge of topology {config.gossip.topology}: none of its "
@@ -68,8 +68,8 @@ def _check_edges(place: str, fault: Fault, config: TrainConfig) -> None:
         )
 
 
-def _check_simulator(place: str, fault: Fault, config: TrainConfig) -> None:
-    simulators = config.resolved_simulators
+def _check_simulator(place: str, fault: Fault, config: ResolvedConfig) -> None:
+    simulators = config.simulators
     if fault.simulator >= simulators:
         raise UserError(
             f"{place} names simulator {fault.simulator}: simulators are 0 to {simulators - 1}"
@@ -82,7 +82,7 @@ def _check_simulator(place: str, fault: Fault, config: TrainConfig) -> None:
         raise UserError(
             f"{place} needs simulators in the learner's process: leave out --simulator-processes"
         )
-    if isinstance(config.resolved_algorithm, ImpalaSettings) and not config.serial:
+    if isinstance(config.algorithm, ImpalaSettings) and not config.serial:
         raise UserError(
             f"{place} needs simulators in the learner's process: those of {config.method} are its "
             f"actors'"

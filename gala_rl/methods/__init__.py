@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
 from gala_rl.config.run import TrainConfig, check
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.cores import usable_cores
@@ -134,7 +135,7 @@ def learners_of(config: TrainConfig) -> int:
     return learners
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
+def resolve(config: TrainConfig) -> ResolvedConfig:
     """Fill in what depends on the method, its environment and this machine.
 
     Raises:
@@ -160,22 +161,24 @@ def resolve(config: TrainConfig) -> TrainConfig:
         has_pixels = environment.observation.has_pixels
         settings = settings.fitted(simulators, (), is_recurrent=is_recurrent, has_pixels=has_pixels)
     # In one process there is nobody to act meanwhile.
-    here = dataclasses.replace(config, learners=learners).learners_per_machine
+    here = learners_per_machine(config, learners)
     cores = 1 if config.serial else usable_cores() // here
     # Actors share out their learner's processes of simulators as well.
     shared = math.gcd(simulators, config.simulator_processes or simulators)
     settings = settings.resolved(shared, cores)
     settings.check(simulators, is_recurrent=is_recurrent)
-    config = dataclasses.replace(
-        config,
-        learners=learners,
-        simulators=simulators,
-        algorithm=settings,
-    )
-    _check_max_learners(config)
+    filled_in = {
+        "learners": learners,
+        "simulators": simulators,
+        "algorithm": settings,
+        "environment": environment,
+    }
+    given = {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(TrainConfig)}
+    resolved = ResolvedConfig(**given | filled_in)
+    _check_max_learners(resolved)
     if method.sharing not in ("nothing", "gossip"):
-        _check_without_gossip(config, method)
-    return config
+        _check_without_gossip(resolved, method)
+    return resolved
 
 
 def why_not_scaled(config: TrainConfig) -> str | None:
@@ -200,15 +203,15 @@ def why_not_scaled(config: TrainConfig) -> str | None:
     return None
 
 
-def capacity(config: TrainConfig) -> int:
+def capacity(config: ResolvedConfig) -> int:
     """Most learners that a run can be scaled to, those it has where it cannot be."""
-    learners = config.resolved_learners
+    learners = config.learners
     twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
     return config.max_learners or twice
 
 
-def _check_max_learners(config: TrainConfig) -> None:
-    learners, most = config.resolved_learners, config.max_learners
+def _check_max_learners(config: ResolvedConfig) -> None:
+    learners, most = config.learners, config.max_learners
     if most is None:
         return
     if (reason := why_not_scaled(config)) is not None:
@@ -264,10 +267,10 @@ def actors_to_share_out(config: TrainConfig) -> int | None:
     return getattr(config.algorithm, "actors", None) if is_alone else None
 
 
-def _check_without_gossip(config: TrainConfig, method: Method) -> None:
+def _check_without_gossip(config: ResolvedConfig, method: Method) -> None:
     """Refuse what needs neighbours, or learners that take turns."""
     able = ", ".join(m.name for m in METHODS if m.gossips)
-    steps_together = method.sharing == "gradients" and config.resolved_learners > 1
+    steps_together = method.sharing == "gradients" and config.learners > 1
     if steps_together and config.serial:
         raise UserError(
             f"serial is impossible with {method.name}: its learners make each step together, not "
@@ -280,7 +283,7 @@ def _check_without_gossip(config: TrainConfig, method: Method) -> None:
                 f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
                 f"leave it out, or choose one whose learners do: {able}"
             )
-    if steps_together and getattr(config.resolved_algorithm, "target_kl", None):
+    if steps_together and getattr(config.algorithm, "target_kl", None):
         raise UserError(
             f"target_kl is impossible with {method.name}: its learners make each step together "
             f"and would stop after different ones; leave it out"

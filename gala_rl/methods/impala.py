@@ -1,7 +1,8 @@
 """IMPALA: one learner, and actors that are ahead of it; what they did is corrected by V-trace."""
 
-from gala_rl.config.settings import EnvKind, ImpalaSettings
+from gala_rl.config.settings import ImpalaSettings
 from gala_rl.methods.method import Method
+from gala_rl.spaces import EnvKind
 
 
 def settings(kind: EnvKind) -> ImpalaSettings:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gala_rl.config.settings import AlgorithmSettings, EnvKind
+from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.spaces import EnvKind
 
 Sharing = Literal["nothing", "gossip", "gradients", "parameters", "locked-parameters"]
 """What learners share: nothing, since there is one; parameters with their neighbours, now and then;

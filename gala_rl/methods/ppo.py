@@ -1,7 +1,8 @@
 """PPO: one learner, all simulators in step, several epochs of minibatches on each rollout."""
 
-from gala_rl.config.settings import EnvKind, PPOSettings
+from gala_rl.config.settings import PPOSettings
 from gala_rl.methods.method import Method
+from gala_rl.spaces import EnvKind
 
 
 def default_simulators(kind: EnvKind) -> int:

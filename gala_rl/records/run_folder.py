@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gala_rl.config import run as configs
 from gala_rl.config.run import TrainConfig
@@ -26,6 +26,8 @@ REPLACING = "-new"
 _CHECKPOINT = re.compile(f"step_[0-9]{{12,19}}({REPLACING})?")
 _METRICS = re.compile("learner_([0-9]{2,4}).jsonl")
 _MOST_JSON_BYTES = 1 << 24
+_Config = TypeVar("_Config", bound=TrainConfig)
+
 STAYS = {".lock", "earlier"}
 """What a run's folder keeps when the run is started anew."""
 
@@ -250,7 +252,7 @@ class RunFolder:
     def learners_ever(self, config: TrainConfig) -> int:
         """Number of learners that the run has or has had, given its config."""
         before: list[int] = [change["from"] for change in self.read_scales()]
-        return max([config.resolved_learners, *before])
+        return max([config.learners or 1, *before])
 
     def read_config(self) -> TrainConfig:
         """The config of the run in this folder; files that it was given are read from there too.
@@ -261,6 +263,10 @@ class RunFolder:
         if not self.exists:
             raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
         config = configs.from_dict(read_json(self.config_file).get("config", {}))
+        return self.with_own_files(config)
+
+    def with_own_files(self, config: _Config) -> _Config:
+        """The config with the copies that this folder has of the files that it was given."""
         if self.fault_plan_file.is_file():
             config = dataclasses.replace(config, fault_plan=str(self.fault_plan_file))
         if not self.topology_file.is_file():

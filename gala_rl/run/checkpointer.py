@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -26,7 +26,7 @@ class Checkpointer:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         folder: RunFolder,
         board: SharedCounters,
         common: SharedCoupling | None,

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import StorageError
 from gala_rl.gossip import Message
 from gala_rl.gossip.journal import Entry, JournalReader, Kind, OverrunError
@@ -279,7 +279,7 @@ def is_exceeded(measured: Consensus, bounds: Bounds) -> bool:
 
 
 def make_consensus_monitor(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     size: int,
     journal: JournalReader | None,
@@ -294,7 +294,7 @@ def make_consensus_monitor(
         return ball(graph).epsilon_factor if is_quick and learners > 1 else None
 
     return ConsensusMonitor(
-        config.resolved_learners,
+        config.learners,
         size,
         journal=journal,
         read=read,

@@ -1,7 +1,7 @@
 """What learners that don't gossip have in common, made before they start."""
 
 from gala_rl.agent import InitialParameters
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import GradientAverage, Rendezvous, SharedParameters
 from gala_rl.coupling.gradients import LOOPBACK
 from gala_rl.learners import Coupling
@@ -14,7 +14,7 @@ SharedCoupling = Rendezvous | SharedParameters
 
 
 def make_shared_coupling(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     beginning: InitialParameters,
     start: Checkpoint | None,
@@ -34,7 +34,7 @@ def make_shared_coupling(
         # Whoever has waited so long for a silent replica is not taken for silent itself.
         deadline_s = config.hang_after / 4
         place = folder.path / ".replicas"
-        return Rendezvous(config.resolved_learners, place, deadline_s, address)
+        return Rendezvous(config.learners, place, deadline_s, address)
     if sharing in ("parameters", "locked-parameters"):
         locks = None
         if sharing == "locked-parameters" and not config.serial:
@@ -42,7 +42,7 @@ def make_shared_coupling(
         # A silent holder is killed, which opens its locks, well before.
         deadline_s = 2 * config.hang_after
         shared = SharedParameters(
-            beginning.parameters, config.resolved_algorithm, locks, deadline_s, beginning.learned
+            beginning.parameters, config.algorithm, locks, deadline_s, beginning.learned
         )
         if start is not None:
             saved = start.shared()

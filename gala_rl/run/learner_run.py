@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gala_rl.actors import RemoteActors
 from gala_rl.agent import Agent, Timings, build_agent
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.inject import LearnerFaults
@@ -52,7 +52,7 @@ class LearnerRun:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         rank: int,
         transport: Transport,
         device: torch.device,
@@ -119,7 +119,7 @@ class LearnerRun:
         seconds, so that slow simulators show scores early.
         """
         is_late = time.perf_counter() - self._interval_start > _ROW_EVERY_S
-        if self.agent.updates % self._config.resolved_log_every and not (
+        if self.agent.updates % self._config.updates_per_row and not (
             is_late and self._config.log_every is None
         ):
             return False
@@ -129,7 +129,7 @@ class LearnerRun:
     @property
     def learners(self) -> int:
         """Number of learners that this one goes by."""
-        return self._config.resolved_learners
+        return self._config.learners
 
     def change_learners(self, learners: int) -> None:
         """Go by another number of learners: neighbours, learning rate and threads follow."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gala_rl.actors import RemoteActors
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import Rendezvous, SharedParameters
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.errors import StorageError
@@ -44,7 +44,7 @@ class LearnerSpec:
         registered: environments that only the program knows.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     folder: RunFolder
     rank: int
     device: str
@@ -74,7 +74,7 @@ class LearnerSpec:
     def total_agent_steps(self, run: LearnerRun) -> int:
         """Of all learners together; replicas have all made as many, whoever has told so yet."""
         if isinstance(self.common, Rendezvous):
-            return run.agent.agent_steps * self.config.resolved_learners
+            return run.agent.agent_steps * self.config.learners
         return self.board.total_agent_steps
 
     def tell_counters(self, run: LearnerRun) -> None:

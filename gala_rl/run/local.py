@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 
 from gala_rl.agent import InitialParameters, message_size
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.monitor import FaultMonitor
 from gala_rl.gossip import SharedMailboxes
@@ -41,16 +41,16 @@ class LocalRun:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         folder: RunFolder,
         device: torch.device,
         beginning: InitialParameters,
         start: Checkpoint | None,
     ) -> None:
-        count, size = config.resolved_learners, beginning.parameters.numel()
+        count, size = config.learners, beginning.parameters.numel()
         room = capacity(config)
         mailboxes = SharedMailboxes(room, message_size(config, size))
-        self._board = SharedCounters(count, size, state_size(config.resolved_algorithm, size), room)
+        self._board = SharedCounters(count, size, state_size(config.algorithm, size), room)
         self._common = make_shared_coupling(config, folder, beginning, start)
         journal = None
         if room > 1 and self._common is None:

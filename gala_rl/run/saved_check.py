@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.agent import acts_in_process, build_agent, message_size
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import PPOSettings
 from gala_rl.envs import seeded_generators
 from gala_rl.errors import UserError
@@ -27,7 +27,7 @@ _VERSIONS = ("version", "sent_version")
 
 
 def check_checkpoint(
-    start: Checkpoint, config: TrainConfig, size: int, device: torch.device
+    start: Checkpoint, config: ResolvedConfig, size: int, device: torch.device
 ) -> None:
     """Raise a UserError if a run cannot continue from a checkpoint.
 
@@ -37,7 +37,7 @@ def check_checkpoint(
         size: P, length of its parameter vector.
         device: where it learns.
     """
-    learners, saved = config.resolved_learners, len(start.manifest["learner_agent_steps"])
+    learners, saved = config.learners, len(start.manifest["learner_agent_steps"])
     is_scaled = why_not_scaled(config) is None
     if saved > capacity(config) or (saved != learners and not is_scaled):
         raise UserError(f"checkpoint {start.path} is that of {saved} learners, not of {learners}")
@@ -48,7 +48,7 @@ def check_checkpoint(
             check_vector(start, state.tensors, name, length)
             if name == "optimizer":
                 _check_squares(start, state.tensors[name], config, size)
-        if isinstance(config.resolved_algorithm, PPOSettings):
+        if isinstance(config.algorithm, PPOSettings):
             _check_generator(start, state.tensors.get("learner_generator"), device)
         if "observations" in state.tensors and acts_in_process(config):
             _check_simulators(start, config, device, state.tensors)
@@ -66,11 +66,11 @@ def _unfit(start: Checkpoint, why: str) -> UserError:
     return UserError(f"checkpoint {start.path} is not one that its run can have saved: {why}")
 
 
-def _vectors(config: TrainConfig, size: int, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def _vectors(config: ResolvedConfig, size: int, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Lengths of the vectors that a learner must have, by name."""
     if find(config.method).sharing in ("parameters", "locked-parameters"):
         return {"parameters": size, "copy": size}  # The rest is everybody's.
-    lengths = {"parameters": size, "optimizer": state_size(config.resolved_algorithm, size)}
+    lengths = {"parameters": size, "optimizer": state_size(config.algorithm, size)}
     return lengths | ({"sent": message_size(config, size)} if "sent" in tensors else {})
 
 
@@ -90,9 +90,9 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
         raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
 
 
-def _check_squares(start: Checkpoint, state: Tensor, config: TrainConfig, size: int) -> None:
+def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, size: int) -> None:
     """Averages of squares, and Adam's count of steps behind them, are never negative."""
-    is_adam = config.resolved_algorithm.optimizer == "adam"
+    is_adam = config.algorithm.optimizer == "adam"
     if (state[size:] if is_adam else state).min() < 0.0:
         raise _unfit(start, "optimizer has negative averages of squares")
 
@@ -107,10 +107,10 @@ def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.devi
 
 
 def _check_simulators(
-    start: Checkpoint, config: TrainConfig, device: torch.device, tensors: Mapping[str, Tensor]
+    start: Checkpoint, config: ResolvedConfig, device: torch.device, tensors: Mapping[str, Tensor]
 ) -> None:
     """Let simulators like those of the run continue from what was saved of them."""
-    transport = MemoryNetwork(config.resolved_learners).transport(0)
+    transport = MemoryNetwork(config.learners).transport(0)
     with seeded_generators(config.seed):
         agent = build_agent(config, 0, transport, device, seed=0)
         try:

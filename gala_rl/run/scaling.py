@@ -10,7 +10,7 @@ A change in steps, of which no learner waits for another:
 
 from collections.abc import Callable
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.graph import graph_of
 from gala_rl.methods import capacity, why_not_scaled
@@ -31,7 +31,7 @@ class ScaleRequests:
         board: has the number of learners.
     """
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, board: SharedCounters) -> None:
+    def __init__(self, config: ResolvedConfig, folder: RunFolder, board: SharedCounters) -> None:
         self._config, self._capacity = config, capacity(config)
         self._impossible = why_not_scaled(config)
         self._folder, self._board = folder, board
@@ -97,7 +97,7 @@ class LocalScaling:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         folder: RunFolder,
         board: SharedCounters,
         crew: LearnerSupervisor,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from gala_rl.agent import InitialParameters
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
 from gala_rl.envs import seeded_generators
 from gala_rl.faults.clock import FaultClock
@@ -28,7 +28,7 @@ _OBSERVE_EVERY_S = 0.5
 
 
 def run_serial(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     device: torch.device,
     beginning: InitialParameters,
@@ -51,7 +51,7 @@ def run_serial(
 
 
 def _run(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     device: torch.device,
     beginning: InitialParameters,
@@ -60,12 +60,12 @@ def _run(
 ) -> RunOutcome:
     torch.set_num_threads(config.threads_per_learner())
     keep_freed_memory()
-    network = MemoryNetwork(config.resolved_learners)
+    network = MemoryNetwork(config.learners)
     common = make_shared_coupling(config, folder, beginning, start)
     journal = _make_journal(config) if common is None else None
     learners = [
         _make_learner(config, rank, network, device, folder, start, journal, common)
-        for rank in range(config.resolved_learners)
+        for rank in range(config.learners)
     ]
     faults = _make_faults(folder, learners) if config.fault_plan is not None else None
     watch = _make_watch(config, folder, learners, beginning.learned, network, journal, start)
@@ -101,14 +101,14 @@ def _make_faults(folder: RunFolder, learners: list[LearnerRun]) -> FaultMonitor:
     return watch
 
 
-def _make_journal(config: TrainConfig) -> Journal | None:
+def _make_journal(config: ResolvedConfig) -> Journal | None:
     """None for one learner alone."""
-    count = config.resolved_learners
-    return Journal(count, graph_of(config).largest_in_degree) if count > 1 else None
+    count = config.learners
+    return Journal(count, graph_of(config, count).largest_in_degree) if count > 1 else None
 
 
 def _make_watch(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     learners: list[LearnerRun],
     learned: int,
@@ -133,7 +133,7 @@ def _make_watch(
 
 
 def _make_learner(
-    config: TrainConfig,
+    config: ResolvedConfig,
     rank: int,
     network: MemoryNetwork,
     device: torch.device,
@@ -163,7 +163,7 @@ def _send_again(network: MemoryNetwork, learners: list[LearnerRun], start: Check
 
 
 def _take_turns(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     learners: list[LearnerRun],
     network: MemoryNetwork,
@@ -194,7 +194,7 @@ def _take_turns(
 
 
 def _save(
-    config: TrainConfig,
+    config: ResolvedConfig,
     folder: RunFolder,
     learners: list[LearnerRun],
     network: MemoryNetwork,

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gala_rl.agent import message_size
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
@@ -20,7 +20,7 @@ _MEMORY = Path("/dev/shm")
 """Where Linux keeps it. Docker gives a container 64 MiB if nobody says otherwise."""
 
 
-def check_shared_memory(config: TrainConfig, size: int) -> None:
+def check_shared_memory(config: ResolvedConfig, size: int) -> None:
     """Raise a UserError if less is free than a run needs: its learners could not begin, or live.
 
     Args:
@@ -39,14 +39,14 @@ def check_shared_memory(config: TrainConfig, size: int) -> None:
         )
 
 
-def shared_bytes(config: TrainConfig, size: int) -> int:
+def shared_bytes(config: ResolvedConfig, size: int) -> int:
     """What a run puts there, all of it at its start: room for learners that may join included.
 
     Args:
         config: of the run, resolved.
         size: P.
     """
-    algorithm, sharing = config.resolved_algorithm, find(config.method).sharing
+    algorithm, sharing = config.algorithm, find(config.method).sharing
     own = size + state_size(algorithm, size)
     of_learner = _FLOAT_BYTES * (SLOTS * message_size(config, size) + own)
     if sharing == "gossip":
@@ -56,7 +56,7 @@ def shared_bytes(config: TrainConfig, size: int) -> int:
         needed += _FLOAT_BYTES * own
     if isinstance(algorithm, ImpalaSettings):
         seen = read_environment(config.env, config.atari).observation
-        rollouts = config.resolved_learners * config.resolved_simulators * algorithm.actor_slots
+        rollouts = config.learners * config.simulators * algorithm.actor_slots
         steps = rollouts * (algorithm.rollout_steps + 1)
         needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)
     return needed

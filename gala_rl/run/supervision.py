@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import StorageError, SupervisorFailure
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.run.checkpointer import Checkpointer
@@ -146,11 +146,11 @@ class RunSupervisor:
             self._failure = self._failure or failure
 
 
-def continue_counters(board: SharedCounters, config: TrainConfig, start: Checkpoint) -> None:
+def continue_counters(board: SharedCounters, config: ResolvedConfig, start: Checkpoint) -> None:
     """Set the board to what all learners, those that have left too, had made at a checkpoint."""
     made = start.manifest["learner_agent_steps"]
     board.set_learners(len(made))
-    board.set_learners(config.resolved_learners)
+    board.set_learners(config.learners)
     for rank, agent_steps in enumerate(made):
         board.set(rank, LearnerCounter.AGENT_STEPS, agent_steps)
         board.set(rank, LearnerCounter.UPDATES, agent_steps // config.update_agent_steps)

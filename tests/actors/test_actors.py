@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gala_rl.actors import ActorProcesses
 from gala_rl.agent import build_model
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import make_simulators
@@ -28,7 +29,7 @@ STEPS, LENGTH = 5, 7
 GIVE_UP_S = 120.0
 
 
-def make_config(actors: int, batch_rollouts: int | None = None) -> TrainConfig:
+def make_config(actors: int, batch_rollouts: int | None = None) -> ResolvedConfig:
     algorithm = ImpalaSettings(rollout_steps=STEPS, actors=actors, batch_rollouts=batch_rollouts)
     config = TrainConfig(
         method="impala", env="tests.environments:Counting-v0", simulators=4, max_restarts=10**6
@@ -37,7 +38,7 @@ def make_config(actors: int, batch_rollouts: int | None = None) -> TrainConfig:
 
 
 @contextmanager
-def queued(config: TrainConfig) -> Iterator[tuple[ActorProcesses, FlatParameters, ActorCritic]]:
+def queued(config: ResolvedConfig) -> Iterator[tuple[ActorProcesses, FlatParameters, ActorCritic]]:
     simulators = make_simulators(config.env, 1, 1, config.atari)
     model = build_model(config, simulators.observation, simulators.action)
     flat = FlatParameters(model)

@@ -23,6 +23,7 @@ from gala_rl.actors import actors
 from gala_rl.actors.actor_process import READY, ActorSpec
 from gala_rl.actors.rollout_slots import FIELDS, RolloutInfo, RolloutSlots
 from gala_rl.agent import build_model
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Episode, make_simulators
@@ -35,7 +36,7 @@ CROSSING = FIELDS[:-2]
 """Without what only a recurrent network has."""
 
 
-def make_config(**given: Any) -> TrainConfig:
+def make_config(**given: Any) -> ResolvedConfig:
     algorithm = ImpalaSettings(rollout_steps=STEPS, actors=2, actor_slots=2, **given)
     config = TrainConfig(
         method="impala", env="tests.environments:Counting-v0", simulators=2 * SHARE, max_restarts=50
@@ -108,7 +109,7 @@ def stamped(stamp: int) -> Trajectory:
 
 
 @contextmanager
-def scripted(config: TrainConfig) -> Iterator[tuple[actors.ActorProcesses, list[ScriptedActor]]]:
+def scripted(config: ResolvedConfig) -> Iterator[tuple[actors.ActorProcesses, list[ScriptedActor]]]:
     """Queued actors whose processes are scripted, at once ready; the newest come last."""
     made: list[ScriptedActor] = []
 

@@ -23,6 +23,7 @@ from gala_rl.agent import build_model
 from gala_rl.app.evaluate import MAX_SIMULATORS
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.train import train
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings, AtariProtocol
 from gala_rl.envs import make_simulators
@@ -155,7 +156,7 @@ def registered() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def parameters(config: TrainConfig, biases: tuple[float, float]) -> torch.Tensor:
+def parameters(config: ResolvedConfig, biases: tuple[float, float]) -> torch.Tensor:
     """A network that looks at nothing and has these logits."""
     simulators = make_simulators(config.env, 1, 1, AtariProtocol())
     model = build_model(config, simulators.observation, simulators.action)
@@ -431,7 +432,7 @@ def test_a_network_is_loaded_with_the_parameters_of_who_was_named(
     tmp_path: Path, learner: str, logits: tuple[float, float]
 ) -> None:
     network = load_network(make_run(tmp_path / "run", NO, (2.0, 5.0)), learner)
-    expected = parameters(TrainConfig(env="Obedient-v0", algorithm=A2CSettings()), logits)
+    expected = parameters(resolve(TrainConfig(env="Obedient-v0", learners=2)), logits)
     assert torch.equal(FlatParameters(network).values, expected)
     assert network.greedy(torch.zeros(3, 2)).tolist() == [int(logits[1] > logits[0])] * 3
 
@@ -454,7 +455,7 @@ def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
 def test_a_policy_sees_by_the_moments_it_was_trained_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.config.run.usable_cores", lambda: 1)
+    monkeypatch.setattr("gala_rl.config.resolved.usable_cores", lambda: 1)
     settings = A2CSettings(
         rollout_steps=10, entropy_cost=0.0, normalize_observations=True, normalize_rewards=True
     )

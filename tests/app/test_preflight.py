@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gala_rl.app import preflight
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings, GossipSettings, ImpalaSettings
 from gala_rl.errors import UserError
@@ -17,7 +18,7 @@ from gala_rl.records.run_folder import RunFolder
 CONFIG = resolve(TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000))
 
 
-def make_run(folder: Path, *checkpoints: int, config: TrainConfig = CONFIG) -> Path:
+def make_run(folder: Path, *checkpoints: int, config: ResolvedConfig = CONFIG) -> Path:
     RunFolder(folder).create(config)
     for agent_steps in checkpoints:
         (RunFolder(folder).checkpoints / f"step_{agent_steps:012d}").mkdir()
@@ -25,7 +26,7 @@ def make_run(folder: Path, *checkpoints: int, config: TrainConfig = CONFIG) -> P
 
 
 def test_a_config_that_can_start_is_filled_in() -> None:
-    checked = preflight.check_start(dataclasses.replace(CONFIG, learners=None, method="a2c"))
+    checked = preflight.check_start(TrainConfig(method="a2c", env=CONFIG.env))
     assert checked.learners == 1
 
 
@@ -282,7 +283,7 @@ def test_a_run_whose_learners_cannot_join_or_leave_is_not_scaled(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("edges.json").write_text("[[0, 1], [1, 0]]")
-    config = resolve(dataclasses.replace(CONFIG, **changes, algorithm=None))
+    config = resolve(dataclasses.replace(CONFIG, **{"algorithm": A2CSettings()} | changes))
     folder = RunFolder(make_run(tmp_path / "run", config=config))
     with folder.hold(), pytest.raises(UserError) as refusal:
         preflight.check_scale(folder.path, 2)

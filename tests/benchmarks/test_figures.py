@@ -15,6 +15,7 @@ from benchmarks.figures import agreement, consensus, converging, draw, runs, sum
 from benchmarks.figures.runs import Run
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 
 COMMON = {"env": "CartPole-v1", "steps": 4000, "threshold": 10.0}
@@ -108,7 +109,7 @@ def test_methods_are_compared_at_equal_totals_and_a_lone_learner_is_run_once() -
     kinds = [(run.method, run.simulators, run.learners) for run in wanted if run.seed == 0]
     assert kinds == [("a2c", 16, 1), ("a2c", 64, 1), ("gala-a2c", 64, 4)]
     assert len(wanted) == 6
-    configs = [run.config(Path("run")) for run in wanted if run.simulators == 64]
+    configs = [resolve(run.config(Path("run"))) for run in wanted if run.simulators == 64]
     assert {config.total_simulators for config in configs} == {64}
     assert len({config.initial_learning_rate for config in configs}) == 1
 
@@ -197,7 +198,8 @@ def test_the_gradient_of_a_batch_is_the_mean_of_its_groups() -> None:
         algorithm=A2CSettings(max_grad_norm=1e6),
     )
     halves, whole = (
-        list(itertools.islice(agreement.gradients(config, group), 3))[-1] for group in (4, 8)
+        list(itertools.islice(agreement.gradients(resolve(config), group), 3))[-1]
+        for group in (4, 8)
     )
     assert (halves.shape[:2], whole.shape[:2]) == ((2, 2), (2, 1))
     torch.testing.assert_close(halves.mean(dim=1), whole[:, 0])

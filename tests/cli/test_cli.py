@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from gala_lab.main import main
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig, from_dict
 from gala_rl.config.settings import ALGORITHMS, GossipSettings
 from gala_rl.errors import LearnerFailure
@@ -92,11 +93,11 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig]:
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ResolvedConfig]:
     """Configs that training was called with, in place of training."""
-    configs: list[TrainConfig] = []
+    configs: list[ResolvedConfig] = []
 
-    def note(config: TrainConfig) -> dict[str, Any]:
+    def note(config: ResolvedConfig) -> dict[str, Any]:
         configs.append(config)
         return SUMMARY
 
@@ -107,7 +108,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig
 
 
 @pytest.mark.parametrize("method", [method.name for method in METHODS])
-def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: str) -> None:
+def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method: str) -> None:
     preset = find(method).settings("atari")
     own = f"algorithm.{preset.name}"
     arguments = ["train", method]
@@ -138,14 +139,14 @@ def test_every_option_sets_its_own_setting(trained: list[TrainConfig], method: s
     assert trained == [resolve(from_dict(expected))]
 
 
-def test_learners_can_be_on_nodes(trained: list[TrainConfig]) -> None:
+def test_learners_can_be_on_nodes(trained: list[ResolvedConfig]) -> None:
     options = ["--topology", "hierarchical", "--learners-per-node", "2", "--learners", "4"]
     assert main(["train", "gala-a2c", *options]) == 0
     gossip = GossipSettings(topology="hierarchical")
     assert trained == [resolve(TrainConfig(learners=4, learners_per_node=2, gossip=gossip))]
 
 
-def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
+def test_learners_can_be_on_a_cluster(trained: list[ResolvedConfig]) -> None:
     options = ["--cluster", "10.0.0.1:6379", "--learners", "4", "--message-precision", "bfloat16"]
     assert main(["train", "gala-a2c", *options]) == 0
     (config,) = trained
@@ -153,43 +154,47 @@ def test_learners_can_be_on_a_cluster(trained: list[TrainConfig]) -> None:
     assert config == resolve(given)
 
 
-def test_there_can_be_room_for_more_learners(trained: list[TrainConfig]) -> None:
+def test_there_can_be_room_for_more_learners(trained: list[ResolvedConfig]) -> None:
     assert main(["train", "gala-a2c", "--learners", "2", "--max-learners", "6"]) == 0
     assert trained == [resolve(TrainConfig(learners=2, max_learners=6))]
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--", True), ("--no-", False)])
 def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
-    trained: list[TrainConfig], flag: str, value: bool
+    trained: list[ResolvedConfig], flag: str, value: bool
 ) -> None:
     arguments = ["train", "a2c", "--env", "CartPole-v1", f"{flag}normalize-observations"]
     assert main(arguments) == 0
     (config,) = trained
-    assert config.resolved_algorithm.normalize_observations == value
+    assert config.algorithm.normalize_observations == value
 
 
-def test_simulators_can_have_processes(trained: list[TrainConfig]) -> None:
+def test_simulators_can_have_processes(trained: list[ResolvedConfig]) -> None:
     options = ["--simulator-processes", "2", "--simulator-deadline", "0.5"]
     assert main(["train", "a2c", "--env", "CartPole-v1", *options]) == 0
     (config,) = trained
     assert (config.simulator_processes, config.simulator_deadline) == (2, 0.5)
 
 
-def test_without_options_every_setting_has_its_default(trained: list[TrainConfig]) -> None:
+def test_without_options_every_setting_has_its_default(trained: list[ResolvedConfig]) -> None:
     assert main(["train", "a2c"]) == 0
     assert trained == [resolve(TrainConfig(method="a2c"))]
 
 
 @pytest.mark.parametrize("steps", ["4000000", "4_000_000", "4e6", "4M", "4000k"])
-def test_step_counts_can_be_written_in_several_ways(trained: list[TrainConfig], steps: str) -> None:
+def test_step_counts_can_be_written_in_several_ways(
+    trained: list[ResolvedConfig], steps: str
+) -> None:
     assert main(["train", "a2c", "--steps", steps]) == 0
     assert trained == [resolve(TrainConfig(method="a2c", steps=4_000_000))]
 
 
 def test_a_program_that_fails_ends_with_1_and_says_why(
-    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: list[ResolvedConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(config: TrainConfig) -> None:
+    def fail(config: ResolvedConfig) -> None:
         raise LearnerFailure("learner 3 died\nValueError: x")
 
     monkeypatch.setattr("gala_rl.app.train.train_checked", fail)
@@ -198,9 +203,11 @@ def test_a_program_that_fails_ends_with_1_and_says_why(
 
 
 def test_an_interrupt_ends_with_130(
-    trained: list[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: list[ResolvedConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupt(config: TrainConfig) -> None:
+    def interrupt(config: ResolvedConfig) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gala_rl.app.train.train_checked", interrupt)
@@ -212,7 +219,7 @@ def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    trained: list[TrainConfig],
+    trained: list[ResolvedConfig],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stopped = SUMMARY | {"interrupted": True}
@@ -233,7 +240,7 @@ def test_a_stopped_run_ends_with_130_and_tells_how_to_continue(
     assert last_line().startswith("stopped before any update; continue with: ")
 
 
-def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[TrainConfig]) -> None:
+def test_train_with_resume_starts_a_run_that_is_not_there(trained: list[ResolvedConfig]) -> None:
     assert main(["train", "a2c", "--out", "new", "--resume"]) == 0
     assert trained == [resolve(TrainConfig(method="a2c", out="new"))]
 
@@ -249,7 +256,7 @@ def test_train_with_resume_continues_a_run_that_is_there(
     fake_run(tmp_path / "ended", agent_steps=399)
     calls: list[tuple[str, int]] = []
 
-    def note(run: str, config: TrainConfig) -> dict[str, Any]:
+    def note(run: str, config: ResolvedConfig) -> dict[str, Any]:
         calls.append((run, config.steps))
         return SUMMARY
 

@@ -16,7 +16,7 @@ from gala_rl.records.run_folder import RunFolder
 from tests.books import newest
 from tests.folders import fake_run
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 TALKS = """
 import gymnasium, numpy

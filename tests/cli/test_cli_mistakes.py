@@ -9,7 +9,7 @@ import pytest
 from gala_lab.main import main
 from tests.folders import fake_run, tree
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture

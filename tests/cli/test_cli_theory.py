@@ -86,7 +86,7 @@ def test_a_table_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_row_of_the_document_is_one_of_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    document = (Path(__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
     shown = [
         line for line in document.splitlines() if line.startswith(tuple(f"| {n} " for n in NAMES))
     ]

@@ -14,6 +14,7 @@ import pytest
 from gala_lab.main import main
 from gala_rl.cluster.connection import compare, values_to_probe
 from gala_rl.cluster.probe import probe
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
@@ -126,7 +127,7 @@ def test_machines_that_differ_are_refused(name: str) -> None:
     ids=["gpu", "shared-memory"],
 )
 def test_only_machines_with_learners_need_what_learners_need(
-    config: TrainConfig, reason: str, monkeypatch: pytest.MonkeyPatch
+    config: ResolvedConfig, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(shared_memory, "_MEMORY", Path("/proc"))

@@ -16,6 +16,7 @@ from gala_rl.cluster.driver import ClusterRun
 from gala_rl.cluster.node_handle import NodeHandle, NodeState
 from gala_rl.cluster.placement import Placement
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeStatus
+from gala_rl.config.settings import A2CSettings
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import open_checkpoint
@@ -24,7 +25,7 @@ from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import RunStatus
 from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
-REPLICAS = resolve(replace(CONFIG, method="a2c-allreduce", algorithm=None))
+REPLICAS = resolve(replace(CONFIG, method="a2c-allreduce", algorithm=A2CSettings()))
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_a_server_can_fork_the_learner_of_sixty_four_actors_elsewhere(
     tmp_path: Path, lstm_size: int | None
 ) -> None:
     config = replace(make_config(), lstm_size=lstm_size, simulators=65)
-    config = replace(config, algorithm=replace(config.resolved_algorithm, actors=65))  # type: ignore[call-arg]
+    config = replace(config, algorithm=replace(config.algorithm, actors=65))  # type: ignore[call-arg]
     elsewhere = make_remote_actors(config, 1, SIZE, tmp_path / "actors")
     process = fork_ready(report_actors, elsewhere, "gala-learner-0", "gala_rl.run.fork_server")
     assert type(process).__name__ == "ForkServerProcess", "it need not be spawned"

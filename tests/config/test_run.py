@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gala_rl.config import run as configs
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import (
     TrainConfig,
     check,
@@ -21,6 +22,7 @@ from gala_rl.config.run import (
 )
 from gala_rl.config.settings import A2CSettings, AtariProtocol, GossipSettings
 from gala_rl.errors import UserError
+from gala_rl.methods import resolve
 
 GROUPS: dict[str, Any] = {
     "": TrainConfig,
@@ -56,6 +58,11 @@ def choices() -> list[tuple[str, str]]:
         for entry in dataclasses.fields(kind)
         if get_origin(get_type_hints(kind)[entry.name]) is Literal
     ]
+
+
+def resolved(**settings: Any) -> ResolvedConfig:
+    """A config for CartPole with these settings, resolved."""
+    return resolve(TrainConfig(env="CartPole-v1", **settings))
 
 
 def with_setting(group: str, name: str, value: Any) -> TrainConfig:
@@ -310,32 +317,27 @@ def test_a_config_from_elsewhere_is_checked(values: dict[str, Any], words: str) 
 def test_the_learning_rate_grows_with_the_root_of_all_simulators(
     learners: int, simulators: int, factor: float
 ) -> None:
-    config = TrainConfig(learners=learners, simulators=simulators, algorithm=A2CSettings())
+    config = resolved(learners=learners, simulators=simulators, algorithm=A2CSettings())
     assert config.initial_learning_rate == pytest.approx(7e-4 * factor, rel=1e-12)
 
 
 def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
-    config = TrainConfig(
+    config = resolved(
         learners=9, simulators=16, algorithm=A2CSettings(learning_rate_rule="constant")
     )
     assert config.initial_learning_rate == 7e-4
 
 
 def test_the_constant_schedule_never_changes_the_learning_rate() -> None:
-    config = TrainConfig(learners=1, simulators=16, steps=1000, algorithm=A2CSettings())
+    config = resolved(learners=1, simulators=16, steps=1000, algorithm=A2CSettings())
     assert [config.learning_rate_at(k) for k in (0, 999, 5000)] == [7e-4] * 3
 
 
 def test_the_linear_schedule_falls_to_zero_at_the_last_step_and_stays_there() -> None:
     linear = A2CSettings(learning_rate_schedule="linear")
-    config = TrainConfig(learners=4, simulators=16, steps=1000, algorithm=linear)
+    config = resolved(learners=4, simulators=16, steps=1000, algorithm=linear)
     rates = [config.learning_rate_at(k) for k in (0, 250, 500, 1000, 1080)]
     assert rates == pytest.approx([14e-4, 10.5e-4, 7e-4, 0.0, 0.0], rel=1e-12)
-
-
-def test_what_depends_on_the_number_of_learners_needs_it_resolved() -> None:
-    with pytest.raises(ValueError, match="not resolved"):
-        _ = TrainConfig().total_simulators
 
 
 @pytest.mark.parametrize(
@@ -345,8 +347,9 @@ def test_what_depends_on_the_number_of_learners_needs_it_resolved() -> None:
 def test_cores_are_shared_out_among_learners(
     monkeypatch: pytest.MonkeyPatch, cores: int, learners: int, serial: bool, threads: int
 ) -> None:
-    monkeypatch.setattr(configs, "usable_cores", lambda: cores)
-    assert TrainConfig(learners=learners, serial=serial).threads_per_learner() == threads
+    config = resolved(learners=learners, serial=serial)
+    monkeypatch.setattr("gala_rl.config.resolved.usable_cores", lambda: cores)
+    assert config.threads_per_learner() == threads
 
 
 def test_a_run_folder_is_named_after_method_environment_and_date() -> None:

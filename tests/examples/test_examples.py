@@ -12,6 +12,7 @@ import torch
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
+from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
@@ -107,15 +108,17 @@ def library_parameters(
     tmp_path: Path, learners: int, updates: int, max_grad_norm: float
 ) -> list[torch.Tensor]:
     """Parameters of all learners after a serial run of the package, without padding."""
-    config = TrainConfig(
-        method="gala-a2c",
-        env="CartPole-v1",
-        learners=learners,
-        simulators=SIMULATORS,
-        steps=updates * learners * SIMULATORS * 5,
-        seed=SEED,
-        serial=True,
-        algorithm=A2CSettings(max_grad_norm=max_grad_norm),
+    config = resolve(
+        TrainConfig(
+            method="gala-a2c",
+            env="CartPole-v1",
+            learners=learners,
+            simulators=SIMULATORS,
+            steps=updates * learners * SIMULATORS * 5,
+            seed=SEED,
+            serial=True,
+            algorithm=A2CSettings(max_grad_norm=max_grad_norm),
+        )
     )
     folder = RunFolder(tmp_path / "run")
     folder.create(config)

@@ -15,6 +15,7 @@ import torch
 from gala_lab.main import main
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.evaluate import _policies
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import PPOSettings
 from gala_rl.errors import UserError
@@ -42,7 +43,7 @@ CONFIGS = {
 }
 
 
-def train(path: Path, config: TrainConfig) -> RunFolder:
+def train(path: Path, config: ResolvedConfig) -> RunFolder:
     folder = RunFolder(path)
     folder.create(config)
     run_serial(config, folder, CPU, initial_parameters_of(config), None, lambda status: None)
@@ -97,7 +98,7 @@ def spoiled_tensors(content: bytes, chance: random.Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes(numbers)
 
 
-def use(path: Path, config: TrainConfig) -> None:
+def use(path: Path, config: ResolvedConfig) -> None:
     """What resuming and evaluating do with a checkpoint, and an update after it."""
     size = initial_parameters_of(config).parameters.numel()
     saved = checkpoint.open_checkpoint(path)

@@ -132,11 +132,9 @@ def compared(folder: Path) -> Plan:
     folder.mkdir()
     record(plan)
     for run in plan.runs:
-        steps = [200 // run.resolved_learners * n for n in (1, 2)]
-        own = rows(
-            [1.0, 2.0], steps, returns=[[10.0], [30.0] * 100], learners=run.resolved_learners
-        )
-        make_run(run, [own] * run.resolved_learners, complete=True)
+        steps = [200 // run.learners * n for n in (1, 2)]
+        own = rows([1.0, 2.0], steps, returns=[[10.0], [30.0] * 100], learners=run.learners)
+        make_run(run, [own] * run.learners, complete=True)
         write_json(
             Path(str(run.out)) / EVALUATION,
             {
@@ -158,8 +156,8 @@ def test_pages_of_a_comparison_are_refused_or_reported(
     monkeypatch.setattr(f"{report}.POINTS", 5)
     # It asks git each time.
     told = {"machine": {"cores": 2}, "versions": {"torch": "2"}, "commit": None}
-    for module in ("experiment.compare.report", "experiment.compare.plan", "records.run_folder"):
-        monkeypatch.setattr(f"gala_rl.{module}.provenance", lambda: told)
+    for module in (report, "gala_lab.compare.plan", "gala_rl.records.run_folder"):
+        monkeypatch.setattr(f"{module}.provenance", lambda: told)
     chance, plan = random.Random(seed), compared(tmp_path / "compared")
     files = [p for p in sorted(plan.folder.rglob("*")) if p.suffix in (".json", ".jsonl")]
     assert len(files) > 10

@@ -12,6 +12,7 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
 from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork
+from gala_rl.methods import resolve
 from gala_rl.models.normalization import LIMIT, RunningMoments
 
 DISCOUNT, STEPS, SIMULATORS = 0.8, 5, 3
@@ -36,8 +37,13 @@ def agents(
     settings: A2CSettings = BOTH,
     network: MemoryNetwork | None = None,
 ) -> list[Agent]:
-    config = TrainConfig(
-        env=f"tests.environments:{env}", learners=count, simulators=SIMULATORS, algorithm=settings
+    config = resolve(
+        TrainConfig(
+            env=f"tests.environments:{env}",
+            learners=count,
+            simulators=SIMULATORS,
+            algorithm=settings,
+        )
     )
     network, cpu = network or MemoryNetwork(count), torch.device("cpu")
     return [build_agent(config, r, network.transport(r), cpu, seed=r) for r in range(count)]

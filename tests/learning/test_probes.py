@@ -15,6 +15,7 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
+from gala_rl.methods import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -83,7 +84,7 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
     )
     train(config, Console(file=io.StringIO()))
     simulators = make_simulators(config.env, 1, 1, config.atari)
-    model = build_model(config, simulators.observation, simulators.action)
+    model = build_model(resolve(config), simulators.observation, simulators.action)
     simulators.close()
     saved = checkpoint.newest(RunFolder(path).checkpoints)
     assert saved is not None

@@ -115,8 +115,8 @@ def test_settings_of_gossip_are_refused_where_nobody_gossips(
 @pytest.mark.parametrize("env", ["PongNoFrameskip-v4", "CartPole-v1", "Pendulum-v1"])
 def test_learners_of_ppo_have_the_settings_of_ppo_however_they_share(method: str, env: str) -> None:
     config, plain = (methods.resolve(TrainConfig(method=m, env=env)) for m in (method, "ppo"))
-    assert config.resolved_algorithm == plain.resolved_algorithm
-    assert config.resolved_algorithm.normalize_observations == (env == "Pendulum-v1")
+    assert config.algorithm == plain.algorithm
+    assert config.algorithm.normalize_observations == (env == "Pendulum-v1")
 
 
 def test_learners_that_step_together_cannot_take_turns() -> None:
@@ -156,7 +156,7 @@ def test_the_size_of_an_update_is_that_of_the_papers(
     method: str, env: str, simulators: int, agent_steps: int, optimizer_steps: int
 ) -> None:
     config = methods.resolve(TrainConfig(method=method, env=env))
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert config.simulators == simulators
     assert algorithm.rollout_steps * simulators == agent_steps
     if isinstance(algorithm, PPOSettings):
@@ -171,7 +171,7 @@ def test_gossiping_impala_shares_the_cores_out(
 ) -> None:
     monkeypatch.setattr(methods, "usable_cores", lambda: cores)
     config = methods.resolve(TrainConfig(method="gala-impala"))
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert isinstance(algorithm, ImpalaSettings)
     assert (config.learners, algorithm.actors, algorithm.batch_rollouts) == (
         learners,
@@ -190,7 +190,7 @@ def test_a_batch_of_impala_is_of_so_many_rollouts_as_are_asked_for() -> None:
 
 def test_serial_impala_acts_itself() -> None:
     config = methods.resolve(TrainConfig(method="impala", serial=True))
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert isinstance(algorithm, ImpalaSettings)
     assert (algorithm.actors, algorithm.batch_rollouts) == (1, 1)
 
@@ -202,8 +202,8 @@ def test_a_row_of_metrics_is_due_after_some_thousand_agent_steps(
     method: str, simulators: int, log_every: int
 ) -> None:
     config = TrainConfig(method=method, env="CartPole-v1", simulators=simulators)
-    assert methods.resolve(config).resolved_log_every == log_every
-    assert methods.resolve(dataclasses.replace(config, log_every=7)).resolved_log_every == 7
+    assert methods.resolve(config).updates_per_row == log_every
+    assert methods.resolve(dataclasses.replace(config, log_every=7)).updates_per_row == 7
 
 
 def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to_nothing() -> None:
@@ -219,7 +219,7 @@ def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to
 def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> None:
     config = methods.resolve(TrainConfig(method=name, env="CartPole-v1"))
     reason = methods.why_not_scaled(config)
-    learners = config.resolved_learners
+    learners = config.learners
     if methods.find(name).gossips:
         assert reason is None
         assert methods.capacity(config) == 2 * learners

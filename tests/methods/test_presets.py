@@ -53,7 +53,7 @@ def test_every_preset_passes_all_checks_in_every_environment(
 def test_only_vectors_without_pixels_are_normalized(method: str) -> None:
     for seen in OBSERVATIONS:
         config = methods.resolve(TrainConfig(method=method, env=f"{seen}Continuous-v0"))
-        algorithm = config.resolved_algorithm
+        algorithm = config.algorithm
         assert algorithm.normalize_observations is (seen == "Numbers")
         assert algorithm.normalize_rewards
         assert algorithm.rollout_steps == 2048

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from gala_rl.agent import initial_parameters_of
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ CONFIG = resolve(
 
 
 def make_system(
-    config: TrainConfig, folder: RunFolder, start: Checkpoint | None = None
+    config: ResolvedConfig, folder: RunFolder, start: Checkpoint | None = None
 ) -> LocalRun:
     """Learners of a run, started; its folder is made if there is none."""
     if not folder.exists:

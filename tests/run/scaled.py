@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gala_rl.gossip.journal import Entry, Kind
+from gala_rl.methods import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
@@ -16,7 +17,7 @@ from tests.run.processes import (
     send_to,
 )
 
-TWO = replace(CONFIG, env="CartPole-v1", learners=2, max_learners=4, max_restarts=5)
+TWO = resolve(replace(CONFIG, env="CartPole-v1", learners=2, max_learners=4, max_restarts=5))
 ROUNDING = 1e-4
 Step = tuple[str, int]
 """("scale", number of learners), ("kill", rank) or ("stop", rank): SIGSTOP, for ever."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gala_rl.agent import build_model, initial_parameters_of
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -24,25 +25,27 @@ from tests.books import newest
 LEARNERS, SIMULATORS, STEPS, ROUNDS = 3, 2, 5, 30
 DISCOUNT, VALUE_COST, ENTROPY_COST, MAX_NORM = 0.95, 0.4, 0.02, 0.3
 LEARNING_RATE, DECAY, EPSILON = 2e-3, 0.97, 1e-4
-CONFIG = TrainConfig(
-    method="gala-a2c",
-    env="CartPole-v1",
-    learners=LEARNERS,
-    simulators=SIMULATORS,
-    steps=ROUNDS * LEARNERS * SIMULATORS * STEPS,
-    serial=True,
-    seed=5,
-    algorithm=A2CSettings(
-        rollout_steps=STEPS,
-        discount=DISCOUNT,
-        value_cost=VALUE_COST,
-        entropy_cost=ENTROPY_COST,
-        max_grad_norm=MAX_NORM,
-        learning_rate=LEARNING_RATE,
-        learning_rate_rule="constant",
-        rmsprop_decay=DECAY,
-        rmsprop_epsilon=EPSILON,
-    ),
+CONFIG = resolve(
+    TrainConfig(
+        method="gala-a2c",
+        env="CartPole-v1",
+        learners=LEARNERS,
+        simulators=SIMULATORS,
+        steps=ROUNDS * LEARNERS * SIMULATORS * STEPS,
+        serial=True,
+        seed=5,
+        algorithm=A2CSettings(
+            rollout_steps=STEPS,
+            discount=DISCOUNT,
+            value_cost=VALUE_COST,
+            entropy_cost=ENTROPY_COST,
+            max_grad_norm=MAX_NORM,
+            learning_rate=LEARNING_RATE,
+            learning_rate_rule="constant",
+            rmsprop_decay=DECAY,
+            rmsprop_epsilon=EPSILON,
+        ),
+    )
 )
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from gala_rl.agent import initial_parameters_of
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import A2CSettings, GossipSettings
 from gala_rl.errors import StorageError
 from gala_rl.gossip import MemoryNetwork, Message
@@ -139,7 +139,7 @@ def test_so_they_do_with_moments_in_units_of_a_hundred_thousand(tmp_path: Path) 
 
 @pytest.mark.parametrize("config", [CONFIG, UNSCALED])
 def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
-    tmp_path: Path, config: TrainConfig
+    tmp_path: Path, config: ResolvedConfig
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     config = replace(config, serial=True)

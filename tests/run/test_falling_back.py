@@ -29,7 +29,7 @@ def assign(folder: RunFolder) -> LearnerSpec:
         rank=0,
         device="cpu",
         mailboxes=SharedMailboxes(2, message_size(config, size)),
-        board=SharedCounters(2, size, state_size(config.resolved_algorithm, size)),
+        board=SharedCounters(2, size, state_size(config.algorithm, size)),
         journal=None,
         common=None,
         faults=None,

@@ -16,7 +16,7 @@ import torch
 from gala_lab.main import main
 from gala_rl.agent import Agent, initial_parameters_of
 from gala_rl.app.train import resume, train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.inject import LearnerFaults
@@ -55,7 +55,7 @@ def saved_parameters(folder: RunFolder) -> torch.Tensor:
 
 
 def run_until(
-    tmp_path: Path, config: TrainConfig, enough: Callable[[RunStatus], bool], *faults: Row
+    tmp_path: Path, config: ResolvedConfig, enough: Callable[[RunStatus], bool], *faults: Row
 ) -> tuple[RunFolder, RunOutcome, list[str]]:
     """A run with these faults that is stopped once the status is enough; what was told."""
     folder, notices = RunFolder(tmp_path / "run"), list[str]()

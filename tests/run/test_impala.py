@@ -14,6 +14,7 @@ import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.train import resume
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import LearnerFailure
@@ -114,7 +115,9 @@ def test_a_killed_learner_takes_its_actors_along_and_comes_back_with_others(
 
 
 def test_actors_that_keep_dying_end_the_run_with_the_reason(tmp_path: Path) -> None:
-    config = replace(CONFIG, env="tests.environments:AlwaysFailing-v0", learners=1, max_restarts=0)
+    config = resolve(
+        replace(CONFIG, env="tests.environments:AlwaysFailing-v0", learners=1, max_restarts=0)
+    )
     system = make_system(config, RunFolder(tmp_path / "run"))
     outcome = system.run(lambda status: None)
     assert isinstance(outcome.failure, LearnerFailure)
@@ -166,7 +169,7 @@ def _start_command(path: Path) -> subprocess.Popen[bytes]:
     return run
 
 
-def serial_parameters(path: Path, config: TrainConfig) -> torch.Tensor:
+def serial_parameters(path: Path, config: ResolvedConfig) -> torch.Tensor:
     folder = RunFolder(path)
     folder.create(config)
     run_serial(

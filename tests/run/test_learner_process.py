@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gala_rl.agent import initial_parameters_of, message_size
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings
 from gala_rl.gossip import SharedMailboxes
@@ -25,18 +26,18 @@ RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
 """Nothing is shown because a row is due."""
 
 
-def assignment_of(config: TrainConfig, folder: RunFolder) -> LearnerSpec:
+def assignment_of(config: ResolvedConfig, folder: RunFolder) -> LearnerSpec:
     """Of learner 0, in this process."""
     folder.create(config)
     beginning = initial_parameters_of(config)
-    size, learners = beginning.parameters.numel(), config.resolved_learners
+    size, learners = beginning.parameters.numel(), config.learners
     return LearnerSpec(
         config=config,
         folder=folder,
         rank=0,
         device="cpu",
         mailboxes=SharedMailboxes(learners, message_size(config, size)),
-        board=SharedCounters(learners, size, state_size(config.resolved_algorithm, size)),
+        board=SharedCounters(learners, size, state_size(config.algorithm, size)),
         journal=None,
         common=make_shared_coupling(config, folder, beginning, None),
         faults=None,

@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 import torch
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.settings import A2CSettings, PPOSettings
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import PPOLearner
 from gala_rl.methods import resolve
@@ -19,9 +20,9 @@ from gala_rl.run.learner_run import LearnerRun
 from tests.run.processes import CONFIG
 
 
-def make_run(folder: RunFolder, config: TrainConfig) -> LearnerRun:
+def make_run(folder: RunFolder, config: ResolvedConfig) -> LearnerRun:
     folder.create(config)
-    network = MemoryNetwork(config.resolved_learners)
+    network = MemoryNetwork(config.learners)
     return LearnerRun(config, 0, network.transport(0), torch.device("cpu"), folder)
 
 
@@ -108,10 +109,9 @@ def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_re
 def test_neighbours_and_learning_rate_follow_the_number_of_learners(
     tmp_path: Path, method: str, rule: Literal["sqrt", "constant"]
 ) -> None:
-    config = resolve(replace(CONFIG, method=method, algorithm=None, learners=4, log_every=1))
-    algorithm = replace(
-        config.resolved_algorithm, learning_rate_rule=rule, learning_rate_schedule="linear"
-    )
+    settings = A2CSettings() if method == "gala-a2c" else PPOSettings()
+    config = resolve(replace(CONFIG, method=method, algorithm=settings, learners=4, log_every=1))
+    algorithm = replace(config.algorithm, learning_rate_rule=rule, learning_rate_schedule="linear")
     config = replace(config, algorithm=algorithm, steps=1_000)
     folder = RunFolder(tmp_path / "run")
     run = make_run(folder, config)

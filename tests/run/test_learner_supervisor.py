@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from gala_rl.errors import LearnerFailure
+from gala_rl.methods import resolve
 from gala_rl.processes.spawn import fork_ready
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import learner_supervisor as crew
@@ -27,7 +28,7 @@ def test_a_simulator_that_ends_its_learner_without_an_error_does_not_end_the_run
 ) -> None:
     monkeypatch.setenv("TROUBLE", str(tmp_path))
     (tmp_path / "step-0").write_text("exit without a word", encoding="utf-8")
-    config = replace(CONFIG, env="tests.environments:Troubled-v0")
+    config = resolve(replace(CONFIG, env="tests.environments:Troubled-v0"))
     folder = RunFolder(tmp_path / "run")
     system = make_system(config, folder)
     notices: list[str] = []

@@ -10,6 +10,7 @@ import pytest
 
 from gala_rl.app.train import resume, train
 from gala_rl.errors import LearnerFailure, UserError
+from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 from tests.books import newest
@@ -43,7 +44,7 @@ def test_learners_begin_together_so_that_nobody_spends_a_small_budget_alone(
     tmp_path: Path,
 ) -> None:
     # Two simulators of learner 1 take two seconds to build; alone, the others need far less.
-    config = replace(CONFIG, env="tests.environments:SlowToBuild-v0", steps=3_000)
+    config = resolve(replace(CONFIG, env="tests.environments:SlowToBuild-v0", steps=3_000))
     summary = train(replace(config, out=str(tmp_path / "run")))
     assert all(learner["updates"] > 0 for learner in summary["learners"])
     assert summary["mixes"] > 0

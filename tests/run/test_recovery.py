@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from gala_rl.app.train import resume
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import GossipSettings, PPOSettings
 from gala_rl.errors import LearnerFailure
+from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -73,7 +74,7 @@ class Deaths:
     ids=lambda config: config.method,
 )
 def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwards(
-    tmp_path: Path, config: TrainConfig
+    tmp_path: Path, config: ResolvedConfig
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     # Memory makes no difference, and who comes back has lost it.
@@ -195,7 +196,7 @@ def test_a_nan_never_leaves_the_learner_it_arose_in(
 ) -> None:
     poison = tmp_path / "poison"
     monkeypatch.setenv("POISON", str(poison))
-    config = replace(CONFIG, method=method, env="tests.environments:PoisonedOnDemand-v0")
+    config = resolve(replace(CONFIG, method=method, env="tests.environments:PoisonedOnDemand-v0"))
     folder = RunFolder(tmp_path / "run")
     system = make_system(config, folder)
     at_poison: list[list[int]] = []
@@ -260,7 +261,7 @@ def test_a_resumed_learner_goes_on_where_it_was_and_is_heard(tmp_path: Path) -> 
     saved = torch.stack([start.load(rank).tensors["parameters"] for rank in range(3)])
     rows_before = [len(MetricsReader(folder.metrics_file(r)).new_rows()) for r in range(3)]
 
-    still = replace(CONFIG.resolved_algorithm, learning_rate=1e-12, learning_rate_rule="constant")
+    still = replace(CONFIG.algorithm, learning_rate=1e-12, learning_rate_rule="constant")
     second = make_system(replace(CONFIG, algorithm=still), folder, start)
     goal = [counters["updates"] + 60 for counters in before]
     statuses: list[RunStatus] = []

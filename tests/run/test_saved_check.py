@@ -12,6 +12,7 @@ import torch
 from gala_lab.main import main
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.preflight import check_resume
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import PPOSettings
 from gala_rl.errors import UserError
@@ -63,7 +64,7 @@ def changed(run: RunFolder, place: Path, change: Change) -> Checkpoint:
     return checkpoint.open_checkpoint(folder)
 
 
-def check(saved: Checkpoint, config: TrainConfig = CONFIG) -> None:
+def check(saved: Checkpoint, config: ResolvedConfig = CONFIG) -> None:
     check_checkpoint(saved, config, initial_parameters_of(config).parameters.numel(), CPU)
 
 

@@ -89,7 +89,7 @@ def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path)
 
     still = A2CSettings(learning_rate=1e-12, learning_rate_rule="constant")
     script = Script(folder, ("scale", 4), ("kill", 2), ("scale", 1), ("scale", 4))
-    config = replace(folder.read_config(), algorithm=still)
+    config = resolve(replace(folder.read_config(), algorithm=still))
     assert config.learners == 2
     outcome = script.run(make_system(config, folder, start))
     assert script.seen[0].total_agent_steps >= start.agent_steps
@@ -159,7 +159,7 @@ def test_a_hierarchy_keeps_its_nodes_and_at_least_a_whole_one(tmp_path: Path) ->
 
 
 def test_who_cannot_join_leaves_the_others_as_they_were(tmp_path: Path) -> None:
-    config = replace(TWO, env="tests.environments:FailingInLearner2-v0", max_restarts=1)
+    config = resolve(replace(TWO, env="tests.environments:FailingInLearner2-v0", max_restarts=1))
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("scale", 4), ("scale", 1), ("scale", 2))
     outcome = script.run(make_system(config, folder))

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from gala_rl.agent import initial_parameters_of
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import A2CSettings, GossipSettings, PPOSettings
+from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
@@ -19,14 +21,16 @@ from gala_rl.run.serial import run_serial
 from tests.books import ascending_rows, newest
 
 SIMULATORS, ROLLOUT = 3, 5
-CONFIG = TrainConfig(
-    method="gala-a2c",
-    env="tests.environments:Drifting-v0",
-    learners=4,
-    simulators=SIMULATORS,
-    serial=True,
-    seed=3,
-    algorithm=A2CSettings(),
+CONFIG = resolve(
+    TrainConfig(
+        method="gala-a2c",
+        env="tests.environments:Drifting-v0",
+        learners=4,
+        simulators=SIMULATORS,
+        serial=True,
+        seed=3,
+        algorithm=A2CSettings(),
+    )
 )
 PPO = replace(
     CONFIG,
@@ -38,12 +42,12 @@ PPO = replace(
 )
 
 
-def train(path: Path, config: TrainConfig, rounds: int, *, resume: bool = False) -> RunFolder:
+def train(path: Path, config: ResolvedConfig, rounds: int, *, resume: bool = False) -> RunFolder:
     """Let every learner make updates until each has made `rounds`."""
     folder = RunFolder(path)
     if not resume:
         folder.create(config)
-    steps = rounds * config.resolved_learners * SIMULATORS * ROLLOUT
+    steps = rounds * config.learners * SIMULATORS * ROLLOUT
     start = checkpoint.newest(folder.checkpoints)
     cpu = torch.device("cpu")
     budget = replace(config, steps=steps)
@@ -78,7 +82,7 @@ def test_stopping_shared_parameters_and_resuming_changes_nothing_bit_for_bit(
 def test_rows_tell_the_steps_of_all_with_their_own_and_learn_by_those_before(
     tmp_path: Path,
 ) -> None:
-    settings = replace(CONFIG.resolved_algorithm, learning_rate_schedule="linear")
+    settings = replace(CONFIG.algorithm, learning_rate_schedule="linear")
     config = replace(CONFIG, log_every=1, algorithm=settings)
     folder = train(tmp_path / "run", config, 3)
     update = SIMULATORS * ROLLOUT
@@ -102,7 +106,7 @@ def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None
 def test_environments_that_draw_from_global_generators_repeat_and_disturb_nobody(
     tmp_path: Path,
 ) -> None:
-    config = replace(CONFIG, env="tests.environments:DrawingGlobally-v0", learners=2)
+    config = resolve(replace(CONFIG, env="tests.environments:DrawingGlobally-v0", learners=2))
     before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
     first = train(tmp_path / "first", config, 12)
     assert (random.getstate(), repr(np.random.get_state())) == before  # noqa: NPY002
@@ -120,7 +124,7 @@ def test_environments_that_draw_from_global_generators_repeat_and_disturb_nobody
 @pytest.mark.parametrize("lstm_size", [None, 8])
 @pytest.mark.parametrize("config", [CONFIG, PPO], ids=lambda config: config.method)
 def test_one_gossiping_learner_is_the_plain_method_bit_for_bit(
-    tmp_path: Path, config: TrainConfig, lstm_size: int | None
+    tmp_path: Path, config: ResolvedConfig, lstm_size: int | None
 ) -> None:
     gossiping = replace(config, learners=1, lstm_size=lstm_size)
     plain = replace(gossiping, method=config.method.removeprefix("gala-"))
@@ -146,10 +150,10 @@ def test_one_gossiping_learner_is_the_plain_method_bit_for_bit(
 )
 @pytest.mark.parametrize("normalize", [False, True])
 def test_stopping_and_resuming_changes_nothing_bit_for_bit(
-    tmp_path: Path, config: TrainConfig, normalize: bool
+    tmp_path: Path, config: ResolvedConfig, normalize: bool
 ) -> None:
     algorithm = replace(
-        config.resolved_algorithm, normalize_observations=normalize, normalize_rewards=normalize
+        config.algorithm, normalize_observations=normalize, normalize_rewards=normalize
     )
     config = replace(config, algorithm=algorithm)
     straight = train(tmp_path / "straight", config, 24)

@@ -10,6 +10,7 @@ import pytest
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import UserError
+from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import read_json
 from gala_rl.run import shared_memory
@@ -20,16 +21,17 @@ LARGE = replace(CONFIG, learners=2, simulators=4, lstm_size=256, log_every=5)
 
 MEASURE = """
 import os, sys
-from dataclasses import replace
 from pathlib import Path
-from gala_rl.agent import beginning_of
+from gala_rl.agent import initial_parameters_of
+from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.shared_memory import shared_bytes
 from tests.run.processes import make_system
 from tests.run.test_shared_memory import LARGE
 
-config = resolve(replace(LARGE, method=sys.argv[1], algorithm=None))
+same = ("env", "steps", "learners", "simulators", "lstm_size", "log_every")
+config = resolve(TrainConfig(method=sys.argv[1], **{name: getattr(LARGE, name) for name in same}))
 folder = RunFolder(Path(sys.argv[2]))
 system = make_system(config, folder)
 
@@ -39,7 +41,7 @@ def observe(status):
 
 assert system.run(observe).failure is None
 at = os.statvfs("/dev/shm")
-needed = shared_bytes(config, beginning_of(config).parameters.numel())
+needed = shared_bytes(config, initial_parameters_of(config).parameters.numel())
 print((at.f_blocks - at.f_bfree) * at.f_frsize, needed)
 """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import resume, train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import PPOSettings
 from gala_rl.methods import resolve, with_settings
 from gala_rl.records import checkpoint
@@ -37,8 +37,8 @@ def plain_method(method: str) -> str:
     return "ppo" if method.startswith("ppo") else "a2c"
 
 
-def config_of(method: str, learners: int = 3, steps: int = ENDLESS) -> TrainConfig:
-    algorithm = QUICK_PPO if plain_method(method) == "ppo" else None
+def config_of(method: str, learners: int = 3, steps: int = ENDLESS) -> ResolvedConfig:
+    algorithm = QUICK_PPO if plain_method(method) == "ppo" else CONFIG.algorithm
     config = replace(CONFIG, method=method, learners=learners, steps=steps, log_every=10)
     # With running moments, which are shared too.
     moments = {"normalize_observations": True, "normalize_rewards": True}
@@ -62,7 +62,7 @@ def assert_replicas_are_equal(parts: list[LearnerState]) -> None:
             assert part.counters[name] == parts[0].counters[name]
 
 
-def train_alone(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+def train_alone(path: Path, config: ResolvedConfig) -> dict[str, Tensor]:
     train(replace(config, out=str(path)))
     return final(RunFolder(path))[0].tensors
 

@@ -10,6 +10,7 @@ import torch
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import resume, train
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import LearnerFailure
@@ -157,7 +158,7 @@ def test_actors_have_simulators_in_processes_too(tmp_path: Path) -> None:
     assert survivors(below) == []
 
 
-def parameters_after(config: TrainConfig, path: Path) -> torch.Tensor:
+def parameters_after(config: ResolvedConfig, path: Path) -> torch.Tensor:
     folder = RunFolder(path)
     folder.create(config)
 

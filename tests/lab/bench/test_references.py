@@ -20,13 +20,11 @@ IMAGES = ObservationSpec(SHAPE, True)
 
 
 def test_bare_simulators_show_what_those_of_training_show() -> None:
-    layer = make_simulators(PONG.env, PONG.resolved_simulators, 1, PONG.atari)
+    layer = make_simulators(PONG.env, PONG.simulators, 1, PONG.atari)
     layer.reset(7)
     simulators = bare.make_bare(PONG)
     bare.reset(simulators, 7)
-    actions = np.random.default_rng(0).integers(
-        layer.action.size, size=(40, PONG.resolved_simulators)
-    )
+    actions = np.random.default_rng(0).integers(layer.action.size, size=(40, PONG.simulators))
     for action in actions:
         observations, _, terminated, _, _ = simulators.step(action)
         transition = layer.step(action)

@@ -14,6 +14,7 @@ import torch
 from gala_lab.bench import parts, plans, scaling, stragglers, tables
 from gala_lab.bench.throttle import Throttle
 from gala_lab.bench.training import Measurement, measure_training
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
@@ -100,12 +101,12 @@ def test_training_is_measured_with_a_slowed_learner_and_leaves_no_process() -> N
 
 
 def test_a_learner_that_dies_ends_the_measurement() -> None:
-    config = replace(CONFIG, env="tests.environments:Poisoned-v0")
+    config = resolve(replace(CONFIG, env="tests.environments:Poisoned-v0"))
     with pytest.raises(LearnerFailure, match="FloatingPointError"):
         measure_training(config, 600.0)
 
 
-def broken_part(config: TrainConfig, rank: int, device: torch.device) -> parts.Work:
+def broken_part(config: ResolvedConfig, rank: int, device: torch.device) -> parts.Work:
     if rank == 1:
         raise ValueError("this part is broken")
     return parts.Work(lambda k: None, 1)
@@ -116,7 +117,7 @@ def test_a_part_that_fails_in_one_process_ends_all_of_them_at_once() -> None:
         parts.rate(broken_part, CONFIG, torch.device("cpu"), 0.1, threads=1)
 
 
-def counting_part(config: TrainConfig, rank: int, device: torch.device) -> parts.Work:
+def counting_part(config: ResolvedConfig, rank: int, device: torch.device) -> parts.Work:
     return parts.Work(lambda k: time.sleep(0.001), 10)
 
 
@@ -133,10 +134,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     calls: list[Call] = []
 
     def note(
-        config: TrainConfig, seconds: float, slowed: int = 0, factor: float = 1.0
+        config: ResolvedConfig, seconds: float, slowed: int = 0, factor: float = 1.0
     ) -> Measurement:
-        learners = config.resolved_learners
-        calls.append((learners, config.resolved_simulators, slowed, factor))
+        learners = config.learners
+        calls.append((learners, config.simulators, slowed, factor))
         names = {column.name for column in tables._STRAGGLERS} - set(stragglers.RATIOS)
         sps = 100.0 * (learners - slowed + slowed / factor)
         return Measurement({**dict.fromkeys(names), "sps": sps}, ["no meter"])

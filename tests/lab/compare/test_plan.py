@@ -69,8 +69,8 @@ def test_actors_fit_the_simulators_that_a_learner_is_given(
                 actors = config.algorithm.actors
                 assert actors == config.algorithm.batch_rollouts
                 assert actors is not None
-                assert config.resolved_simulators % actors == 0
-                assert actors <= max(1, cores // config.resolved_learners - 1)
+                assert config.simulators % actors == 0
+                assert actors <= max(1, cores // config.learners - 1)
     (given_three,) = configs_of(BASE, ["impala"], simulators_total=18, algorithm={"actors": 3})
     assert isinstance(given_three.algorithm, ImpalaSettings)
     assert (given_three.algorithm.actors, given_three.algorithm.batch_rollouts) == (3, 3)
@@ -107,7 +107,7 @@ def test_methods_take_turns_within_each_seed(tmp_path: Path) -> None:
 def test_settings_hold_for_all_methods() -> None:
     for settings in ("published", "equal"):
         for config in configs_of(BASE, BOTH, settings=settings, algorithm={"discount": 0.5}):
-            assert config.resolved_algorithm.discount == 0.5
+            assert config.algorithm.discount == 0.5
             assert (config.steps, config.env, config.atari) == (1000, "CartPole-v1", BASE.atari)
 
 

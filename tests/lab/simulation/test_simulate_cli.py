@@ -11,7 +11,7 @@ import pytest
 from gala_lab.main import main
 from gala_lab.simulation.config import SCHEMES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "simulate.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "simulate.md"
 SHORT = ["--learners", "4", "--updates", "20"]
 
 

@@ -1,0 +1,72 @@
+"""A config in which nothing is left open: what a run is built from."""
+
+import math
+from dataclasses import dataclass, field
+
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.cores import usable_cores
+from gala_rl.spaces import EnvironmentSpec
+
+RULE_SIMULATORS = 16
+"""Number of simulators at which the learning rate is taken as given (papers: 16)."""
+
+_ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
+"""A learner writes a metrics row after this many agent steps or updates, whichever comes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(TrainConfig):
+    """A `TrainConfig` with everything filled in; `gala_rl.methods.resolve` makes it.
+
+    Attributes:
+        environment: specs of the environment, read off one instance of it.
+    """
+
+    learners: int = field(metadata=TrainConfig.__dataclass_fields__["learners"].metadata)
+    simulators: int = field(metadata=TrainConfig.__dataclass_fields__["simulators"].metadata)
+    algorithm: AlgorithmSettings = field()
+    environment: EnvironmentSpec = field(metadata={"is_read": True})
+
+    @property
+    def updates_per_row(self) -> int:
+        """Updates of a learner between two metrics rows: `log_every`, or its default."""
+        return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
+
+    @property
+    def update_agent_steps(self) -> int:
+        """Agent steps that an update learns from, T x B."""
+        algorithm = self.algorithm
+        return algorithm.rollout_steps * algorithm.batch_simulators(self.simulators)
+
+    @property
+    def total_simulators(self) -> int:
+        """Simulators of all learners together."""
+        return self.simulators * self.learners
+
+    @property
+    def initial_learning_rate(self) -> float:
+        """Learning rate at step 0 after `learning_rate_rule`."""
+        algorithm = self.algorithm
+        scaled = algorithm.learning_rate_rule == "sqrt"
+        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if scaled else 1.0
+        return algorithm.learning_rate * scale
+
+    def learning_rate_at(self, agent_steps: int) -> float:
+        """Learning rate once all learners together have made `agent_steps`."""
+        if self.algorithm.learning_rate_schedule == "constant":
+            return self.initial_learning_rate
+        return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
+
+    def threads_per_learner(self) -> int:
+        """Cores of the machine per learner, at least 1: the most threads that it may keep busy."""
+        return max(
+            1, usable_cores() // (1 if self.serial else learners_per_machine(self, self.learners))
+        )
+
+
+def learners_per_machine(config: TrainConfig, learners: int) -> int:
+    """Learners that share the cores of a machine: all of them, unless there is a cluster."""
+    if config.cluster is None or config.learners_per_node is None:
+        return learners
+    return min(config.learners_per_node, learners)
