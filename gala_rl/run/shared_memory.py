@@ -6,7 +6,6 @@ from pathlib import Path
 from gala_rl.agent import message_size
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import ImpalaSettings
-from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
 from gala_rl.gossip.transports.shared import SLOTS
@@ -55,7 +54,7 @@ def shared_bytes(config: ResolvedConfig, size: int) -> int:
     if sharing in ("parameters", "locked-parameters"):
         needed += _FLOAT_BYTES * own
     if isinstance(algorithm, ImpalaSettings):
-        seen = read_environment(config.env, config.atari).observation
+        seen = config.environment.observation
         rollouts = config.learners * config.simulators * algorithm.actor_slots
         steps = rollouts * (algorithm.rollout_steps + 1)
         needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)

@@ -10,7 +10,6 @@ import pytest
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import UserError
-from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import read_json
 from gala_rl.run import shared_memory
@@ -124,7 +123,7 @@ def test_where_there_is_no_such_place_nothing_is_refused(monkeypatch: pytest.Mon
 def test_rollouts_of_actors_wait_in_it_too() -> None:
     pong = TrainConfig(method="impala", env="PongNoFrameskip-v4", simulators=16, steps=1000)
     config = resolve(pong)
-    algorithm = config.resolved_algorithm
+    algorithm = config.algorithm
     assert isinstance(algorithm, ImpalaSettings)
     observations = 16 * algorithm.actor_slots * (algorithm.rollout_steps + 1) * 4 * 84 * 84
     assert 0 < shared_bytes(config, 1000) - observations < 2**21
