@@ -17,9 +17,9 @@ LABORATORY = Path(gala_lab.__file__).parent
 
 LAYERS = (
     ("errors", "cores"),
-    ("suggestions",),
+    ("suggestions", "spaces"),
     ("config",),
-    ("spaces", "flat", "trajectory", "cuda_graphs", "processes"),
+    ("flat", "trajectory", "cuda_graphs", "processes"),
     ("losses",),
     ("gossip",),
     ("graph",),
