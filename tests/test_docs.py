@@ -1,7 +1,9 @@
 """The documents: commands and snippets run, figures come from results, links lead somewhere."""
 
+import ast
 import contextlib
 import functools
+import inspect
 import json
 import os
 import re
@@ -10,12 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import gala_rl
+import gala_rl.gossip
 from gala_lab.main import main
 from gala_rl.records.metrics import score_text
 from gala_rl.records.run_folder import RunFolder
@@ -23,6 +29,7 @@ from gala_rl.records.run_folder import RunFolder
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/**/*.md")),
@@ -30,6 +37,7 @@ DOCUMENTS = [
 RESULTS = ROOT / "benchmarks" / "results"
 SLOW = {"cluster.md", "faults.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs."""
+MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 
 
@@ -223,7 +231,7 @@ FIGURES: list[tuple[str, Callable[[Any], str]]] = [
     (
         "throughput/result.json",
         lambda b: (
-            f"{b['achieved_sps']:,.0f} a second, {b['achieved_over_ceiling']:.2f} of what "
+            f"{b['achieved_sps']:,.0f} per second, {b['achieved_over_ceiling']:.2f} of what "
             f"simulators and network allow |"
         ),
     ),
@@ -277,3 +285,54 @@ def test_every_make_target_of_the_documents_exists() -> None:
         named |= set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, flags=re.MULTILINE))
     assert {"train", "test", "check"} <= named
     assert named <= targets
+
+
+def prose(document: Path) -> Iterator[str]:
+    """Lines without code, tables, links and what `benchmarks.page` has written."""
+    text = document.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$|^<!-- [\w-]+ -->$.*?^<!-- end -->$", "", text, flags=re.S | re.M)
+    for line in text.splitlines():
+        if not line.startswith(("|", "    ")) and "](" not in line:
+            yield line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_prose_fits_a_hundred_columns(document: Path) -> None:
+    assert [line for line in prose(document) if len(line) > MAX_COLUMNS] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= MAX_README_LINES
+
+
+def test_the_reading_order_names_files_of_an_afternoon() -> None:
+    section = (ROOT / "README.md").read_text("utf-8").partition("\n## Reading order\n")[2]
+    files = re.findall(r"\]\(([\w/.]+\.py)\)", section.partition("\n## ")[0])
+    assert len(files) >= 10
+    lines = [len((ROOT / file).read_text("utf-8").splitlines()) for file in files]
+    assert sum(lines) <= MAX_PATH_LINES
+
+
+def parameters(signature: str) -> list[str]:
+    """Names of the parameters of `name(a, b=1, *, c=2)`."""
+    (function,) = ast.parse(f"def {signature}: ...").body
+    assert isinstance(function, ast.FunctionDef)
+    arguments = function.args
+    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+@pytest.mark.parametrize("module", [gala_rl, gala_rl.gossip], ids=lambda module: module.__name__)
+def test_the_reference_lists_every_public_name_with_its_parameters(module: ModuleType) -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    sections = [s for s in text.split("\n## ") if s.startswith(f"{module.__name__}:")]
+    rows = re.findall(r"^\| `((\w+)\(.*?\))` \|", "\n".join(sections), flags=re.MULTILINE)
+    assert sorted(name for _, name in rows) == sorted(module.__all__)
+    for signature, name in rows:
+        expected = list(inspect.signature(getattr(module, name)).parameters)
+        assert parameters(signature) == expected, name
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.findall(r"^version: (.+)$", citation, flags=re.MULTILINE) == [project["version"]]
