@@ -15,17 +15,14 @@ if TYPE_CHECKING:
     from gala_rl.app.scale import scale
     from gala_rl.app.train import resume, train
     from gala_rl.config.run import TrainConfig
-    from gala_rl.config.settings import (
-        A2CSettings,
-        AtariProtocol,
-        GossipSettings,
-        ImpalaSettings,
-        PPOSettings,
-    )
+    from gala_rl.config.settings import AtariProtocol, GossipSettings
     from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
     from gala_rl.methods import with_settings
+    from gala_rl.methods.a2c import A2CSettings
+    from gala_rl.methods.impala import ImpalaSettings
+    from gala_rl.methods.ppo import PPOSettings
 
 __all__ = [
     "A2CSettings",

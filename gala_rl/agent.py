@@ -13,7 +13,6 @@ from torch import Tensor
 from gala_rl.actor import Actor, StopRequested, TrajectorySource, never
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari, limits_of, make_simulators
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
@@ -179,7 +178,7 @@ def message_size(config: ResolvedConfig, parameters: int) -> int:
 
 def acts_in_process(config: ResolvedConfig) -> bool:
     """Whether a learner acts itself, between its updates, rather than by actors of its own."""
-    return config.serial or not isinstance(config.algorithm, ImpalaSettings)
+    return config.serial or not config.algorithm.acts_in_processes
 
 
 def simulator_groups(config: ResolvedConfig, device: torch.device) -> int:
@@ -228,7 +227,7 @@ def build_agent(
     source: TrajectorySource
     if in_process:
         source = Actor(
-            simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.keeps_choices
+            simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.needs_behaviour
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values

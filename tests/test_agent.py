@@ -12,10 +12,10 @@ from gala_rl.actor import StopRequested
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.flat import ALIGNMENT, FlatParameters, flat_size, learned_size
 from gala_rl.learners.optimizers import RMSprop, clip_grad_norm_
+from gala_rl.methods.a2c import A2CSettings
 
 
 def make_module() -> nn.Sequential:

@@ -12,11 +12,11 @@ from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import resume, train
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners import A2CLearner
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
 class Remembering(A2CSettings):
     """A2C that keeps what actors thought when they chose."""
 
-    keeps_choices = True
+    needs_behaviour = True
 
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
-from gala_rl.methods import find, learners_of, resolve, with_settings
+from gala_rl.methods import ALGORITHMS, find, learners_of, resolve, with_settings
 from gala_rl.records.plausible import is_count
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
@@ -213,7 +213,7 @@ def _check_folder(plan: Plan) -> None:
                 f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
                 f"choose another --out"
             )
-        if (found := _difference(configs.from_dict(values), new[name])) is not None:
+        if (found := _difference(configs.from_dict(values, ALGORITHMS), new[name])) is not None:
             raise UserError(
                 f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
                 f"with ({found[1]}): give it as before, or choose another --out"

@@ -19,7 +19,6 @@ from gala_rl.actors.remote import RemoteActors, RolloutFeed, RolloutFeeds
 from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
 from gala_rl.actors.rollout_storage import example_of, slots_of, storage
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Episode, Simulators
 from gala_rl.envs.registration import registered
 from gala_rl.errors import ActorFailure, counted
@@ -77,13 +76,11 @@ class ActorProcesses:
         others: RemoteActors | range | None = None,
     ) -> None:
         algorithm = config.algorithm
-        if not isinstance(algorithm, ImpalaSettings) or algorithm.actors is None:
-            raise TypeError(f"no actors in {type(algorithm).__name__}, or not resolved")
         self._config, self._rank, self._make_model = config, rank, make_model
         self._patience_s, self._looked_at = config.hang_after, time.monotonic()
-        self._heartbeats = shared_zeros((algorithm.actors,), torch.int64)
+        self._heartbeats = shared_zeros((algorithm.actor_count,), torch.int64)
         self._values, self._seed = parameters, seed
-        self._share = config.simulators // algorithm.actors
+        self._share = config.simulators // algorithm.actor_count
         self.episodes: deque[Episode] = deque()
         self.wants_stop: Callable[[], bool] = never
         self.failures = 0
@@ -97,16 +94,16 @@ class ActorProcesses:
         self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._feeds: RolloutFeeds | None = None
-        here = others if isinstance(others, range) else range(algorithm.actors)
+        here = others if isinstance(others, range) else range(algorithm.actor_count)
         if isinstance(others, RemoteActors):
             here = range(others.first)
             self._feeds, self._mailbox = RolloutFeeds(others), others.parameters
             # What was acted by a former life of this learner is no newer than what it publishes.
             self._version = self._mailbox.version(0)
         self._stations: list[ActorHandle] = []
-        slots = slots_of(len(here), config, algorithm, example)
+        slots = slots_of(len(here), config, example)
         try:
-            for index, own in zip(here, slots.split(algorithm.actor_slots), strict=True):
+            for index, own in zip(here, slots.split(algorithm.slots_per_actor), strict=True):
                 self._stations.append(self._start(index, own))
             while not all(station.ready for station in self._stations):
                 self._listen(_LOOK_EVERY_S)

@@ -6,7 +6,6 @@ from torch import Tensor
 from gala_rl.actors.actor_process import MakeModel
 from gala_rl.actors.rollout_slots import RolloutSlots, as_it_crosses
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Simulators
 from gala_rl.trajectory import Trajectory
 
@@ -15,20 +14,16 @@ def slots_elsewhere(
     config: ResolvedConfig, make_model: MakeModel, simulators: Simulators, first: int
 ) -> RolloutSlots:
     """Slots of all actors from the first so many on; simulators are closed."""
-    algorithm = config.algorithm
-    assert isinstance(algorithm, ImpalaSettings)
-    assert algorithm.actors is not None
     example = example_of(make_model, simulators)
-    return slots_of(algorithm.actors - first, config, algorithm, example)
+    return slots_of(config.algorithm.actor_count - first, config, example)
 
 
-def slots_of(
-    actors: int, config: ResolvedConfig, algorithm: ImpalaSettings, example: tuple[Tensor, ...]
-) -> RolloutSlots:
+def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -> RolloutSlots:
     """Slots of so many actors, one after another."""
-    share = config.simulators // (algorithm.actors or 1)
+    algorithm = config.algorithm
+    share = config.simulators // algorithm.actor_count
     like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
-    return RolloutSlots(actors * algorithm.actor_slots, like)
+    return RolloutSlots(actors * algorithm.slots_per_actor, like)
 
 
 def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:

@@ -13,7 +13,6 @@ from gala_rl.app.game_limit import check_max_steps
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
@@ -182,8 +181,8 @@ def _check_resolved(config: ResolvedConfig) -> ResolvedConfig:
     if config.device == "cuda" and config.cluster is None and cuda_devices() == 0:
         raise UserError("device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu")
     observation = config.environment.observation
-    if isinstance(config.algorithm, ImpalaSettings):
-        _check_actors(config, config.algorithm)
+    if config.algorithm.acts_in_processes:
+        _check_actors(config)
     _check_groups(config)
     _check_waits(config)
     if config.simulator_processes is not None:
@@ -217,13 +216,8 @@ def _check_without_cluster(config: ResolvedConfig) -> None:
         )
 
 
-def _check_actors(config: ResolvedConfig, algorithm: ImpalaSettings) -> None:
-    if config.serial and (algorithm.actors, algorithm.batch_rollouts) != (1, 1):
-        raise UserError(
-            f"actors {algorithm.actors} and batch_rollouts {algorithm.batch_rollouts} need "
-            f"processes: with --serial the learner acts itself; leave them out"
-        )
-    if algorithm.normalize_rewards and not config.serial:
+def _check_actors(config: ResolvedConfig) -> None:
+    if config.algorithm.normalize_rewards and not config.serial:
         raise UserError(
             "normalize_rewards follows whole episodes, and an update of several actors has them "
             "in pieces: use --no-normalize-rewards, or --serial"
@@ -239,8 +233,7 @@ def _check_network(config: ResolvedConfig, observation: ObservationSpec) -> None
 
 def _check_groups(config: ResolvedConfig) -> None:
     groups, simulators = config.simulator_groups or 1, config.simulators
-    if isinstance(algorithm := config.algorithm, ImpalaSettings):
-        simulators //= algorithm.actors or 1
+    simulators //= config.algorithm.actor_count
     if groups > simulators:
         raise UserError(
             f"simulator_groups {groups} is too many for {simulators} simulators: "
@@ -254,8 +247,7 @@ def _check_groups(config: ResolvedConfig) -> None:
 
 
 def _check_processes(config: ResolvedConfig, processes: int) -> None:
-    algorithm = config.algorithm
-    actors = algorithm.actors or 1 if isinstance(algorithm, ImpalaSettings) else 1
+    actors = config.algorithm.actor_count
     if is_atari(config.env):
         raise UserError(
             f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
@@ -299,11 +291,11 @@ def _check_memory(config: ResolvedConfig, observation: ObservationSpec) -> None:
     seen_bytes = 1 if observation.is_image else _FLOAT_BYTES
     rollout = seen * seen_bytes + seen * _FLOAT_BYTES
     processes = 1 if config.serial else learners
-    if isinstance(algorithm, ImpalaSettings) and not config.serial:
+    if algorithm.acts_in_processes and not config.serial:
         # What waits in the queue, and what each actor is writing.
-        queued = simulators * (algorithm.actor_slots + 1)
+        queued = simulators * (algorithm.slots_per_actor + 1)
         rollout += queued * (rollout_steps + 1) * observation.size * seen_bytes
-        processes += learners * (algorithm.actors or 1)
+        processes += learners * algorithm.actor_count
     needed = learners * rollout + processes * _PROCESS_BYTES
     needed += learners * (config.simulator_processes or 0) * _SIMULATOR_PROCESS_BYTES
     there = psutil.virtual_memory().total

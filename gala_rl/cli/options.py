@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
 from gala_rl.config.run import TrainConfig, parse_count
-from gala_rl.config.settings import ALGORITHMS, AlgorithmSettings
+from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.methods import ALGORITHMS
 
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
 

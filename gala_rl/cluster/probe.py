@@ -10,7 +10,7 @@ from gala_rl.agent import initial_parameters_of
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
+from gala_rl.methods import ALGORITHMS, resolve
 from gala_rl.run.shared_memory import check_shared_memory
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
@@ -26,7 +26,7 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
     """
     host = platform.node()
     try:
-        config = resolve(configs.from_dict(values))
+        config = resolve(configs.from_dict(values, ALGORITHMS))
         parameters = initial_parameters_of(config).parameters.numel()
         if has_learners:
             device_of(config)

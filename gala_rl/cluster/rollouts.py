@@ -22,7 +22,6 @@ from gala_rl.actors.rollout_storage import slots_elsewhere
 from gala_rl.agent import build_model
 from gala_rl.cluster.protocol import NodeSpec, unpack
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import make_simulators
 from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
 from gala_rl.gossip import SharedMailboxes
@@ -292,10 +291,9 @@ def make_remote_actors(config: ResolvedConfig, first: int, size: int, path: Path
     """
     simulators = make_simulators(config.env, 1, 1, config.atari)
     algorithm = config.algorithm
-    assert isinstance(algorithm, ImpalaSettings)
     slots = slots_elsewhere(config, partial(build_model, config), simulators, first)
     deaths, parameters = shared_zeros((1,), torch.int64), SharedMailboxes(1, size)
-    return RemoteActors(first, slots, algorithm.actor_slots, parameters, deaths, str(path))
+    return RemoteActors(first, slots, algorithm.slots_per_actor, parameters, deaths, str(path))
 
 
 def make_rollout_client(

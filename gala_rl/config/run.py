@@ -7,19 +7,13 @@ unit and its source are written once, here.
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from gala_rl.config.settings import (
-    ALGORITHMS,
-    AlgorithmSettings,
-    AtariProtocol,
-    GossipSettings,
-    setting,
-)
+from gala_rl.config.settings import AlgorithmSettings, AtariProtocol, GossipSettings, setting
 from gala_rl.errors import UserError
 
 _LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite in float32.
@@ -234,13 +228,23 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+def from_dict(
+    values: Mapping[str, Any], algorithms: Mapping[str, type[AlgorithmSettings]]
+) -> TrainConfig:
     """The config that `to_dict` wrote; every field is checked.
+
+    Args:
+        values: JSON values.
+        algorithms: settings of each algorithm, by its name.
 
     Raises:
         UserError: on an unknown field, a wrong type or a value out of bounds.
     """
-    config: TrainConfig = _build(TrainConfig, values, "")
+    plain = dict(values)
+    algorithm = plain.pop("algorithm", None)
+    config: TrainConfig = _build(TrainConfig, plain, "")
+    if algorithm is not None:
+        config = replace(config, algorithm=_build_algorithm(algorithm, algorithms))
     check(config)
     return config
 
@@ -256,20 +260,20 @@ def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
             arguments[name] = _build(hints[name], value, f"{name}.")
-        elif name == "algorithm" and value is not None:
-            arguments[name] = _build_algorithm(value)
         else:
             arguments[name] = value
     return kind(**arguments)
 
 
-def _build_algorithm(values: Mapping[str, Any]) -> Any:
+def _build_algorithm(
+    values: Mapping[str, Any], algorithms: Mapping[str, type[AlgorithmSettings]]
+) -> Any:
     _check_object(values, "algorithm.")
     settings = dict(values)
     name = settings.pop("name", None)
-    if not isinstance(name, str) or name not in ALGORITHMS:
-        raise UserError(f"algorithm.name {short(name)} is unknown: choose {', '.join(ALGORITHMS)}")
-    return _build(ALGORITHMS[name], settings, "algorithm.")
+    if not isinstance(name, str) or name not in algorithms:
+        raise UserError(f"algorithm.name {short(name)} is unknown: choose {', '.join(algorithms)}")
+    return _build(algorithms[name], settings, "algorithm.")
 
 
 def _check_object(values: Any, prefix: str) -> None:

@@ -1,10 +1,8 @@
 """What can be chosen about each part of a run, as frozen dataclasses with help, unit and source."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
-
-from gala_rl.errors import UserError
 
 _INT32 = 2**31 - 1
 """The emulator counts in 32 bits."""
@@ -68,8 +66,15 @@ class AlgorithmSettings:
     """What every actor-critic algorithm has; each sets its own values, from its own paper."""
 
     name: ClassVar[str]
-    keeps_choices: ClassVar[bool] = False
-    """Whether updates need log π and V as they were when the actor acted."""
+    """Name of the algorithm in `config.json`."""
+    learner: ClassVar[str]
+    """Module whose `make_learner` builds the learner; a name, since it imports PyTorch."""
+    needs_behaviour: ClassVar[bool] = False
+    """Whether updates need log π and V of the behaviour policy, which acted."""
+    acts_in_processes: ClassVar[bool] = False
+    """Whether a learner has actor processes, unless the run is serial."""
+    draws_in_updates: ClassVar[bool] = False
+    """Whether updates draw random numbers, so that a checkpoint has their generator's state."""
     rollout_steps: int = setting(5, "agent steps per simulator and update", minimum=1)
     discount: float = setting(0.99, "γ, discount per agent step", minimum=0, maximum=1)
     value_cost: float = setting(0.5, "coefficient of the mean squared value error", minimum=0)
@@ -101,6 +106,21 @@ class AlgorithmSettings:
         "reported returns are always raw",
     )
 
+    @property
+    def actor_count(self) -> int:
+        """Actors that share a learner's simulators: its actor processes, or 1 for itself."""
+        return 1
+
+    @property
+    def slots_per_actor(self) -> int:
+        """Rollouts per actor process that may be queued or in use before the actor waits."""
+        return 0
+
+    @property
+    def may_stop_early(self) -> bool:
+        """Whether an update may end before its last gradient step, as its own data decide."""
+        return False
+
     def simulators(self, published: int) -> int:
         """Simulators of a learner, where none are given: as many as are published, or nearly."""
         return published
@@ -125,177 +145,13 @@ class AlgorithmSettings:
         """Samples of a gradient step, given the agent steps that an update learns from."""
         return agent_steps
 
-    def check(self, simulators: int, *, is_recurrent: bool) -> None:
-        """Raises UserError if settings don't fit together, the simulators or the network."""
+    def check(self, simulators: int, *, is_recurrent: bool, is_serial: bool) -> None:
+        """Raises UserError if settings don't fit together, or not the rest of the config."""
 
 
-def _with_default(default: Any, name: str) -> Any:
-    """The field of that name of all algorithms, with a default of one algorithm alone."""
+def with_default(default: Any, name: str) -> Any:
+    """Redefine the field `name` of `AlgorithmSettings` with another default."""
     return field(default=default, metadata=AlgorithmSettings.__dataclass_fields__[name].metadata)
-
-
-@dataclass(frozen=True, kw_only=True)
-class A2CSettings(AlgorithmSettings):
-    """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
-
-    name = "a2c"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOSettings(AlgorithmSettings):
-    """Proximal policy optimisation (Schulman et al. 2017; values of Baselines' ppo2 on Atari)."""
-
-    name = "ppo"
-    keeps_choices = True
-    rollout_steps: int = _with_default(128, "rollout_steps")
-    value_cost: float = _with_default(0.25, "value_cost")
-    learning_rate: float = _with_default(2.5e-4, "learning_rate")
-    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
-        "constant", "learning_rate_rule"
-    )
-    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
-        "linear", "learning_rate_schedule"
-    )
-    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("adam", "optimizer")
-    epochs: int = setting(4, "passes over the rollout per update", minimum=1)
-    minibatches: int = setting(4, "minibatches per epoch, one optimiser step each", minimum=1)
-    gae_lambda: float = setting(
-        0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
-    )
-    normalize_advantages: bool = setting(
-        True, "to mean 0 and standard deviation 1 in each minibatch"
-    )
-    clip_range: float = setting(0.1, "ε, how far the probability ratio may be from 1", above=0)
-    anneal_clip_range: bool = setting(True, "ε falls in step with the learning rate")
-    value_clip_range: float | None = setting(
-        None,
-        "how far an update may move a value at full weight (Baselines' ppo2)",
-        unset="unlimited",
-        above=0,
-    )
-    target_kl: float | None = setting(
-        None,
-        "end an update after the epoch in which the mean KL divergence from the acting policy "
-        "exceeds this",
-        unset="all epochs",
-        above=0,
-    )
-
-    def minibatch_size(self, agent_steps: int) -> int:
-        """See `AlgorithmSettings.minibatch_size`."""
-        return agent_steps // self.minibatches
-
-    def fitted(
-        self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
-    ) -> Self:
-        """See `AlgorithmSettings`: no more minibatches than an update has parts for."""
-        fitted = super().fitted(simulators, given, is_recurrent=is_recurrent, has_pixels=has_pixels)
-        if "minibatches" in given:
-            return fitted
-        parts = simulators if is_recurrent else self.rollout_steps * simulators // self._least
-        return replace(fitted, minibatches=max(1, min(self.minibatches, parts)))
-
-    def check(self, simulators: int, *, is_recurrent: bool) -> None:
-        """See `AlgorithmSettings.check`."""
-        if is_recurrent and self.minibatches > simulators:
-            raise UserError(
-                f"minibatches {self.minibatches} is too many for {simulators} simulators: a "
-                f"recurrent network's are whole simulators; use at most as many"
-            )
-        samples = self.rollout_steps * simulators
-        if self.minibatches * self._least > samples:
-            raise UserError(
-                f"minibatches {self.minibatches} is too many for {samples} agent steps an update "
-                f"(rollout_steps {self.rollout_steps} x simulators {simulators}): each needs "
-                f"{self._least} or more"
-            )
-
-    @property
-    def _least(self) -> int:
-        """Agent steps that a minibatch has at least: one alone has no deviation."""
-        return 2 if self.normalize_advantages else 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImpalaSettings(AlgorithmSettings):
-    """Actors ahead of their learner, corrected by V-trace (Espeholt et al. 2018, table G.1).
-
-    The paper's losses are sums over the batch, and so are its bound on the gradient and its ε.
-    `value_cost` is half its baseline cost, which is on half the squared error.
-    """
-
-    name = "impala"
-    keeps_choices = True
-    rollout_steps: int = _with_default(20, "rollout_steps")
-    value_cost: float = _with_default(0.25, "value_cost")
-    max_grad_norm: float = _with_default(40.0, "max_grad_norm")
-    learning_rate: float = _with_default(6e-4, "learning_rate")
-    learning_rate_rule: Literal["sqrt", "constant"] = _with_default(
-        "constant", "learning_rate_rule"
-    )
-    learning_rate_schedule: Literal["constant", "linear"] = _with_default(
-        "linear", "learning_rate_schedule"
-    )
-    optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = _with_default("rmsprop-tf", "optimizer")
-    rmsprop_epsilon: float = _with_default(0.01, "rmsprop_epsilon")
-    actors: int | None = setting(
-        None,
-        "actor processes per learner, each with its share of the learner's simulators",
-        unset="one per core, less one for learning",
-        minimum=1,
-        maximum=1000,
-    )
-    actor_slots: int = setting(
-        2,
-        "rollouts per actor that may be queued or in use before the actor waits",
-        minimum=1,
-        maximum=100,
-    )
-    batch_rollouts: int | None = setting(
-        None,
-        "rollouts of actors per update",
-        unset="as many as there are actors",
-        minimum=1,
-    )
-    clip_rho: float = setting(1.0, "ρ̄ of V-trace: largest weight of an error", above=0)
-    clip_c: float = setting(1.0, "c̄ of V-trace: largest weight of a trace", above=0)
-
-    def simulators(self, published: int) -> int:
-        """See `AlgorithmSettings`: the next number that the actors can share equally."""
-        actors = self.actors or 1
-        return -(-published // actors) * actors
-
-    def resolved(self, shared: int, cores: int) -> Self:
-        """See `AlgorithmSettings`: an actor a core but the learner's, if they divide all."""
-        most = max(1, min(cores - 1, shared))
-        divisor = next(n for n in range(most, 0, -1) if shared % n == 0)
-        actors = self.actors or divisor
-        return replace(self, actors=actors, batch_rollouts=self.batch_rollouts or actors)
-
-    def batch_simulators(self, simulators: int) -> int:
-        """See `AlgorithmSettings`."""
-        assert self.actors is not None
-        assert self.batch_rollouts is not None
-        return simulators // self.actors * self.batch_rollouts
-
-    def check(self, simulators: int, *, is_recurrent: bool) -> None:
-        """See `AlgorithmSettings.check`."""
-        if self.actors is not None and simulators % self.actors:
-            raise UserError(
-                f"simulators {simulators} cannot be shared equally by {self.actors} actors: "
-                f"use a multiple of {self.actors}"
-            )
-        if self.clip_rho < self.clip_c:
-            raise UserError(
-                f"clip_rho {self.clip_rho} is below clip_c {self.clip_c}: V-trace needs it to be "
-                f"at least as large"
-            )
-
-
-ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
-    settings.name: settings for settings in (A2CSettings, PPOSettings, ImpalaSettings)
-}
-"""By name, as in `config.json`."""
 
 
 @dataclass(frozen=True, kw_only=True)

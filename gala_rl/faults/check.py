@@ -1,7 +1,6 @@
 """Holds a plan of faults against the run in which it is to happen; imports no torch."""
 
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import KINDS, Fault, read_plan
@@ -82,7 +81,7 @@ def _check_simulator(place: str, fault: Fault, config: ResolvedConfig) -> None:
         raise UserError(
             f"{place} needs simulators in the learner's process: leave out --simulator-processes"
         )
-    if isinstance(config.algorithm, ImpalaSettings) and not config.serial:
+    if config.algorithm.acts_in_processes and not config.serial:
         raise UserError(
             f"{place} needs simulators in the learner's process: those of {config.method} are its "
             f"actors'"

@@ -1,12 +1,15 @@
 """Learners: each turns trajectories into better parameters by the rule of one algorithm."""
 
-from gala_rl.config.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
+from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.learners.a2c import A2CLearner as A2CLearner
 from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.learners.learner import Learner as Learner
 from gala_rl.learners.learner import UpdateMetrics as UpdateMetrics
 from gala_rl.learners.ppo import PPOLearner as PPOLearner
 from gala_rl.learners.step import Coupling as Coupling
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 
 

@@ -5,12 +5,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.cuda_graphs import Captured
 from gala_rl.learners.learner import UpdateMetrics
 from gala_rl.learners.step import Coupling, GradientStep
 from gala_rl.losses.actor_critic import ActorCriticLoss, actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 

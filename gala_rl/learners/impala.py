@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.learners.learner import UpdateMetrics
 from gala_rl.learners.step import GradientStep
 from gala_rl.losses.impala import impala_loss
 from gala_rl.losses.vtrace import vtrace
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import PPOSettings
 from gala_rl.learners.learner import UpdateMetrics
 from gala_rl.learners.step import Coupling, GradientStep
 from gala_rl.losses.advantages import generalized_advantages, normalized
 from gala_rl.losses.ppo import PPOLoss, ppo_loss
+from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.heartbeat import beat
 from gala_rl.trajectory import Past, Trajectory

@@ -46,6 +46,12 @@ METHODS = (
     impala.METHOD,
 )
 
+ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
+    settings.name: type(settings)
+    for settings in (method.settings("discrete") for method in METHODS)
+}
+"""Settings of each algorithm by its name, as in `config.json`."""
+
 _OFF_POLICY = (
     "c51",
     "ddpg",
@@ -166,7 +172,7 @@ def resolve(config: TrainConfig) -> ResolvedConfig:
     # Actors share out their learner's processes of simulators as well.
     shared = math.gcd(simulators, config.simulator_processes or simulators)
     settings = settings.resolved(shared, cores)
-    settings.check(simulators, is_recurrent=is_recurrent)
+    settings.check(simulators, is_recurrent=is_recurrent, is_serial=config.serial)
     filled_in = {
         "learners": learners,
         "simulators": simulators,
@@ -222,7 +228,8 @@ def _check_max_learners(config: ResolvedConfig) -> None:
 
 def _check_cluster(config: TrainConfig, method: Method) -> None:
     """Refuse what cannot run on several machines."""
-    if method.sharing not in _ON_CLUSTERS and method.name != impala.METHOD.name:
+    shares_out_actors = method.sharing == "nothing" and method.has_actors
+    if method.sharing not in _ON_CLUSTERS and not shares_out_actors:
         able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]
         raise UserError(
             f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
@@ -239,7 +246,7 @@ def _check_cluster(config: TrainConfig, method: Method) -> None:
             f"fault_plan is for learners that gossip where there is a cluster: leave it out with "
             f"{method.name}, or leave out cluster"
         )
-    if method.name == impala.METHOD.name:
+    if shares_out_actors:
         _check_actors_on_cluster(config)
     elif config.learners is None:
         raise UserError(
@@ -283,7 +290,7 @@ def _check_without_gossip(config: ResolvedConfig, method: Method) -> None:
                 f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
                 f"leave it out, or choose one whose learners do: {able}"
             )
-    if steps_together and getattr(config.algorithm, "target_kl", None):
+    if steps_together and config.algorithm.may_stop_early:
         raise UserError(
             f"target_kl is impossible with {method.name}: its learners make each step together "
             f"and would stop after different ones; leave it out"

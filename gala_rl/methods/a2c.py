@@ -1,7 +1,18 @@
 """A2C: one learner, all simulators in step, one batched update."""
 
-from gala_rl.config.settings import A2CSettings
+from dataclasses import dataclass
+
+from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.methods.method import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class A2CSettings(AlgorithmSettings):
+    """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
+
+    name = "a2c"
+    learner = "gala_rl.learners.a2c"
+
 
 METHOD = Method(
     name="a2c",

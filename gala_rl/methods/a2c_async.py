@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.methods import a2c, gala_a2c
+from gala_rl.methods.a2c import A2CSettings
 
 METHOD = replace(
     a2c.METHOD,

@@ -1,6 +1,6 @@
 """A3C: workers with a simulator each, who step one parameter vector without locks."""
 
-from gala_rl.config.settings import A2CSettings
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.method import Method
 
 PAPER_WORKERS = 16

@@ -38,3 +38,8 @@ class Method:
     def gossips(self) -> bool:
         """Whether several learners average their parameters with their neighbours."""
         return self.sharing == "gossip"
+
+    @property
+    def has_actors(self) -> bool:
+        """Whether a learner has actor processes."""
+        return self.settings("discrete").acts_in_processes

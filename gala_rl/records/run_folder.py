@@ -18,6 +18,7 @@ from gala_rl.config import run as configs
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
+from gala_rl.methods import ALGORITHMS
 from gala_rl.records.plausible import are_counts, is_number
 from gala_rl.records.provenance import provenance, timestamp
 
@@ -262,7 +263,7 @@ class RunFolder:
         """
         if not self.exists:
             raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
-        config = configs.from_dict(read_json(self.config_file).get("config", {}))
+        config = configs.from_dict(read_json(self.config_file).get("config", {}), ALGORITHMS)
         return self.with_own_files(config)
 
     def with_own_files(self, config: _Config) -> _Config:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from gala_rl.agent import acts_in_process, build_agent, message_size
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import PPOSettings
 from gala_rl.envs import seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
@@ -48,7 +47,7 @@ def check_checkpoint(
             check_vector(start, state.tensors, name, length)
             if name == "optimizer":
                 _check_squares(start, state.tensors[name], config, size)
-        if isinstance(config.algorithm, PPOSettings):
+        if config.algorithm.draws_in_updates:
             _check_generator(start, state.tensors.get("learner_generator"), device)
         if "observations" in state.tensors and acts_in_process(config):
             _check_simulators(start, config, device, state.tensors)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from gala_rl.agent import message_size
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
 from gala_rl.gossip.transports.shared import SLOTS
@@ -53,9 +52,9 @@ def shared_bytes(config: ResolvedConfig, size: int) -> int:
     needed = capacity(config) * of_learner + _SMALL_BYTES
     if sharing in ("parameters", "locked-parameters"):
         needed += _FLOAT_BYTES * own
-    if isinstance(algorithm, ImpalaSettings):
+    if algorithm.acts_in_processes:
         seen = config.environment.observation
-        rollouts = config.learners * config.simulators * algorithm.actor_slots
+        rollouts = config.learners * config.simulators * algorithm.slots_per_actor
         steps = rollouts * (algorithm.rollout_steps + 1)
         needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)
     return needed

@@ -18,10 +18,10 @@ from gala_rl.actors import ActorProcesses
 from gala_rl.agent import build_model
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 

@@ -25,10 +25,10 @@ from gala_rl.actors.rollout_slots import FIELDS, RolloutInfo, RolloutSlots
 from gala_rl.agent import build_model
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.errors import ActorFailure
 from gala_rl.methods import resolve
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.trajectory import Trajectory
 
 STEPS, SHARE = 3, 2

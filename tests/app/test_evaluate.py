@@ -25,11 +25,12 @@ from gala_rl.app.game_limit import game_limit
 from gala_rl.app.train import train
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings, AtariProtocol
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState

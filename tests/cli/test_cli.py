@@ -13,9 +13,9 @@ import pytest
 from gala_lab.main import main
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig, from_dict
-from gala_rl.config.settings import ALGORITHMS, GossipSettings
+from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import METHODS, find, resolve
+from gala_rl.methods import ALGORITHMS, METHODS, find, resolve
 from tests.folders import fake_run
 
 SUMMARY: dict[str, Any] = {
@@ -136,7 +136,7 @@ def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method
         inner = expected.setdefault(group.partition(".")[0], {}) if group else expected
         inner[entry.name] = value
     assert main(arguments) == 0
-    assert trained == [resolve(from_dict(expected))]
+    assert trained == [resolve(from_dict(expected, ALGORITHMS))]
 
 
 def test_learners_can_be_on_nodes(trained: list[ResolvedConfig]) -> None:

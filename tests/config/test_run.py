@@ -20,9 +20,10 @@ from gala_rl.config.run import (
     parse_count,
     to_dict,
 )
-from gala_rl.config.settings import A2CSettings, AtariProtocol, GossipSettings
+from gala_rl.config.settings import AtariProtocol, GossipSettings
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
+from gala_rl.methods import ALGORITHMS, resolve
+from gala_rl.methods.a2c import A2CSettings
 
 GROUPS: dict[str, Any] = {
     "": TrainConfig,
@@ -276,14 +277,14 @@ train_configs = st.builds(
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(train_configs)
 def test_a_config_survives_json(config: TrainConfig) -> None:
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(json.loads(json.dumps(to_dict(config))), ALGORITHMS) == config
 
 
 def test_what_is_not_written_keeps_its_default() -> None:
-    assert from_dict({}) == TrainConfig()
-    assert from_dict({"seed": 3, "algorithm": {"name": "a2c", "discount": 0.5}}) == TrainConfig(
-        seed=3, algorithm=A2CSettings(discount=0.5)
-    )
+    assert from_dict({}, ALGORITHMS) == TrainConfig()
+    assert from_dict(
+        {"seed": 3, "algorithm": {"name": "a2c", "discount": 0.5}}, ALGORITHMS
+    ) == TrainConfig(seed=3, algorithm=A2CSettings(discount=0.5))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_what_is_not_written_keeps_its_default() -> None:
 )
 def test_a_config_from_elsewhere_is_checked(values: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as refused:
-        from_dict(values)
+        from_dict(values, ALGORITHMS)
     assert words in str(refused.value)
 
 

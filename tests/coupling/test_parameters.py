@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.coupling import SharedParameters
 from gala_rl.learners import A2CLearner
 from gala_rl.learners.optimizers import make_optimizer, state_size
+from gala_rl.methods.a2c import A2CSettings
 from tests.coupling.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
 from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import A2CSettings
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.config.settings import A2CSettings, ImpalaSettings
 from gala_rl.learners import A2CLearner
 from gala_rl.learners.impala import ImpalaLearner
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory

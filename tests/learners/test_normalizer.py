@@ -9,10 +9,10 @@ import torch
 
 from gala_rl.agent import Agent, build_agent
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings
 from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.normalization import LIMIT, RunningMoments
 
 DISCOUNT, STEPS, SIMULATORS = 0.8, 5, 3
@@ -23,7 +23,7 @@ LEARNING_RATE = 1e-3
 class Remembering(A2CSettings):
     """A2C that keeps what actors thought when they chose."""
 
-    keeps_choices = True
+    needs_behaviour = True
 
 
 BOTH = Remembering(

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.learners.optimizers import (
     Adam,
     Optimizer,
@@ -18,6 +17,7 @@ from gala_rl.learners.optimizers import (
     make_optimizer,
     state_size,
 )
+from gala_rl.methods.a2c import A2CSettings
 
 SIZE = 37
 FORMS = ["rmsprop", "rmsprop-tf", "adam"]

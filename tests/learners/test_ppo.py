@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config.settings import A2CSettings, AtariProtocol, PPOSettings
+from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import make_simulators
 from gala_rl.learners import A2CLearner, PPOLearner, UpdateMetrics
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from tests.learners.ppo_oracle import (

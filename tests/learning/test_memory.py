@@ -11,7 +11,10 @@ from rich.console import Console
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import train
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings, AlgorithmSettings, ImpalaSettings, PPOSettings
+from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.ppo import PPOSettings
 
 A2C = A2CSettings(
     rollout_steps=12,

@@ -9,9 +9,10 @@ import pytest
 from gala_rl import methods
 from gala_rl.app.preflight import check_config
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings, PPOSettings
 from gala_rl.envs import WorkerTimeouts, limits_of
 from gala_rl.errors import UserError
+from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.ppo import PPOSettings
 from tests.envs.made_up import Spaces, pixels
 
 PIXELS, NUMBERS = pixels(48, 40, 3), gymnasium.spaces.Box(-1, 1, (3,))

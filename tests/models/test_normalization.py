@@ -9,10 +9,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gala_rl.config.settings import A2CSettings
 from gala_rl.flat import FlatParameters, flat_size, learned_size
 from gala_rl.gossip.mixing import defect, mix_
 from gala_rl.learners.step import GradientStep
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.normalization import HORIZON_ROLLOUTS, LIMIT, RunningMoments
 from gala_rl.spaces import ActionSpec, ObservationSpec

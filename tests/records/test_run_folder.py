@@ -9,9 +9,11 @@ import pytest
 
 from gala_rl.config import run as configs
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings, GossipSettings
+from gala_rl.config.settings import GossipSettings
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
+from gala_rl.methods import ALGORITHMS
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import provenance
 from gala_rl.records.run_folder import RunFolder, read_json, write_json
 
@@ -154,7 +156,7 @@ def test_a_config_that_cannot_be_used_is_a_users_mistake(
 def test_a_resume_is_noted_beside_what_was_known(folder: RunFolder) -> None:
     folder.create(CONFIG)
     before = read_json(folder.config_file)
-    longer = configs.from_dict(configs.to_dict(CONFIG) | {"steps": 50_000_000})
+    longer = configs.from_dict(configs.to_dict(CONFIG) | {"steps": 50_000_000}, ALGORITHMS)
     folder.note_resume(longer)
     folder.note_resume(longer)
     after = read_json(folder.config_file)

@@ -8,8 +8,8 @@ import pytest
 
 from gala_rl.app.train import train
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import SimulatorFailure
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from tests.run.processes import children

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import A2CSettings, GossipSettings
+from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import StorageError
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal, JournalWriter
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.consensus_monitor import ConsensusMonitor

@@ -16,9 +16,9 @@ from gala_rl.agent import initial_parameters_of
 from gala_rl.app.train import resume
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun

@@ -9,10 +9,10 @@ import torch
 from gala_rl.agent import initial_parameters_of, message_size
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.coupling import couple, make_shared_coupling

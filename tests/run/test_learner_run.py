@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import A2CSettings, PPOSettings
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners import PPOLearner
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.ppo import PPOSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, of_learners
 from gala_rl.records.run_folder import RunFolder

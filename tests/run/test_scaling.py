@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings, GossipSettings
+from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.journal import Entry
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import ImpalaSettings
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.run_folder import read_json
 from gala_rl.run import shared_memory
 from gala_rl.run.shared_memory import check_shared_memory, shared_bytes

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import PPOSettings
 from gala_rl.methods import resolve
+from gala_rl.methods.ppo import PPOSettings
 from gala_rl.processes import heartbeat
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import learner_supervisor as crew

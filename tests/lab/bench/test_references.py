@@ -6,11 +6,11 @@ import torch
 from gala_lab.bench import bare, parts, plain
 from gala_rl.agent import build_model
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings
 from gala_rl.envs import make_simulators
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.methods import resolve
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 PONG = resolve(TrainConfig(method="a2c", simulators=2, simulator_threads=1))

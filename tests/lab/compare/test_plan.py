@@ -17,9 +17,11 @@ from gala_lab.compare.plan import (
 )
 from gala_lab.main import main
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import A2CSettings, AlgorithmSettings, GossipSettings, ImpalaSettings
+from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find
+from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.run_folder import read_json
 from tests.folders import tree
 
