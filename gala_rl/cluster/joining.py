@@ -57,7 +57,7 @@ class JoiningLearners:
         """Tell the learners their new number; may be called from another thread than `look`."""
         self._board.set_learners(change.learners)
         members = range(self._share.start, min(self._share.stop, change.learners))
-        self._begin([rank for rank in members if not crew.is_at_work(rank)])
+        self._begin([rank for rank in members if not crew.is_running(rank)])
         self.number, self.rejected = change.number, None
 
     def look(self, crew: LearnerSupervisor) -> None:
@@ -65,7 +65,7 @@ class JoiningLearners:
         for rank in self._to_start if self.is_waiting else ():
             if not self._has_news(assignment := self._assign(rank)):
                 break
-            crew.join(assignment)
+            crew.add(assignment)
             self._to_start = tuple(r for r in self._to_start if r != rank)
         if (failure := crew.take_rejected()) is not None:
             self.rejected = str(failure)

@@ -195,7 +195,7 @@ class Node:
             failure=None if failure is None else (type(failure).__name__, str(failure)),
             change=self._joining.number,
             told=self._column(LearnerCounter.LEARNERS),
-            has_let_go=crew.has_let_go(self._board.learners),
+            has_let_go=crew.all_ended_from(self._board.learners),
             rejected=self._joining.rejected,
             left={
                 rank: self._courier.counters(rank)
@@ -290,7 +290,7 @@ class Node:
         try:
             while not self._ending:
                 time.sleep(_LOOK_EVERY_S)
-                crew.look_after()
+                crew.poll()
                 self._joining.look(crew)
                 if self._faults is not None:
                     self._faults.wake(zip(self._ranks, crew.process_ids, strict=False))
@@ -299,7 +299,7 @@ class Node:
                     self._left_alone = True
                     self._board.ask_to_stop()
         finally:
-            crew.end()
+            crew.kill_all()
 
     def _assignment(self, rank: int, is_back: bool) -> LearnerSpec:
         assignment = LearnerSpec(
@@ -308,12 +308,12 @@ class Node:
             rank=rank,
             device=device_of(self._config),
             mailboxes=self._mailboxes,
-            board=self._board,
+            counters=self._board,
             journal=self._journal,
-            common=self._common,
+            shared_coupling=self._common,
             faults=None if self._faults is None else self._faults.clock,
             checkpoint=self._place.start,
-            elsewhere=self._elsewhere,
+            remote_actors=self._elsewhere,
         )
         if is_back and (donors := donors_of(assignment)):
             return replace(assignment, donors=donors, checkpoint=None)

@@ -81,9 +81,9 @@ class LocalRun:
                 rank=rank,
                 device=str(device),
                 mailboxes=mailboxes,
-                board=self._board,
+                counters=self._board,
                 journal=journal,
-                common=self._common,
+                shared_coupling=self._common,
                 faults=faults,
                 checkpoint=None if start is None else start.path,
             )
@@ -122,7 +122,7 @@ class LocalRun:
 
     def look_after(self) -> None:
         """See `Supervised`."""
-        self._crew.look_after()
+        self._crew.poll()
         if self._faults is not None:
             self._faults.wake(enumerate(self._crew.process_ids))
 
@@ -132,7 +132,7 @@ class LocalRun:
 
     def may_save(self) -> bool:
         """See `Supervised`: who leaves may be writing its part of a checkpoint."""
-        return self._crew.has_let_go(self._board.learners)
+        return self._crew.all_ended_from(self._board.learners)
 
     def follow(self) -> None:
         """See `Supervised`."""
@@ -146,7 +146,7 @@ class LocalRun:
 
     def end(self) -> None:
         """See `Supervised`."""
-        self._crew.end()
+        self._crew.kill_all()
         for shared in (self._common, self._watch):
             if shared is not None:
                 shared.close()

@@ -143,7 +143,7 @@ class LocalScaling:
     def _go_on(self, before: int) -> str | None:
         if self._to_start and self._somebody_has_sent(before):
             for rank in self._to_start:
-                self._crew.join(self._assign(rank))
+                self._crew.add(self._assign(rank))
             self._to_start = range(0)
         if (failure := self._crew.take_rejected()) is not None:
             self._board.set_learners(before)
@@ -172,5 +172,5 @@ class LocalScaling:
         return (
             not self._to_start
             and all(n == learners for n in told)
-            and self._crew.has_let_go(learners)
+            and self._crew.all_ended_from(learners)
         )

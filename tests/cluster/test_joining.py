@@ -26,11 +26,11 @@ class FakeCrew:
     def __init__(self) -> None:
         self.joined: list[int] = []
 
-    def is_at_work(self, rank: int) -> bool:
+    def is_running(self, rank: int) -> bool:
         return rank in self.joined
 
-    def join(self, assignment: LearnerSpec) -> None:
-        self.joined.append(assignment.rank)
+    def add(self, spec: LearnerSpec) -> None:
+        self.joined.append(spec.rank)
 
     def take_rejected(self) -> None:
         return None

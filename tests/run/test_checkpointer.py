@@ -19,6 +19,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import checkpointer as saving
 from gala_rl.run.checkpointer import Checkpointer
 from gala_rl.run.learner_spec import FINAL, LearnerSpec
+from gala_rl.run.learner_worker import LearnerWorker
 from gala_rl.run.pace import UpdatePace
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
@@ -50,7 +51,7 @@ class Writer:
 
 
 class Run:
-    """Two learners' assignments, and who gathers what they write."""
+    """Two learners' specs, and who gathers what they write."""
 
     def __init__(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, has_checkpoint: bool = True
@@ -64,16 +65,16 @@ class Run:
         self.saving = Checkpointer(config, self.folder, self.board, None, has_checkpoint)
         self.pace = UpdatePace(self.board)
         mailboxes = SharedMailboxes(2, 3)
-        self.assignments = [
+        self.specs = [
             LearnerSpec(
                 config=config,
                 folder=self.folder,
                 rank=rank,
                 device="cpu",
                 mailboxes=mailboxes,
-                board=self.board,
+                counters=self.board,
                 journal=None,
-                common=None,
+                shared_coupling=None,
                 faults=None,
             )
             for rank in range(2)
@@ -85,7 +86,7 @@ class Run:
 
     def contribute(self, rank: int) -> None:
         writer: Any = Writer(rank)
-        self.assignments[rank].save_if_wanted(writer, self.board.checkpoint_wanted)
+        LearnerWorker(self.specs[rank], writer).save_if_requested(self.board.checkpoint_wanted)
 
     def partials(self) -> list[str]:
         return sorted(path.name for path in self.folder.checkpoints.glob(".partial-*"))

@@ -12,15 +12,15 @@ from gala_rl.methods import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.learner_process import _make_run
 from gala_rl.run.learner_spec import LearnerSpec
+from gala_rl.run.learner_worker import make_worker
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from tests.run.processes import CONFIG
 
 SAVED_UPDATES, SAVED_STEPS, WRITTEN_UPDATES = 6, 6 * 10, 10
 
 
-def assign(folder: RunFolder) -> LearnerSpec:
+def spec_of(folder: RunFolder) -> LearnerSpec:
     config = resolve(replace(CONFIG, learners=2, log_every=1))
     size = initial_parameters_of(config).parameters.numel()
     return LearnerSpec(
@@ -29,9 +29,9 @@ def assign(folder: RunFolder) -> LearnerSpec:
         rank=0,
         device="cpu",
         mailboxes=SharedMailboxes(2, message_size(config, size)),
-        board=SharedCounters(2, size, state_size(config.algorithm, size)),
+        counters=SharedCounters(2, size, state_size(config.algorithm, size)),
         journal=None,
-        common=None,
+        shared_coupling=None,
         faults=None,
     )
 
@@ -40,14 +40,14 @@ def assign(folder: RunFolder) -> LearnerSpec:
 def folder(tmp_path: Path) -> RunFolder:
     """Of a run whose learner 0 has written a checkpoint and some rows since."""
     folder = RunFolder(tmp_path / "run")
-    assignment = assign(folder)
-    folder.create(assignment.config)
-    run = _make_run(assignment, None)
+    spec = spec_of(folder)
+    folder.create(spec.config)
+    worker = make_worker(spec, None)
     for update in range(WRITTEN_UPDATES):
         if update == SAVED_UPDATES:
-            assignment.write_part(run, "1")
-        assignment.advance(run, 0)
-    run.close()
+            worker.write_part("1")
+        worker.advance(0)
+    worker.run.close()
     partial = checkpoint.partial_folder(folder.checkpoints, "1")
     checkpoint.complete(partial, SAVED_STEPS, [SAVED_STEPS, 0], 1)
     return folder
@@ -55,14 +55,15 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def go_on(folder: RunFolder, updates: int, agent_steps: int) -> tuple[int, int, int]:
     """Updates, version and agent steps with which a learner begins of which so much is known."""
-    assignment = assign(folder)
-    assignment.board.set(0, LearnerCounter.UPDATES, updates)
-    assignment.board.set(0, LearnerCounter.AGENT_STEPS, agent_steps)
+    spec = spec_of(folder)
+    spec.counters.set(0, LearnerCounter.UPDATES, updates)
+    spec.counters.set(0, LearnerCounter.AGENT_STEPS, agent_steps)
     (path,) = folder.checkpoints.iterdir()
-    run = _make_run(replace(assignment, checkpoint=path), None)
-    begun = run.agent.updates, run.agent.gossip.node.version, run.agent.agent_steps
-    assignment.advance(run, 0)
-    run.close()
+    worker = make_worker(replace(spec, checkpoint=path), None)
+    agent = worker.run.agent
+    begun = agent.updates, agent.gossip.node.version, agent.agent_steps
+    worker.advance(0)
+    worker.run.close()
     return begun
 
 

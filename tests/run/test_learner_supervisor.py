@@ -15,12 +15,12 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
 from gala_rl.processes.spawn import fork_ready
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run import learner_supervisor as crew
+from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.status import RunStatus
 from tests.books import newest
 from tests.run.processes import CONFIG, children, make_system, send_to
-from tests.run.test_learner_process import assignment_of
+from tests.run.test_learner_process import spec_of
 
 
 def test_a_simulator_that_ends_its_learner_without_an_error_does_not_end_the_run(
@@ -57,7 +57,7 @@ def test_a_process_that_cannot_be_started_ends_the_run_with_its_checkpoint(
 
     def observe(status: RunStatus) -> None:
         if min(status.updates) >= 30 and not victims:
-            monkeypatch.setattr(crew, "fork_ready", refuse)
+            monkeypatch.setattr(learner_supervisor, "fork_ready", refuse)
             victims.append(send_to(system, 1, signal.SIGKILL))
 
     outcome = system.run(observe)
@@ -75,7 +75,7 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return fork_ready(*arguments)
 
-    monkeypatch.setattr(crew, "fork_ready", refuse_the_last)
+    monkeypatch.setattr(learner_supervisor, "fork_ready", refuse_the_last)
     with pytest.raises(
         LearnerFailure, match=r"no process can be started for learner 2: .*Errno 11"
     ):
@@ -86,7 +86,7 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
 def test_nobody_is_killed_for_having_been_stopped_with_everybody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "_PAUSE_S", 1.0)
+    monkeypatch.setattr(learner_supervisor, "_PAUSE_S", 1.0)
     system = make_system(replace(CONFIG, hang_after=1.5), RunFolder(tmp_path / "run"))
     stopped_at: list[list[int]] = []
 
@@ -117,7 +117,7 @@ def test_runs_one_after_another_leave_nothing_open(tmp_path: Path) -> None:
     assert open_files[2] <= open_files[0]
 
 
-def leave(assignment: LearnerSpec) -> None:
+def leave(spec: LearnerSpec) -> None:
     os._exit(0)
 
 
@@ -127,16 +127,16 @@ def test_learners_that_leave_and_join_again_leave_nothing_open(
     def start_one_that_leaves(work: Any, *arguments: Any) -> Any:
         return fork_ready(leave, *arguments)
 
-    monkeypatch.setattr(crew, "fork_ready", start_one_that_leaves)
-    assignment = assignment_of(replace(CONFIG, learners=1), RunFolder(tmp_path / "run"))
-    learners = crew.LearnerSupervisor([assignment])
+    monkeypatch.setattr(learner_supervisor, "fork_ready", start_one_that_leaves)
+    spec = spec_of(replace(CONFIG, learners=1), RunFolder(tmp_path / "run"))
+    learners = learner_supervisor.LearnerSupervisor([spec])
     open_files = []
     for _ in range(5):
-        learners._members[0].process.join(30.0)
-        learners.join(assignment)
+        learners._learners[0].process.join(30.0)
+        learners.add(spec)
         gc.collect()
         open_files.append(psutil.Process().num_fds())
-    learners.end()
+    learners.kill_all()
     assert len(set(open_files)) == 1
 
 

@@ -14,7 +14,7 @@ from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.processes import heartbeat
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run import learner_supervisor as crew
+from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_supervisor import _gives_up, _Learner
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
@@ -109,11 +109,13 @@ def test_the_last_line_of_a_run_that_gives_up_names_a_remedy(
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
     folder.log_file(0).write_text(log, encoding="utf-8")
-    assignment = SimpleNamespace(config=CONFIG, folder=folder, rank=0)
+    spec = SimpleNamespace(config=CONFIG, folder=folder, rank=0)
     process = SimpleNamespace(exitcode=exitcode)
-    member = _Learner(cast(Any, assignment), cast(Any, process), 0, deaths_in_a_row=4, hung=hung)
-    told = str(_gives_up(member)).splitlines()
-    assert told[0].startswith(f"learner 0 died 4 times without making {crew._PROGRESS_UPDATES}")
+    learner = _Learner(cast(Any, spec), cast(Any, process), 0, deaths_in_a_row=4, hung=hung)
+    told = str(_gives_up(learner)).splitlines()
+    assert told[0].startswith(
+        f"learner 0 died 4 times without making {learner_supervisor._PROGRESS_UPDATES}"
+    )
     assert told[1] == (log or "(it is empty)")
     assert remedy in told[-1]
 
