@@ -54,13 +54,10 @@ _HOMES = {
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
     "gala_rl.methods": ("with_settings",),
-    "gala_rl.config.settings": (
-        "A2CSettings",
-        "AtariProtocol",
-        "GossipSettings",
-        "ImpalaSettings",
-        "PPOSettings",
-    ),
+    "gala_rl.config.settings": ("AtariProtocol", "GossipSettings"),
+    "gala_rl.methods.a2c": ("A2CSettings",),
+    "gala_rl.methods.impala": ("ImpalaSettings",),
+    "gala_rl.methods.ppo": ("PPOSettings",),
 }
 
 
