@@ -51,16 +51,16 @@ class ConsensusSampler:
         """The newest row."""
         return self._watch.latest
 
-    def begin_change(self, learners: int) -> None:
+    def begin_scaling(self, learners: int) -> None:
         """The learners are about to go by another number; those that stay are measured on."""
-        self._watch.begin_change(learners)
+        self._watch.begin_scaling(learners)
 
-    def end_change(self, learners: int) -> None:
+    def end_scaling(self, learners: int) -> None:
         """All go by the new number."""
-        self._watch.end_change(learners)
+        self._watch.end_scaling(learners)
         self._learners = learners
 
-    def follow(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
+    def poll(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
         """Ask if it is time, and measure if all have answered; called all the while.
 
         Raises:
@@ -78,7 +78,7 @@ class ConsensusSampler:
             self._asked_at = now
             self._next_at = now + max(_LOOK_EVERY_S, bytes_asked / _BYTES_PER_S)
 
-    def look(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
+    def sample(self, posts: Sequence[NodeHandle], total_agent_steps: int) -> None:
         """Ask and measure now; waits for the answers.
 
         Raises:
@@ -100,4 +100,4 @@ class ConsensusSampler:
             parameters = torch.from_numpy(sight.parameters.copy())
             self._messages[sight.rank] = Message(sight.rank, sight.version, parameters)
             self._gradients[sight.rank] = torch.from_numpy(sight.gradient.copy())
-        self._watch.look(total_agent_steps)
+        self._watch.sample(total_agent_steps)

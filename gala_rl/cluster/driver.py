@@ -26,9 +26,10 @@ from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.checkpointer import Checkpointer
 from gala_rl.run.learner_spec import FINAL
+from gala_rl.run.run_state import progress_at
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
-from gala_rl.run.supervision import RunSupervisor, continue_counters
+from gala_rl.run.supervision import RunSupervisor
 
 _ALL_LOST_S = 60.0
 """A run of which no node has been heard for so long has failed."""
@@ -60,8 +61,7 @@ class ClusterRun:
         self._connection, self._folder, self._start = connection, folder, start
         # Of what learners share with their supervisor the driver has the counters alone.
         self._board = SharedCounters(config.learners, 1, 1, capacity(config))
-        if start is not None:
-            continue_counters(self._board, config, start)
+        self._board.restore(config.learners, *progress_at(start, config))
         saving = Checkpointer(config, folder, self._board, None, start is not None)
         self._supervision = RunSupervisor(self._board, saving)
         self._distances: ConsensusSampler | None = None
@@ -103,11 +103,11 @@ class ClusterRun:
 
     @property
     def failure(self) -> RunFailure | None:
-        """See `Supervised`."""
+        """See `SupervisedRun`."""
         return self._failure
 
     def is_over(self) -> bool:
-        """See `Supervised`: all who can be asked are done; others did what a lost node had to."""
+        """See `SupervisedRun`: all nodes that answer are done, or none has answered for long."""
         there = [post for post in self._posts if post.ranks and not post.is_lost]
         if there:
             return all(post.is_done for post in there)
@@ -158,8 +158,8 @@ class ClusterRun:
         post.updates_at_start = self._updates_of(post)
         post.set_up(orders, list(self._scaling.actors.values()))
 
-    def look_after(self) -> None:
-        """See `Supervised`."""
+    def poll(self) -> None:
+        """See `SupervisedRun`."""
         for post in self._posts:
             seen = post.look(self._wishes(post))
             if isinstance(seen, NodeStatus):
@@ -278,21 +278,21 @@ class ClusterRun:
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[kind](text)
 
-    def change(self) -> str | None:
-        """See `Supervised`: learners may join or leave, and nodes with them."""
-        return self._scaling.look()
+    def scale(self) -> str | None:
+        """See `SupervisedRun`: learners may join or leave, and nodes with them."""
+        return self._scaling.poll()
 
-    def may_save(self) -> bool:
-        """See `Supervised`: while the number of learners changes, parts are not whole."""
+    def may_checkpoint(self) -> bool:
+        """See `SupervisedRun`: while the number of learners changes, parts are not whole."""
         return not self._scaling.is_under_way
 
-    def follow(self) -> None:
-        """See `Supervised`."""
+    def sample_consensus(self) -> None:
+        """See `SupervisedRun`."""
         if self._distances is not None:
-            self._distances.follow(self._posts, self._board.total_agent_steps)
+            self._distances.poll(self._posts, self._board.total_agent_steps)
 
-    def take_leave(self) -> None:
-        """See `Supervised`."""
+    def on_shutdown(self) -> None:
+        """See `SupervisedRun`."""
         for post in self._posts:
             try:
                 for rank in () if post.is_lost else post.ranks:
@@ -300,10 +300,10 @@ class ClusterRun:
             except ray.exceptions.RayError:
                 self._tell(post, "could not be asked for its part of a checkpoint")
         if self._distances is not None:
-            self._distances.look(self._posts, self._board.total_agent_steps)
+            self._distances.sample(self._posts, self._board.total_agent_steps)
 
-    def end(self) -> None:
-        """See `Supervised`."""
+    def close(self) -> None:
+        """See `SupervisedRun`."""
         ends = [post.end() for post in self._posts if not post.is_lost]
         if ends:
             ray.wait(ends, num_returns=len(ends), timeout=_END_S)
@@ -314,7 +314,7 @@ class ClusterRun:
                 instrument.close()
 
     def status(self, notices: list[str]) -> RunStatus:
-        """See `Supervised`."""
+        """See `SupervisedRun`."""
         news, self._notices = self._notices, []
         return RunStatus(
             agent_steps=self.agent_steps,

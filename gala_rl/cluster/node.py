@@ -15,7 +15,7 @@ import ray
 import torch
 
 from gala_rl.actors import RemoteActors
-from gala_rl.agent import initial_parameters_of, message_size
+from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.catching_up import catch_up
 from gala_rl.cluster.gossip_relay import GossipRelay, RayRemoteCall, RemoteCall
 from gala_rl.cluster.joining import JoiningLearners
@@ -43,16 +43,13 @@ from gala_rl.cluster.rollouts import (
 )
 from gala_rl.coupling.gradients import LOOPBACK, Rendezvous
 from gala_rl.faults.sampler import ProgressSampler
-from gala_rl.gossip import SharedMailboxes
-from gala_rl.gossip.journal import Journal
 from gala_rl.gossip.topology import isolated
-from gala_rl.graph import graph_of, largest_in_degree
-from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import capacity, resolve
-from gala_rl.run.coupling import make_shared_coupling
+from gala_rl.graph import graph_of
+from gala_rl.methods import resolve
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
-from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
+from gala_rl.run.run_state import make_run_state
+from gala_rl.run.shared_counters import LearnerCounter
 
 GOSSIP, REPORTS = "gossip", "reports"
 CONCURRENCY_GROUPS = {GOSSIP: 1, REPORTS: 1, ROLLOUTS: 1}
@@ -75,7 +72,6 @@ class Node:
         self._introductions: ClusterRendezvous | None = None
         self._elsewhere: RemoteActors | None = None
         self._host: RolloutServer | None = None
-        self._journal: Journal | None = None
         self._sampler: ProgressSampler | None = None
         self._ending = self._has_begun = self._left_alone = False
         self._threads: list[threading.Thread] = []
@@ -102,28 +98,27 @@ class Node:
         self._place = NodeRunFolder(orders)
         config = self._config = resolve(self._place.folder.read_config())
         self._ranks = orders.ranks[orders.node]
-        beginning, room = initial_parameters_of(config), capacity(config)
-        size, change = beginning.parameters.numel(), orders.change
+        initial, change = initial_parameters_of(config), orders.change
+        size = initial.parameters.numel()
         count = config.learners if change is None else change.learners
         address = ray.util.get_node_ip_address() if len(others) > 1 else LOOPBACK
-        self._common = make_shared_coupling(config, self._place.folder, beginning, None, address)
-        self._mailboxes = SharedMailboxes(room, message_size(config, size))
-        if room > 1 and self._common is None:
-            self._journal = Journal(room, largest_in_degree(config, room))
-        state = state_size(config.algorithm, size)
-        self._board = SharedCounters(len(orders.agent_steps), size, state, room)
-        _begin_with(self._board, self._mailboxes, orders, count)
-        self._faults = self._place.faults
+        self._state = make_run_state(
+            config, self._place.folder, initial, faults=self._place.faults, address=address
+        )
+        self._state.restore_progress(count, orders.agent_steps, orders.updates)
+        self._mailboxes, self._board = self._state.mailboxes, self._state.counters
+        self._faults = self._state.faults
         self._driver_asked_at = time.monotonic()
-        if isinstance(self._common, Rendezvous):
-            self._introductions = ClusterRendezvous(self._common, orders.node, orders.ranks)
+        coupling = self._state.coupling
+        if isinstance(coupling, Rendezvous):
+            self._introductions = ClusterRendezvous(coupling, orders.node, orders.ranks)
         self._actors = dict(enumerate(others)) if change is None else change.actors
         self._courier = GossipRelay(
             orders,
-            graph_of(config, count) if self._common is None else isolated(count),
+            graph_of(config, count) if coupling is None else isolated(count),
             mailboxes=self._mailboxes,
             board=self._board,
-            packing=MessagePrecision(config.message_precision, slice(beginning.learned, size)),
+            packing=MessagePrecision(config.message_precision, slice(initial.learned, size)),
             silence_s=config.gossip.deadline,
             dispatch=self._dispatch,
             introductions=self._introductions,
@@ -302,19 +297,8 @@ class Node:
             crew.kill_all()
 
     def _assignment(self, rank: int, is_back: bool) -> LearnerSpec:
-        assignment = LearnerSpec(
-            config=self._config,
-            folder=self._place.folder,
-            rank=rank,
-            device=device_of(self._config),
-            mailboxes=self._mailboxes,
-            counters=self._board,
-            journal=self._journal,
-            shared_coupling=self._common,
-            faults=None if self._faults is None else self._faults.clock,
-            checkpoint=self._place.start,
-            remote_actors=self._elsewhere,
-        )
+        device = device_of(self._config)
+        assignment = self._state.learner_spec(rank, device, self._place.start, self._elsewhere)
         if is_back and (donors := donors_of(assignment)):
             return replace(assignment, donors=donors, checkpoint=None)
         return assignment
@@ -336,20 +320,6 @@ class Node:
     def _of_all(self, values: list[_Value], missing: _Value) -> list[_Value]:
         """One of each learner that there can be here, of which the last may never have joined."""
         return values + [missing] * (len(self._ranks) - len(values))
-
-
-def _begin_with(
-    board: SharedCounters, mailboxes: SharedMailboxes, orders: NodeSpec, members: int
-) -> None:
-    """Of learners that there can be these are members, and all are as far as the driver knows."""
-    board.set_learners(members)
-    for rank in range(members, mailboxes.learners):
-        mailboxes.set_down(rank, True)
-    for rank, made in enumerate(zip(orders.agent_steps, orders.updates, strict=True)):
-        for cell, value in zip(
-            (LearnerCounter.AGENT_STEPS, LearnerCounter.UPDATES), made, strict=True
-        ):
-            board.set(rank, cell, value)
 
 
 def _or_die(work: Any, *arguments: Any) -> None:

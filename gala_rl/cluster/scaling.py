@@ -177,7 +177,7 @@ class ClusterScaling:
         """A node that is new cannot go on: everything is to be as it was."""
         self._rejected = self._rejected or why
 
-    def look(self) -> str | None:
+    def poll(self) -> str | None:
         """Go on with the change that is under way, or take one up; called all the while.
 
         Returns:
@@ -208,7 +208,7 @@ class ClusterScaling:
     def _begin(self, arrivals: _Arrivals) -> None:
         before = self._before = self._board.learners
         if self._distances is not None:
-            self._distances.begin_change(arrivals.learners)
+            self._distances.begin_scaling(arrivals.learners)
         self.actors = {**self.actors, **arrivals.actors}
         self._tell(arrivals.learners)
         for rank in range(before, arrivals.learners):
@@ -248,7 +248,7 @@ class ClusterScaling:
 
     def _end(self, before: int) -> str | None:
         if self._distances is not None:
-            self._distances.end_change(self._board.learners)
+            self._distances.end_scaling(self._board.learners)
         self._before = None
         for post in list(self._posts):
             post.joins = False

@@ -1,4 +1,4 @@
-"""A run's checkpoints: asked for at their time, completed when all members have contributed."""
+"""A run's checkpoints: requested when due, completed when all members have written their parts."""
 
 import time
 from pathlib import Path
@@ -14,13 +14,13 @@ from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 
 class Checkpointer:
-    """Asks learners for their parts and makes checkpoints of them.
+    """Requests parts of checkpoints from learners and completes the checkpoints.
 
     Args:
         config: of the run, resolved.
-        folder: of the run; leftovers of an earlier attempt are removed.
-        board: where learners are asked, and answer.
-        common: what the learners share if they don't gossip.
+        folder: of the run; partial checkpoints of an earlier attempt are removed.
+        counters: where learners see the request, and answer.
+        coupling: what learners share that do not gossip.
         has_checkpoint: whether there is one already; the first is made after the first update.
     """
 
@@ -28,11 +28,11 @@ class Checkpointer:
         self,
         config: ResolvedConfig,
         folder: RunFolder,
-        board: SharedCounters,
-        common: SharedCoupling | None,
+        counters: SharedCounters,
+        coupling: SharedCoupling | None,
         has_checkpoint: bool,
     ) -> None:
-        self._config, self._board, self._common = config, board, common
+        self._config, self._counters, self._coupling = config, counters, coupling
         self._folder = folder.checkpoints
         self._last = time.monotonic()
         self._number = 0
@@ -40,79 +40,79 @@ class Checkpointer:
         self._patience_s = 0.0
         self._has_checkpoint = has_checkpoint
         self._missing = 0
-        self._discard_leftovers()
+        self._discard_partial()
 
-    def save_regularly(self, pace: UpdatePace) -> str | None:
-        """Go on with the checkpoint in the making, or begin one if it is time.
+    def poll(self, pace: UpdatePace) -> str | None:
+        """Request a checkpoint if one is due; complete or give up the one under way.
 
         Must not be called while a learner leaves: it may be writing its part.
 
         Args:
-            pace: tells how long to wait for the next contribution to a checkpoint.
+            pace: determines how long to wait for the next part.
 
         Returns:
-            What there is to tell, if something went wrong.
+            A notice if the checkpoint was given up.
 
         Raises:
             StorageError: when a checkpoint cannot be written.
         """
         now, notice = time.monotonic(), None
         if self._asked_at is None:
-            if self._is_time(now):
-                # Whoever was about to write when one was given up has written on.
-                self._discard_leftovers(but=FINAL)
+            if self._is_due(now):
+                # A learner may still have written to a checkpoint that was given up.
+                self._discard_partial(but=FINAL)
                 self._number += 1
-                self._asked_at, self._missing = now, self._board.learners
+                self._asked_at, self._missing = now, self._counters.learners
                 self._patience_s = pace.patience_s()
-                self._board.ask_for_checkpoint(self._number)
+                self._counters.ask_for_checkpoint(self._number)
             return None
         partial = checkpoint.partial_folder(self._folder, str(self._number))
-        written = self._board.members(LearnerCounter.CHECKPOINT_WRITTEN)
+        written = self._counters.members(LearnerCounter.CHECKPOINT_WRITTEN)
         missing = sum(number < self._number for number in written)
         if missing < self._missing:
-            # From other machines they come one by one, and may take long.
+            # Parts from other machines come one by one, and each may take long.
             self._missing, self._asked_at = missing, now
         if missing and now - self._asked_at <= self._patience_s:
             return None
         if missing:
             notice = "a checkpoint was given up: a learner did not contribute to it"
-            self._board.give_checkpoint_up()
+            self._counters.give_checkpoint_up()
             checkpoint.discard(partial)
         elif not self._complete(partial):
-            notice = "a checkpoint was given up: nobody contributed to it"
+            notice = "a checkpoint was given up: no learner contributed to it"
         self._last, self._asked_at, self._has_checkpoint = now, None, True
         return notice
 
-    def _is_time(self, now: float) -> bool:
+    def _is_due(self, now: float) -> bool:
         if not self._has_checkpoint:
-            # A run that is killed before its first one would have to start anew; until an update
-            # has been made there is nothing to keep.
-            return any(self._board.members(LearnerCounter.UPDATES))
+            # A run that is killed before its first checkpoint would have to start anew, but before
+            # the first update there is nothing to save.
+            return any(self._counters.members(LearnerCounter.UPDATES))
         return now - self._last > self._config.checkpoint_every
 
     def save_final(self) -> None:
-        """Make a checkpoint of what the learners left when they ended.
+        """Complete the checkpoint to which learners contributed when they ended.
 
         Raises:
             StorageError: when it cannot be written.
         """
-        self._discard_leftovers(but=FINAL)
+        self._discard_partial(but=FINAL)
         self._complete(checkpoint.partial_folder(self._folder, FINAL))
 
     def _complete(self, partial: Path) -> bool:
-        """Make a checkpoint of the parts that are there; returns whether there are any."""
-        steps = self._board.column(LearnerCounter.AGENT_STEPS)
-        checkpoint.drop_parts(partial, self._board.learners)
+        """Make a checkpoint of the parts that there are; return whether there are any."""
+        steps = self._counters.column(LearnerCounter.AGENT_STEPS)
+        checkpoint.drop_parts(partial, self._counters.learners)
         if not checkpoint.parts(partial):
             checkpoint.discard(partial)
             return False
-        if isinstance(self._common, SharedParameters):
-            checkpoint.write_shared(partial, self._common.tensors())
+        if isinstance(self._coupling, SharedParameters):
+            checkpoint.write_shared(partial, self._coupling.tensors())
         checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
         return True
 
-    def _discard_leftovers(self, but: str | None = None) -> None:
+    def _discard_partial(self, but: str | None = None) -> None:
         kept = None if but is None else checkpoint.partial_folder(self._folder, but)
-        for leftover in self._folder.glob(".partial-*"):
-            if leftover != kept:
-                checkpoint.discard(leftover)
+        for partial in self._folder.glob(".partial-*"):
+            if partial != kept:
+                checkpoint.discard(partial)

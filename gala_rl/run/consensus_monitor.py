@@ -1,4 +1,4 @@
-"""Consensus watch: how far learners are apart while they train, beside what theory allows."""
+"""Distances between learners while they train, beside the bounds that theory gives for them."""
 
 import json
 import time
@@ -25,35 +25,36 @@ from gala_rl.theory import ball
 from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
 
-_LOOK_EVERY_S = 1.0
-_SHARE = 0.004
-"""Of one core's time may go into measuring: a longer look is followed by a longer pause."""
+_SAMPLE_EVERY_S = 1.0
+_CPU_SHARE = 0.004
+"""Share of one core's time that measuring may take: a longer sample is followed by a longer pause.
+"""
 _ROUNDING = 1e-5
-"""Of the parameters' norm: sums in float32 differ from the true ones by less."""
+"""Largest rounding error of sums in float32, as a share of the parameters' norm."""
 _SLACK = 1.0001
 _MOST_DEFECTS = 3
-_OWN_GRAPH_LEARNERS = 16
-"""The nominal bound of a larger graph of one's own takes seconds to compute."""
+_CUSTOM_GRAPH_LEARNERS = 16
+"""Computing the nominal bound of a larger graph that is not a named topology takes seconds."""
 
 
 class ConsensusMonitor:
-    """Measures distances, follows the journal for their bounds, and writes rows of both.
+    """Measures distances, follows the journal to bound them, and writes rows of both.
 
     Args:
-        learners: number of members at the beginning, the first so many of all that there can be.
-        size: length of the first part of what is sent: the parameters that learn. Behind them may
-            be running moments, in units of their own, and the optimiser's state.
-        journal: what the learners do; None where nobody can tell in which order: bounds and traffic
-            are not known then.
-        read: the latest message of a learner where it lies, None before the first.
-        gradients: [P] of all learners that there can be, the last that each has shown.
-        radius: worst-case radius in units of the update size if so many learners all mixed in every
-            round; None where that is too much to compute.
+        learners: number of members at the start: ranks 0 to `learners` - 1.
+        size: number of learned parameters, which come first in a message. Behind them may be
+            running moments, in units of their own, and the optimiser's state.
+        journal: updates and mixes of all learners; None where their order is not known: then there
+            are neither bounds nor traffic.
+        read: returns the latest message of a learner in place, None before its first.
+        gradients: [P] latest published gradient of each learner that there can be.
+        radius: returns the worst-case radius of this many learners, in units of the update size, if
+            all mixed in every round; None where it takes too long to compute.
         path: file for the rows.
-        defects: folder for what is wrong.
+        defects: folder for the evidence of distances beyond their bounds.
 
     Attributes:
-        latest: the newest row; None before the first, and where one learner is alone.
+        latest: the newest row; None before the first, and while there is one learner.
     """
 
     def __init__(
@@ -77,21 +78,22 @@ class ConsensusMonitor:
         self._writer: MetricsWriter | None = None
         self._defects = defects
         self._defects_kept = 0
-        # Those that are measured, and those that may mix what others of them have sent.
-        self._measured = self._followed = learners
+        # While the number of learners changes, those that stay are measured, but all of both
+        # numbers may mix messages.
+        self._measured = self._mixing = learners
         self._realised = None if journal is None else Realised(len(gradients), members=learners)
         self._traffic = Traffic(len(gradients))
         # Rows of learners that never join stay untouched, and take no memory.
         self._sent = torch.empty(len(gradients), size)
-        self._next_look = time.monotonic() + _LOOK_EVERY_S
+        self._next_sample = time.monotonic() + _SAMPLE_EVERY_S
         self._notices: list[str] = []
 
-    def begin_apart(self, start: Checkpoint) -> None:
-        """The learners continue from a checkpoint, and with the messages that were under way."""
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Bound distances from a checkpoint on, whose messages may not have been mixed yet."""
         assert self._realised is not None
-        saved = start.learners()
+        saved = checkpoint.learners()
         size = self._sent.shape[1]
-        states = [start.load(i if i in saved else saved[0]) for i in range(self._measured)]
+        states = [checkpoint.load(i if i in saved else saved[0]) for i in range(self._measured)]
         centre = torch.stack([s.tensors["parameters"][:size] for s in states]).mean(dim=0)
 
         def distance(vector: Tensor) -> float:
@@ -103,50 +105,50 @@ class ConsensusMonitor:
                 version = int(state.counters["sent_version"])
                 self._realised.place_sent(learner, version, distance(state.tensors["sent"]))
 
-    def begin_change(self, learners: int) -> None:
-        """The learners are about to go by another number; those that stay are measured on."""
-        self._take_in()
-        if self._followed == 1 and self._journal is not None:
-            # Whatever it went through alone, there is nobody to be apart from.
+    def begin_scaling(self, learners: int) -> None:
+        """Expect another number of learners; those that stay are still measured."""
+        self._read_journal()
+        if self._mixing == 1 and self._journal is not None:
+            # The updates of a learner alone set it apart from no other.
             self._realised = Realised(len(self._sent), members=1)
-        self._measured, self._followed = sorted((self._measured, learners))
+        self._measured, self._mixing = sorted((self._measured, learners))
 
-    def end_change(self, learners: int) -> None:
-        """All go by the new number: who has left is mixed no more, who has joined has sent."""
-        self._take_in()
-        for left in range(learners, self._followed):
+    def end_scaling(self, learners: int) -> None:
+        """Measure the new number: messages of former members are no longer mixed."""
+        self._read_journal()
+        for left in range(learners, self._mixing):
             self._traffic.forget(left)
             if self._realised is not None:
                 self._realised.leave(left)
-        self._measured = self._followed = learners
+        self._measured = self._mixing = learners
         self._radius = self._radius_of(learners)
         if learners == 1:
             self.latest = None
 
-    def follow(self, total_agent_steps: int) -> None:
-        """Take in what the learners wrote, and measure if it is time; called all the while.
+    def poll(self, total_agent_steps: int) -> None:
+        """Read the journal, and sample if it is time; call this a few times a second.
 
         Raises:
             StorageError: when a row cannot be written.
         """
-        if time.monotonic() < self._next_look:
-            self._take_in()
+        if time.monotonic() < self._next_sample:
+            self._read_journal()
             return
         began_s = time.process_time()
-        self.look(total_agent_steps)
+        self.sample(total_agent_steps)
         took_s = time.process_time() - began_s
-        self._next_look = time.monotonic() + max(_LOOK_EVERY_S, took_s / _SHARE)
+        self._next_sample = time.monotonic() + max(_SAMPLE_EVERY_S, took_s / _CPU_SHARE)
 
-    def look(self, total_agent_steps: int) -> None:
-        """Measure now and write a row, once all learners have sent and if one has since the last.
+    def sample(self, total_agent_steps: int) -> None:
+        """Measure now and write a row, unless messages are missing or the same as in the last row.
 
         Raises:
             StorageError: when it cannot be written.
         """
-        seen = self._see() if self._measured > 1 else None
-        if seen is None or (self.latest and seen[0] == self.latest["versions"]):
+        sampled = self._copy_messages() if self._measured > 1 else None
+        if sampled is None or (self.latest and sampled[0] == self.latest["versions"]):
             return
-        versions, bounds = seen
+        versions, bounds = sampled
         measured = consensus(self._sent[: self._measured])
         self.latest = {
             "time": round(time.time(), 3),
@@ -161,13 +163,13 @@ class ConsensusMonitor:
         self._writer = self._writer or MetricsWriter(self._path)
         self._writer.write(self.latest)
         if bounds is not None and is_exceeded(measured, bounds):
-            self._keep_defect(versions, measured, bounds)
+            self._report_defect(versions, measured, bounds)
         if self._realised is not None:
-            # Else updates that all have in common by now would be remembered for its sake.
+            # Otherwise it would remember updates that all learners share by now.
             self._realised.keep([])
 
     def take_notices(self) -> list[str]:
-        """What there is to tell since the last call, a line each."""
+        """Return what has happened since the last call, a line each."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -176,19 +178,9 @@ class ConsensusMonitor:
         if self._writer is not None:
             self._writer.close()
 
-    def _see(self) -> tuple[list[int], Bounds | None] | None:
-        """Copy what was sent: its versions and, if known, its bounds; None before all have sent."""
-        versions = self._copy_what_was_sent()
-        if versions is None:
-            return None
-        if self._realised is not None:
-            self._realised.keep(versions)
-        # Whatever has been sent is in the journal by now.
-        self._take_in()
-        return versions, self._bounds(versions)
-
-    def _copy_what_was_sent(self) -> list[int] | None:
-        versions = []
+    def _copy_messages(self) -> tuple[list[int], Bounds | None] | None:
+        """Copy the latest messages; return their versions and bounds, None if one is missing."""
+        versions: list[int] = []
         for learner, row in enumerate(self._sent[: self._measured]):
             message = self._read(learner)
             if message is None:
@@ -197,22 +189,26 @@ class ConsensusMonitor:
             if not message.is_whole():
                 return None
             versions.append(message.version)
-        return versions
+        if self._realised is not None:
+            self._realised.keep(versions)
+        # Learners write the journal before they send: it covers these messages by now.
+        self._read_journal()
+        return versions, self._bounds(versions)
 
-    def _take_in(self) -> None:
+    def _read_journal(self) -> None:
         if self._journal is None:
             return
         try:
             for entry in self._journal.new_entries():
-                self._take(entry)
+                self._on_entry(entry)
         except (OverrunError, UntrackedError) as error:
             if self._realised is not None:
                 self._notices.append(f"bounds of the consensus distance end here: {error}")
             self._realised = None
 
-    def _take(self, entry: Entry) -> None:
+    def _on_entry(self, entry: Entry) -> None:
         self._traffic.count(entry)
-        if self._realised is None or self._followed == 1:
+        if self._realised is None or self._mixing == 1:
             return
         if entry.kind == Kind.UPDATE:
             self._realised.update(entry.learner, entry.version, entry.norm)
@@ -230,7 +226,7 @@ class ConsensusMonitor:
             return None
 
     def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, float | None]:
-        """The measured distances and what they are held against, None where it is not known."""
+        """Return measured distances and their bounds, None where a bound is not known."""
         row: dict[str, float | None] = {
             "consensus_rms": measured.rms,
             "consensus_span": measured.span,
@@ -244,23 +240,23 @@ class ConsensusMonitor:
             row["consensus_span_bound"] = bounds.span
             row["consensus_rms_independent"] = bounds.rms_independent
             if self._radius is not None:
-                # What is sent is the mixed parameters and one more update.
+                # A message is mixed parameters plus one more update.
                 row["consensus_rms_nominal_bound"] = (1.0 + self._radius) * bounds.largest_update
         return row
 
-    def _keep_defect(self, versions: list[int], measured: Consensus, bounds: Bounds) -> None:
-        """Keep everything that the bound was computed from, and the vectors that exceed it."""
+    def _report_defect(self, versions: list[int], measured: Consensus, bounds: Bounds) -> None:
+        """Save the vectors that exceed their bound, and all that it was computed from."""
         if self._realised is None or self._defects_kept == _MOST_DEFECTS:
             return
         self._defects_kept += 1
         name = self._defects / f"consensus_{max(versions):010d}"
         state = {key: torch.from_numpy(value) for key, value in self._realised.state().items()}
         state["sent"] = self._sent[: self._measured]
-        told = {"versions": versions, "measured": measured._asdict(), "bounds": bounds._asdict()}
+        report = {"versions": versions, "measured": measured._asdict(), "bounds": bounds._asdict()}
         try:
             self._defects.mkdir(exist_ok=True)
             save_file(state, name.with_suffix(".safetensors"))
-            name.with_suffix(".json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+            name.with_suffix(".json").write_text(json.dumps(report, indent=2), encoding="utf-8")
         except (OSError, SafetensorError) as error:
             raise StorageError(f"defect {name} cannot be written ({error})") from error
         self._notices.append(
@@ -270,7 +266,7 @@ class ConsensusMonitor:
 
 
 def is_exceeded(measured: Consensus, bounds: Bounds) -> bool:
-    """Whether distances are beyond their bounds by more than rounding explains."""
+    """Return whether distances exceed their bounds by more than rounding explains."""
     rounding = _ROUNDING * measured.mean_norm
     return (
         measured.span > _SLACK * bounds.span + rounding
@@ -285,15 +281,26 @@ def make_consensus_monitor(
     journal: JournalReader | None,
     read: Callable[[int], Message | None],
     gradients: Sequence[Tensor],
+    checkpoint: Checkpoint | None = None,
 ) -> ConsensusMonitor:
-    """The watch of a run; see `ConsensusMonitor` for what it is given."""
+    """Return the monitor of a run; see `ConsensusMonitor`.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run.
+        size: number of learned parameters.
+        journal: as `ConsensusMonitor`.
+        read: as `ConsensusMonitor`.
+        gradients: as `ConsensusMonitor`.
+        checkpoint: to continue from, if there is a journal; None for a new run.
+    """
 
     def radius(learners: int) -> float | None:
         graph = graph_of(config, learners)
-        is_quick = graph.name in NAMES or learners <= _OWN_GRAPH_LEARNERS
+        is_quick = graph.name in NAMES or learners <= _CUSTOM_GRAPH_LEARNERS
         return ball(graph).epsilon_factor if is_quick and learners > 1 else None
 
-    return ConsensusMonitor(
+    monitor = ConsensusMonitor(
         config.learners,
         size,
         journal=journal,
@@ -303,3 +310,6 @@ def make_consensus_monitor(
         path=folder.consensus_file,
         defects=folder.defects,
     )
+    if checkpoint is not None:
+        monitor.restore(checkpoint)
+    return monitor

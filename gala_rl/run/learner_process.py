@@ -111,7 +111,7 @@ def _train(worker: LearnerWorker) -> None:
         worker.save_if_requested(counters.checkpoint_wanted)
         return counters.stop
 
-    run.heed(counters.stop_flag(), save_and_check_stop)
+    run.set_stop_checks(counters.stop_flag(), save_and_check_stop)
     while (total := counters.total_agent_steps) < spec.config.steps and not counters.stop:
         if (learners := counters.learners) != run.learners:
             if spec.rank >= learners:

@@ -78,16 +78,16 @@ class LearnerRun:
         self._unwritten: tuple[UpdateMetrics, float] | None = None
         self._begin_interval()
 
-    def suffer(self, folder: RunFolder, clock: FaultClock) -> None:
-        """Have the faults of the run's plan happen from now on."""
+    def inject_faults(self, folder: RunFolder, clock: FaultClock) -> None:
+        """Inject the faults of the run's plan from now on."""
         self._faults = LearnerFaults(folder, self.rank, clock)
         self._faults.inject(self.agent.gossip)
 
-    def heed(self, stop: NDArray[np.int64] | None, between: Callable[[], bool]) -> None:
-        """Have requests of the supervisor heeded within updates too.
+    def set_stop_checks(self, stop: NDArray[np.int64] | None, between: Callable[[], bool]) -> None:
+        """Handle the supervisor's requests within updates too.
 
         Args:
-            stop: [1] is not 0 once a rollout is to be dropped; None: it never is.
+            stop: [1] nonzero once the current rollout is to be dropped; None: it never is.
             between: called between rollout and update, and between epochs; returns whether to stop
                 there.
         """

@@ -109,7 +109,7 @@ def make_worker(spec: LearnerSpec, coupling: Coupling | None) -> LearnerWorker:
         coupling or spec.remote_actors,
     )
     if spec.faults is not None:
-        run.suffer(spec.folder, spec.faults)
+        run.inject_faults(spec.folder, spec.faults)
     if spec.checkpoint is not None:
         _restore(spec, run, checkpoint.open_checkpoint(spec.checkpoint))
     elif updates or spec.donors or spec.is_joining:

@@ -72,7 +72,7 @@ def _step_together(worker: LearnerWorker, average: GradientAverage) -> None:
         return average.agreed.stop
 
     # A rollout that one replica alone drops would leave the others waiting for its gradient.
-    worker.run.heed(None, tell_wishes)
+    worker.run.set_stop_checks(None, tell_wishes)
     while not _is_complete(worker) and not average.agreed.stop:
         worker.advance(worker.total_agent_steps)
         worker.save_if_requested(average.agreed.checkpoint)

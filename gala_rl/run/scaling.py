@@ -112,7 +112,7 @@ class LocalScaling:
         self._before: int | None = None
         self._to_start: range = range(0)
 
-    def look(self) -> str | None:
+    def poll(self) -> str | None:
         """Go on with the change that is under way, or take one up; called all the while.
 
         Returns:
@@ -137,7 +137,7 @@ class LocalScaling:
         self._before = self._board.learners
         self._to_start = range(self._before, learners)
         if self._watch is not None:
-            self._watch.begin_change(learners)
+            self._watch.begin_scaling(learners)
         self._board.set_learners(learners)
 
     def _go_on(self, before: int) -> str | None:
@@ -152,7 +152,7 @@ class LocalScaling:
 
     def _end(self, before: int) -> str | None:
         if self._watch is not None:
-            self._watch.end_change(self._board.learners)
+            self._watch.end_scaling(self._board.learners)
         self._before = None
         return self._requests.finish(before)
 

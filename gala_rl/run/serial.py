@@ -1,6 +1,7 @@
 """All learners in one process, taking turns: deterministic, reproducible, easy to debug."""
 
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -9,19 +10,16 @@ from gala_rl.agent import InitialParameters
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
 from gala_rl.envs import seeded_generators
-from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.monitor import FaultMonitor
 from gala_rl.gossip import MemoryNetwork, Message
-from gala_rl.gossip.journal import Journal
-from gala_rl.graph import graph_of
 from gala_rl.processes.allocator import keep_freed_memory
-from gala_rl.records import checkpoint
+from gala_rl.records import checkpoint as checkpoints
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.consensus_monitor import ConsensusMonitor, make_consensus_monitor
-from gala_rl.run.coupling import SharedCoupling, couple, make_shared_coupling
+from gala_rl.run.coupling import couple, make_shared_coupling
 from gala_rl.run.interrupts import Interrupts
 from gala_rl.run.learner_run import LearnerRun
+from gala_rl.run.run_state import make_fault_monitor, make_journal
 from gala_rl.run.status import Observer, RunOutcome, RunStatus
 
 _OBSERVE_EVERY_S = 0.5
@@ -31,8 +29,8 @@ def run_serial(
     config: ResolvedConfig,
     folder: RunFolder,
     device: torch.device,
-    beginning: InitialParameters,
-    start: Checkpoint | None,
+    initial: InitialParameters,
+    checkpoint: Checkpoint | None,
     observe: Observer,
 ) -> RunOutcome:
     """Train until the budget is spent or the user interrupts; always ends with a checkpoint.
@@ -41,192 +39,141 @@ def run_serial(
         config: of the run, resolved.
         folder: of the run, created.
         device: where all learners learn.
-        beginning: what all of them begin with.
-        start: what to continue from.
-        observe: told how it goes.
+        initial: parameters of all learners at the start.
+        checkpoint: to continue from; None for a new run.
+        observe: called with the status about twice a second.
     """
-    done = 0 if start is None else start.agent_steps
+    done = 0 if checkpoint is None else checkpoint.agent_steps
     with seeded_generators(config.seed, done):
-        return _run(config, folder, device, beginning, start, observe)
+        torch.set_num_threads(config.threads_per_learner())
+        keep_freed_memory()
+        with closing(_SerialRun(config, folder, device, initial, checkpoint)) as run:
+            return run.run(observe)
 
 
-def _run(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    device: torch.device,
-    beginning: InitialParameters,
-    start: Checkpoint | None,
-    observe: Observer,
-) -> RunOutcome:
-    torch.set_num_threads(config.threads_per_learner())
-    keep_freed_memory()
-    network = MemoryNetwork(config.learners)
-    common = make_shared_coupling(config, folder, beginning, start)
-    journal = _make_journal(config) if common is None else None
-    learners = [
-        _make_learner(config, rank, network, device, folder, start, journal, common)
-        for rank in range(config.learners)
-    ]
-    faults = _make_faults(folder, learners) if config.fault_plan is not None else None
-    watch = _make_watch(config, folder, learners, beginning.learned, network, journal, start)
-    if start is not None:
-        _send_again(network, learners, start)
+class _SerialRun:
+    """The learners of `run_serial`, whose arguments it takes."""
 
-    def tell(status: RunStatus) -> None:
-        observe(_told(status, watch, faults))
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        folder: RunFolder,
+        device: torch.device,
+        initial: InitialParameters,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._config, self._folder, self._device = config, folder, device
+        self._network = MemoryNetwork(config.learners)
+        self._coupling = make_shared_coupling(config, folder, initial, checkpoint)
+        self._journal = make_journal(config, self._coupling)
+        self._learners = [self._make_learner(r, checkpoint) for r in range(config.learners)]
+        self._faults = make_fault_monitor(config, folder)
+        if self._faults is not None:
+            for learner in self._learners:
+                learner.inject_faults(folder, self._faults.clock)
+        self._monitor: ConsensusMonitor | None = None
+        if self._journal is not None:
+            self._monitor = make_consensus_monitor(
+                config,
+                folder,
+                initial.learned,
+                self._journal.reader(),
+                self._network.latest,
+                [learner.agent.learner.flat.grads for learner in self._learners],
+                checkpoint,
+            )
+        if checkpoint is not None:
+            self._send_again(checkpoint)
 
-    try:
+    def run(self, observe: Observer) -> RunOutcome:
+        """See `run_serial`."""
         with Interrupts() as interrupts:
-            _take_turns(config, folder, learners, network, common, watch, tell, interrupts)
+            self._take_turns(observe, interrupts)
             interrupted = interrupts.count > 0
-            for learner in learners:
-                learner.write_row(_status(learners).total_agent_steps)
-            if watch is not None:
-                watch.look(_status(learners).total_agent_steps)
-            _save(config, folder, learners, network, common)
-        return RunOutcome(_told(_status(learners), watch, faults), interrupted)
-    finally:
-        for learner in learners:
+            total = self._status().total_agent_steps
+            for learner in self._learners:
+                learner.write_row(total)
+            if self._monitor is not None:
+                self._monitor.sample(total)
+            self._save()
+        return RunOutcome(self._with_notices(self._status()), interrupted)
+
+    def close(self) -> None:
+        """Close the simulators and files of all learners."""
+        for learner in self._learners:
             learner.close()
-        if watch is not None:
-            watch.close()
+        if self._monitor is not None:
+            self._monitor.close()
 
+    def _make_learner(self, rank: int, checkpoint: Checkpoint | None) -> LearnerRun:
+        learner = LearnerRun(
+            self._config,
+            rank,
+            self._network.transport(rank),
+            self._device,
+            self._folder,
+            0 if checkpoint is None else checkpoint.counters(rank)["updates"],
+            None if self._journal is None else self._journal.writer(rank),
+            couple(self._coupling, rank),
+        )
+        if checkpoint is not None:
+            learner.restore(checkpoint)
+        return learner
 
-def _make_faults(folder: RunFolder, learners: list[LearnerRun]) -> FaultMonitor:
-    """Have the faults of the run's plan happen to the learners."""
-    clock = FaultClock(len(learners))
-    watch = FaultMonitor(clock, folder.faults_file)
-    for learner in learners:
-        learner.suffer(folder, clock)
-    return watch
+    def _send_again(self, checkpoint: Checkpoint) -> None:
+        """Send again the messages that no neighbour had mixed when the checkpoint was written."""
+        for learner in self._learners:
+            state = checkpoint.load(learner.rank)
+            if "sent" in state.tensors:
+                version = state.counters["sent_version"]
+                self._network.put(Message(learner.rank, version, state.tensors["sent"]))
 
+    def _take_turns(self, observe: Observer, interrupts: Interrupts) -> None:
+        observed = saved = time.monotonic()
+        status = self._status()
+        if not status.total_agent_steps:
+            saved = float("-inf")  # The first checkpoint is made after the first round.
+        while status.total_agent_steps < self._config.steps and not interrupts.count:
+            for learner in self._learners:
+                # One learning rate per round, as if all learners ran at the same time.
+                learner.advance(status.total_agent_steps)
+                learner.write_row_if_due(self._status().total_agent_steps)
+            status = self._status()
+            now = time.monotonic()
+            if now - observed > _OBSERVE_EVERY_S:
+                if self._monitor is not None:
+                    self._monitor.poll(status.total_agent_steps)
+                observe(self._with_notices(status))
+                observed = now
+            if now - saved > self._config.checkpoint_every:
+                self._save()
+                saved = time.monotonic()
 
-def _make_journal(config: ResolvedConfig) -> Journal | None:
-    """None for one learner alone."""
-    count = config.learners
-    return Journal(count, graph_of(config, count).largest_in_degree) if count > 1 else None
+    def _save(self) -> None:
+        status = self._status()
+        partial = checkpoints.partial_folder(self._folder.checkpoints, "serial")
+        checkpoints.discard(partial)
+        for learner in self._learners:
+            learner.save(partial, self._network.latest(learner.rank))
+        if isinstance(self._coupling, SharedParameters):
+            checkpoints.write_shared(partial, self._coupling.tensors())
+        checkpoints.complete(
+            partial, status.total_agent_steps, status.agent_steps, self._config.checkpoints_kept
+        )
 
+    def _with_notices(self, status: RunStatus) -> RunStatus:
+        """Add what the monitors have noticed since the last call."""
+        notices = [] if self._faults is None else self._faults.take_notices()
+        if self._monitor is None:
+            return replace(status, notices=notices)
+        notices += self._monitor.take_notices()
+        return replace(status, notices=notices, consensus=self._monitor.latest)
 
-def _make_watch(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    learners: list[LearnerRun],
-    learned: int,
-    network: MemoryNetwork,
-    journal: Journal | None,
-    start: Checkpoint | None,
-) -> ConsensusMonitor | None:
-    if journal is None:
-        return None
-    flats = [learner.agent.learner.flat for learner in learners]
-    watch = make_consensus_monitor(
-        config,
-        folder,
-        learned,
-        journal.reader(),
-        network.latest,
-        [flat.grads for flat in flats],
-    )
-    if start is not None:
-        watch.begin_apart(start)
-    return watch
-
-
-def _make_learner(
-    config: ResolvedConfig,
-    rank: int,
-    network: MemoryNetwork,
-    device: torch.device,
-    folder: RunFolder,
-    start: Checkpoint | None,
-    journal: Journal | None,
-    common: SharedCoupling | None,
-) -> LearnerRun:
-    transport = network.transport(rank)
-    coupling = couple(common, rank)
-    writer = None if journal is None else journal.writer(rank)
-    if start is None:
-        return LearnerRun(config, rank, transport, device, folder, 0, writer, coupling)
-    updates = start.counters(rank)["updates"]
-    learner = LearnerRun(config, rank, transport, device, folder, updates, writer, coupling)
-    learner.restore(start)
-    return learner
-
-
-def _send_again(network: MemoryNetwork, learners: list[LearnerRun], start: Checkpoint) -> None:
-    """Put the messages that were under way at the checkpoint under way again."""
-    for learner in learners:
-        state = start.load(learner.rank)
-        if "sent" in state.tensors:
-            message = Message(learner.rank, state.counters["sent_version"], state.tensors["sent"])
-            network.put(message)
-
-
-def _take_turns(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    learners: list[LearnerRun],
-    network: MemoryNetwork,
-    common: SharedCoupling | None,
-    watch: ConsensusMonitor | None,
-    observe: Observer,
-    interrupts: Interrupts,
-) -> None:
-    observed = saved = time.monotonic()
-    status = _status(learners)
-    if not status.total_agent_steps:
-        saved = float("-inf")  # The first checkpoint is made after the first round.
-    while status.total_agent_steps < config.steps and not interrupts.count:
-        for learner in learners:
-            # A round goes by one learning rate, as learners do that run at the same time.
-            learner.advance(status.total_agent_steps)
-            learner.write_row_if_due(_status(learners).total_agent_steps)
-        status = _status(learners)
-        now = time.monotonic()
-        if now - observed > _OBSERVE_EVERY_S:
-            if watch is not None:
-                watch.follow(status.total_agent_steps)
-            observe(status)
-            observed = now
-        if now - saved > config.checkpoint_every:
-            _save(config, folder, learners, network, common)
-            saved = time.monotonic()
-
-
-def _save(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    learners: list[LearnerRun],
-    network: MemoryNetwork,
-    common: SharedCoupling | None,
-) -> None:
-    status = _status(learners)
-    partial = checkpoint.partial_folder(folder.checkpoints, "serial")
-    checkpoint.discard(partial)
-    for learner in learners:
-        learner.save(partial, network.latest(learner.rank))
-    if isinstance(common, SharedParameters):
-        checkpoint.write_shared(partial, common.tensors())
-    checkpoint.complete(
-        partial, status.total_agent_steps, status.agent_steps, config.checkpoints_kept
-    )
-
-
-def _told(
-    status: RunStatus, watch: ConsensusMonitor | None, faults: FaultMonitor | None
-) -> RunStatus:
-    """The status with what the watches have to tell."""
-    notices = [] if faults is None else faults.take_notices()
-    if watch is None:
-        return replace(status, notices=notices)
-    return replace(status, notices=notices + watch.take_notices(), consensus=watch.latest)
-
-
-def _status(learners: list[LearnerRun]) -> RunStatus:
-    count = len(learners)
-    return RunStatus(
-        agent_steps=[learner.agent.agent_steps for learner in learners],
-        updates=[learner.agent.updates for learner in learners],
-        alive=[True] * count,
-        restarts=[0] * count,
-    )
+    def _status(self) -> RunStatus:
+        count = len(self._learners)
+        return RunStatus(
+            agent_steps=[learner.agent.agent_steps for learner in self._learners],
+            updates=[learner.agent.updates for learner in self._learners],
+            alive=[True] * count,
+            restarts=[0] * count,
+        )

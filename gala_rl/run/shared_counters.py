@@ -70,6 +70,14 @@ class SharedCounters:
         self._members[1] = max(learners, self.learners_ever)
         self._members[0] = learners
 
+    def restore(self, learners: int, agent_steps: list[int], updates: list[int]) -> None:
+        """Set the number of members, and the progress of all that are or have been members."""
+        self.set_learners(len(agent_steps))
+        self.set_learners(learners)
+        for rank, (steps, made) in enumerate(zip(agent_steps, updates, strict=True)):
+            self.set(rank, LearnerCounter.AGENT_STEPS, steps)
+            self.set(rank, LearnerCounter.UPDATES, made)
+
     def set(self, learner: int, cell: LearnerCounter, value: int) -> None:
         """Written by the learner (by the supervisor only before the learner starts)."""
         self._cells[learner, cell] = value

@@ -1,4 +1,4 @@
-"""What a running system tells whoever watches it, and how it ended."""
+"""What a run reports to its observer, and how it ended."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, User
 
 @dataclass
 class RunStatus:
-    """The state of a run between two looks.
+    """The state of a run at one moment.
 
     Attributes:
-        agent_steps: made by each learner that is a member or has been.
-        updates: made by each of them.
-        alive: whether each member is.
-        restarts: of each learner that is a member or has been.
-        notices: what happened since the last look, a line each.
-        consensus: the newest row of the consensus watch, if there is one.
+        agent_steps: per learner that is or has been a member.
+        updates: likewise.
+        alive: whether the learner's process is alive, per member.
+        restarts: per learner that is or has been a member.
+        notices: what has happened since the last status, a line each.
+        consensus: the newest row of the consensus monitor, if there is one.
     """
 
     agent_steps: list[int]
@@ -29,26 +29,26 @@ class RunStatus:
 
     @property
     def total_agent_steps(self) -> int:
-        """Of all learners together."""
+        """Agent steps of all learners together."""
         return sum(self.agent_steps)
 
 
 RunFailure = LearnerFailure | StorageError | SupervisorFailure | UserError
-"""Why a system had to give up."""
+"""Why a run had to end."""
 
 Observer = Callable[[RunStatus], None]
-"""Called a few times a second while a system runs."""
+"""Called with the status a few times a second during a run."""
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a system ended.
+    """How a run ended.
 
     Attributes:
         status: at the end.
-        interrupted: whether it was stopped before it was done.
-        failure: why it had to give up; None if it did not.
-        killed: number of learners that were killed since they did not stop in time.
+        interrupted: whether it was stopped before its budget was spent.
+        failure: why it had to end; None if it did not have to.
+        killed: number of learners that were killed because they did not stop in time.
     """
 
     status: RunStatus

@@ -41,8 +41,8 @@ def system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> ClusterRun:
     config = getattr(request, "param", CONFIG)
-    monkeypatch.setattr("gala_rl.run.supervision._LOOK_EVERY_S", 0.001)
-    monkeypatch.setattr(ClusterRun, "end", lambda self: None)
+    monkeypatch.setattr("gala_rl.run.supervision._POLL_EVERY_S", 0.001)
+    monkeypatch.setattr(ClusterRun, "close", lambda self: None)
     folder = RunFolder(tmp_path / "run")
     folder.create(config)
     connection = Connection(config, tuple(nodes), (range(1), range(1, 2)), Placement(config))
@@ -299,7 +299,7 @@ def test_a_checkpoint_without_any_part_is_given_up(
     system._board.set(0, LearnerCounter.UPDATES, 1)
     saved, notices = saved_in(system, tmp_path, away)
     assert not saved
-    assert "a checkpoint was given up: nobody contributed to it" in notices
+    assert "a checkpoint was given up: no learner contributed to it" in notices
 
 
 @pytest.mark.parametrize("system", [OFTEN], indirect=True)

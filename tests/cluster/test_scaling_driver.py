@@ -125,8 +125,8 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("gala_rl.run.supervision._LOOK_EVERY_S", 0.001)
-    monkeypatch.setattr(ClusterRun, "end", lambda self: None)
+    monkeypatch.setattr("gala_rl.run.supervision._POLL_EVERY_S", 0.001)
+    monkeypatch.setattr(ClusterRun, "close", lambda self: None)
     return Run(tmp_path / "run")
 
 

@@ -82,7 +82,7 @@ class Run:
 
     def pass_time(self, seconds: float) -> str | None:
         self.clock.now += seconds
-        return self.saving.save_regularly(self.pace)
+        return self.saving.poll(self.pace)
 
     def contribute(self, rank: int) -> None:
         writer: Any = Writer(rank)

@@ -17,6 +17,7 @@ from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import StorageError
 from gala_rl.gossip import MemoryNetwork, Message
 from gala_rl.gossip.journal import Journal, JournalWriter
+from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -28,10 +29,12 @@ from tests.books import newest
 from tests.run.processes import CONFIG, make_system, send_to
 
 ROUNDING = 1e-4
-UNSCALED = replace(
-    CONFIG,
-    env="tests.environments:Unscaled-v0",
-    algorithm=A2CSettings(normalize_observations=True, normalize_rewards=True),
+UNSCALED = resolve(
+    replace(
+        CONFIG,
+        env="tests.environments:Unscaled-v0",
+        algorithm=A2CSettings(normalize_observations=True, normalize_rewards=True),
+    )
 )
 SIZE = 6
 
@@ -185,7 +188,7 @@ class Scene:
         )
 
     def look(self) -> dict[str, Any] | None:
-        self.watch.look(0)
+        self.watch.sample(0)
         return self.watch.latest
 
     def send(self, learner: int, version: int, value: float, norm: float) -> None:

@@ -122,8 +122,8 @@ def test_who_is_stopped_is_continued_and_others_go_on_meanwhile(tmp_path: Path) 
 def test_halves_that_are_cut_off_drift_apart_and_agree_again_once_healed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(watch, "_SHARE", 1.0)
+    monkeypatch.setattr(watch, "_SAMPLE_EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "_CPU_SHARE", 1.0)
     gossip = GossipSettings(topology="undirected-ring", when="any")
     cut = {"kind": "cut", "senders": [0, 1], "receivers": [2, 3], "both_ways": True}
     folder, _, _ = run_until(

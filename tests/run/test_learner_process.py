@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala_rl.agent import initial_parameters_of, message_size
+from gala_rl.agent import initial_parameters_of
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.gossip import SharedMailboxes
-from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.coupling import couple, make_shared_coupling
+from gala_rl.run.coupling import couple
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_worker import make_worker
-from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
+from gala_rl.run.run_state import make_run_state
+from gala_rl.run.shared_counters import LearnerCounter
 from tests.books import ascending_rows
 from tests.run.processes import CONFIG
 
@@ -29,19 +28,8 @@ RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
 def spec_of(config: ResolvedConfig, folder: RunFolder) -> LearnerSpec:
     """Of learner 0, in this process."""
     folder.create(config)
-    beginning = initial_parameters_of(config)
-    size, learners = beginning.parameters.numel(), config.learners
-    return LearnerSpec(
-        config=config,
-        folder=folder,
-        rank=0,
-        device="cpu",
-        mailboxes=SharedMailboxes(learners, message_size(config, size)),
-        counters=SharedCounters(learners, size, state_size(config.algorithm, size)),
-        journal=None,
-        shared_coupling=make_shared_coupling(config, folder, beginning, None),
-        faults=None,
-    )
+    state = make_run_state(config, folder, initial_parameters_of(config))
+    return state.learner_spec(0, "cpu", checkpoint=None)
 
 
 def start_after_a_first_send(donor: LearnerSpec) -> tuple[torch.Tensor, torch.Tensor]:

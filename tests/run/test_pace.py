@@ -17,13 +17,13 @@ class Run:
         monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.board = SharedCounters(2, 1, 1)
         self.pace = UpdatePace(self.board)
-        self.pace.look()
+        self.pace.poll()
 
     def pass_time(self, seconds: float, *updates: int) -> float:
         self.now += seconds
         for rank, made in enumerate(updates):
             self.board.set(rank, LearnerCounter.UPDATES, made)
-        self.pace.look()
+        self.pace.poll()
         return self.pace.patience_s()
 
 
@@ -50,7 +50,7 @@ def test_updates_seen_together_are_told_apart_by_their_number(run: Run) -> None:
 
 
 def test_learners_that_join_are_followed_from_then_on(run: Run) -> None:
-    run.board = run.pace._board = SharedCounters(1, 1, 1, capacity=2)
+    run.board = run.pace._counters = SharedCounters(1, 1, 1, capacity=2)
     run.pass_time(500.0)
     run.board.set_learners(2)
     run.pass_time(0.2)

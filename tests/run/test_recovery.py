@@ -153,7 +153,7 @@ def test_a_learner_without_signs_of_life_delays_others_briefly_and_is_restarted_
             if all(status.updates[r] > at_rest[0][r] + 50 for r in (0, 1)):
                 given_up.append(status.updates)
                 long_ago = time.monotonic_ns() - 10**12
-                system._board.set(2, LearnerCounter.HEARTBEAT_NS, long_ago)
+                system._counters.set(2, LearnerCounter.HEARTBEAT_NS, long_ago)
         elif status.updates[2] > given_up[0][2] + 30:
             system.stop()
 

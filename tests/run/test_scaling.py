@@ -41,13 +41,13 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries: list[Entry] = []
-    take = ConsensusMonitor._take
+    take = ConsensusMonitor._on_entry
 
     def take_and_keep(watch: ConsensusMonitor, entry: Entry) -> None:
         entries.append(entry)
         take(watch, entry)
 
-    monkeypatch.setattr(ConsensusMonitor, "_take", take_and_keep)
+    monkeypatch.setattr(ConsensusMonitor, "_on_entry", take_and_keep)
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("kill", 1), ("scale", 4), ("kill", 3), ("scale", 1), ("scale", 3),
                     ("kill", 0))  # fmt: skip
@@ -188,7 +188,7 @@ def test_who_does_not_leave_is_killed_when_it_is_silent_for_too_long(tmp_path: P
         if not script.steps and len(status.alive) == 3:
             os.kill(leaver, signal.SIGSTOP)
         elif len(status.alive) == 2:
-            system._board.set(2, LearnerCounter.HEARTBEAT_NS, time.monotonic_ns() - 10**12)
+            system._counters.set(2, LearnerCounter.HEARTBEAT_NS, time.monotonic_ns() - 10**12)
 
     script.system = system
     outcome = system.run(observe)

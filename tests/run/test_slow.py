@@ -55,11 +55,11 @@ def test_a_stop_is_heeded_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     algorithm = PPOSettings(rollout_steps=900, minibatches=1)
     folder = RunFolder(tmp_path / "run")
     system = make_system(replace(SLOW, simulators=2, algorithm=algorithm), folder)
-    beats = system._board.heartbeat(0)
+    beats = system._counters.heartbeat(0)
     begun: list[int] = []
 
     def observe(status: RunStatus) -> None:
-        if system._board.get(0, LearnerCounter.READY) and not begun:
+        if system._counters.get(0, LearnerCounter.READY) and not begun:
             begun.append(int(beats[0]))
         elif begun and beats[0] > begun[0] + 2 * 10**9:
             system.stop()
