@@ -13,7 +13,7 @@ from torch import Tensor
 from gala_rl.actor import Actor, StopRequested, TrajectorySource, never
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.envs import is_atari, limits_of, make_simulators
+from gala_rl.envs import is_atari, make_simulators, worker_timeouts
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -213,7 +213,7 @@ def build_agent(
         config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
         processes=processes if in_process or processes is None else 1,
-        limits=limits_of(config),
+        timeouts=worker_timeouts(config),
     )
     model = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.algorithm

@@ -18,12 +18,12 @@ def graph_of(config: TrainConfig, learners: int) -> Topology:
     return topology.make(config.gossip.topology, learners, config.learners_per_node)
 
 
-def largest_in_degree(config: TrainConfig, learners: int) -> int:
+def max_in_degree(config: TrainConfig, learners: int) -> int:
     """Most learners that one of so many hears in a round; quick, for any number of them.
 
     Raises:
         UserError: as `graph_of`.
     """
     if config.gossip.topology in topology.NAMES:
-        return topology.largest_in_degree(config.gossip.topology, learners)
-    return graph_of(config, learners).largest_in_degree
+        return topology.max_in_degree(config.gossip.topology, learners)
+    return graph_of(config, learners).max_in_degree

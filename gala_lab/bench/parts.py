@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gala_lab.bench import bare, plain
 from gala_rl.agent import Agent, build_agent, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.envs import limits_of, make_simulators
+from gala_rl.envs import make_simulators, worker_timeouts
 from gala_rl.errors import LearnerFailure
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.processes.allocator import keep_freed_memory
@@ -136,7 +136,7 @@ def simulators_only(config: ResolvedConfig, rank: int, device: torch.device) -> 
         config.atari,
         groups=groups,
         processes=config.simulator_processes,
-        limits=limits_of(config),
+        timeouts=worker_timeouts(config),
     )
     simulators.reset(rank)
     actions = _random_actions(simulators.action, config.simulators)

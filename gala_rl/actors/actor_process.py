@@ -12,7 +12,7 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.actors.rollout_slots import RolloutSlots
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.envs import limits_of, make_simulators, seed_generators
+from gala_rl.envs import make_simulators, seed_generators, worker_timeouts
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.errors import SimulatorFailure
 from gala_rl.flat import FlatParameters
@@ -118,7 +118,7 @@ def _make_actor(post: ActorSpec) -> Actor:
         config.atari,
         groups=config.simulator_groups or 1,
         processes=None if processes is None else processes // actors,
-        limits=limits_of(config),
+        timeouts=worker_timeouts(config),
     )
     model = post.make_model(simulators.observation, simulators.action)
     actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)

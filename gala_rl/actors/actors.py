@@ -20,7 +20,7 @@ from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
 from gala_rl.actors.rollout_storage import example_of, slots_of, storage
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import Episode, Simulators
-from gala_rl.envs.registration import registered
+from gala_rl.envs.registration import registry_entries
 from gala_rl.errors import ActorFailure, counted
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
@@ -300,7 +300,7 @@ class ActorProcesses:
             connection=there,
             learner=os.getpid(),
             heartbeats=self._heartbeats,
-            registered=registered(self._config.env),
+            registered=registry_entries(self._config.env),
         )
         process = spawn(run_actor, post, f"gala-actor-{self._rank}-{index}")
         # Held by the actor alone, it tells of the actor's end by its own.

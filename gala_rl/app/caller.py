@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.envs.registration import check_registered, is_of_main_program
+from gala_rl.envs.registration import check_sendable, is_defined_in_main
 from gala_rl.errors import UserError
 
 
@@ -59,14 +59,14 @@ def _open_standard_streams() -> None:
 
 def check_may_train(config: TrainConfig) -> None:
     """Raise a UserError if a run needs processes here and this process may not start any."""
-    if config.cluster is not None and is_of_main_program(config.env):
+    if config.cluster is not None and is_defined_in_main(config.env):
         raise UserError(
             f"env {config.env!r} is defined in the main program, which other machines do not "
             f"have: register it in a module that all of them have, env='module:{config.env}'"
         )
     if config.cluster is None and not config.serial:
         _check_may_start_processes("serial=True")
-        check_registered(config.env)
+        check_sendable(config.env)
     check_may_play(config)
 
 
@@ -74,7 +74,7 @@ def check_may_play(config: TrainConfig) -> None:
     """Raise a UserError if simulators need processes and this process may not start any."""
     if config.simulator_processes is not None and config.cluster is None:
         _check_may_start_processes("no simulator_processes")
-        check_registered(config.env)
+        check_sendable(config.env)
 
 
 def _check_may_start_processes(or_else: str) -> None:

@@ -21,11 +21,11 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
     Simulators,
-    limits_of,
     make_simulators,
+    preserve_working_directory,
     read_environments_once,
     seeded_generators,
-    working_directory_kept,
+    worker_timeouts,
 )
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
@@ -86,7 +86,7 @@ def evaluate(
     interrupted = False
     try:
         for name, games in played.items():
-            with progress, seeded_generators(seed), working_directory_kept():
+            with progress, seeded_generators(seed), preserve_working_directory():
                 _play(config, policies[name], games, policy == "greedy", seed, progress)
     except KeyboardInterrupt:
         interrupted = True
@@ -132,8 +132,8 @@ def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
 
     Returns:
         The network, on the CPU. Its `greedy` and `sample` take observations [N, ...] as the run's
-        simulators give them; `gala_rl.envs.actions.Decoder` makes an environment's action of one
-        of theirs, which count from 0 if discrete and span a continuous space by -1 … 1.
+        simulators give them; `gala_rl.envs.actions.ActionDecoder` converts their actions to the
+        environment's: they count from 0 if discrete, and -1 … 1 spans a continuous space.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner.
@@ -231,7 +231,7 @@ def _play(
         config.atari,
         training=False,
         processes=None if processes is None else min(processes, count),
-        limits=limits_of(config),
+        timeouts=worker_timeouts(config),
     )
     try:
         model = build_model(config, simulators.observation, simulators.action)

@@ -18,7 +18,7 @@ from gala_rl.app.progress import Progress
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.envs import read_environments_once, working_directory_kept
+from gala_rl.envs import preserve_working_directory, read_environments_once
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
@@ -171,7 +171,7 @@ def _run(
     )
     began = time.monotonic()
     try:
-        with progress, event_errors_told_once(), working_directory_kept():
+        with progress, event_errors_told_once(), preserve_working_directory():
             monitor = MetricsMonitor(config, there, progress, start)
             if config.serial:
                 outcome = run_serial(config, there, device, beginning, start, monitor)

@@ -20,7 +20,7 @@ from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.check import check_plan
-from gala_rl.gossip.topology import nodes_of
+from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.graph import graph_of
 from gala_rl.methods import actors_to_share_out, capacity
 
@@ -56,7 +56,7 @@ class Connection:
         if self.actors:
             return self.ranks
         assert self.config.learners_per_node is not None
-        return nodes_of(capacity(self.config), self.config.learners_per_node)
+        return split_into_nodes(capacity(self.config), self.config.learners_per_node)
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def connect(config: ResolvedConfig) -> Iterator[Connection]:
         else:
             config = _share_out(config)
             assert config.learners_per_node is not None
-            ranks = nodes_of(config.learners, config.learners_per_node)
+            ranks = split_into_nodes(config.learners, config.learners_per_node)
             graph_of(config, config.learners)
             check_plan(config)
         with contextlib.closing(Placement(config, actors)) as places:

@@ -31,7 +31,7 @@ from gala_rl.cluster.distances import ConsensusSampler
 from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.protocol import LearnerProgress, ScaleChange
 from gala_rl.errors import LearnerFailure, UserError
-from gala_rl.gossip.topology import nodes_of
+from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.scaling import ScaleRequests
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
@@ -50,7 +50,7 @@ class _Arrivals:
         self.learners = learners
         self.actors: dict[int, Any] = {}
         self._config, self._places = config, connection.places
-        self._ranks = nodes_of(learners, config.learners_per_node)
+        self._ranks = split_into_nodes(learners, config.learners_per_node)
         self._probes: list[Future[dict[str, Any]]] | None = None
         self._deadline = time.monotonic() + PLACED_S
         self._places.ask(self._ranks)

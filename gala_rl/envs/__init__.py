@@ -1,4 +1,7 @@
-"""Making simulators: ALE games through ALE's C++ vector environment, all else through Gymnasium."""
+"""Build simulators by their Gymnasium id: Atari games in C++ threads, all else through Gymnasium.
+
+Begin with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +13,8 @@ from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
-from gala_rl.envs.ids import working_directory_kept as working_directory_kept
-from gala_rl.envs.make import make_environment, specs_of
+from gala_rl.envs.ids import preserve_working_directory as preserve_working_directory
+from gala_rl.envs.make import make_environment, space_specs
 from gala_rl.envs.randomness import seed_generators as seed_generators
 from gala_rl.envs.randomness import seeded_generators as seeded_generators
 from gala_rl.envs.simulators import Episode as Episode
@@ -25,7 +28,7 @@ _read: ContextVar[dict[tuple[str, AtariProtocol], EnvironmentSpec] | None] = Con
     "read", default=None
 )
 
-_LIMITS = WorkerTimeouts()
+_TIMEOUTS = WorkerTimeouts()
 
 
 @contextmanager
@@ -59,11 +62,11 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
     way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
-    with seeded_generators(0), working_directory_kept():
+    with seeded_generators(0), preserve_working_directory():
         # What a program registers itself is not known to another.
         env = make_environment(env_id, advice=way if ":" in env_id else "")
         try:
-            observation, action = specs_of(env, env_id)
+            observation, action = space_specs(env, env_id)
         finally:
             close_environment(env, env_id)
     return EnvironmentSpec(
@@ -72,17 +75,17 @@ def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
 
 
 def is_atari(env_id: str) -> bool:
-    """Whether the id is that of an ALE game, which C++ threads step.
+    """Return whether an id means an ALE game, which C++ threads step.
 
     Raises:
-        UserError: when there is no such id.
+        UserError: when the id does not exist.
     """
     return atari_game(env_id) is not None
 
 
-def limits_of(config: TrainConfig) -> WorkerTimeouts:
-    """Timeouts of a run's processes of simulators."""
-    step_s = config.simulator_deadline or min(_LIMITS.step_s, config.hang_after / 4)
+def worker_timeouts(config: TrainConfig) -> WorkerTimeouts:
+    """Return the timeouts of a run's simulator processes."""
+    step_s = config.simulator_deadline or min(_TIMEOUTS.step_s, config.hang_after / 4)
     return WorkerTimeouts(step_s, config.hang_after)
 
 
@@ -95,23 +98,23 @@ def make_simulators(
     training: bool = True,
     groups: int = 1,
     processes: int | None = None,
-    limits: WorkerTimeouts = _LIMITS,
+    timeouts: WorkerTimeouts = _TIMEOUTS,
 ) -> Simulators:
-    """Simulators of an environment by its Gymnasium id.
+    """Build simulators of an environment.
 
     Args:
         env_id: Gymnasium id.
-        count: how many.
-        threads: C++ threads that step them, a group (Atari only).
+        count: number of simulators.
+        threads: C++ threads per group that step them (Atari only).
         protocol: how an Atari game is presented.
-        training: False reports whole games with raw rewards.
-        groups: that step independently (Atari only).
-        processes: of their own, among which simulators are shared out; None: in this process (all
-            but Atari).
-        limits: of the time that such a process may take.
+        training: False plays whole games and reports raw rewards.
+        groups: number of groups that step independently (Atari only).
+        processes: number of processes that share the simulators; None: simulators run in this
+            process (all but Atari).
+        timeouts: of these processes.
 
     Raises:
-        UserError: for an id that does not exist or cannot be used.
+        UserError: when the id does not exist or the environment cannot be used.
     """
     if is_atari(env_id):
         if processes is not None:
@@ -120,5 +123,5 @@ def make_simulators(
     if groups > 1:
         raise ValueError(f"{groups} groups: only Atari games step beside the network")
     if processes is not None:
-        return SimulatorProcesses(env_id, count, processes, limits)
+        return SimulatorProcesses(env_id, count, processes, timeouts)
     return GymnasiumSimulators(env_id, count)

@@ -1,22 +1,47 @@
-"""Turns the policy's actions into those of a Gymnasium space."""
+"""Convert the policy's actions to those of a Gymnasium action space."""
 
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-_WIDEST = 1e9
+from gala_rl.errors import UserError
+from gala_rl.spaces import ActionSpec
+
+_LARGEST_RANGE = 1e9
 """Bounds further apart stand for no bounds, such as the largest numbers of a type."""
 
 
-class ActionDecoder:
-    """Makes an environment's action of one of the policy.
+def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
+    """Return the spec of an action space.
 
-    Where both bounds of a number of a Box are finite, -1 … 1 of the policy span them; other numbers
-    are taken as they are. All are clipped to the bounds, and rounded where the Box is of integers.
+    Raises:
+        UserError: for a space that no policy here can act in.
+    """
+    match space:
+        case spaces.Discrete():
+            return ActionSpec(int(space.n), True)
+        case spaces.MultiDiscrete() if space.nvec.size:
+            return ActionSpec(space.nvec.size, True, tuple(space.nvec.ravel().tolist()))
+        case spaces.MultiBinary() if size := math.prod(space.shape):
+            return ActionSpec(size, True, (2,) * size)
+        case spaces.Box() if len(space.shape) == 1 and space.shape[0] > 0:
+            return ActionSpec(space.shape[0], False)
+    raise UserError(
+        f"env {env_id!r} has {type(space).__name__} actions: only Discrete, MultiDiscrete, "
+        f"MultiBinary and continuous (one-dimensional Box) actions can be learned"
+    )
+
+
+class ActionDecoder:
+    """Convert an action of the policy to one of an environment.
+
+    Where both bounds of a Box dimension are finite, -1 … 1 of the policy is scaled to them; other
+    dimensions are not scaled. All are clipped to the bounds, and rounded in a Box of integers.
 
     Args:
-        space: of the actions, as `specs_of` accepts it.
+        space: action space that `action_spec` accepts.
     """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
@@ -24,22 +49,22 @@ class ActionDecoder:
         if not isinstance(space, spaces.Box):
             return
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
-        is_bounded = self._high / 2 - self._low / 2 <= _WIDEST / 2
+        is_bounded = self._high / 2 - self._low / 2 <= _LARGEST_RANGE / 2
         low, high = np.where(is_bounded, [self._low, self._high], [[-1.0], [1.0]])
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
 
     def __call__(self, action: Any) -> Any:
-        """An action of the policy, a number or [A] → one of the space, of its dtype."""
+        """Convert an action, an index or [A], to an element of the space, in its dtype."""
         space = self._space
         if isinstance(space, spaces.Discrete):
             return int(action) + int(space.start)
         if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
-            chosen = action.reshape(space.shape).astype(space.dtype)
-            return chosen + space.start if isinstance(space, spaces.MultiDiscrete) else chosen
+            indices = action.reshape(space.shape).astype(space.dtype)
+            return indices + space.start if isinstance(space, spaces.MultiDiscrete) else indices
         assert isinstance(space, spaces.Box)
         scaled = self._centre + self._half_range * action
-        # A third of the time of np.clip, which counts at every step.
-        legal = np.minimum(np.maximum(scaled, self._low), self._high)
+        # Takes a third of the time of np.clip, which matters at every step.
+        clipped = np.minimum(np.maximum(scaled, self._low), self._high)
         if space.dtype is not None and space.dtype.kind != "f":
-            legal = np.rint(legal)
-        return legal.astype(space.dtype)
+            clipped = np.rint(clipped)
+        return clipped.astype(space.dtype)

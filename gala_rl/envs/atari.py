@@ -1,4 +1,4 @@
-"""Atari simulators: ALE's own C++ vector environment, with the papers' protocol around it."""
+"""Atari simulators: ALE's C++ vector environment under the protocol of the papers."""
 
 import itertools
 from typing import Any
@@ -18,37 +18,36 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
 def observation_spec(protocol: AtariProtocol) -> ObservationSpec:
-    """What every game looks like under a protocol."""
+    """Return the spec of observations, which is the same for every game."""
     channels = protocol.frame_stack * (1 if protocol.grayscale else 3)
     return ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
 
 
 def action_spec(game: AtariGame, protocol: AtariProtocol) -> ActionSpec:
-    """The actions of a game under a protocol; it takes the emulator, but no simulator."""
+    """Return the spec of a game's actions, from a bare emulator rather than a simulator."""
     ALEInterface.setLoggerMode(LoggerMode.Error)
     emulator = ALEInterface()
     rom = roms.get_rom_path(game.rom)
     assert rom is not None, "ALE registers no game without its ROM"
     emulator.loadROM(rom)
-    every = protocol.full_action_space
-    return ActionSpec(
-        len(emulator.getLegalActionSet() if every else emulator.getMinimalActionSet()), True
-    )
+    is_full = protocol.full_action_space
+    actions = emulator.getLegalActionSet() if is_full else emulator.getMinimalActionSet()
+    return ActionSpec(len(actions), True)
 
 
 class AtariSimulators:
     """B copies of one game; see `Simulators` for methods and attributes.
 
-    A lost life is `terminated` if the protocol says so while the game goes on; returns are
-    counted from raw rewards over full games.
+    A lost life is `terminated` if the protocol says so, while the game goes on. Scores are sums of
+    raw rewards over full games.
 
     Args:
         env_id: Gymnasium id of the game.
         count: B.
-        threads: C++ threads that step them, a group.
+        threads: C++ threads per group that step them.
         protocol: how the game is presented.
-        training: False reports whole games: lives don't end a return, rewards are not clipped.
-        groups: how many groups of simulators step independently of each other.
+        training: False: a lost life does not end the return, and rewards are not clipped.
+        groups: number of groups that step independently.
     """
 
     def __init__(
@@ -65,38 +64,63 @@ class AtariSimulators:
             raise UserError(f"env {env_id!r} is not an Atari game")
         self.count = count
         self.frames_per_step = protocol.frame_skip
-        self.failures = 0  # The emulator has no exceptions to recover from.
+        self.failures = 0  # The emulator raises nothing to recover from.
         edges = [count * g // groups for g in range(groups + 1)]
         self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
-        self._groups = [_Group(*game, rows, threads, protocol, training) for rows in self.groups]
+        self._envs = [
+            _vector_environment(game, rows.stop - rows.start, threads, protocol, training)
+            for rows in self.groups
+        ]
         self.observation = observation_spec(protocol)
-        self.action = ActionSpec(self._groups[0].actions, True)
+        actions = self._envs[0].single_action_space
+        assert isinstance(actions, Discrete)
+        self.action = ActionSpec(int(actions.n), True)
+        self._clip = protocol.clip_rewards and training
+        self._episode_frames = np.zeros(count, dtype=np.int64)
+        self._counter = EpisodeCounter(count)
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
         seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
-        firsts = [
-            group.reset(seeds[rows].astype(np.int64))
-            for group, rows in zip(self._groups, self.groups, strict=True)
-        ]
-        return np.concatenate(firsts)
+        observations = []
+        for env, rows in zip(self._envs, self.groups, strict=True):
+            images, info = env.reset(seed=seeds[rows].astype(np.int64))
+            observations.append(_channels_first(images))
+            self._episode_frames[rows] = info["episode_frame_number"]
+        self._counter = EpisodeCounter(self.count)
+        return np.concatenate(observations)
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
         """See `Simulators`."""
-        self._groups[group].env.send(actions)
+        self._envs[group].send(actions)
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        return self._groups[group].recv()
+        rows = self.groups[group]
+        images, rewards, terminated, truncated, info = self._envs[group].recv()
+        frames = info["episode_frame_number"]
+        # A lost life sets `terminated` too, but only a new game resets its frame counter. A game
+        # that was truncated early may have been shorter than the random start of the next.
+        done = truncated | (frames < self._episode_frames[rows])
+        self._episode_frames[rows] = frames
+        truncated = truncated & ~terminated
+        return Transition(
+            observations=_channels_first(images),
+            rewards=(np.sign(rewards) if self._clip else rewards).astype(np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            final_observations=_channels_first(info["final_obs"]) if truncated.any() else None,
+            episodes=self._counter.add(rewards, done, rows),
+        )
 
     def step(self, actions: NDArray[Any]) -> Transition:
         """See `Simulators`."""
-        (group,) = self._groups
-        group.env.send(actions)
-        return group.recv()
+        (env,) = self._envs
+        env.send(actions)
+        return self.recv()
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """ALE's vector environment cannot save its state: None."""
+        """Return None: ALE's vector environment cannot save its state."""
         return None
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
@@ -105,84 +129,42 @@ class AtariSimulators:
 
     def close(self) -> None:
         """See `Simulators`."""
-        self._groups.clear()
+        self._envs.clear()
 
 
-class _Group:
-    """Simulators that step together: one of ALE's vector environments."""
+def _vector_environment(
+    game: AtariGame, count: int, threads: int, protocol: AtariProtocol, training: bool
+) -> AtariVectorEnv:
+    # Otherwise the emulator prints a banner per instance.
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    sticky = protocol.sticky_actions
+    return AtariVectorEnv(
+        game.rom,
+        count,
+        num_threads=threads,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        repeat_action_probability=game.sticky_actions if sticky is None else sticky,
+        frameskip=protocol.frame_skip,
+        maxpool=protocol.max_pool,
+        stack_num=protocol.frame_stack,
+        img_height=protocol.image_size,
+        img_width=protocol.image_size,
+        grayscale=protocol.grayscale,
+        noop_max=protocol.noop_max,
+        use_fire_reset=protocol.fire_reset,
+        full_action_space=protocol.full_action_space,
+        max_num_frames_per_episode=protocol.max_episode_frames,
+        # `episodic_life` would restart the game at every lost life, and ALE's reward clipping
+        # would lose the raw score.
+        episodic_life=False,
+        life_loss_info=protocol.life_loss_terminal and training,
+        reward_clipping=False,
+    )
 
-    def __init__(
-        self,
-        rom: str,
-        sticky: float,
-        rows: slice,
-        threads: int,
-        protocol: AtariProtocol,
-        training: bool,
-    ) -> None:
-        # The emulator prints a banner for each instance otherwise.
-        ALEInterface.setLoggerMode(LoggerMode.Error)
-        self._count, self._first = rows.stop - rows.start, rows.start
-        self.env = AtariVectorEnv(
-            rom,
-            self._count,
-            num_threads=threads,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            repeat_action_probability=(
-                sticky if protocol.sticky_actions is None else protocol.sticky_actions
-            ),
-            frameskip=protocol.frame_skip,
-            maxpool=protocol.max_pool,
-            stack_num=protocol.frame_stack,
-            img_height=protocol.image_size,
-            img_width=protocol.image_size,
-            grayscale=protocol.grayscale,
-            noop_max=protocol.noop_max,
-            use_fire_reset=protocol.fire_reset,
-            full_action_space=protocol.full_action_space,
-            max_num_frames_per_episode=protocol.max_episode_frames,
-            # `episodic_life` would restart the whole game at every lost life, and built-in
-            # clipping would lose the raw score.
-            episodic_life=False,
-            life_loss_info=protocol.life_loss_terminal and training,
-            reward_clipping=False,
-        )
-        actions = self.env.single_action_space
-        assert isinstance(actions, Discrete)
-        self.actions = int(actions.n)
-        self._clip = protocol.clip_rewards and training
-        self._colours = 1 if protocol.grayscale else 3
-        self._episode_frames = np.zeros(self._count, dtype=np.int64)
-        self._counter = EpisodeCounter(self._count, self._first)
 
-    def reset(self, seeds: NDArray[np.int64]) -> NDArray[Any]:
-        observations, info = self.env.reset(seed=seeds)
-        self._episode_frames = info["episode_frame_number"].astype(np.int64)
-        self._counter = EpisodeCounter(self._count, self._first)
-        return self._channels_first(observations)
-
-    def recv(self) -> Transition:
-        observations, rewards, terminated, truncated, info = self.env.recv()
-        frames = info["episode_frame_number"]
-        # A life loss reports `terminated` too, but only a new game resets its frame counter; a
-        # game cut very early may have been shorter than the random start of the next.
-        over = truncated | (frames < self._episode_frames)
-        self._episode_frames = frames.astype(np.int64)
-        truncated = truncated & ~terminated
-        return Transition(
-            observations=self._channels_first(observations),
-            rewards=(np.sign(rewards) if self._clip else rewards).astype(np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            final_observations=(
-                self._channels_first(info["final_obs"]) if truncated.any() else None
-            ),
-            episodes=self._counter.add(rewards, over),
-        )
-
-    def _channels_first(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self._colours == 1:
-            return images
-        # [B, stack, H, W, 3] → [B, stack * 3, H, W]
-        batch, _, height, width, _ = images.shape
-        return images.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)
+def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Reshape colour images [B, stack, H, W, 3] → [B, stack * 3, H, W]; leave grey ones alone."""
+    if images.ndim == 4:
+        return images
+    batch, _, height, width, _ = images.shape
+    return images.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)

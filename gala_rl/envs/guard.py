@@ -1,8 +1,8 @@
-"""A guard around one environment: checks its answers, and rebuilds it when it fails."""
+"""Guarded environment: validates each answer, and closes and rebuilds an environment that fails."""
 
 import logging
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,26 +12,21 @@ from gala_rl.envs.actions import ActionDecoder
 from gala_rl.envs.ids import describe
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import ObservationEncoder
-from gala_rl.envs.validation import InvalidStep, flag, reward_of
+from gala_rl.envs.validation import InvalidStep, as_flag, as_reward
 from gala_rl.errors import SimulatorFailure
 
 MAX_FAILURES_IN_A_ROW = 10
-"""A simulator that fails this often without a good step in between ends its learner."""
+"""A simulator that fails this often without a valid step in between ends its learner."""
 
 _log = logging.getLogger(__name__)
 
 
-class CheckedStep(NamedTuple):
-    """What a good step returned, converted and checked."""
-
-    observation: NDArray[Any]
-    reward: float
-    terminated: bool
-    truncated: bool
+ValidStep = tuple[NDArray[Any], float, bool, bool]
+"""Observation, reward, terminated and truncated, validated and converted."""
 
 
 def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
-    """Close an environment; what its `close` raises goes to the log, and no further."""
+    """Close an environment; log an exception of its `close` instead of raising it."""
     try:
         env.close()
     except KeyboardInterrupt:
@@ -41,21 +36,21 @@ def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
 
 
 class GuardedEnvironment:
-    """Steps one environment, which fails by raising or by returning what cannot be learned from.
+    """Step one environment and rebuild it when it raises or returns an invalid answer.
 
-    One that has failed is closed before it is built anew.
+    A failed environment is closed before the next one is built.
 
     Args:
         env_id: Gymnasium id.
-        index: of the simulator, among all of its learner.
+        index: of the simulator, among all simulators of its learner.
         env: the environment.
-        encode: of its observations.
-        decode: of its actions.
-        failures: [1] where failures are counted.
-        failures_in_a_row: [1] of these, since the last good step.
+        encode: converts its observations.
+        decode: converts the policy's actions.
+        failures: [1] counts failures.
+        failures_in_a_row: [1] counts failures since the last valid step.
 
     Attributes:
-        env: the environment; another one after a failure.
+        env: the environment; another object after a failure.
     """
 
     def __init__(
@@ -72,40 +67,38 @@ class GuardedEnvironment:
         self._env_id, self._index = env_id, index
         self._encode, self._decode = encode, decode
         self._failures, self._failures_in_a_row = failures, failures_in_a_row
-        self._is_open, self._is_broken = True, False
+        self._is_open, self._has_failed = True, False
         self._process = os.getpid()
         self._seed: int | None = None
         self._agent_steps = 0
 
     def reset(self, seed: int) -> NDArray[Any]:
-        """Begin an episode that follows from a seed, as all later ones do; see `begin_episode`."""
+        """Begin an episode; the seed determines it and all later ones. See `begin_episode`."""
         self._seed = seed
-        return self._begin_episode(self._own_seed())
+        return self.begin_episode(self._derived_seed())
 
-    def begin_episode(self) -> NDArray[Any]:
-        """Begin the next episode, in a new environment after a failure; returns its observation.
+    def begin_episode(self, seed: int | None = None) -> NDArray[Any]:
+        """Begin the next episode, in a new environment after a failure; return its observation.
 
         Raises:
             SimulatorFailure: when the environment fails too often in a row.
         """
-        return self._begin_episode(None)
-
-    def _begin_episode(self, seed: int | None) -> NDArray[Any]:
         while True:
             try:
-                if self._is_broken:
+                if self._has_failed:
                     self.close()
                     self.env = make_environment(self._env_id)
-                    self._is_open, seed = True, self._own_seed()
-                observation = self._encode(_first_of(self.env.reset(seed=seed)))
+                    self._is_open, seed = True, self._derived_seed()
+                answer = _unpacked(self.env.reset(seed=seed), "observation", "info")
+                observation = self._encode(answer[0])
             except BaseException as error:
                 self._count_failure(error, "reset")
             else:
-                self._is_broken = False
+                self._has_failed = False
                 return observation
 
-    def step(self, action: Any) -> CheckedStep | None:
-        """Make a step with one of the policy's actions.
+    def step(self, action: Any) -> ValidStep | None:
+        """Step the environment with an action of the policy.
 
         Returns:
             The answer; None after a failure, which ends the episode.
@@ -114,35 +107,37 @@ class GuardedEnvironment:
             SimulatorFailure: when the environment fails too often in a row.
         """
         self._agent_steps += 1
-        legal = self._decode(action)
+        decoded = self._decode(action)
         try:
-            answer = self._checked(self.env.step(legal))
+            answer = self._validated(self.env.step(decoded))
         except BaseException as error:
             self._count_failure(error, "step")
             return None
         self._failures_in_a_row[0] = 0
         return answer
 
-    def _checked(self, answer: Any) -> CheckedStep:
-        if not isinstance(answer, tuple) or len(answer) != 5:
-            what = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
-            raise InvalidStep(
-                f"it returned {what}, not (observation, reward, terminated, truncated, info)"
-            )
-        observation, reward, terminated, truncated, _ = answer
-        return CheckedStep(
+    def close(self) -> None:
+        """Close the environment; a second call does nothing."""
+        if self._is_open:
+            self._is_open = False
+            close_environment(self.env, self._env_id)
+
+    def _validated(self, answer: Any) -> ValidStep:
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        observation, reward, terminated, truncated, _ = _unpacked(answer, *names)
+        return (
             self._encode(observation),
-            reward_of(reward),
-            flag(terminated, "terminated"),
-            flag(truncated, "truncated"),
+            as_reward(reward),
+            as_flag(terminated, "terminated"),
+            as_flag(truncated, "truncated"),
         )
 
     def _count_failure(self, error: BaseException, where: str) -> None:
-        # Anything counts: environments call sys.exit, and Rust's panics are no `Exception`. But a
-        # process that a simulator has forked must not go on as a second learner.
+        # Every exception counts: environments call sys.exit, and panics of Rust extensions are no
+        # `Exception`. But a process that a simulator has forked must not go on as a second learner.
         if isinstance(error, KeyboardInterrupt) or os.getpid() != self._process:
             raise error
-        self._is_broken = True
+        self._has_failed = True
         self._failures[0] += 1
         self._failures_in_a_row[0] += 1
         is_answer = isinstance(error, InvalidStep)
@@ -156,21 +151,16 @@ class GuardedEnvironment:
                 f"{what}"
             ) from error
 
-    def _own_seed(self) -> int:
-        """A new simulator's seed: its own, whatever happens to others and wherever they are."""
+    def _derived_seed(self) -> int:
+        """Derive the seed of a new environment from the simulator's index and failures alone."""
         failures = int(self._failures[0])
         key = (self._index, failures) if failures else (self._index,)
         sequence = np.random.SeedSequence(self._seed, spawn_key=key)
         return int(sequence.generate_state(1)[0] % 2**31)
 
-    def close(self) -> None:
-        """Close the environment, once, whatever its `close` does."""
-        if self._is_open:
-            self._is_open = False
-            close_environment(self.env, self._env_id)
 
-
-def _first_of(answer: Any) -> Any:
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise InvalidStep(f"it returned {type(answer).__name__}, not (observation, info)")
-    return answer[0]
+def _unpacked(answer: Any, *names: str) -> tuple[Any, ...]:
+    if isinstance(answer, tuple) and len(answer) == len(names):
+        return answer
+    what = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+    raise InvalidStep(f"it returned {what}, not ({', '.join(names)})")

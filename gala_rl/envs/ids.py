@@ -1,4 +1,4 @@
-"""Tells what an environment's id means: Gymnasium's registry decides, never the letters alone."""
+"""Resolve environment ids through Gymnasium's registry; unknown ids raise with a suggestion."""
 
 import difflib
 import importlib
@@ -6,9 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ale_py import roms
 from gymnasium.envs import registration
@@ -19,59 +19,56 @@ from gala_rl.errors import UserError
 _VERSION = re.compile(r"-v\d+$")
 _ALE = "ale_py.env:AtariEnv"
 _CUTOFF = 0.75
-"""Names less alike than this are no guess: it would mislead more often than it helps."""
+"""Suggestions less similar than this would mislead more often than they help."""
 _MOST_NAMED = 5
 _ADVICE = "give a Gymnasium id such as CartPole-v1"
 
 
 @contextmanager
-def working_directory_kept() -> Iterator[None]:
-    """Give the program its current folder back, which other people's code may change."""
-    before = _current_folder()
+def preserve_working_directory() -> Iterator[None]:
+    """Restore the working directory after a block, since third-party code may change it."""
+    before = None
+    with suppress(FileNotFoundError):  # The program's own may have been deleted.
+        before = Path.cwd()
     try:
         yield
     finally:
-        if before is not None and _current_folder() != before:
+        if before is not None:
             os.chdir(before)
 
 
-def _current_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:  # It has been deleted.
-        return None
-
-
 class AtariGame(NamedTuple):
-    """An ALE game as its id asks for it: the ROM and the probability that an action repeats."""
+    """An ALE game as its id specifies it: the ROM and the probability that an action repeats."""
 
     rom: str
     sticky_actions: float
 
 
 def find_spec(env_id: str) -> EnvSpec:
-    """The registry's entry of an id; `module:Name-v0` imports the module first.
+    """Return the registry's entry of an id; `module:Name-v0` imports the module first.
 
     Raises:
-        UserError: when there is none of that name, or its module cannot be imported.
+        UserError: when there is no such entry, or its module cannot be imported.
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        with working_directory_kept():
+        with preserve_working_directory():
             _import(module, env_id)
     spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):
         return spec
     wrong = "is unknown" if spec is None else "skips a random number of frames"
-    if spec is None and not _VERSION.search(name) and _has_versions(name):
+    namespace, _, rest = name.rpartition("/")
+    if spec is None and find_highest_version(namespace or None, rest) is not None:
         wrong = "has no version"
     raise UserError(f"env {env_id!r} {wrong}: {_hint(module + colon, name)}")
 
 
 def atari_game(env_id: str) -> AtariGame | None:
-    """The ALE game that an id means; None for every other environment.
+    """Return the ALE game that an id means; None for every other environment.
 
-    A program's own variant of a game, in another mode say, is an environment like any other.
+    A variant of a game that a program registers itself, such as one in another mode, is no ALE
+    game here but an environment like any other.
 
     Raises:
         UserError: as `find_spec`.
@@ -98,7 +95,7 @@ def _import(module: str, env_id: str) -> None:
         raise UserError(f"env {env_id!r} cannot be imported: {error}{where}") from error
     except KeyboardInterrupt:
         raise
-    # A module of somebody else's may raise anything, and may even end the program.
+    # Third-party modules may raise anything, and may even end the program.
     except BaseException as error:
         raise UserError(
             f"env {env_id!r} cannot be imported: {describe(error)}; for the traceback: "
@@ -107,7 +104,7 @@ def _import(module: str, env_id: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and what it says."""
+    """Describe an exception in one line by its type and text."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
     try:
@@ -118,31 +115,27 @@ def describe(error: BaseException) -> str:
 
 
 def _game_of(spec: EnvSpec) -> str | None:
-    """The name of the game that an entry is for, if it is one of ALE's environments."""
+    """Return the name of an entry's game if it is one of ALE's environments, else None."""
     if spec.entry_point != _ALE or "game" not in spec.kwargs:
         return None
     return str(spec.kwargs["game"]).title().replace("_", "")
 
 
 def _skips_at_random(spec: EnvSpec) -> bool:
-    """Whether it is one of ALE's, such as Pong-v4, that hold an action for 2 to 4 frames."""
+    """Return whether an entry is one of ALE's that repeat actions for 2 to 4 frames (Pong-v4)."""
     game = _game_of(spec)
     return game is not None and spec.id in (f"{game}-v0", f"{game}-v4")
 
 
-def _module_of(spec: EnvSpec) -> str:
-    """Where an entry's class or function is, with a dot at the end."""
-    point = spec.entry_point
-    return f"{point.partition(':')[0] if isinstance(point, str) else point.__module__}."
-
-
-def _has_versions(name: str) -> bool:
-    namespace, _, own = name.rpartition("/")
-    return find_highest_version(namespace or None, own) is not None
+def module_of(entry_point: Any) -> str | None:
+    """Return the module of an entry point, which is "module:name", a class or a function."""
+    if isinstance(entry_point, str):
+        return entry_point.partition(":")[0]
+    return getattr(entry_point, "__module__", None)
 
 
 def _hint(prefix: str, name: str) -> str:
-    """What to give instead of an id: nothing that would be refused next."""
+    """Return what to give instead of an id; never suggest an id that would be refused next."""
     namespace, _, rest = name.rpartition("/")
     own = _VERSION.sub("", rest)
     specs = [spec for spec in registration.registry.values() if not _skips_at_random(spec)]
@@ -168,18 +161,20 @@ def _hint(prefix: str, name: str) -> str:
         newest = find_highest_version(spec.namespace, spec.name)
         return f"did you mean {prefix}{get_env_id(spec.namespace, spec.name, newest)}?"
     if prefix:
-        return _what_is_registered(prefix[:-1], name, specs)
+        return _registered_by(prefix[:-1], name, specs)
     return f"{_ADVICE}; if a package or file registers it: --env module:{name}" if name else _ADVICE
 
 
-def _what_is_registered(module: str, name: str, specs: list[EnvSpec]) -> str:
-    """What importing a module has registered instead of an id."""
+def _registered_by(module: str, name: str, specs: list[EnvSpec]) -> str:
+    """Return which ids a module has registered when it was imported."""
     registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
     if name in getattr(registry, "env_specs", registry):  # a dict since gym 0.26
         return (
             f"{module} registers it with OpenAI's gym, not with Gymnasium, which came after it: "
             f"look for a newer release, or wrap it with the package shimmy"
         )
-    own_ids = [spec.id for spec in specs if _module_of(spec).startswith(f"{module}.")]
+    own_ids = [
+        spec.id for spec in specs if f"{module_of(spec.entry_point)}.".startswith(f"{module}.")
+    ]
     but = f" but {', '.join(own_ids[:_MOST_NAMED])}" if own_ids else ""
     return f"importing {module} registers no such id{but}"

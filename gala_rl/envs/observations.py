@@ -1,4 +1,4 @@
-"""Observations of a Gymnasium space as one array: a Box as it is, all else as one vector."""
+"""Convert observations of a Gymnasium space to one array: an image, or one vector of numbers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,26 +7,26 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gala_rl.envs.validation import InvalidStep, choice, choices, finite, numbers, pixels
+from gala_rl.envs.validation import InvalidStep, as_finite, as_indices, as_numbers, as_pixels
 from gala_rl.errors import UserError
 from gala_rl.spaces import ObservationSpec
 
 _MIN_IMAGE_SIDE = 36
-"""Smaller uint8 arrays (grid worlds) are numbers, not pictures: the convolutions don't fit."""
+"""Smaller uint8 arrays (grid worlds) are numbers, not images: the convolutions would not fit."""
 
 _Keys = tuple[Any, ...]
 
 
 class ObservationEncoder:
-    """Makes an array of an observation.
+    """Convert an observation to an array.
 
-    The parts of Dict and Tuple observations, however deep, lie one behind the other in a vector of
-    float32, in the order of their names. Discrete numbers are one-hot. Images come channels first,
-    in a vector as 0 … 255.
+    The parts of Dict and Tuple observations, however deep, are concatenated to a float32 vector,
+    sorted by name. Discrete values are one-hot. Images come channels first, in a vector as
+    0 … 255.
 
     Args:
-        space: of the observations.
-        env_id: for messages.
+        space: observation space.
+        env_id: for error messages.
 
     Attributes:
         spec: of the array.
@@ -43,16 +43,16 @@ class ObservationEncoder:
         size = sum(spec.size for spec in specs)
         if size == 0:
             raise UserError(f"env {env_id!r} has observations without a number: nothing to see")
-        self._is_one = bool(self._parts) and not self._parts[0][0]
-        self.spec = specs[0] if self._is_one else ObservationSpec((size,), False, specs)
+        self._is_single = bool(self._parts) and not self._parts[0][0]
+        self.spec = specs[0] if self._is_single else ObservationSpec((size,), False, specs)
 
     def __call__(self, observation: Any) -> NDArray[Any]:
-        """An observation → an array of the spec's shape, float32 or of an image uint8.
+        """Convert an observation to an array of the spec's shape, float32, or uint8 of an image.
 
         Raises:
-            InvalidStep: for one that is not of the space, or not finite; names the part.
+            InvalidStep: when it is outside the space or not finite; the message names the part.
         """
-        if self._is_one:
+        if self._is_single:
             _, space, spec = self._parts[0]
             return _array(space, spec, observation, "the observation")
         arrays = [
@@ -63,9 +63,9 @@ class ObservationEncoder:
 
 
 def _parts_of(space: spaces.Space[Any], keys: _Keys = ()) -> Iterator[tuple[_Keys, Any]]:
-    """Names from the outside in and space of each part."""
+    """Yield the keys that lead to each part, outermost first, and the space of the part."""
     if isinstance(space, spaces.Dict):
-        # Names may be numbers too, which cannot be compared with strings.
+        # Names may also be numbers, which cannot be compared with strings.
         for name in sorted(space.spaces, key=lambda name: (type(name).__name__, name)):
             yield from _parts_of(space.spaces[name], (*keys, name))
     elif isinstance(space, spaces.Tuple):
@@ -89,10 +89,8 @@ def _name(keys: _Keys) -> str:
 
 
 def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationSpec:
-    if isinstance(space, spaces.Discrete):
-        return ObservationSpec((int(space.n),), False)
-    if isinstance(space, spaces.MultiDiscrete):
-        return ObservationSpec((int(space.nvec.sum()),), False)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return ObservationSpec((int(_sizes_of(space).sum()),), False)
     where = f" in part {_name(keys)}" if keys else ""
     if isinstance(space, spaces.Box | spaces.MultiBinary):
         shape = space.shape
@@ -115,21 +113,19 @@ def _spec_of(space: spaces.Space[Any], keys: _Keys, env_id: str) -> ObservationS
 
 
 def _array(space: spaces.Space[Any], spec: ObservationSpec, value: Any, name: str) -> NDArray[Any]:
-    if isinstance(space, spaces.Discrete):
-        return _one_hot(spec.size, choice(value, int(space.start), spec.size, name))
-    if isinstance(space, spaces.MultiDiscrete):
-        sizes = space.nvec.ravel()
-        chosen = choices(value, space.start, space.nvec, name)
-        return _one_hot(spec.size, np.cumsum(sizes) - sizes + chosen.ravel())
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        sizes = _sizes_of(space)
+        indices = as_indices(value, space.start, sizes, name)
+        one_hot = np.zeros(spec.size, dtype=np.float32)
+        one_hot[np.cumsum(sizes) - sizes.ravel() + indices.ravel()] = 1.0
+        return one_hot
     assert space.shape is not None
-    array = numbers(value, space.shape, name)
+    array = as_numbers(value, space.shape, name)
     if not spec.is_image:
-        return finite(array, name)
-    image = pixels(array, name)
+        return as_finite(array, name)
+    image = as_pixels(array, name)
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
-def _one_hot(size: int, index: Any) -> NDArray[np.float32]:
-    vector = np.zeros(size, dtype=np.float32)
-    vector[index] = 1.0
-    return vector
+def _sizes_of(space: spaces.Discrete | spaces.MultiDiscrete) -> NDArray[Any]:
+    return space.nvec if isinstance(space, spaces.MultiDiscrete) else np.asarray(space.n)

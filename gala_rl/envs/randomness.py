@@ -1,4 +1,4 @@
-"""Seeds the global generators of `random` and numpy, from which some environments draw."""
+"""Seed, save and restore the global generators of `random` and numpy, which environments use."""
 
 import random
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PYTHON, _NUMPY = 625, 624
-"""Lengths of the two generators' states: 624 words, in Python's with the position in them."""
+"""Lengths of the two generators' states: 624 words; Python's includes the position."""
 
 
 def seed_generators(*entropy: int) -> None:
-    """Seed the global generators of this process, which is nobody else's.
+    """Seed the global generators of this process.
 
     Args:
-        entropy: the run's seed, and what tells this process from the others of the run.
+        entropy: the run's seed, and numbers that distinguish this process from the run's others.
     """
     words = np.random.SeedSequence(entropy).generate_state(8)
     random.seed(words[:4].tobytes())
@@ -25,7 +25,7 @@ def seed_generators(*entropy: int) -> None:
 
 @contextmanager
 def seeded_generators(*entropy: int) -> Iterator[None]:
-    """Seed the global generators of a program that is a caller's, and give its states back."""
+    """Seed the global generators within a block, and restore the caller's states afterwards."""
     python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
     try:
         seed_generators(*entropy)
@@ -35,8 +35,8 @@ def seeded_generators(*entropy: int) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def generators_state() -> NDArray[np.float64]:
-    """The states of the global generators as numbers, each of them exact."""
+def get_generator_states() -> NDArray[np.float64]:
+    """Return the states of the global generators as one array; float64 holds each word exactly."""
     _, python, normal = random.getstate()
     state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
     _, words, *rest = state
@@ -44,11 +44,11 @@ def generators_state() -> NDArray[np.float64]:
     return np.array([*python, *normals, *words, *rest], dtype=np.float64)
 
 
-def restore_generators(state: NDArray[np.float64]) -> None:
-    """Have the global generators go on from a `generators_state`.
+def set_generator_states(state: NDArray[np.float64]) -> None:
+    """Restore the global generators from an array of `get_generator_states`.
 
     Raises:
-        ValueError, OverflowError: when it is none.
+        ValueError, OverflowError: when the array holds no such states.
     """
     python, (has_normal, normal) = state[:_PYTHON], state[_PYTHON : _PYTHON + 2]
     words, rest = state[_PYTHON + 2 :][:_NUMPY], state[_PYTHON + 2 + _NUMPY :]

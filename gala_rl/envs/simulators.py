@@ -1,4 +1,4 @@
-"""The interface between an actor and the simulators it drives, all of them in one call."""
+"""Interface between an actor and its simulators: a vectorised environment that resets itself."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished full game, as it is reported: raw rewards, lives don't matter.
+    """A finished full game with its raw rewards; the loss of a life does not end a game.
 
     Attributes:
-        simulator: index of the simulator that played it, among all B.
+        simulator: index in 0 … B - 1 of the simulator that played it.
         score: sum of raw rewards.
-        agent_steps: its length.
-        ended_at: seconds since 1970; no part of what is compared.
+        agent_steps: length.
+        ended_at: seconds since 1970; ignored in comparisons.
     """
 
     simulator: int
@@ -29,15 +29,15 @@ class Episode:
 
 @dataclass(frozen=True)
 class Transition:
-    """The answer of B simulators to one action each.
+    """The answers of B simulators to one action each.
 
     Attributes:
-        observations: [B, ...] what to act on next; after an end, the next episode's first.
-        rewards: [B] float32, as training sees them.
-        terminated: [B] the return ends.
-        truncated: [B] the episode was cut; never together with `terminated`.
+        observations: [B, ...] to act on next; after an end, the first of the next episode.
+        rewards: [B] float32, clipped if the protocol says so.
+        terminated: [B] whether the return ends.
+        truncated: [B] whether the episode was cut; never together with `terminated`.
         final_observations: [B, ...] rows of truncated simulators hold their last observation;
-            None when none was truncated.
+            None when no simulator was truncated.
         episodes: full games that ended in this step.
     """
 
@@ -58,7 +58,7 @@ class Simulators(Protocol):
 
     @property
     def groups(self) -> tuple[slice, ...]:
-        """Rows of [0, B) that step together, in order.
+        """Slices of 0 … B - 1 that step together, in order.
 
         The network acts for one group while the C++ threads of another step: alternating
         sampling, "Accelerated Methods for Deep Reinforcement Learning", Stooke & Abbeel 2018.
@@ -66,34 +66,34 @@ class Simulators(Protocol):
 
     @property
     def observation(self) -> ObservationSpec:
-        """One simulator's observation."""
+        """Spec of one simulator's observation."""
 
     @property
     def action(self) -> ActionSpec:
-        """One simulator's action."""
+        """Spec of one simulator's action."""
 
     @property
     def frames_per_step(self) -> int:
-        """Emulator frames in an agent step; 1 where there is no emulator."""
+        """Emulator frames per agent step; 1 where there is no emulator."""
 
     @property
     def failures(self) -> int:
-        """Simulators that raised, died or were silent and were built anew, so far."""
+        """How often a simulator raised, died or timed out and was rebuilt."""
 
     def reset(self, seed: int) -> NDArray[Any]:
-        """Start new episodes everywhere; the seed fixes all that follows. Returns [B, ...]."""
+        """Start an episode in every simulator; the seed fixes all that follows. Return [B, ...]."""
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        """Begin one agent step in each simulator of a group with actions [b] or [b, A]."""
+        """Start one agent step in each simulator of a group with actions [b] or [b, A]."""
 
     def recv(self, group: int = 0) -> Transition:
-        """Wait for the end of the step that was begun last; every [B] is the group's [b]."""
+        """Wait for the group's step that `send` started; B is the size of the group here."""
 
     def step(self, actions: NDArray[Any]) -> Transition:
-        """`send` and `recv` in one, where there is one group."""
+        """`send` and `recv` in one; only with one group."""
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """The complete state of all simulators as named arrays; None if it cannot be saved."""
+        """Return the complete state of all simulators as arrays by name; None if there is none."""
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Continue from a state that `get_state` returned."""
@@ -103,33 +103,36 @@ class Simulators(Protocol):
 
 
 class EpisodeCounter:
-    """Sums raw rewards and steps of each simulator's current game.
+    """Count score and length of each simulator's current game.
 
-    Args:
-        simulators: how many.
-        first: index of the first of them, among all B.
+    Attributes:
+        scores: [B] sums of raw rewards.
+        agent_steps: [B] lengths.
     """
 
-    def __init__(self, simulators: int, first: int = 0) -> None:
-        self._first = first
+    def __init__(self, simulators: int) -> None:
         self.scores = np.zeros(simulators, dtype=np.float64)
         self.agent_steps = np.zeros(simulators, dtype=np.int64)
 
-    def add(self, rewards: NDArray[Any], over: NDArray[np.bool_]) -> list[Episode]:
-        """Count one step; returns the games that are over and starts theirs anew.
+    def add(
+        self, rewards: NDArray[Any], done: NDArray[np.bool_], rows: slice = slice(0, None)
+    ) -> list[Episode]:
+        """Count one step; return finished games and start counting anew for their simulators.
 
         Args:
-            rewards: [B] raw.
-            over: [B] whether the full game ended with this step.
+            rewards: [b] raw.
+            done: [b] whether the full game ended with this step.
+            rows: the b simulators that made the step; default: all.
         """
-        self.scores += rewards
-        self.agent_steps += 1
-        if not over.any():
+        scores, agent_steps = self.scores[rows], self.agent_steps[rows]
+        scores += rewards
+        agent_steps += 1
+        if not done.any():
             return []
         finished = [
-            Episode(self._first + int(i), float(self.scores[i]), int(self.agent_steps[i]))
-            for i in np.flatnonzero(over)
+            Episode(rows.start + int(i), float(scores[i]), int(agent_steps[i]))
+            for i in np.flatnonzero(done)
         ]
-        self.scores[over] = 0.0
-        self.agent_steps[over] = 0
+        scores[done] = 0.0
+        agent_steps[done] = 0
         return finished

@@ -1,8 +1,8 @@
-"""Saves and restores an environment by two hooks that its author may give it.
+"""Save and restore an environment's state through two hooks that its author may provide.
 
-`gala_get_state()` returns everything that changes, random state and time limit too, as a dict of
-arrays by name; `gala_set_state(state)` continues from such a dict. The names are this package's
-own: many environments have a `get_state` that means something else.
+`gala_get_state()` returns everything that changes, including random state and time limit, as a
+dict of arrays by name; `gala_set_state(state)` continues from such a dict. The names have a prefix
+because many environments have a `get_state` that means something else.
 """
 
 import inspect
@@ -18,25 +18,25 @@ GET, SET = "gala_get_state", "gala_set_state"
 _log = logging.getLogger(__name__)
 
 
-def state_of(env: gymnasium.Env[Any, Any]) -> dict[str, NDArray[Any]] | None:
-    """The state of an environment, by its hook; None where it has none that can be used."""
+def get_state(env: gymnasium.Env[Any, Any]) -> dict[str, NDArray[Any]] | None:
+    """Return an environment's state from its hook; None if it has no usable hooks."""
     inner = env.unwrapped
     if not hasattr(inner, GET) and not hasattr(inner, SET):
         return None
     try:
-        return _checked_state_of(inner)
+        return _validated_state(inner)
     except Exception as error:
         _log.warning("%s cannot be saved in checkpoints: %r", type(inner).__name__, error)
         return None
 
 
-def restore_state(env: gymnasium.Env[Any, Any], state: dict[str, NDArray[Any]]) -> None:
-    """Continue an environment from what `state_of` returned."""
+def set_state(env: gymnasium.Env[Any, Any], state: dict[str, NDArray[Any]]) -> None:
+    """Continue an environment from a state that `get_state` returned."""
     env.reset()
     getattr(env.unwrapped, SET)(state)
 
 
-def _checked_state_of(inner: Any) -> dict[str, NDArray[Any]]:
+def _validated_state(inner: Any) -> dict[str, NDArray[Any]]:
     get, restore = getattr(inner, GET), getattr(inner, SET)
     inspect.signature(get).bind()
     inspect.signature(restore).bind({})

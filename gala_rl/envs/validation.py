@@ -1,4 +1,4 @@
-"""Checks on what environments return: numbers of the right shape, finite, and plain flags."""
+"""Check and convert what environments return: observations, rewards and flags."""
 
 import math
 from typing import Any
@@ -11,21 +11,20 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class InvalidStep(ValueError):
-    """An environment returned what cannot be learned from: one line that says what."""
+    """An environment returned something that cannot be learned from; the text is one line."""
 
 
-def numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
-    """The value as an array of a shape; axes of length one may be missing or too many.
+def as_numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+    """Convert a value to an array of a shape; axes of length one may be missing or too many.
 
     Raises:
-        InvalidStep: when it holds no numbers, or has another shape.
+        InvalidStep: when the value holds no numbers or has another shape.
     """
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidStep(f"{name} is no array ({error})") from error
-    if array.dtype.kind not in "biuf":
-        raise InvalidStep(f"{name} is {_shown(value)}, which is no number")
+    _check_numeric(array, value, name)
     if array.shape == shape:
         return array
     if _without_ones(array.shape) != _without_ones(shape):
@@ -33,11 +32,11 @@ def numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     return array.reshape(shape)
 
 
-def finite(array: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """The array as float32.
+def as_finite(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Convert an array to float32.
 
     Raises:
-        InvalidStep: when one of its numbers is NaN, infinite, or too large for float32.
+        InvalidStep: when a number is NaN, infinite or too large for float32.
     """
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):
@@ -50,11 +49,11 @@ def finite(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     return array
 
 
-def pixels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """The array as uint8.
+def as_pixels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Convert an array to uint8.
 
     Raises:
-        InvalidStep: when that would change one of its numbers.
+        InvalidStep: when that would change a number.
     """
     if array.dtype == np.uint8:
         return array
@@ -63,53 +62,50 @@ def pixels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
-def choice(value: Any, start: int, size: int, name: str) -> int:
-    """A discrete number, counted from 0.
+def as_indices(value: Any, start: Any, sizes: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Convert discrete values to indices from 0.
+
+    Args:
+        value: of a MultiDiscrete space, or of a Discrete one, which has the shape ().
+        start: smallest values.
+        sizes: number of values each, in the shape of the space.
+        name: of the value in the message.
 
     Raises:
-        InvalidStep: when it is not one of `size` integers from `start` on.
+        InvalidStep: when the value is not in the space.
     """
-    if not isinstance(value, int | np.integer):
-        value = numbers(value, (), name).item()
-    chosen = value - start
-    if chosen not in range(size):
-        raise InvalidStep(f"{name} is {value}, not an integer from {start} to {start + size - 1}")
-    return int(chosen)
-
-
-def choices(value: Any, start: Any, sizes: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Several discrete numbers, each counted from 0; see `choice`."""
-    array = numbers(value, sizes.shape, name)
-    chosen: NDArray[np.int64] = array.astype(np.int64) - start
-    if (chosen + start != array).any() or (chosen < 0).any() or (chosen >= sizes).any():
+    array = as_numbers(value, sizes.shape, name)
+    with np.errstate(invalid="ignore"):
+        indices: NDArray[np.int64] = array.astype(np.int64) - start
+    if ((indices + start != array) | (indices < 0) | (indices >= sizes)).any():
+        what = "integers" if sizes.ndim else "an integer"
         first, last = (np.asarray(x).tolist() for x in (start, start + sizes - 1))
-        raise InvalidStep(f"{name} is {array.tolist()}, not integers from {first} to {last}")
-    return chosen
+        raise InvalidStep(f"{name} is {array.tolist()}, not {what} from {first} to {last}")
+    return indices
 
 
-def reward_of(value: Any) -> float:
-    """The reward as a number; arrays of one number are one.
+def as_reward(value: Any) -> float:
+    """Convert a number, or an array of one number, to a float.
 
     Raises:
-        InvalidStep: when it is none, not finite, or too large for float32.
+        InvalidStep: when the value is no number, not finite, or too large for float32.
     """
     if not isinstance(value, float):
         array = np.asarray(value)
         if array.size != 1:
             raise InvalidStep(f"the reward has shape {array.shape}: it must be one number")
-        if array.dtype.kind not in "biuf":
-            raise InvalidStep(f"the reward is {_shown(value)}, which is no number")
+        _check_numeric(array, value, "the reward")
         value = float(array.item())
     if not abs(value) <= _LARGEST:
         raise InvalidStep(f"the reward is {value}")
     return float(value)
 
 
-def flag(value: Any, name: str) -> bool:
-    """Whether an episode ended, as a bool.
+def as_flag(value: Any, name: str) -> bool:
+    """Convert `terminated` or `truncated` to a bool.
 
     Raises:
-        InvalidStep: when it is neither true nor false.
+        InvalidStep: when the value is neither true nor false.
     """
     if isinstance(value, bool | np.bool_):
         return bool(value)
@@ -117,6 +113,11 @@ def flag(value: Any, name: str) -> bool:
     if array.size != 1 or array.item() not in (0, 1):
         raise InvalidStep(f"{name} is {_shown(value)}, neither True nor False")
     return bool(array.item())
+
+
+def _check_numeric(array: NDArray[Any], value: Any, name: str) -> None:
+    if array.dtype.kind not in "biuf":
+        raise InvalidStep(f"{name} is {_shown(value)}, which is no number")
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

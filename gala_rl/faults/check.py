@@ -4,7 +4,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import is_atari
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import KINDS, Fault, read_plan
-from gala_rl.gossip.topology import nodes_of
+from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.graph import graph_of
 from gala_rl.methods import METHODS, find
 
@@ -47,7 +47,7 @@ def _check_node(place: str, node: int, config: ResolvedConfig) -> None:
     if config.cluster is None:
         raise UserError(f"{place} needs nodes, which are on a cluster: give --cluster")
     if config.learners_per_node is not None:
-        count = len(nodes_of(config.learners, config.learners_per_node))
+        count = len(split_into_nodes(config.learners, config.learners_per_node))
         if node >= count:
             raise UserError(f"{place} names node {node}: nodes are 0 to {count - 1}")
 

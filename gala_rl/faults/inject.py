@@ -144,7 +144,7 @@ class LearnerFaults:
             case "simulator-crash":
                 simulators = agent.actor.simulators
                 assert isinstance(simulators, GymnasiumSimulators)
-                guard = simulators.guards[fault.simulator]
+                guard = simulators.environments[fault.simulator]
                 guard.env = Crashing(guard.env)
 
     def _slow_down(self, updates: int, now_s: float) -> None:

@@ -54,7 +54,7 @@ class Gossip:
             rank, topology, size=parameters.numel(), when=when, max_staleness=max_staleness
         )
         self.wait_s = 0.0
-        self.has_neighbours = topology.largest_in_degree > 0
+        self.has_neighbours = topology.max_in_degree > 0
         self.last_mixed: tuple[tuple[int, int], ...] = ()
         self.mixed_at_s = 0.0
         self.parameters = parameters
@@ -68,7 +68,7 @@ class Gossip:
         Between an `outbox` and its `exchange` it must not be called.
         """
         self.node.change_topology(topology)
-        self.has_neighbours = topology.largest_in_degree > 0
+        self.has_neighbours = topology.max_in_degree > 0
 
     def outbox(self) -> Tensor | None:
         """[P] where an optimiser may write the new parameters, to spare `exchange` a copy.

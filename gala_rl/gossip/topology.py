@@ -65,7 +65,7 @@ class Topology:
         return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
 
     @property
-    def largest_in_degree(self) -> int:
+    def max_in_degree(self) -> int:
         """Most learners that one learner hears in a round."""
         return max(len(heard) for graph in self.rounds for heard in graph)
 
@@ -155,7 +155,7 @@ def hierarchical(learners: int, learners_per_node: int) -> Topology:
             f"learners_per_node {learners_per_node} is impossible with {learners} learners: "
             f"choose 1 … {learners}"
         )
-    nodes = nodes_of(learners, learners_per_node)
+    nodes = split_into_nodes(learners, learners_per_node)
     graph = []
     for number, node in enumerate(nodes):
         before = nodes[number - 1]
@@ -165,7 +165,7 @@ def hierarchical(learners: int, learners_per_node: int) -> Topology:
     return Topology(HIERARCHICAL, (tuple(graph),))
 
 
-def nodes_of(learners: int, learners_per_node: int) -> tuple[range, ...]:
+def split_into_nodes(learners: int, learners_per_node: int) -> tuple[range, ...]:
     """Learners of each node, as many as it holds; the last may have fewer."""
     return tuple(
         range(first, min(first + learners_per_node, learners))
@@ -197,7 +197,7 @@ def named_offsets(name: str, learners: int) -> list[list[int]]:
     return [sorted({offset % learners for offset in graph} - {0}) for graph in rounds]
 
 
-def largest_in_degree(name_or_file: str, learners: int) -> int:
+def max_in_degree(name_or_file: str, learners: int) -> int:
     """Most learners that one learner hears in a round.
 
     Of a named topology this grows with the number of learners.
@@ -207,7 +207,7 @@ def largest_in_degree(name_or_file: str, learners: int) -> int:
     """
     if name_or_file in NAMES:
         return max(len(graph) for graph in named_offsets(name_or_file, learners))
-    return make(name_or_file, learners).largest_in_degree
+    return make(name_or_file, learners).max_in_degree
 
 
 def _named(name: str, learners: int) -> Topology:

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gala_rl.coupling import SharedParameters
-from gala_rl.envs.registration import registered
+from gala_rl.envs.registration import registry_entries
 from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
 from gala_rl.graph import graph_of
 from gala_rl.processes.spawn import fork_ready, release
@@ -227,7 +227,7 @@ def _start(spec: LearnerSpec) -> _Learner:
     counters.set(rank, LearnerCounter.HEARTBEAT_NS, time.monotonic_ns())
     counters.set(rank, LearnerCounter.DONE, 0)
     config = replace(spec.config, learners=counters.learners)
-    spec = replace(spec, config=config, registry=registered(config.env))
+    spec = replace(spec, config=config, registry=registry_entries(config.env))
     try:
         process = fork_ready(run_learner, spec, f"{PROCESS_NAME}{rank}", _IMPORTS)
     except OSError as error:

@@ -15,7 +15,7 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.monitor import FaultMonitor
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
-from gala_rl.graph import largest_in_degree
+from gala_rl.graph import max_in_degree
 from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import capacity
 from gala_rl.records.checkpoint import Checkpoint
@@ -128,7 +128,7 @@ def make_journal(config: ResolvedConfig, coupling: SharedCoupling | None) -> Jou
     room = capacity(config)
     if room == 1 or coupling is not None:
         return None
-    return Journal(room, largest_in_degree(config, room))
+    return Journal(room, max_in_degree(config, room))
 
 
 def make_fault_monitor(config: ResolvedConfig, folder: RunFolder) -> FaultMonitor | None:

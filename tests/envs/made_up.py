@@ -82,4 +82,4 @@ def play(env: GymnasiumSimulators, steps: int, action: int = 1) -> list[Transiti
 
 
 def inner(env: GymnasiumSimulators, index: int = 0) -> Any:
-    return env.guards[index].env.unwrapped
+    return env.environments[index].env.unwrapped

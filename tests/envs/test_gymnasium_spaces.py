@@ -76,7 +76,7 @@ def test_continuous_actions_are_scaled_and_clipped_to_what_is_legal(
     env.reset(0)
     assert (env.action.size, env.action.is_discrete) == (1, False)
     given: list[NDArray[np.float32]] = []
-    for wrapped in (guard.env for guard in env.guards):
+    for wrapped in (guard.env for guard in env.environments):
         step = wrapped.step
 
         def spy(action: Any, step: Any = step) -> Any:

@@ -41,7 +41,7 @@ def simulators(
     build_s: float = PATIENT_S,
 ) -> Iterator[SimulatorProcesses]:
     limits = WorkerTimeouts(deadline_s, build_s)
-    made = make_simulators(env_id, count, 1, AtariProtocol(), processes=processes, limits=limits)
+    made = make_simulators(env_id, count, 1, AtariProtocol(), processes=processes, timeouts=limits)
     assert isinstance(made, SimulatorProcesses)
     try:
         yield made

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.randomness import (
-    generators_state,
-    restore_generators,
+    get_generator_states,
     seed_generators,
     seeded_generators,
+    set_generator_states,
 )
 from gala_rl.envs.workers import SimulatorProcesses, WorkerTimeouts
 from tests.envs.made_up import play
@@ -48,20 +48,20 @@ def test_a_saved_state_goes_on_with_the_same_numbers(before: int) -> None:
         for _ in range(before):
             random.gauss(0, 1)
             np.random.normal()
-        state = generators_state()
+        state = get_generator_states()
         expected = [random.gauss(0, 1), *draws()]
         seed_generators(6)
-        restore_generators(state)
+        set_generator_states(state)
         assert [random.gauss(0, 1), *draws()] == expected
 
 
 @pytest.mark.parametrize(("index", "value"), [(624, 625), (3, -1), (700, 2.0**33), (-3, 625)])
 def test_numbers_that_are_no_state_are_refused(index: int, value: float) -> None:
     with seeded_generators(5):
-        state = generators_state()
+        state = get_generator_states()
         state[index] = value
         with pytest.raises((ValueError, OverflowError)):
-            restore_generators(state)
+            set_generator_states(state)
 
 
 def observations(made: GymnasiumSimulators | SimulatorProcesses) -> NDArray[np.float32]:

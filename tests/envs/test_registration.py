@@ -10,7 +10,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 from gala_rl.app.caller import check_may_train
 from gala_rl.config.run import TrainConfig
-from gala_rl.envs.registration import check_registered, is_of_main_program, registered
+from gala_rl.envs.registration import check_sendable, is_defined_in_main, registry_entries
 from gala_rl.errors import UserError
 
 OWN = "Own-v0"
@@ -41,7 +41,7 @@ def _registry() -> Iterator[None]:
 
 
 def sent(env_id: str) -> list[str]:
-    return [wrapper.fn.id for wrapper in registered(env_id).specs]  # type: ignore[attr-defined]
+    return [wrapper.fn.id for wrapper in registry_entries(env_id).specs]  # type: ignore[attr-defined]
 
 
 def test_the_environment_is_sent_and_what_else_the_program_defines() -> None:
@@ -50,12 +50,12 @@ def test_the_environment_is_sent_and_what_else_the_program_defines() -> None:
     gymnasium.register(OWN, CART_POLE)
     assert sorted(sent(OWN)) == ["Inner-v0", OWN]
     assert sent("some_module:Other-v0") == ["Inner-v0"]
-    assert (is_of_main_program("Inner-v0"), is_of_main_program(OWN)) == (True, False)
+    assert (is_defined_in_main("Inner-v0"), is_defined_in_main(OWN)) == (True, False)
 
 
 def test_what_a_process_knows_already_is_left_as_it_is() -> None:
     gymnasium.register(OWN, OfMain)
-    entries = registered(OWN)
+    entries = registry_entries(OWN)
     gymnasium.registry[OWN] = known = gymnasium.registry["CartPole-v1"]
     entries.register()
     assert gymnasium.registry[OWN] is known
@@ -84,7 +84,7 @@ def test_one_that_cannot_be_sent_is_refused_and_does_not_hinder_others(
     with pytest.raises(UserError, match=rf"'{OWN}' .*{why}.*env='module:{OWN}'.*serial=True"):
         check_may_train(config)
     assert sent(OWN) == []
-    check_registered("CartPole-v1")
+    check_sendable("CartPole-v1")
     assert sent("CartPole-v1") == ["CartPole-v1"]
     check_may_train(TrainConfig(env=OWN, serial=True))
 

@@ -14,7 +14,7 @@ from gala_rl.errors import UserError
 from gala_rl.gossip import Gossip, MemoryNetwork, topology
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.node import GossipNode, Mix, Proceed
-from gala_rl.gossip.topology import hierarchical, nodes_of, resolve_when
+from gala_rl.gossip.topology import hierarchical, resolve_when, split_into_nodes
 
 SIZES = st.integers(1, 20).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))
 
@@ -210,7 +210,7 @@ def test_nodes_come_to_agree_though_one_far_message_in_ten_arrives() -> None:
 def test_every_learner_is_on_one_node_and_nodes_are_full_but_the_last(
     learners: int, per_node: int
 ) -> None:
-    split = nodes_of(learners, per_node)
+    split = split_into_nodes(learners, per_node)
     assert [rank for share in split for rank in share] == list(range(learners))
     assert all(len(share) == min(per_node, learners) for share in split[:-1])
     assert 1 <= len(split[-1]) <= per_node

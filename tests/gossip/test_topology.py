@@ -282,13 +282,13 @@ def test_a_topology_without_learners_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_largest_in_degree_is_that_of_the_graph_and_grows_with_it(name: str) -> None:
-    degrees = [topology.largest_in_degree(name, learners) for learners in range(1, 40)]
+    degrees = [topology.max_in_degree(name, learners) for learners in range(1, 40)]
     graphs = [topology.make(name, learners) for learners in range(1, 40)]
-    assert degrees == [graph.largest_in_degree for graph in graphs]
+    assert degrees == [graph.max_in_degree for graph in graphs]
     assert degrees == sorted(degrees)
 
 
 def test_so_it_is_of_a_graph_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "edges.json"
     file.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
-    assert topology.largest_in_degree(str(file), 3) == 2
+    assert topology.max_in_degree(str(file), 3) == 2

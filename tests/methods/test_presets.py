@@ -9,7 +9,7 @@ import pytest
 from gala_rl import methods
 from gala_rl.app.preflight import check_config
 from gala_rl.config.run import TrainConfig
-from gala_rl.envs import WorkerTimeouts, limits_of
+from gala_rl.envs import WorkerTimeouts, worker_timeouts
 from gala_rl.errors import UserError
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
@@ -115,9 +115,9 @@ def test_processes_of_simulators_have_enough_that_were_not_given(
 
 def test_a_deadline_that_was_not_given_has_room_beside_hang_after() -> None:
     config = TrainConfig(method="a2c", env="NumbersDiscrete-v0", simulator_processes=2)
-    assert limits_of(check_config(config)) == WorkerTimeouts(20.0, 120.0)
+    assert worker_timeouts(check_config(config)) == WorkerTimeouts(20.0, 120.0)
     config = dataclasses.replace(config, hang_after=60.0)
-    assert limits_of(check_config(config)) == WorkerTimeouts(15.0, 60.0)
+    assert worker_timeouts(check_config(config)) == WorkerTimeouts(15.0, 60.0)
 
 
 @pytest.mark.parametrize(("actors", "simulators"), [(3, 33), (5, 35), (31, 62), (32, 32)])

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW, close_environment
-from gala_rl.envs.make import make_environment, specs_of
-from gala_rl.envs.registration import registered
+from gala_rl.envs.make import make_environment, space_specs
+from gala_rl.envs.registration import registry_entries
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.envs.workers.memory import StepMemory
 from gala_rl.envs.workers.worker import DONE, RESET, STEP, TELL, SimulatorWorkerSpec, run_worker
@@ -89,7 +89,7 @@ class SimulatorProcesses:
         self._env_id, self._limits = env_id, limits
         env = make_environment(env_id)
         try:
-            self.observation, self.action = specs_of(env, env_id)
+            self.observation, self.action = space_specs(env, env_id)
         finally:
             close_environment(env, env_id)
         self._memory = StepMemory(count, self.observation, self.action)
@@ -183,7 +183,7 @@ class SimulatorProcesses:
 
     def _start(self, rows: slice) -> _Worker:
         here, there = socket.socketpair()
-        known = registered(self._env_id)
+        known = registry_entries(self._env_id)
         post = SimulatorWorkerSpec(self._env_id, self._memory, rows, there, os.getpid(), known)
         process = spawn(run_worker, post, f"gala-simulators-{rows.start}")
         # Held by the process alone, it tells of the process' end by its own.
