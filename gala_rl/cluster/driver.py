@@ -18,7 +18,7 @@ from gala_rl.cluster.node_handle import NodeHandle, NodeState
 from gala_rl.cluster.node_run_folder import files_of
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
 from gala_rl.cluster.returning import RestartedNodes
-from gala_rl.cluster.scaling import ClusterScaling
+from gala_rl.cluster.scaling import ClusterMembers
 from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
 from gala_rl.methods import capacity, find
 from gala_rl.records import checkpoint
@@ -27,6 +27,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.checkpointer import Checkpointer
 from gala_rl.run.learner_spec import FINAL
 from gala_rl.run.run_state import progress_at
+from gala_rl.run.scaling import Scaling
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
 from gala_rl.run.supervision import RunSupervisor
@@ -82,9 +83,8 @@ class ClusterRun:
             for index, actor in enumerate(connection.nodes)
         ]
         self._returning = RestartedNodes(config)
-        self._scaling = ClusterScaling(
-            connection, folder, self._board, self._posts, self._distances, self._set_up
-        )
+        self._members = ClusterMembers(connection, folder, self._board, self._posts, self._set_up)
+        self._scaling = Scaling(config, folder, self._board, self._members, self._distances)
         for post in self._posts:
             self._set_up(post)
 
@@ -140,7 +140,7 @@ class ClusterRun:
         # What gossips goes on from others; what does not, from a checkpoint or from nothing.
         is_new = again and start is None and not self._gossips
         nothing = [0] * len(self.agent_steps)
-        joins = self._scaling.joins(post)
+        joins = self._members.joins(post)
         needs_none = start is None or joins == post.ranks
         orders = NodeSpec(
             node=post.index,
@@ -151,12 +151,12 @@ class ClusterRun:
             updates=nothing if is_new else self._board.column(LearnerCounter.UPDATES),
             parts={} if start is None or needs_none else files_of(start, post.ranks),
             actors=self._connection.actors,
-            change=self._scaling.change(),
+            change=self._members.change(),
             joins=joins,
             elapsed_s=None if faults is None else faults.clock.elapsed_if_begun_s(),
         )
         post.updates_at_start = self._updates_of(post)
-        post.set_up(orders, list(self._scaling.actors.values()))
+        post.set_up(orders, list(self._members.actors.values()))
 
     def poll(self) -> None:
         """See `SupervisedRun`."""
@@ -192,8 +192,8 @@ class ClusterRun:
             self._board.stop,
             self._board.checkpoint_wanted,
             post.read,
-            self._scaling.change_for(post),
-            self._scaling.left(),
+            self._members.change_for(post),
+            self._members.left(),
         )
 
     def _mind_left_alone(self) -> None:
@@ -217,7 +217,7 @@ class ClusterRun:
         """A node cannot go on: the run ends, unless it does without that node."""
         if post.joins:
             post.is_lost = True
-            self._scaling.reject(f"node {post.index} {why}")
+            self._members.reject(f"node {post.index} {why}")
         elif post.is_wanted:
             self._failure = self._failure or LearnerFailure(f"node {post.index} {why}")
 
@@ -320,7 +320,7 @@ class ClusterRun:
             agent_steps=self.agent_steps,
             updates=self._board.column(LearnerCounter.UPDATES),
             alive=[alive for post in self._posts for alive in post.alive],
-            restarts=self._scaling.restarts,
+            restarts=self._members.restarts,
             notices=notices + news,
             consensus=None if self._distances is None else self._distances.latest,
         )

@@ -27,13 +27,11 @@ from gala_rl.cluster.connection import (
     probe_here,
     values_to_probe,
 )
-from gala_rl.cluster.distances import ConsensusSampler
 from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.protocol import LearnerProgress, ScaleChange
-from gala_rl.errors import LearnerFailure, UserError
+from gala_rl.errors import LearnerFailure
 from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.scaling import ScaleRequests
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _LOST_S = 60.0
@@ -47,7 +45,6 @@ class _Arrivals:
     def __init__(self, connection: Connection, learners: int) -> None:
         config = connection.config
         assert config.learners_per_node is not None
-        self.learners = learners
         self.actors: dict[int, Any] = {}
         self._config, self._places = config, connection.places
         self._ranks = split_into_nodes(learners, config.learners_per_node)
@@ -55,7 +52,7 @@ class _Arrivals:
         self._deadline = time.monotonic() + PLACED_S
         self._places.ask(self._ranks)
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Whether all can run learners; never waits.
 
         Raises:
@@ -94,16 +91,15 @@ class _Arrivals:
             compare([probe_here(values_to_probe(self._config)), *told])
 
 
-class ClusterScaling:
-    """Takes up requests for another number of learners, one at a time.
+class ClusterMembers:
+    """The learners of a run on a cluster, and its nodes; `Members`.
 
     Args:
         connection: to the cluster.
         folder: of the run.
-        board: the driver's.
-        posts: of all nodes, by index; they become more or fewer.
-        distances: that are measured; None if there is nobody to be apart from.
-        set_up: has a new node begin.
+        counters: of the run, where the driver keeps the number of learners.
+        nodes: all nodes, by index; scaling adds and removes some.
+        set_up: starts a new node.
 
     Attributes:
         actors: of all nodes, by index.
@@ -113,18 +109,14 @@ class ClusterScaling:
         self,
         connection: Connection,
         folder: RunFolder,
-        board: SharedCounters,
-        posts: list[NodeHandle],
-        distances: ConsensusSampler | None,
+        counters: SharedCounters,
+        nodes: list[NodeHandle],
         set_up: Callable[[NodeHandle], None],
     ) -> None:
-        config = connection.config
         self.actors: dict[int, Any] = dict(enumerate(connection.nodes))
         self._shares = connection.shares
         self._connection, self._folder = connection, folder
-        self._board, self._posts = board, posts
-        self._distances, self._set_up = distances, set_up
-        self._requests = ScaleRequests(config, folder, board)
+        self._counters, self._nodes, self._set_up = counters, nodes, set_up
         self._number = 0
         self._arrivals: _Arrivals | None = None
         self._before: int | None = None
@@ -133,25 +125,20 @@ class ClusterScaling:
         self._ending: list[tuple[NodeHandle, Future[None], float]] = []
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether learners may be joining or leaving."""
-        return self._before is not None
-
-    @property
     def restarts(self) -> list[int]:
         """Of each learner that is a member or has been."""
         known = {
             rank: restarts
-            for post in (*self._former.values(), *self._posts)
+            for post in (*self._former.values(), *self._nodes)
             for rank, restarts in zip(post.share, post.restarts, strict=True)
         }
-        return [known.get(rank, 0) for rank in range(self._board.learners_ever)]
+        return [known.get(rank, 0) for rank in range(self._counters.learners_ever)]
 
     def change(self) -> ScaleChange | None:
         """The newest, for a node; None before the first."""
         if not self._number:
             return None
-        return ScaleChange(self._number, self._board.learners, self.actors)
+        return ScaleChange(self._number, self._counters.learners, self.actors)
 
     def change_for(self, post: NodeHandle) -> ScaleChange | None:
         """What it has not been told yet, or has not said that it has."""
@@ -160,125 +147,107 @@ class ClusterScaling:
 
     def joins(self, post: NodeHandle) -> range:
         """Those of a node's learners that are about to join."""
-        first = self._board.learners if self._before is None else self._before
+        first = self._counters.learners if self._before is None else self._before
         return range(max(first, post.ranks.start), post.ranks.stop)
 
     def left(self) -> dict[int, LearnerProgress]:
         """How far those had come that are members no more: their nodes may be gone."""
-        get = self._board.get
+        get = self._counters.get
         return {
             rank: LearnerProgress(
                 get(rank, LearnerCounter.AGENT_STEPS), get(rank, LearnerCounter.UPDATES), 1
             )
-            for rank in range(self._board.learners, self._board.learners_ever)
+            for rank in range(self._counters.learners, self._counters.learners_ever)
         }
 
     def reject(self, why: str) -> None:
-        """A node that is new cannot go on: everything is to be as it was."""
+        """Have scaling end as if it had not begun, because a new node cannot go on."""
         self._rejected = self._rejected or why
 
-    def poll(self) -> str | None:
-        """Go on with the change that is under way, or take one up; called all the while.
+    def prepare(self, learners: int) -> bool:
+        """See `Members`."""
+        if self._arrivals is None:
+            self._arrivals = _Arrivals(self._connection, learners)
+        return self._arrivals.poll()
 
-        Returns:
-            What there is to tell, if anything has happened.
+    def cancel(self) -> None:
+        """See `Members`."""
+        if self._arrivals is not None:
+            self._arrivals.give_up()
+            self._arrivals = None
 
-        Raises:
-            StorageError: when the change cannot be recorded.
-        """
-        self._see_ends()
-        if self._before is not None:
-            return self._go_on(self._before)
-        try:
-            if self._arrivals is not None:
-                if self._arrivals.look():
-                    self._begin(self._arrivals)
-                    self._arrivals = None
-            elif not self._ending and self._is_settled():
-                learners = self._requests.pending()
-                if learners is not None:
-                    self._arrivals = _Arrivals(self._connection, learners)
-        except UserError as error:
-            if self._arrivals is not None:
-                self._arrivals.give_up()
-                self._arrivals = None
-            return self._requests.refuse(error)
-        return None
-
-    def _begin(self, arrivals: _Arrivals) -> None:
-        before = self._before = self._board.learners
-        if self._distances is not None:
-            self._distances.begin_scaling(arrivals.learners)
-        self.actors = {**self.actors, **arrivals.actors}
-        self._tell(arrivals.learners)
-        for rank in range(before, arrivals.learners):
+    def begin(self, before: int) -> None:
+        """See `Members`."""
+        assert self._arrivals is not None
+        new, self._arrivals = self._arrivals.actors, None
+        self._before, learners = before, self._counters.learners
+        self.actors = {**self.actors, **new}
+        self._adopt()
+        for rank in range(before, learners):
             self._folder.log_file(rank).touch()
             # A checkpoint in the making goes without it.
-            self._board.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, self._board.checkpoint_wanted)
-        for index, actor in arrivals.actors.items():
-            post = self._former.pop(index, None)
-            post = post or NodeHandle(index, actor, self._shares[index], arrivals.learners)
-            post.move_in(actor, arrivals.learners)
-            self._posts.append(post)
-            self._set_up(post)
+            wanted = self._counters.checkpoint_wanted
+            self._counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, wanted)
+        for index, actor in new.items():
+            node = self._former.pop(index, None)
+            node = node or NodeHandle(index, actor, self._shares[index], learners)
+            node.move_in(actor, learners)
+            self._nodes.append(node)
+            self._set_up(node)
 
-    def _tell(self, learners: int) -> None:
-        """Everybody is to go by another number, by and by."""
-        self._number += 1
-        self._board.set_learners(learners)
-        for post in self._posts:
-            post.go_by(learners)
+    def revert(self) -> None:
+        """See `Members`."""
+        self._adopt()
 
-    def _go_on(self, before: int) -> str | None:
-        notice = None
-        if (failure := self._why_nobody_joins()) is not None and self._board.learners != before:
-            self._tell(before)
-            notice = self._requests.leave_again(before, LearnerFailure(failure))
-        return self._end(before) if self._is_settled() else notice
-
-    def _why_nobody_joins(self) -> str | None:
+    def poll(self) -> LearnerFailure | None:
+        """See `Members`; nodes start their learners themselves."""
         rejected, self._rejected = self._rejected, None
-        for post in self._posts:
-            if post.joins and post.is_lost and post.silent_s > _LOST_S:
-                rejected = rejected or f"node {post.index} has not answered for {_LOST_S:.0f} s"
-            report = post.latest
-            if report is not None and report.change == self._number:
-                rejected = rejected or report.rejected
-        return rejected
+        for node in self._nodes:
+            if node.joins and node.is_lost and node.silent_s > _LOST_S:
+                rejected = rejected or f"node {node.index} has not answered for {_LOST_S:.0f} s"
+            status = node.latest
+            if status is not None and status.change == self._number:
+                rejected = rejected or status.rejected
+        return None if rejected is None else LearnerFailure(rejected)
 
-    def _end(self, before: int) -> str | None:
-        if self._distances is not None:
-            self._distances.end_scaling(self._board.learners)
+    def is_settled(self) -> bool:
+        """See `Members`; nodes that cannot be asked are told once they are back."""
+        self._release_nodes()
+        return not self._ending and all(map(self._has_adopted, self._nodes))
+
+    def finish(self) -> None:
+        """See `Members`."""
         self._before = None
-        for post in list(self._posts):
-            post.joins = False
-            if not post.ranks:
-                self._posts.remove(post)
-                del self.actors[post.index]
-                self._former[post.index] = post
-                self._ending.append((post, post.end().future(), time.monotonic() + _END_S))
-        return self._requests.finish(before)
+        for node in list(self._nodes):
+            node.joins = False
+            if not node.ranks:
+                self._nodes.remove(node)
+                del self.actors[node.index]
+                self._former[node.index] = node
+                self._ending.append((node, node.end().future(), time.monotonic() + _END_S))
 
-    def _see_ends(self) -> None:
-        """Give back the room of nodes that have ended, or have had time to."""
+    def _adopt(self) -> None:
+        """Have all nodes adopt the number of learners, each with its next request."""
+        self._number += 1
+        for node in self._nodes:
+            node.go_by(self._counters.learners)
+
+    def _release_nodes(self) -> None:
+        """Release the places of nodes that have ended, or have had time to."""
         for ending in list(self._ending):
-            post, end, deadline = ending
+            node, end, deadline = ending
             if end.done() or time.monotonic() > deadline:
-                self._connection.places.give_back(post.index)
+                self._connection.places.give_back(node.index)
                 self._ending.remove(ending)
 
-    def _is_settled(self) -> bool:
-        """Whether all nodes that can be asked go by the number on the board."""
-        return all(map(self._has_followed, self._posts))
-
-    def _has_followed(self, post: NodeHandle) -> bool:
-        if post.is_lost:
-            # Whoever is back is told; of a new one it is not known yet whether it ever will be.
-            return not (post.joins and post.ranks)
-        report = post.latest
-        if report is None or report.change != self._number:
+    def _has_adopted(self, node: NodeHandle) -> bool:
+        if node.is_lost:
+            # A former node is told when it is back; a new one may never have been there.
+            return not (node.joins and node.ranks)
+        status = node.latest
+        if status is None or status.change != self._number:
             return False
-        if not post.ranks:
-            return post.is_done
-        told = report.told[: len(post.ranks)]
-        return report.has_let_go and all(n == self._board.learners for n in told)
+        if not node.ranks:
+            return node.is_done
+        adopted = status.told[: len(node.ranks)]
+        return status.has_let_go and all(n == self._counters.learners for n in adopted)

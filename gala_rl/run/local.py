@@ -13,7 +13,7 @@ from gala_rl.run.consensus_monitor import ConsensusMonitor, make_consensus_monit
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor
 from gala_rl.run.run_state import make_run_state
-from gala_rl.run.scaling import LocalScaling
+from gala_rl.run.scaling import LocalMembers, Scaling
 from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
 from gala_rl.run.supervision import RunSupervisor
@@ -59,9 +59,8 @@ class LocalRun:
             return state.learner_spec(rank, str(device), path)
 
         self._learners = LearnerSupervisor(map(spec, range(config.learners)))
-        self._scaling = LocalScaling(
-            config, folder, state.counters, self._learners, self._monitor, spec
-        )
+        members = LocalMembers(state.counters, self._learners, spec)
+        self._scaling = Scaling(config, folder, state.counters, members, self._monitor)
         checkpointer = Checkpointer(
             config, folder, state.counters, state.coupling, checkpoint is not None
         )

@@ -1,14 +1,15 @@
-"""Another number of learners while a run goes on: the highest ranks leave, or more of them join.
+"""Scaling: the highest ranks leave a run that goes on, or more learners join it.
 
-A change in steps, of which no learner waits for another:
+It takes these steps, in which no learner waits for another:
 
-1. The board tells the new number. Each member goes by it from its next update on, in a topology of
-   that many; whoever has a higher rank ends after the update it is in.
-2. Once a member has sent to its new neighbours, those that join start from what it has sent.
-3. It is done when all members have made an update by the new number and all others have ended.
+1. The supervisor publishes the new number of learners. Members adopt it with their next update, in
+   a topology of that size; learners of higher ranks end after their current update.
+2. Once a member has sent to its new neighbours, the joining learners start from what it has sent.
+3. Scaling ends when all members have made an update with the new number and all others have ended.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure, UserError
@@ -16,161 +17,216 @@ from gala_rl.graph import graph_of
 from gala_rl.methods import capacity, why_not_scaled
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 
-class ScaleRequests:
-    """What people ask of a run, held against what it can do.
+class Members(Protocol):
+    """The learners that are scaled, on this machine or on a cluster; no call waits for them."""
+
+    def prepare(self, learners: int) -> bool:
+        """Reserve what more learners need; return whether it is there. Called until it is.
+
+        Raises:
+            UserError: when it cannot be had.
+        """
+
+    def cancel(self) -> None:
+        """Release what has been reserved."""
+
+    def begin(self, before: int) -> None:
+        """Have all learners adopt the number in the counters, where there were `before`."""
+
+    def revert(self) -> None:
+        """Have all learners adopt the former number again, since new ones cannot join."""
+
+    def poll(self) -> LearnerFailure | None:
+        """Start learners that can join by now; return why one cannot join, None if all can."""
+
+    def is_settled(self) -> bool:
+        """Return whether all members have adopted the number, and all others have ended."""
+
+    def finish(self) -> None:
+        """Release what former members used."""
+
+
+class ScaledMonitor(Protocol):
+    """Measures distances between learners, also while their number changes."""
+
+    def begin_scaling(self, learners: int) -> None:
+        """Expect another number of learners."""
+
+    def end_scaling(self, learners: int) -> None:
+        """Measure the new number of learners."""
+
+
+class Scaling:
+    """Handles requests to scale, one at a time.
 
     Args:
         config: of the run, resolved.
-        folder: of the run.
-        board: has the number of learners.
-    """
-
-    def __init__(self, config: ResolvedConfig, folder: RunFolder, board: SharedCounters) -> None:
-        self._config, self._capacity = config, capacity(config)
-        self._impossible = why_not_scaled(config)
-        self._folder, self._board = folder, board
-        self._failure: LearnerFailure | None = None
-
-    def pending(self) -> int | None:
-        """The number of learners that is asked for; None if nothing is.
-
-        Raises:
-            UserError: when the run cannot have so many.
-        """
-        learners = scale_request.pending(self._folder)
-        if learners is None:
-            return None
-        if self._impossible is not None:
-            raise UserError(self._impossible)
-        if not 1 <= learners <= self._capacity or learners == self._board.learners:
-            raise UserError(
-                f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
-                f"the {self._board.learners} that there are"
-            )
-        graph_of(self._config, learners)
-        return learners
-
-    def refuse(self, error: UserError) -> str:
-        """The run goes on as it was; returns what to tell."""
-        scale_request.refuse(self._folder, error)
-        return f"a request to scale was refused: {error}"
-
-    def leave_again(self, before: int, failure: LearnerFailure) -> str:
-        """Those that were to join never begin, and so it will end; returns what to tell."""
-        self._failure = failure
-        return f"learners that cannot join leave again, {before} go on: {failure}"
-
-    def finish(self, before: int) -> str | None:
-        """The run goes by the number on the board; returns what to tell if it is a new one.
-
-        Raises:
-            StorageError: when the change cannot be recorded.
-        """
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            scale_request.refuse(self._folder, failure)
-            return None
-        learners = self._board.learners
-        made = self._board.total_agent_steps
-        self._folder.note_scale(before, learners, made, self._capacity)
-        scale_request.withdraw(self._folder)
-        return f"learners: {before} before, {learners} now"
-
-
-class LocalScaling:
-    """Takes up requests for another number of learners, one at a time.
-
-    Args:
-        config: of the run, resolved.
-        folder: of the run.
-        board: where learners see their number.
-        crew: who starts them.
-        watch: who follows them; None if they don't gossip.
-        assign: the assignment of a rank.
+        folder: of the run, where requests are placed.
+        counters: where learners see their number.
+        members: the learners.
+        monitor: of the distances between them; None if they do not gossip.
     """
 
     def __init__(
         self,
         config: ResolvedConfig,
         folder: RunFolder,
-        board: SharedCounters,
-        crew: LearnerSupervisor,
-        watch: ConsensusMonitor | None,
-        assign: Callable[[int], LearnerSpec],
+        counters: SharedCounters,
+        members: Members,
+        monitor: ScaledMonitor | None,
     ) -> None:
-        self._requests = ScaleRequests(config, folder, board)
-        self._board = board
-        self._crew = crew
-        self._watch = watch
-        self._assign = assign
+        self._config, self._capacity = config, capacity(config)
+        self._impossible = why_not_scaled(config)
+        self._folder, self._counters = folder, counters
+        self._members, self._monitor = members, monitor
+        self._requested: int | None = None
         self._before: int | None = None
-        self._to_start: range = range(0)
+        self._failure: LearnerFailure | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether learners may be joining or leaving."""
+        return self._before is not None
 
     def poll(self) -> str | None:
-        """Go on with the change that is under way, or take one up; called all the while.
+        """Continue scaling, or take up a request; call this a few times a second.
 
         Returns:
-            What there is to tell, if anything has happened.
+            A notice, if anything has happened.
 
         Raises:
-            StorageError: when the change cannot be recorded.
+            StorageError: when the new number cannot be recorded.
         """
         if self._before is not None:
-            return self._go_on(self._before)
-        if not self._is_settled():
-            return None
+            return self._continue(self._before)
         try:
-            learners = self._requests.pending()
+            if self._requested is None and self._members.is_settled():
+                self._requested = self._read_request()
+            if self._requested is not None and self._members.prepare(self._requested):
+                self._begin(self._requested)
         except UserError as error:
-            return self._requests.refuse(error)
-        if learners is not None:
-            self._begin(learners)
+            self._members.cancel()
+            self._requested = None
+            scale_request.refuse(self._folder, error)
+            return f"a request to scale was refused: {error}"
         return None
 
-    def _begin(self, learners: int) -> None:
-        self._before = self._board.learners
-        self._to_start = range(self._before, learners)
-        if self._watch is not None:
-            self._watch.begin_scaling(learners)
-        self._board.set_learners(learners)
+    def _read_request(self) -> int | None:
+        """Return the requested number of learners, None without a request.
 
-    def _go_on(self, before: int) -> str | None:
-        if self._to_start and self._somebody_has_sent(before):
-            for rank in self._to_start:
-                self._crew.add(self._assign(rank))
-            self._to_start = range(0)
-        if (failure := self._crew.take_rejected()) is not None:
-            self._board.set_learners(before)
-            return self._requests.leave_again(before, failure)
-        return self._end(before) if self._is_settled() else None
+        Raises:
+            UserError: when the run cannot have that many.
+        """
+        learners = scale_request.pending(self._folder)
+        if learners is None:
+            return None
+        if self._impossible is not None:
+            raise UserError(self._impossible)
+        if not 1 <= learners <= self._capacity or learners == self._counters.learners:
+            raise UserError(
+                f"learners {learners} is impossible: from 1 to {self._capacity}, and not "
+                f"the {self._counters.learners} that there are"
+            )
+        graph_of(self._config, learners)
+        return learners
+
+    def _begin(self, learners: int) -> None:
+        before = self._before = self._counters.learners
+        self._requested = None
+        if self._monitor is not None:
+            self._monitor.begin_scaling(learners)
+        self._counters.set_learners(learners)
+        self._members.begin(before)
+
+    def _continue(self, before: int) -> str | None:
+        failure = self._members.poll()
+        if failure is not None and self._counters.learners != before:
+            self._failure = failure
+            self._counters.set_learners(before)
+            self._members.revert()
+            return f"learners that cannot join leave again, {before} go on: {failure}"
+        return self._end(before) if self._members.is_settled() else None
 
     def _end(self, before: int) -> str | None:
-        if self._watch is not None:
-            self._watch.end_scaling(self._board.learners)
+        learners = self._counters.learners
+        if self._monitor is not None:
+            self._monitor.end_scaling(learners)
         self._before = None
-        return self._requests.finish(before)
+        self._members.finish()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            scale_request.refuse(self._folder, failure)
+            return None
+        made = self._counters.total_agent_steps
+        self._folder.note_scale(before, learners, made, self._capacity)
+        scale_request.withdraw(self._folder)
+        return f"learners: {before} before, {learners} now"
 
-    def _somebody_has_sent(self, before: int) -> bool:
-        """Whether a member has sent to the neighbours that it has by the new number."""
-        learners = self._board.learners
-        told = self._board.members(LearnerCounter.LEARNERS)[:before]
-        return any(
-            number == learners and alive
-            for number, alive in zip(told, self._crew.alive, strict=False)
-        )
 
-    def _is_settled(self) -> bool:
-        """Whether all members go by the number on the board, and nobody else is at work."""
-        learners = self._board.learners
-        told = self._board.members(LearnerCounter.LEARNERS)
+class LocalMembers:
+    """The learners of a run on this machine; `Members`.
+
+    Args:
+        counters: where learners see their number.
+        supervisor: of the learners' processes.
+        spec: returns what the process of a rank is started with.
+    """
+
+    def __init__(
+        self,
+        counters: SharedCounters,
+        supervisor: LearnerSupervisor,
+        spec: Callable[[int], LearnerSpec],
+    ) -> None:
+        self._counters, self._supervisor, self._spec = counters, supervisor, spec
+        self._to_start = range(0)
+
+    def prepare(self, learners: int) -> bool:
+        """See `Members`; memory for the most learners is reserved from the start."""
+        return True
+
+    def cancel(self) -> None:
+        """See `Members`; nothing is reserved."""
+
+    def begin(self, before: int) -> None:
+        """See `Members`."""
+        self._to_start = range(before, self._counters.learners)
+
+    def revert(self) -> None:
+        """See `Members`."""
+        self._to_start = range(0)
+
+    def poll(self) -> LearnerFailure | None:
+        """See `Members`."""
+        if self._to_start and self._has_donor():
+            for rank in self._to_start:
+                self._supervisor.add(self._spec(rank))
+            self._to_start = range(0)
+        return self._supervisor.take_rejected()
+
+    def is_settled(self) -> bool:
+        """See `Members`."""
+        learners = self._counters.learners
+        adopted = self._counters.members(LearnerCounter.LEARNERS)
         return (
             not self._to_start
-            and all(n == learners for n in told)
-            and self._crew.all_ended_from(learners)
+            and all(number == learners for number in adopted)
+            and self._supervisor.all_ended_from(learners)
+        )
+
+    def finish(self) -> None:
+        """See `Members`; former members have ended, and their memory stays."""
+
+    def _has_donor(self) -> bool:
+        """Return whether a member has sent to the neighbours that it has with the new number."""
+        learners = self._counters.learners
+        adopted = self._counters.members(LearnerCounter.LEARNERS)[: self._to_start.start]
+        return any(
+            number == learners and alive
+            for number, alive in zip(adopted, self._supervisor.alive, strict=False)
         )
