@@ -34,6 +34,7 @@ LAYERS = (
     ("agent",),
     ("records",),
     ("faults",),
+    ("checks",),
     ("run",),
     ("cluster",),
     ("app",),
