@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor, StopRequested, TrajectorySource, never
+from gala_rl.actor import Actor
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import is_atari, make_simulators, worker_timeouts
@@ -20,12 +20,13 @@ from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.topology import isolated, resolve_when
 from gala_rl.gossip.transports import Transport
 from gala_rl.graph import graph_of
-from gala_rl.learners import Coupling, Learner, UpdateMetrics, make_learner
+from gala_rl.learners.learner import Coupling, Learner, UpdateMetrics, make_learner
 from gala_rl.learners.normalizer import Normalizer
 from gala_rl.learners.optimizers import state_size
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import Threads, forward_flop, learner_threads, threads_set_to
+from gala_rl.trajectory_source import StopRequested, TrajectorySource, never
 
 
 @dataclass
@@ -227,7 +228,11 @@ def build_agent(
     source: TrajectorySource
     if in_process:
         source = Actor(
-            simulators, model, algorithm.rollout_steps, seed, keep_choices=algorithm.needs_behaviour
+            simulators,
+            model,
+            algorithm.rollout_steps,
+            seed,
+            with_behaviour=algorithm.needs_behaviour,
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
 from gala_rl.spaces import ObservationSpec
 
 FLOP_PER_THREAD = 15e6
@@ -35,26 +35,26 @@ class Threads(NamedTuple):
     forward_flop: float
 
 
-def forward_flop(model: ActorCritic, observation: ObservationSpec) -> float:
+def forward_flop(network: Network, observation: ObservationSpec) -> float:
     """Floating-point operations of a forward pass per observation: two per multiply-add.
 
     Args:
-        model: the network; each of its dense layers is used once per observation.
+        network: each of its dense layers is used once per observation.
         observation: what it is given.
     """
     dtype = torch.uint8 if observation.is_image else torch.float32
-    device = next(model.parameters()).device
+    device = next(network.parameters()).device
     example = torch.zeros((1, *observation.shape), dtype=dtype, device=device)
-    counted = [2.0 * p.numel() for p in model.parameters() if p.dim() == 2]
+    counted = [2.0 * p.numel() for p in network.parameters() if p.dim() == 2]
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
         assert isinstance(layer, nn.Conv2d)
         counted.append(2.0 * layer.weight.numel() * output.shape[-2:].numel())
 
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
-        model.values(example, model.initial_state(1))
+        network.values(example, network.initial_state(1))
     for hook in hooks:
         hook.remove()
     return sum(counted)

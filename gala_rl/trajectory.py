@@ -1,14 +1,14 @@
-"""What an actor hands to a learner, and the legend of every axis in the package.
+"""A trajectory: the rollout that an actor hands to a learner, and the legend of every axis.
 
 Axes: T = agent steps of a rollout, B = simulators, P = parameters, S = state of a recurrent
-network. Storage is time-major.
+network (0 without memory). Storage is time-major.
 
-Time index t is the moment at which the agent sees `observations[t]` and chooses `actions[t]`;
-`rewards[t]`, `terminated[t]` and `truncated[t]` are the environment's answer to that action, and
-`observations[t + 1]` is what is seen next (the first observation of a new episode, where one
-ended). `begins[t]` tells that `observations[t]` is the first after the end of a return, or of all.
-A recurrent network's state *before* `observations[t]` is what it remembers of the observations up
-to t - 1: zero where `begins[t]`. This file is the only place that fixes that shift.
+At time t the agent sees `observations[t]` and chooses `actions[t]`; `rewards[t]`,
+`terminated[t]` and `truncated[t]` are the environment's answer to that action, and
+`observations[t + 1]` is what the agent sees next: the first observation of a new episode, where
+one ended. `is_first[t]` marks such an observation, and the very first one. A recurrent network's
+state *before* `observations[t]` remembers the observations up to t - 1: zero where `is_first[t]`.
+This file is the only place that fixes that shift.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
+
 
 class Activations(NamedTuple):
-    """What a convolutional network was given and what its layers made of it, for its backward pass.
+    """Input and outputs of a convolutional network's layers, recorded for its backward pass.
 
     Attributes:
         pixels: [T, B, C, H, W] images in 0 … 1, channels-last in memory.
-        convolutions: [T, B, K, H', W'] of each convolution, after the ReLU, channels-last.
+        convolutions: [T, B, K, H', W'] per convolution, after the ReLU, channels-last.
         features: [T, B, F].
     """
 
@@ -32,7 +34,7 @@ class Activations(NamedTuple):
     features: Tensor
 
     def at(self, t: int, rows: slice = slice(None)) -> "Activations":
-        """Those of step t: [B, ...], or of some of its rows."""
+        """Return those of step t: [B, ...], or of some of its rows."""
         return Activations(
             self.pixels[t, rows],
             tuple(x[t, rows] for x in self.convolutions),
@@ -40,24 +42,12 @@ class Activations(NamedTuple):
         )
 
     def flatten(self) -> "Activations":
-        """Those of all steps as one batch: [T * B, ...]."""
+        """Return those of all steps as one batch: [T * B, ...]."""
         return Activations(
             self.pixels.flatten(0, 1),
             tuple(x.flatten(0, 1) for x in self.convolutions),
             self.features.flatten(0, 1),
         )
-
-
-class Past(NamedTuple):
-    """What a recurrent network must know to unroll sequences of T observations.
-
-    Attributes:
-        state: [B, S] before the first observations.
-        begins: [T, B] observations before which the state is zero.
-    """
-
-    state: Tensor
-    begins: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,14 +62,13 @@ class Trajectory:
         terminated: [T, B] the return ends here, nothing follows.
         truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
         truncation_values: [T, B] value of the final observation where truncated, else 0.
-        log_probs: [T, B] log π(actions) under the policy that acted; None where no loss asks.
-        values: [T, B] V(observations) at the time; None where no loss asks.
+        is_first: [T + 1, B] observations with which a return begins.
+        initial_state: [B, S] before `observations[0]`.
+        final_state: [B, S] before `observations[T]`, zero where `is_first[T]`.
+        log_probs: [T, B] log π(actions) under the behaviour policy; None if no loss needs it.
+        values: [T, B] V(observations) when they were seen; None if no loss needs it.
         activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
-            the learner finds; None where the network keeps none.
-        initial_state: [B, S] before `observations[0]`; None where the network has no state, as
-            are the next two.
-        final_state: [B, S] before `observations[T]`, zero where `begins[T]`.
-        begins: [T + 1, B] observations with which a return begins.
+            the learner has; None if the network records none.
     """
 
     observations: Tensor
@@ -88,34 +77,34 @@ class Trajectory:
     terminated: Tensor
     truncated: Tensor
     truncation_values: Tensor
+    is_first: Tensor
+    initial_state: Tensor
+    final_state: Tensor
     log_probs: Tensor | None = None
     values: Tensor | None = None
     activations: Activations | None = None
-    initial_state: Tensor | None = None
-    final_state: Tensor | None = None
-    begins: Tensor | None = None
 
     @staticmethod
     def allocate(
         rollout_steps: int,
         observation: Tensor,
         action: Tensor,
+        state: Tensor,
         device: torch.device,
-        activations: Activations | None = None,
-        state: Tensor | None = None,
         *,
-        keep_choices: bool = False,
+        activations: Activations | None = None,
+        with_behaviour: bool = False,
     ) -> "Trajectory":
-        """Empty storage for rollouts of observations and actions like the given ones.
+        """Return empty storage for rollouts of observations and actions like the given ones.
 
         Args:
             rollout_steps: T.
             observation: [B, ...] an example; only its shape and type are used.
             action: [B] or [B, A] an example.
+            state: [B, S] an example of the network's state.
             device: where the storage lives.
             activations: [T, B, ...] memory that the network has allocated for its own.
-            state: [B, S] an example of a recurrent network's state; None if it has none.
-            keep_choices: have room for `log_probs` and `values`.
+            with_behaviour: allocate `log_probs` and `values` too.
         """
         steps, simulators = rollout_steps, observation.shape[0]
 
@@ -131,23 +120,23 @@ class Trajectory:
             terminated=flags,
             truncated=flags.clone(),
             truncation_values=floats.clone(),
-            log_probs=floats.clone() if keep_choices else None,
-            values=floats.clone() if keep_choices else None,
+            is_first=empty(steps + 1, flags[0]),
+            initial_state=torch.zeros_like(state, device=device),
+            final_state=torch.zeros_like(state, device=device),
+            log_probs=floats.clone() if with_behaviour else None,
+            values=floats.clone() if with_behaviour else None,
             activations=activations,
-            initial_state=None if state is None else torch.zeros_like(state),
-            final_state=None if state is None else torch.zeros_like(state),
-            begins=None if state is None else empty(steps + 1, flags[0]),
         )
 
-    def past(self, columns: slice | Tensor = slice(None)) -> Past | None:
-        """What a recurrent network needs to unroll `observations[:T]`; None for any other.
+    def boundaries(self, bootstrap_values: Tensor) -> EpisodeBoundaries:
+        """Return where episodes end in this rollout, and the values with which returns go on.
 
         Args:
-            columns: simulators; default: all.
+            bootstrap_values: [B] V(observations[T]).
         """
-        if self.initial_state is None or self.begins is None:
-            return None
-        return Past(self.initial_state[columns], self.begins[:-1, columns])
+        return EpisodeBoundaries(
+            self.terminated, self.truncated, self.truncation_values, bootstrap_values
+        )
 
     @property
     def agent_steps(self) -> int:

@@ -32,12 +32,12 @@ class Recorder(ActorCritic):
         self.acted_on: list[Tensor] = []
         self.valued: list[Tensor] = []
 
-    def sample(
+    def act(
         self,
         observations: Tensor,
         generator: torch.Generator,
-        record: Activations | None = None,
         state: Tensor | None = None,
+        record: Activations | None = None,
     ) -> Tensor:
         self.acted_on.append(observations.clone())
         return self.pick(observations, generator)

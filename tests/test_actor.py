@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.actor import Actor, StopRequested, never
+from gala_rl.actor import Actor
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
+from gala_rl.trajectory_source import StopRequested, never
 from tests.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, joined
 
 
@@ -22,8 +23,8 @@ def make_actor(env: str = "Counting-v0", seed: int = 0, steps: int = STEPS) -> A
 
 
 def recorder_of(actor: Actor) -> Recorder:
-    assert isinstance(actor.model, Recorder)
-    return actor.model
+    assert isinstance(actor.network, Recorder)
+    return actor.network
 
 
 @pytest.mark.parametrize("steps", [1, 5, 7, 20])
@@ -169,12 +170,12 @@ def test_the_newest_parameters_act() -> None:
 
 def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
     class Wild(ActorCritic):
-        def sample(
+        def act(
             self,
             observations: Tensor,
             generator: torch.Generator,
-            record: object = None,
             state: object = None,
+            record: object = None,
         ) -> Tensor:
             return torch.full((len(observations), 1), 30.0)
 
@@ -194,6 +195,6 @@ def test_a_rollout_that_is_broken_off_leaves_off_where_the_next_begins() -> None
     with pytest.raises(StopRequested):
         actor.collect()
     where = torch.from_numpy(made._observations.copy())
-    assert torch.equal(actor.moment()["observations"], where)
+    assert torch.equal(actor.trajectory.observations[-1], where)
     actor.wants_stop = never
     assert torch.equal(actor.collect().observations[0], where)

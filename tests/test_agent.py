@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.actor import StopRequested
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
@@ -17,6 +16,7 @@ from gala_rl.gossip.message import Event
 from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.trajectory_source import StopRequested
 
 CPU = torch.device("cpu")
 LEARNING_RATE = 1e-3
@@ -129,7 +129,7 @@ def test_the_mixed_network_is_the_one_that_acts_next() -> None:
     _, (first, second) = pair()
     first.step(LEARNING_RATE)
     second.step(LEARNING_RATE)
-    parameters = [p.data_ptr() for p in second.actor.model.parameters()]
+    parameters = [p.data_ptr() for p in second.actor.network.parameters()]
     start = second.learner.flat.values.data_ptr()
     end = start + second.learner.flat.values.numel() * 4
     assert all(start <= p < end for p in parameters)

@@ -14,7 +14,7 @@ from gala_rl.app.train import resume, train
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import SharedMailboxes
-from gala_rl.learners import A2CLearner
+from gala_rl.learners.gradient_learner import GradientLearner
 from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.trajectory import Trajectory
@@ -75,14 +75,15 @@ def test_captured_policies_remember_what_the_learner_unrolls() -> None:
     config = replace(CONFIG, learners=1, lstm_size=32)
     simulators = make_simulators(config.env, 4, 2, config.atari, groups=2)
     model = build_model(config, simulators.observation, simulators.action).to(CUDA)
-    actor = Actor(simulators, model, 5, seed=0, keep_choices=True)
+    actor = Actor(simulators, model, 5, seed=0, with_behaviour=True)
     for _ in range(10):
         trajectory = actor.collect()
         assert trajectory.values is not None
         flat = trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten(0, 1)
-        values = model.evaluate(*flat, past=trajectory.past()).values.view(5, 4)
+        values = model.evaluate(
+            *flat, trajectory.initial_state, trajectory.is_first[:-1]
+        ).values.view(5, 4)
         torch.testing.assert_close(values, trajectory.values, rtol=1e-3, atol=1e-4)
-        assert trajectory.final_state is not None
         assert trajectory.final_state.any()
 
 
@@ -106,7 +107,7 @@ def test_captured_updates_are_those_that_are_launched_one_by_one(lstm_size: int 
     for i in range(10):
         learning_rate = 1e-3 * (10 - i)
         graph = captured.learner.update(trajectory, learning_rate)
-        assert isinstance(plain.learner, A2CLearner)
+        assert isinstance(plain.learner, GradientLearner)
         eager = plain.learner._update(trajectory, learning_rate, None)
         for ours, value in zip(graph[:-1], eager[:-1], strict=True):
             torch.testing.assert_close(ours, value, rtol=1e-3, atol=1e-5)
@@ -123,7 +124,7 @@ def test_captured_policies_go_on_drawing_new_actions_for_new_observations() -> N
 
 def test_a_captured_policy_acts_with_the_newest_parameters() -> None:
     agent, _ = pair(CUDA)
-    bias = dict(agent.actor.model.named_parameters())["_policy.logits.bias"]
+    bias = dict(agent.actor.network.named_parameters())["_policy.logits.bias"]
     for action in (1, 0, 2, 1, 0, 2):
         with torch.no_grad():
             bias.fill_(-50.0)[action] = 50.0
@@ -151,7 +152,7 @@ def test_captured_policies_see_by_the_newest_moments() -> None:
     algorithm = Remembering(normalize_observations=True, normalize_rewards=True)
     config = resolve(replace(CONFIG, learners=1, env="CartPole-v1", algorithm=algorithm))
     agent = build_agent(config, 0, SharedMailboxes(1, 1).transport(0), CUDA, seed=0)
-    model, seen = agent.actor.model, []
+    model, seen = agent.actor.network, []
     assert model.observation_moments is not None
     for _ in range(8):
         assert torch.isfinite(agent.step(1e-3).grad_norm)

@@ -9,12 +9,12 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Simulators, make_simulators
-from gala_rl.learners import A2CLearner
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.trajectory import Activations, Past, Trajectory
+from gala_rl.trajectory import Activations, Trajectory
 from tests.acting import LENGTH, SIMULATORS, Staggered
+from tests.learners.problems import a2c_learner
 
 lengths = pytest.mark.parametrize("steps", [1, 3, 5, 7, 20])
 groups = pytest.mark.parametrize("groups", [1, 2, 3])
@@ -30,12 +30,12 @@ class Tally(ActorCritic):
         super().__init__(ObservationSpec((3,), False), ActionSpec(2, True), lstm_size=1)
         self.acted_from: list[Tensor] = []
 
-    def sample(
+    def act(
         self,
         observations: Tensor,
         generator: torch.Generator,
-        record: Activations | None = None,
         state: Tensor | None = None,
+        record: Activations | None = None,
     ) -> Tensor:
         assert state is not None
         self.acted_from.append(state.clone())
@@ -56,12 +56,6 @@ def rollouts(actor: Actor, count: int) -> list[Trajectory]:
     return [copy.deepcopy(actor.collect()) for _ in range(count)]
 
 
-def past_of(trajectory: Trajectory) -> Past:
-    past = trajectory.past()
-    assert past is not None
-    return past
-
-
 @lengths
 def test_every_episode_is_remembered_from_its_start_and_no_further(steps: int) -> None:
     model = Tally()
@@ -71,12 +65,11 @@ def test_every_episode_is_remembered_from_its_start_and_no_further(steps: int) -
     for k, state in enumerate(model.acted_from):
         step = k % LENGTH
         assert state.tolist() == [[step, step * (step - 1) / 2]] * SIMULATORS
-    begins = torch.cat([past_of(t).begins for t in trajectories])
+    begins = torch.cat([t.is_first[:-1] for t in trajectories])
     assert begins.tolist() == [[k % LENGTH == 0] * SIMULATORS for k in range(len(begins))]
     for rollout, trajectory in enumerate(trajectories):
-        assert trajectory.final_state is not None
         first, last = rollout * steps % LENGTH, (rollout + 1) * steps % LENGTH
-        assert past_of(trajectory).state[:, 0].tolist() == [first] * SIMULATORS
+        assert trajectory.initial_state[:, 0].tolist() == [first] * SIMULATORS
         assert trajectory.final_state[:, 0].tolist() == [last] * SIMULATORS
 
 
@@ -97,7 +90,7 @@ def test_simulators_that_end_at_different_steps_forget_each_by_itself(
 ) -> None:
     actor = Actor(Staggered(groups), Tally(), steps, seed=0)
     trajectories = rollouts(actor, 40 // steps)
-    begins = torch.cat([past_of(t).begins for t in trajectories])
+    begins = torch.cat([t.is_first[:-1] for t in trajectories])
     values = torch.cat([t.truncation_values for t in trajectories])
     for k in range(len(begins)):
         for b in range(SIMULATORS):
@@ -107,10 +100,8 @@ def test_simulators_that_end_at_different_steps_forget_each_by_itself(
             cut = (k + 1) % length == 0
             assert values[k, b].item() == (1000 * length + b * length if cut else 0)
     for trajectory in trajectories:
-        assert trajectory.final_state is not None
-        assert trajectory.begins is not None
         forgotten = (trajectory.final_state == 0).all(dim=-1)
-        assert torch.equal(trajectory.begins[-1], forgotten)
+        assert torch.equal(trajectory.is_first[-1], forgotten)
 
 
 def random_network() -> ActorCritic:
@@ -126,32 +117,31 @@ def random_network() -> ActorCritic:
 @lengths
 def test_the_learner_unrolls_exactly_what_acted(groups: int, steps: int) -> None:
     model = random_network()
-    actor = Actor(Staggered(groups), model, steps, seed=0, keep_choices=True)
+    actor = Actor(Staggered(groups), model, steps, seed=0, with_behaviour=True)
     for _ in range(4):
         trajectory = actor.collect()
         assert trajectory.log_probs is not None
         assert trajectory.values is not None
         flat = trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten(0, 1)
-        evaluation = model.evaluate(*flat, past=trajectory.past())
+        evaluation = model.evaluate(*flat, trajectory.initial_state, trajectory.is_first[:-1])
         for now, then in (
             (evaluation.log_probs, trajectory.log_probs),
             (evaluation.values, trajectory.values),
         ):
             torch.testing.assert_close(now.view(steps, -1), then, rtol=0.0, atol=1e-5)
-        assert evaluation.state is not None
-        assert trajectory.begins is not None
-        after = evaluation.state.masked_fill(trajectory.begins[-1].unsqueeze(-1), 0.0)
+        after = evaluation.state.masked_fill(trajectory.is_first[-1].unsqueeze(-1), 0.0)
         torch.testing.assert_close(after, trajectory.final_state, rtol=0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("columns", [slice(1, 3), torch.tensor([2, 0])], ids=["slice", "list"])
 def test_some_simulators_can_be_evaluated_without_the_others(columns: slice | Tensor) -> None:
     model = random_network()
-    trajectory = Actor(Staggered(), model, 5, seed=0, keep_choices=True).collect()
+    trajectory = Actor(Staggered(), model, 5, seed=0, with_behaviour=True).collect()
     some = model.evaluate(
         trajectory.observations[:-1, columns].flatten(0, 1),
         trajectory.actions[:, columns].flatten(0, 1),
-        past=trajectory.past(columns),
+        trajectory.initial_state[columns],
+        trajectory.is_first[:-1, columns],
     )
     assert trajectory.values is not None
     expected = trajectory.values[:, columns]
@@ -168,10 +158,9 @@ def test_an_update_bootstraps_from_the_state_in_which_the_rollout_stopped() -> N
             return super().values(observations, state)
 
     model = Spy(ObservationSpec((3,), False), ActionSpec(2, True), lstm_size=8)
-    learner = A2CLearner(model, A2CSettings())
+    learner = a2c_learner(model, A2CSettings())
     trajectory = Actor(counting(), model, 5, seed=0).collect()
     learner.update(trajectory, 1e-3)
-    assert trajectory.final_state is not None
     assert torch.equal(asked[0], trajectory.final_state)
     assert trajectory.final_state.any()
 
@@ -179,8 +168,7 @@ def test_an_update_bootstraps_from_the_state_in_which_the_rollout_stopped() -> N
 def test_a_network_without_state_has_none_in_its_trajectory() -> None:
     model = ActorCritic(ObservationSpec((3,), False), ActionSpec(2, True))
     trajectory = Actor(counting(), model, 5, seed=0).collect()
-    assert trajectory.past() is None
-    assert trajectory.initial_state is trajectory.final_state is trajectory.begins is None
+    assert trajectory.initial_state.shape == trajectory.final_state.shape == (SIMULATORS, 0)
 
 
 def test_the_memory_of_a_rollout_stays_where_it_is() -> None:
@@ -188,8 +176,8 @@ def test_the_memory_of_a_rollout_stays_where_it_is() -> None:
 
     def places() -> list[int]:
         trajectory = actor.collect()
-        memory = (trajectory.initial_state, trajectory.final_state, trajectory.begins)
-        return [tensor.data_ptr() for tensor in memory if tensor is not None]
+        memory = (trajectory.initial_state, trajectory.final_state, trajectory.is_first)
+        return [tensor.data_ptr() for tensor in memory]
 
     first = places()
     assert len(set(first)) == 3

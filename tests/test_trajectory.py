@@ -13,6 +13,7 @@ IMAGES = torch.zeros(3, 4, 6, 5, dtype=torch.uint8)
 VECTORS = torch.zeros(3, 2)
 DISCRETE = torch.zeros(3, dtype=torch.int64)
 CONTINUOUS = torch.zeros(3, 2)
+MEMORY, NO_MEMORY = torch.zeros(3, 4), torch.zeros(3, 0)
 
 
 def fields(trajectory: Trajectory) -> dict[str, Tensor]:
@@ -26,7 +27,7 @@ def fields(trajectory: Trajectory) -> dict[str, Tensor]:
 def test_storage_is_time_major_with_one_observation_more(
     observation: Tensor, action: Tensor
 ) -> None:
-    trajectory = Trajectory.allocate(7, observation, action, CPU)
+    trajectory = Trajectory.allocate(7, observation, action, NO_MEMORY, CPU)
     assert trajectory.observations.shape == (8, *observation.shape)
     assert trajectory.observations.dtype == observation.dtype
     assert trajectory.actions.shape == (7, *action.shape)
@@ -39,13 +40,10 @@ def test_storage_is_time_major_with_one_observation_more(
 
 def test_no_two_fields_share_memory() -> None:
     def allocated() -> dict[str, Tensor]:
-        state = torch.zeros(3, 4)
-        return fields(
-            Trajectory.allocate(7, VECTORS, DISCRETE, CPU, state=state, keep_choices=True)
-        )
+        return fields(Trajectory.allocate(7, VECTORS, DISCRETE, MEMORY, CPU, with_behaviour=True))
 
     names = allocated()
-    assert {"log_probs", "values", "initial_state", "final_state", "begins"} <= set(names)
+    assert {"log_probs", "values", "initial_state", "final_state", "is_first"} <= set(names)
     for name in names:
         others = allocated()
         others.pop(name).fill_(1)
@@ -54,19 +52,17 @@ def test_no_two_fields_share_memory() -> None:
 
 def test_the_examples_are_not_kept() -> None:
     observation = torch.ones(3, 2)
-    trajectory = Trajectory.allocate(7, observation, DISCRETE, CPU)
+    trajectory = Trajectory.allocate(7, observation, DISCRETE, NO_MEMORY, CPU)
     trajectory.observations.fill_(5.0)
     assert set(observation.flatten().tolist()) == {1.0}
 
 
 def test_agent_steps_are_steps_times_simulators() -> None:
-    assert Trajectory.allocate(7, VECTORS, CONTINUOUS, CPU).agent_steps == 21
+    assert Trajectory.allocate(7, VECTORS, CONTINUOUS, NO_MEMORY, CPU).agent_steps == 21
 
 
-def test_the_past_is_that_of_the_rollouts_own_observations() -> None:
-    state = torch.zeros(3, 4)
-    trajectory = Trajectory.allocate(7, VECTORS, DISCRETE, CPU, state=state)
-    past = trajectory.past(torch.tensor([2, 0]))
-    assert past is not None
-    assert (past.state.shape, past.begins.shape) == ((2, 4), (7, 2))
-    assert Trajectory.allocate(7, VECTORS, DISCRETE, CPU).past() is None
+@pytest.mark.parametrize("state", [MEMORY, NO_MEMORY], ids=["memory", "none"])
+def test_states_are_kept_per_simulator_and_first_observations_per_step(state: Tensor) -> None:
+    trajectory = Trajectory.allocate(7, VECTORS, DISCRETE, state, CPU)
+    assert trajectory.initial_state.shape == trajectory.final_state.shape == state.shape
+    assert (tuple(trajectory.is_first.shape), trajectory.is_first.dtype) == ((8, 3), torch.bool)

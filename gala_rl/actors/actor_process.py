@@ -89,7 +89,7 @@ def run_actor(post: ActorSpec) -> None:
 
 
 def _act(post: ActorSpec, actor: Actor) -> None:
-    flat = FlatParameters(actor.model)
+    flat = FlatParameters(actor.network)
     version = failures = 0
     word = READY
     while (slot := _exchange(post, word)) is not None:
@@ -121,7 +121,7 @@ def _make_actor(post: ActorSpec) -> Actor:
         timeouts=worker_timeouts(config),
     )
     model = post.make_model(simulators.observation, simulators.action)
-    actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, keep_choices=True)
+    actor = Actor(simulators, model, algorithm.rollout_steps, post.seed, with_behaviour=True)
     flop = forward_flop(model, simulators.observation)
     torch.set_num_threads(actor_threads(config, flop, post.simulators))
     return actor

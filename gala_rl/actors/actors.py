@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gala_rl.actor import StopRequested, never
 from gala_rl.actors.actor_process import MOST_WORDS, READY, ActorSpec, MakeModel, run_actor
 from gala_rl.actors.handle import ActorHandle
 from gala_rl.actors.remote import RemoteActors, RolloutFeed, RolloutFeeds
@@ -27,6 +26,7 @@ from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.heartbeat import beat
 from gala_rl.processes.spawn import spawn
 from gala_rl.trajectory import Trajectory
+from gala_rl.trajectory_source import StopRequested, never
 
 _LOOK_EVERY_S = 0.2
 _LAST_WORDS_S = _CLOSE_S = 2.0

@@ -16,7 +16,6 @@ received it.
 import copy
 import enum
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,9 +35,9 @@ FIELDS = (
     "truncation_values",
     "log_probs",
     "initial_state",
-    "begins",
+    "is_first",
 )
-"""Of a trajectory, as far as they cross from an actor to its learner; the last two if there."""
+"""Fields of a trajectory that an actor hands over to its learner."""
 
 
 class RolloutInfo(enum.IntEnum):
@@ -65,9 +64,8 @@ class RolloutSlots:
     def __init__(self, count: int, like: Trajectory) -> None:
         self._fields: dict[str, Tensor] = {}
         for name in FIELDS:
-            example: Tensor | None = getattr(like, name)
-            if example is not None:
-                self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
+            example: Tensor = getattr(like, name)
+            self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
         self._notes = shared_zeros((count, len(RolloutInfo)), torch.int64)
         # Simulator, score, agent steps, time; no more games end in a rollout than it has steps.
         self._episodes = shared_zeros((count, like.agent_steps, 4), torch.float64)
@@ -152,8 +150,3 @@ class RolloutSlots:
         """The games that ended in a rollout."""
         rows = self._episodes[slot, : self.note(slot, RolloutInfo.EPISODES)].tolist()
         return [Episode(int(i), score, int(steps), time) for i, score, steps, time in rows]
-
-
-def as_it_crosses(trajectory: Trajectory) -> Trajectory:
-    """The same memory, without what no actor hands over."""
-    return replace(trajectory, values=None, final_state=None)

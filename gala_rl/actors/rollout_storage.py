@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actors.actor_process import MakeModel
-from gala_rl.actors.rollout_slots import RolloutSlots, as_it_crosses
+from gala_rl.actors.rollout_slots import RolloutSlots
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import Simulators
 from gala_rl.trajectory import Trajectory
@@ -27,28 +27,21 @@ def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -
 
 
 def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
-    """One observation [1, ...], action [1] or [1, A] and, if there is one, state [1, S]."""
+    """Return one observation [1, ...], action [1] or [1, A] and state [1, S]."""
     observation = torch.from_numpy(simulators.reset(0))[:1]
     model = make_model(simulators.observation, simulators.action)
     simulators.close()
     state = model.initial_state(1)
     with torch.no_grad():
-        action = model.sample(observation, torch.Generator(), state=state)
-    return (observation, action) if state is None else (observation, action, state)
+        action = model.act(observation, torch.Generator(), state)
+    return observation, action, state
 
 
 def storage(
     rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
 ) -> Trajectory:
     """Memory for a batch [T, B] of rollouts that look like the example."""
-    observation, action, *state = (x.expand(batch, *x.shape[1:]) for x in example)
-    return as_it_crosses(
-        Trajectory.allocate(
-            rollout_steps,
-            observation,
-            action,
-            device,
-            state=state[0].to(device) if state else None,
-            keep_choices=True,
-        )
+    observation, action, state = (x.expand(batch, *x.shape[1:]) for x in example)
+    return Trajectory.allocate(
+        rollout_steps, observation, action, state, device, with_behaviour=True
     )

@@ -17,13 +17,13 @@ from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.preflight import check_evaluation
 from gala_rl.app.progress import GamesProgress
-from gala_rl.checks.checkpoint import check_vector
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
     Simulators,
     make_simulators,
     preserve_working_directory,
+    read_environments_once,
     seeded_generators,
     worker_timeouts,
 )
@@ -34,6 +34,7 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.run.saved_check import check_vector
 from gala_rl.threads import forward_flop, threads_for
 
 MAX_SIMULATORS = 16
@@ -41,6 +42,7 @@ MEAN = "mean"
 
 
 @unchanged_caller()
+@read_environments_once()
 def evaluate(
     run: str | Path,
     *,
@@ -120,6 +122,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 
 @unchanged_caller()
+@read_environments_once()
 def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     """The network of a run as its newest checkpoint has it, to act with.
 
@@ -236,7 +239,7 @@ def _play(
         flop = count * forward_flop(model, simulators.observation)
         torch.set_num_threads(config.network_threads or threads_for(flop, usable_cores()))
         generator = torch.Generator().manual_seed(seed)
-        policy = model.greedy if greedy else partial(model.sample, generator=generator)
+        policy = model.greedy if greedy else partial(model.act, generator=generator)
         start = seed
         while games.playing.any():
             _play_on(simulators, model, policy, games, start, progress)
@@ -265,8 +268,7 @@ def _play_on(
     while playing.any():
         actions = policy(torch.from_numpy(observations), state=state)
         transition = simulators.step(actions.numpy())
-        if state is not None:
-            state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
+        state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
         observations = transition.observations
         scores += transition.rewards
         steps += 1

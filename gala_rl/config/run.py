@@ -240,6 +240,7 @@ def from_dict(
     Raises:
         UserError: on an unknown field, a wrong type or a value out of bounds.
     """
+    _check_object(values, "")
     plain = dict(values)
     algorithm = plain.pop("algorithm", None)
     config: TrainConfig = _build(TrainConfig, plain, "")

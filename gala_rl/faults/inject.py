@@ -19,7 +19,7 @@ from gala_rl.faults.log import FaultLog
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.faults.transport import FaultyTransport
 from gala_rl.gossip import Gossip
-from gala_rl.learners import Learner, UpdateMetrics
+from gala_rl.learners.learner import Learner, UpdateMetrics
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.trajectory import Trajectory
@@ -168,6 +168,8 @@ class PoisonedLearner:
     def __init__(self, inner: Learner) -> None:
         self.state, self.flat = inner.state, inner.flat
         self.optimizer, self.generator = inner.optimizer, inner.generator
+        self.initial_learning_rate = inner.initial_learning_rate
+        self.wants_stop = inner.wants_stop
         self._inner = inner
 
     def update(

@@ -1,44 +1,54 @@
-"""What every learner is: the owner of the parameters, who improves them by trajectories."""
+"""The interface of a learner, which owns the parameters and improves them by trajectories."""
 
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.flat import FlatParameters
 from gala_rl.learners.optimizers import Optimizer
+from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 
 
 class UpdateMetrics(NamedTuple):
-    """What an update saw; scalar tensors, not yet read back to the host.
+    """Metrics of an update: scalar tensors, not yet copied to the host.
 
     Attributes:
-        details: what only some algorithms have, by the name of its column.
+        grad_norm: Euclidean norm of the gradient before clipping.
+        update_norm: Euclidean norm of the change of the parameters.
+        losses: terms of the loss and what else the algorithm measures, by metrics column.
     """
 
-    policy_loss: Tensor
-    value_loss: Tensor
-    entropy: Tensor
     grad_norm: Tensor
     update_norm: Tensor
-    details: dict[str, Tensor]
+    losses: dict[str, Tensor]
 
 
 class Learner(Protocol):
-    """Turns a trajectory into new parameters, by one optimiser step or more.
+    """Turns a trajectory into new parameters, by one optimizer step or more.
 
     Attributes:
-        state: [P + S] the parameters and, behind them, the optimiser's state.
+        state: [P + S] the parameters, followed by the optimizer's state.
         flat: all parameters, in the first part of `state`.
         optimizer: its state is the second part of `state`.
-        generator: random state of its updates; None where they draw nothing.
+        generator: random state of its updates; None if they draw nothing.
+        initial_learning_rate: of the run's first update; set anew when the number of learners
+            changes. Learners that anneal more than the learning rate take its share from this.
+        wants_stop: asked between the gradient steps of an update, if there are several: whether
+            to make no more of them.
     """
 
     state: Tensor
     flat: FlatParameters
     optimizer: Optimizer
     generator: torch.Generator | None
+    initial_learning_rate: float
+    wants_stop: Callable[[], bool]
 
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
@@ -50,3 +60,45 @@ class Learner(Protocol):
             learning_rate: of this update.
             out: [P] where the new parameters go; default: in place. Not on a GPU.
         """
+
+
+class Coupling(Protocol):
+    """Shares gradients, parameters or moments with other learners within each gradient step."""
+
+    def average(self, grads: Tensor) -> None:
+        """Combine the gradient [P] across learners, in place, before it is clipped."""
+
+    def make_optimizer(
+        self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
+    ) -> Optimizer:
+        """Build the optimizer, as `gala_rl.learners.optimizers.make_optimizer` does."""
+
+    def counting(self, moments: Tensor) -> AbstractContextManager[None]:
+        """Enter while a rollout is counted into the running moments [M] of all learners."""
+
+
+def make_learner(
+    network: ActorCritic,
+    settings: AlgorithmSettings,
+    *,
+    initial_learning_rate: float,
+    seed: int,
+    coupling: Coupling | None = None,
+) -> Learner:
+    """Return the learner of an algorithm, which takes over the network's parameters.
+
+    Args:
+        network: to be improved.
+        settings: of the algorithm; they name the module that makes its learner.
+        initial_learning_rate: of the run's first update.
+        seed: of what updates draw at random.
+        coupling: what is shared with other learners within each gradient step; None: nothing.
+    """
+    learner: Learner = importlib.import_module(settings.learner).make_learner(
+        network,
+        settings,
+        initial_learning_rate=initial_learning_rate,
+        seed=seed,
+        coupling=coupling,
+    )
+    return learner

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
 from gala_rl.trajectory import Trajectory
 
 
@@ -18,7 +18,7 @@ class Normalizer:
     Algorithm 1; OpenAI Baselines, 2017. A network without moments leaves nothing to do.
 
     Args:
-        model: the network; it normalises observations itself.
+        network: it normalises observations itself.
         discount: γ.
         trajectory: like those to come; only shape and device are used.
         counting: entered while a rollout is counted in, by learners that share their moments.
@@ -29,13 +29,13 @@ class Normalizer:
 
     def __init__(
         self,
-        model: ActorCritic,
+        network: Network,
         discount: float,
         trajectory: Trajectory,
         counting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._of_observations = model.observation_moments
-        self._of_sums = model.sum_moments
+        self._of_observations = network.observation_moments
+        self._of_sums = network.sum_moments
         self._discount = discount
         self._counting = counting
         self._sums = torch.zeros_like(trajectory.rewards)

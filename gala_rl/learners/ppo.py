@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gala_rl.learners.learner import UpdateMetrics
-from gala_rl.learners.step import Coupling, GradientStep
+from gala_rl.learners.gradient_learner import GradientStep
+from gala_rl.learners.learner import Coupling, UpdateMetrics
 from gala_rl.losses.advantages import generalized_advantages, normalized
 from gala_rl.losses.ppo import PPOLoss, ppo_loss
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.heartbeat import beat
-from gala_rl.trajectory import Past, Trajectory
+from gala_rl.trajectory import Trajectory
+from gala_rl.trajectory_source import never
 
 _STREAM = 1
 """Sets what an update draws apart from what an actor with the same seed draws."""
@@ -36,10 +37,14 @@ class _Batch(NamedTuple):
 
 
 class _Minibatch(NamedTuple):
-    """The samples of one step; of a recurrent network [T * b] of b simulators, with their past."""
+    """The samples of one step: for a recurrent network [T * b] of b simulators.
+
+    `state` [b, S] and `is_first` [T, b] are where their sequences begin; ignored without memory.
+    """
 
     batch: _Batch
-    past: Past | None
+    state: Tensor
+    is_first: Tensor
 
 
 class PPOLearner:
@@ -54,13 +59,9 @@ class PPOLearner:
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: of the algorithm.
-        initial_learning_rate: where the clip range has not been annealed yet; may be set anew
-            when the number of learners changes.
+        initial_learning_rate: at which the clip range is not annealed yet.
         seed: of the shuffling.
         coupling: what is shared with other learners; None: nothing.
-
-    Attributes:
-        wants_stop: asked after each epoch but the last: whether to leave it at that.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class PPOLearner:
         self._model = model
         self._settings = settings
         self.initial_learning_rate = initial_learning_rate
-        self.wants_stop: Callable[[], bool] = lambda: False
+        self.wants_stop: Callable[[], bool] = never
         self._before = torch.empty_like(self.flat.values)
 
     def update(
@@ -104,26 +105,26 @@ class PPOLearner:
         every = torch.stack(seen)
         policy, value, entropy, grad_norm = every[:, :4].mean(0).unbind()
         approx_kl, clip_fraction = every[-settings.minibatches :, 4:].mean(0).unbind()
-        details = {
+        losses = {
+            "policy_loss": policy,
+            "value_loss": value,
+            "entropy": entropy,
             "approx_kl": approx_kl,
             "clip_fraction": clip_fraction,
             "explained_variance": _explained_variance(batch.values, batch.returns),
         }
         update_norm = torch.linalg.vector_norm(displacement)
-        return UpdateMetrics(policy, value, entropy, grad_norm, update_norm, details)
+        return UpdateMetrics(grad_norm, update_norm, losses)
 
     def _batch(self, trajectory: Trajectory) -> _Batch:
         """All samples, with advantages and value targets; nothing here is computed twice."""
-        settings, (log_probs, values) = self._settings, _choices(trajectory)
+        settings, (log_probs, values) = self._settings, _behaviour(trajectory)
         with torch.no_grad():
             bootstrap = self._model.values(trajectory.observations[-1], trajectory.final_state)
         advantages = generalized_advantages(
             trajectory.rewards,
-            trajectory.terminated,
-            trajectory.truncated,
-            trajectory.truncation_values,
             values,
-            bootstrap,
+            trajectory.boundaries(bootstrap),
             settings.discount,
             settings.gae_lambda,
         )
@@ -146,28 +147,29 @@ class PPOLearner:
 
     def _minibatches(self, trajectory: Trajectory, batch: _Batch) -> Iterator[_Minibatch]:
         (steps, simulators), device = trajectory.rewards.shape, self.state.device
-        is_recurrent = trajectory.past() is not None
+        is_recurrent = self._model.state_size > 0
+        state, is_first = trajectory.initial_state, trajectory.is_first[:-1]
         count = simulators if is_recurrent else steps * simulators
         order = torch.randperm(count, generator=self.generator, device=device)
         for part in order.tensor_split(self._settings.minibatches):
             if is_recurrent:
                 rows = torch.arange(steps, device=device).unsqueeze(-1) * simulators + part
-                yield _Minibatch(batch.at(rows.flatten()), trajectory.past(part))
+                yield _Minibatch(batch.at(rows.flatten()), state[part], is_first[:, part])
             else:
-                yield _Minibatch(batch.at(part), None)
+                yield _Minibatch(batch.at(part), state, is_first)
 
     def _descend(self, minibatch: _Minibatch, learning_rate: float, out: Tensor | None) -> Tensor:
         loss = self._loss(minibatch, learning_rate)
-        norms = self._step(loss.total, learning_rate, out)
+        grad_norm, _ = self._step(loss.total, learning_rate, out)
         beat()
-        terms = (loss.policy, loss.value, loss.entropy, norms.grad)
+        terms = (loss.policy, loss.value, loss.entropy, grad_norm)
         return torch.stack([*terms, loss.approx_kl, loss.clip_fraction]).detach()
 
     def _loss(self, minibatch: _Minibatch, learning_rate: float) -> PPOLoss:
-        settings, (batch, past) = self._settings, minibatch
+        settings, (batch, state, is_first) = self._settings, minibatch
         annealing = learning_rate / self.initial_learning_rate
         advantages = batch.advantages
-        evaluation = self._model.evaluate(batch.observations, batch.actions, past=past)
+        evaluation = self._model.evaluate(batch.observations, batch.actions, state, is_first)
         return ppo_loss(
             log_probs=evaluation.log_probs,
             old_log_probs=batch.log_probs,
@@ -190,10 +192,10 @@ class PPOLearner:
         return float(torch.stack(kls).mean()) > target
 
 
-def _choices(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+def _behaviour(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
     """Log π and V of the policy that acted, each [T, B]."""
     if trajectory.log_probs is None or trajectory.values is None:
-        raise ValueError("PPO needs a trajectory whose actor keeps its choices")
+        raise ValueError("PPO needs log_probs and values of the behaviour policy")
     return trajectory.log_probs, trajectory.values
 
 
@@ -201,3 +203,15 @@ def _explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     """1 - Var(R - V) / Var(R), or 0 where all returns are equal: nothing to explain."""
     there, left = returns.var(correction=0), (returns - values).var(correction=0)
     return torch.where(there > 0, 1.0 - left / there, 0.0)
+
+
+def make_learner(
+    network: ActorCritic,
+    settings: PPOSettings,
+    *,
+    initial_learning_rate: float,
+    seed: int,
+    coupling: Coupling | None = None,
+) -> PPOLearner:
+    """Return a PPO learner; see `gala_rl.learners.learner.make_learner`."""
+    return PPOLearner(network, settings, initial_learning_rate, seed, coupling)

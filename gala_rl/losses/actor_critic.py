@@ -15,6 +15,10 @@ class ActorCriticLoss(NamedTuple):
     value: Tensor
     entropy: Tensor
 
+    def terms(self) -> dict[str, Tensor]:
+        """Return the terms by their metrics columns."""
+        return {"policy_loss": self.policy, "value_loss": self.value, "entropy": self.entropy}
+
 
 def actor_critic_loss(
     *,

@@ -3,21 +3,19 @@
 import torch
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import following_values, sums_within_episodes
 from gala_rl.losses.shapes import check_rollout_shapes
 
 
 def generalized_advantages(
     rewards: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    truncation_values: Tensor,
     values: Tensor,
-    bootstrap_values: Tensor,
+    boundaries: EpisodeBoundaries,
     discount: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Generalised advantage estimates, GAE(γ, λ), up to the end of the rollout.
+    """Return generalised advantage estimates, GAE(γ, λ), up to the end of the rollout.
 
     δ_t = r_t + γ V'_t - V(x_t), where V'_t is what follows: V(x_{t+1}), or V(final observation) if
     truncated_t, or 0 if terminated_t;
@@ -30,36 +28,23 @@ def generalized_advantages(
 
     Args:
         rewards: [T, B] r_t.
-        terminated: [T, B] bool.
-        truncated: [T, B] bool.
-        truncation_values: [T, B] V(final observation) where truncated; else ignored.
         values: [T, B] V(x_t).
-        bootstrap_values: [B] V(x_T).
+        boundaries: ends of episodes and of the rollout.
         discount: γ.
         gae_lambda: λ.
 
     Returns:
         [T, B] A_t, without gradient.
     """
-    check_rollout_shapes(
-        rewards,
-        bootstrap_values,
-        terminated=terminated,
-        truncated=truncated,
-        truncation_values=truncation_values,
-        values=values,
-    )
+    check_rollout_shapes(rewards, boundaries, values=values)
     with torch.no_grad():
-        following = following_values(
-            values, bootstrap_values, terminated, truncated, truncation_values
-        )
-        deltas = rewards + discount * following - values
+        deltas = rewards + discount * following_values(values, boundaries) - values
         decays = torch.full_like(deltas, discount * gae_lambda)
-        return sums_within_episodes(deltas, decays, terminated | truncated)
+        return sums_within_episodes(deltas, decays, boundaries.terminated | boundaries.truncated)
 
 
 def normalized(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Advantages shifted and scaled to mean 0 and standard deviation 1, without gradient.
+    """Return advantages shifted and scaled to mean 0 and standard deviation 1, without gradient.
 
     The deviation is that of the batch itself (divided by N, as in OpenAI Baselines; PyTorch's
     `std` divides by N - 1), so that a batch of one, or of equals, becomes 0 and not NaN.

@@ -3,18 +3,12 @@
 import torch
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.shapes import check_rollout_shapes
 
 
-def n_step_returns(
-    rewards: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    truncation_values: Tensor,
-    bootstrap_values: Tensor,
-    discount: float,
-) -> Tensor:
-    """Forward-view n-step returns, each bootstrapped at the end of the rollout.
+def n_step_returns(rewards: Tensor, boundaries: EpisodeBoundaries, discount: float) -> Tensor:
+    """Return forward-view n-step returns, each bootstrapped at the end of the rollout.
 
     G_t = r_t + γ (1 - terminated_t) · (V(final observation) if truncated_t else G_{t+1}),
     with G_T = V(x_T). A terminated step ends the return, a truncated one does not: the value of
@@ -25,22 +19,14 @@ def n_step_returns(
 
     Args:
         rewards: [T, B] r_t.
-        terminated: [T, B] bool.
-        truncated: [T, B] bool.
-        truncation_values: [T, B] V(final observation) where truncated; else ignored.
-        bootstrap_values: [B] V(x_T).
+        boundaries: ends of episodes and of the rollout.
         discount: γ.
 
     Returns:
         [T, B] G_t, without gradient.
     """
-    check_rollout_shapes(
-        rewards,
-        bootstrap_values,
-        terminated=terminated,
-        truncated=truncated,
-        truncation_values=truncation_values,
-    )
+    check_rollout_shapes(rewards, boundaries)
+    terminated, truncated, truncation_values, bootstrap_values = boundaries
     with torch.no_grad():
         returns = torch.empty_like(rewards)
         following = bootstrap_values
@@ -51,31 +37,26 @@ def n_step_returns(
     return returns
 
 
-def following_values(
-    values: Tensor,
-    bootstrap_values: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    truncation_values: Tensor,
-) -> Tensor:
-    """What each step goes on into: the next value of the same episode, never of the next one.
+def following_values(values: Tensor, boundaries: EpisodeBoundaries) -> Tensor:
+    """Return the value that follows each step: the next of the same episode, or the truncation's.
+
+    0 follows a terminated step, whatever `truncated` says; no value of the next episode leaks in.
 
     Args:
         values: [T, B] of x_0 … x_{T-1}: V(x_t), or another estimate of the return from there.
-        bootstrap_values: [B] of x_T.
-        terminated: [T, B] bool; 0 follows, whatever `truncated` says.
-        truncated: [T, B] bool; the truncation value follows.
-        truncation_values: [T, B] V(final observation) where truncated; else ignored.
+        boundaries: ends of episodes and of the rollout; its `bootstrap_values` [B] are those of
+            x_T.
 
     Returns:
         [T, B].
     """
+    terminated, truncated, truncation_values, bootstrap_values = boundaries
     following = torch.cat([values[1:], bootstrap_values[None]])
     return torch.where(truncated, truncation_values, following).masked_fill(terminated, 0.0)
 
 
 def sums_within_episodes(terms: Tensor, factors: Tensor, ends: Tensor) -> Tensor:
-    """x_t + f_t x_{t+1} + f_t f_{t+1} x_{t+2} + …, up to the last step of t's episode.
+    """Return x_t + f_t x_{t+1} + f_t f_{t+1} x_{t+2} + …, up to the last step of t's episode.
 
     Args:
         terms: [T, B] x_t.

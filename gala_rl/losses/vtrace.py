@@ -5,12 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import following_values, sums_within_episodes
 from gala_rl.losses.shapes import check_rollout_shapes
 
 
 class VTrace(NamedTuple):
-    """What the value and the policy learn from; each [T, B], without gradient."""
+    """Targets of the value and advantages of the policy; each [T, B], without gradient."""
 
     targets: Tensor
     advantages: Tensor
@@ -19,18 +20,15 @@ class VTrace(NamedTuple):
 def vtrace(
     log_ratios: Tensor,
     rewards: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    truncation_values: Tensor,
     values: Tensor,
-    bootstrap_values: Tensor,
+    boundaries: EpisodeBoundaries,
     discount: float,
     *,
     clip_rho: float = 1.0,
     clip_c: float = 1.0,
     clip_pg_rho: float = 1.0,
 ) -> VTrace:
-    """V-trace targets v_s and the policy gradient's advantages, up to the end of the rollout.
+    """Return V-trace targets v_s and the policy gradient's advantages, up to the rollout's end.
 
     ρ_t = min(ρ̄, π/μ), c_t = min(c̄, π/μ), δ_t = ρ_t (r_t + γ V'_t - V(x_t)), where V'_t is what
     follows: V(x_{t+1}), or V(final observation) if truncated_t, or 0 if terminated_t;
@@ -44,34 +42,23 @@ def vtrace(
     Args:
         log_ratios: [T, B] log π(a_t|x_t) - log μ(a_t|x_t): π learns, μ has acted.
         rewards: [T, B] r_t.
-        terminated: [T, B] bool.
-        truncated: [T, B] bool.
-        truncation_values: [T, B] V(final observation) where truncated; else ignored.
         values: [T, B] V(x_t).
-        bootstrap_values: [B] V(x_T).
+        boundaries: ends of episodes and of the rollout.
         discount: γ.
         clip_rho: ρ̄, at least c̄.
         clip_c: c̄.
         clip_pg_rho: ρ̄_pg.
     """
-    check_rollout_shapes(
-        rewards,
-        bootstrap_values,
-        log_ratios=log_ratios,
-        terminated=terminated,
-        truncated=truncated,
-        truncation_values=truncation_values,
-        values=values,
-    )
+    check_rollout_shapes(rewards, boundaries, log_ratios=log_ratios, values=values)
     if not clip_rho >= clip_c:
         raise ValueError(f"clip_rho must be at least clip_c, got {clip_rho} and {clip_c}")
     with torch.no_grad():
         ratios = log_ratios.exp()
-        borders = (bootstrap_values, terminated, truncated, truncation_values)
-        following = following_values(values, *borders)
+        ends = boundaries.terminated | boundaries.truncated
+        following = following_values(values, boundaries)
         deltas = ratios.clamp(max=clip_rho) * (rewards + discount * following - values)
         traces = discount * ratios.clamp(max=clip_c)
-        targets = values + sums_within_episodes(deltas, traces, terminated | truncated)
-        following = following_values(targets, *borders)
+        targets = values + sums_within_episodes(deltas, traces, ends)
+        following = following_values(targets, boundaries)
         advantages = ratios.clamp(max=clip_pg_rho) * (rewards + discount * following - values)
     return VTrace(targets, advantages)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.core import LSTMCore
+from gala_rl.models.network import Network, PolicyOutput
 from gala_rl.models.normalization import RunningMoments
 from gala_rl.models.policies import (
     CategoricalPolicy,
@@ -16,38 +17,27 @@ from gala_rl.models.policies import (
 from gala_rl.models.residual import ResidualTorso
 from gala_rl.models.torsos import ConvTorso, MLPTorso, PartsTorso, orthogonal
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.trajectory import Activations, Past
+from gala_rl.trajectory import Activations
 
 
 class Evaluation(NamedTuple):
-    """What the loss needs of the observations and actions of a rollout; each [N].
+    """Log π(a|x), entropy and V(x) of a rollout, each [N], with gradient.
 
-    `state` [B, S] is that of a recurrent network after the last observation, without gradient.
+    `state` [B, S] is the recurrent state after the last observation, without gradient.
     """
 
     log_probs: Tensor
     entropies: Tensor
     values: Tensor
-    state: Tensor | None = None
+    state: Tensor
 
 
-class Choice(NamedTuple):
-    """Random actions [N] or [N, A], log π(a|x) [N] and V(x) [N], all from one pass."""
-
-    actions: Tensor
-    log_probs: Tensor
-    values: Tensor
-
-
-class ActorCritic(nn.Module):
+class ActorCritic(Network):
     """Policy π(a|x) and value V(x) of observations [N, ...].
 
-    Images share one torso between the two, as in the papers; vectors get a torso each, since
-    small shared torsos let the value error disturb the policy. A recurrent network shares torso,
-    core and so its state in any case.
-
-    A recurrent network needs its state [N, S] before the observations, S = `core.state_size`; all
-    that act move it on in place, to what it is after them. Others have none.
+    Policy and value share one torso on images, as in the papers. On vectors each has its own:
+    in a small shared torso the value error disturbs the policy. A recurrent network always shares
+    its torso and core, since it has one state.
 
     Args:
         observation: shape and kind of one observation.
@@ -59,9 +49,7 @@ class ActorCritic(nn.Module):
         normalize_rewards: have room for the moments by which rewards are scaled.
 
     Attributes:
-        core: the LSTM; None in a network without state.
-        observation_moments: of the observations; None where they are seen as they are.
-        sum_moments: of discounted sums of rewards; None where rewards are taken as they are.
+        core: the LSTM; None in a network without memory.
     """
 
     def __init__(
@@ -84,6 +72,7 @@ class ActorCritic(nn.Module):
         self.value_torso = None if shares else _torso(observation, deep)
         self.core = None if lstm_size is None else LSTMCore(self.torso.features, lstm_size)
         features = self.torso.features if self.core is None else self.core.features
+        self.state_size = 0 if self.core is None else self.core.state_size
         self._policy: Policy
         if action.sizes:
             self._policy = MultiCategoricalPolicy(features, action.sizes)
@@ -93,82 +82,64 @@ class ActorCritic(nn.Module):
             self._policy = GaussianPolicy(features, action.size)
         self._value = orthogonal(nn.Linear(features, 1), 1.0)
         moments = RunningMoments(observation.size) if normalize_observations else None
-        self.observation_moments: RunningMoments | None = moments
-        self.sum_moments: RunningMoments | None = RunningMoments(1) if normalize_rewards else None
+        self.observation_moments = moments
+        self.sum_moments = RunningMoments(1) if normalize_rewards else None
 
     def forward(self, observations: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the policy's output and the values V(x) [N] of observations [N, ...].
 
-        The output is what the distribution over actions is made of: unnormalised log-probabilities
-        [N, K] of K discrete actions, or [N, A, K] of A such choices; means [N, A] of continuous
-        actions. A recurrent network moves its state [N, S] on, as in `greedy`.
+        The output parametrises the distribution over actions: unnormalised log-probabilities [N, K]
+        of K discrete actions, or [N, A, K] of A such choices; means [N, A] of continuous actions.
+        A recurrent network updates its state [N, S] in place.
         """
-        features = self._acting_features(observations, None, state)
+        features = self._acting_features(observations, state)
         output: Tensor = self._policy(features)
         if self.value_torso is not None:
             features = self._features(self.value_torso, observations)
         return output, self._value(features).squeeze(-1)
 
-    def initial_state(self, count: int) -> Tensor | None:
-        """The state [N, S] at the start of `count` episodes, zero; None in a network without."""
-        if self.core is None:
-            return None
-        device = self._value.weight.device
-        return torch.zeros(count, self.core.state_size, dtype=torch.float32, device=device)
-
     def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
-        """Memory for what `sample` can record over T steps on observations [B, ...].
+        """Return memory for activations that `act` records over T steps on observations [B, ...].
 
-        None for vectors and in bfloat16, where the second forward pass costs less than keeping
-        the first, and for the deep torso, which keeps none.
+        None for vectors and in bfloat16, where a second forward pass costs less than recording
+        the first, and for the deep torso, which does not record.
         """
         if self._bfloat16 or not isinstance(self.torso, ConvTorso):
             return None
         return self.torso.allocate(steps, observations)
 
-    def sample(
+    def act(
         self,
         observations: Tensor,
         generator: torch.Generator,
-        record: Activations | None = None,
         state: Tensor | None = None,
+        record: Activations | None = None,
     ) -> Tensor:
-        """Random actions [N] or [N, A] for observations [N, ...].
-
-        Args:
-            observations: [N, ...].
-            generator: source of randomness.
-            record: [N, ...] where to keep the activations for `evaluate`; then without gradient.
-            state: [N, S] of a recurrent network, moved on.
-        """
-        return self._policy.sample(self._acting_features(observations, record, state), generator)
+        """See `Network.act`."""
+        return self._policy.sample(self._acting_features(observations, state, record), generator)
 
     @torch.no_grad()
-    def choose(
-        self,
-        observations: Tensor,
-        generator: torch.Generator,
-        record: Activations | None = None,
-        state: Tensor | None = None,
-    ) -> Choice:
-        """As `sample`, with what an off-policy or repeated update needs to know of the choice."""
-        features = self._acting_features(observations, record, state)
+    def act_and_evaluate(
+        self, observations: Tensor, generator: torch.Generator, state: Tensor | None = None
+    ) -> PolicyOutput:
+        """See `Network.act_and_evaluate`."""
+        features = self._acting_features(observations, state)
         actions = self._policy.sample(features, generator)
         log_probs, _ = self._policy.log_prob_and_entropy(features, actions)
         if self.value_torso is not None:
             features = self._features(self.value_torso, observations)
-        return Choice(actions, log_probs, self._value(features).squeeze(-1))
+        return PolicyOutput(actions, log_probs, self._value(features).squeeze(-1))
 
     def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
-        """Most probable actions [N] or [N, A] for observations [N, ...]; moves the state on."""
-        return self._policy.greedy(self._acting_features(observations, None, state))
+        """Return the most probable actions [N] or [N, A]; updates the state in place."""
+        return self._policy.greedy(self._acting_features(observations, state))
 
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
-        """V(x) [N] of observations [N, ...]; leaves the state [N, S] before them as it is."""
+        """See `Network.values`."""
         torso = self.torso if self.value_torso is None else self.value_torso
         features = self._features(torso, observations)
         if self.core is not None:
-            features, _ = self.core(features, _needed(state))
+            features, _ = self.core(features, _required(state))
         values: Tensor = self._value(features).squeeze(-1)
         return values
 
@@ -176,38 +147,39 @@ class ActorCritic(nn.Module):
         self,
         observations: Tensor,
         actions: Tensor,
+        state: Tensor | None = None,
+        is_first: Tensor | None = None,
         recorded: Activations | None = None,
-        past: Past | None = None,
     ) -> Evaluation:
-        """Log π(a|x), entropy and V(x), each [N], in one pass over the torso at most.
+        """Return log π(a|x), entropy and V(x), each [N], in at most one pass over the torso.
 
-        A recurrent network is unrolled from `past`, whatever the parameters were when it acted:
-        then N = T * B, time-major, of any T and B.
+        N = T * B, time-major. A recurrent network is unrolled from `state` with the present
+        parameters, whatever they were when it acted; others need neither `state` nor `is_first`.
 
         Args:
             observations: [N, ...].
             actions: [N] or [N, A].
+            state: [B, S] before the first observations.
+            is_first: [T, B] observations before which the state is reset to zero.
             recorded: [N, ...] activations on these observations with the present parameters, if
-                `sample` has kept them; they stand in for the pass over the torso.
-            past: of the T steps and B simulators; a recurrent network needs it.
+                `act` has recorded them; they replace the pass over the torso.
         """
         if recorded is None:
             features = self._features(self.torso, observations)
         else:
             assert isinstance(self.torso, ConvTorso)
             features = self.torso.replay(recorded)
-        after = None
         if self.core is not None:
-            if past is None:
-                raise ValueError("a recurrent network is unrolled from a state: give it its past")
-            features, after = self.core(features, past.state, past.begins)
+            features, state = self.core(features, _required(state), is_first)
+        if state is None:
+            state = self.initial_state(0)
         log_probs, entropies = self._policy.log_prob_and_entropy(features, actions)
         if self.value_torso is not None:
             features = self._features(self.value_torso, observations)
-        return Evaluation(log_probs, entropies, self._value(features).squeeze(-1), after)
+        return Evaluation(log_probs, entropies, self._value(features).squeeze(-1), state)
 
     def _acting_features(
-        self, observations: Tensor, record: Activations | None, state: Tensor | None
+        self, observations: Tensor, state: Tensor | None, record: Activations | None = None
     ) -> Tensor:
         if record is None:
             features = self._features(self.torso, observations)
@@ -215,7 +187,7 @@ class ActorCritic(nn.Module):
             assert isinstance(self.torso, ConvTorso)
             features = self.torso.record(observations, record)
         if self.core is not None:
-            state = _needed(state)
+            state = _required(state)
             features, after = self.core(features, state)
             state.copy_(after)
         return features
@@ -240,7 +212,7 @@ def _torso(
     return MLPTorso(observation.size)
 
 
-def _needed(state: Tensor | None) -> Tensor:
+def _required(state: Tensor | None) -> Tensor:
     if state is None:
         raise ValueError("a recurrent network acts from a state: give it the one before")
     return state

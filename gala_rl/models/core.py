@@ -40,24 +40,24 @@ class LSTMCore(nn.Module):
         nn.init.ones_(self.inputs.bias.detach().chunk(4)[1])
 
     def forward(
-        self, features: Tensor, state: Tensor, begins: Tensor | None = None
+        self, features: Tensor, state: Tensor, is_first: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Unroll over T steps; gradients go back to the first of them, or of an episode.
 
         Args:
             features: [T * B, F] time-major.
             state: [B, S] before the first step; a constant.
-            begins: [T, B] steps before which the state is set to zero; None: there is one step,
+            is_first: [T, B] steps before which the state is set to zero; None: there is one step,
                 and the state is as it should be.
 
         Returns:
             [T * B, H] and the state [B, S] after the last step, without gradient.
         """
         simulators = len(state)
-        if begins is None:
-            begins = torch.zeros(1, simulators, dtype=torch.bool, device=state.device)
-        z = self.inputs(features).view(*begins.shape, -1)
-        keep = (~begins).to(z.dtype).unsqueeze(-1)
+        if is_first is None:
+            is_first = torch.zeros(1, simulators, dtype=torch.bool, device=state.device)
+        z = self.inputs(features).view(*is_first.shape, -1)
+        keep = (~is_first).to(z.dtype).unsqueeze(-1)
         outputs, after = _Unroll.apply(  # type: ignore[no-untyped-call]
             z, self.recurrent.weight, state, keep
         )

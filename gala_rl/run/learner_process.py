@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from gala_rl.actor import StopRequested
 from gala_rl.coupling import GradientAverage
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError, UserError
 from gala_rl.processes.allocator import keep_freed_memory
@@ -23,6 +22,7 @@ from gala_rl.run.learner_spec import FINAL, LearnerSpec
 from gala_rl.run.learner_worker import LearnerWorker, make_worker
 from gala_rl.run.replica import train_in_step
 from gala_rl.run.shared_counters import LearnerCounter
+from gala_rl.trajectory_source import StopRequested
 
 CANNOT_WRITE = 74
 """Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""

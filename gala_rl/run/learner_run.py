@@ -23,7 +23,7 @@ from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.transports import Transport
 from gala_rl.graph import graph_of
-from gala_rl.learners import Coupling, PPOLearner, UpdateMetrics
+from gala_rl.learners.learner import Coupling, UpdateMetrics
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
@@ -94,8 +94,7 @@ class LearnerRun:
         if stop is not None:
             self.agent.source.wants_stop = lambda: bool(stop[0])
         self.agent.wants_stop = between
-        if isinstance(self.agent.learner, PPOLearner):
-            self.agent.learner.wants_stop = between
+        self.agent.learner.wants_stop = between
 
     def advance(self, total_agent_steps: int) -> None:
         """One step of the agent.
@@ -136,8 +135,7 @@ class LearnerRun:
         self._config = replace(self._config, learners=learners)
         topology = graph_of(self._config, learners)
         self.agent.gossip.change_topology(topology)
-        if isinstance(self.agent.learner, PPOLearner):
-            self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
+        self.agent.learner.initial_learning_rate = self._config.initial_learning_rate
         flop, device = self.agent.threads.forward_flop, self.agent.learner.state.device
         self.agent.threads = learner_threads(self._config, flop, device)
 
@@ -298,6 +296,8 @@ class LearnerRun:
 
 
 def _numbers(metrics: UpdateMetrics) -> dict[str, float]:
-    values = metrics._asdict()
-    values |= values.pop("details")
+    values = metrics.losses | {
+        "grad_norm": metrics.grad_norm,
+        "update_norm": metrics.update_norm,
+    }
     return {name: float(value) for name, value in values.items()}

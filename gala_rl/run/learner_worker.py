@@ -8,7 +8,7 @@ from gala_rl.coupling import Rendezvous, SharedParameters
 from gala_rl.envs import seed_generators
 from gala_rl.errors import StorageError
 from gala_rl.gossip import Message
-from gala_rl.learners import Coupling
+from gala_rl.learners.learner import Coupling
 from gala_rl.methods import find
 from gala_rl.processes.heartbeat import beat
 from gala_rl.records import checkpoint

@@ -18,7 +18,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gala_rl.actor import StopRequested
 from gala_rl.actors import actors
 from gala_rl.actors.actor_process import READY, ActorSpec
 from gala_rl.actors.rollout_slots import FIELDS, RolloutInfo, RolloutSlots
@@ -30,6 +29,7 @@ from gala_rl.errors import ActorFailure
 from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.trajectory import Trajectory
+from gala_rl.trajectory_source import StopRequested
 
 STEPS, SHARE = 3, 2
 CROSSING = FIELDS[:-2]
@@ -100,9 +100,13 @@ def stamped(stamp: int) -> Trajectory:
     """A rollout that consists of one number."""
     observation = torch.zeros(SHARE, 3)
     rollout = Trajectory.allocate(
-        STEPS, observation, torch.zeros(SHARE, dtype=torch.int64), torch.device("cpu"),
-        keep_choices=True,
-    )  # fmt: skip
+        STEPS,
+        observation,
+        torch.zeros(SHARE, dtype=torch.int64),
+        torch.zeros(SHARE, 0),
+        torch.device("cpu"),
+        with_behaviour=True,
+    )
     for name in CROSSING:
         getattr(rollout, name).fill_(stamp)
     return rollout
@@ -319,21 +323,17 @@ def test_the_state_of_a_recurrent_network_crosses_by_simulator() -> None:
     memory = torch.zeros(SHARE, 5)
     observation, actions = torch.zeros(SHARE, 3), torch.zeros(SHARE, dtype=torch.int64)
     cpu = torch.device("cpu")
-    rollout = Trajectory.allocate(STEPS, observation, actions, cpu, state=memory, keep_choices=True)
-    assert rollout.initial_state is not None
-    assert rollout.begins is not None
+    rollout = Trajectory.allocate(STEPS, observation, actions, memory, cpu, with_behaviour=True)
     rollout.initial_state.copy_(torch.arange(SHARE * 5).view(SHARE, 5))
-    rollout.begins[2, 1] = True
+    rollout.is_first[2, 1] = True
     slots = RolloutSlots(1, rollout)
     slots.write(0, rollout, 1, [], 0)
     two = memory.repeat(2, 1)
     observation, actions = observation.repeat(2, 1), actions.repeat(2)
-    into = Trajectory.allocate(STEPS, observation, actions, cpu, state=two, keep_choices=True)
+    into = Trajectory.allocate(STEPS, observation, actions, two, cpu, with_behaviour=True)
     slots.read(0, into, slice(SHARE, 2 * SHARE))
-    assert into.initial_state is not None
-    assert into.begins is not None
     assert into.initial_state.tolist() == [[0] * 5, [0] * 5, [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert into.begins.nonzero().tolist() == [[2, 3]]
+    assert into.is_first.nonzero().tolist() == [[2, 3]]
 
 
 def test_slots_keep_rollouts_apart() -> None:

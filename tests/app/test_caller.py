@@ -123,7 +123,7 @@ def test_networks_are_float32_whatever_the_caller_s_default_is(
     like: Any = {"dtype": torch.float32, "device": "cpu"}
     observations, initial = torch.zeros(3, 4, **like), network.initial_state(3)
     with torch.no_grad():
-        assert network.sample(observations, torch.Generator("cpu"), state=initial).shape == (3,)
+        assert network.act(observations, torch.Generator("cpu"), state=initial).shape == (3,)
         assert network(observations, network.initial_state(3))[0].dtype == torch.float32
 
 

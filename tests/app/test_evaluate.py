@@ -124,12 +124,12 @@ class Metronome(ActorCritic):
         state[:, 0] += 1.0
         return actions
 
-    def sample(
+    def act(
         self,
         observations: Tensor,
         generator: torch.Generator,
-        record: object = None,
         state: Tensor | None = None,
+        record: object = None,
     ) -> Tensor:
         return self.greedy(observations, state)
 

@@ -13,10 +13,16 @@ from torch import Tensor
 
 from gala_rl.coupling import GradientAverage, PeerLost, Rendezvous
 from gala_rl.coupling.gradients import ReplicaVotes
-from gala_rl.learners import A2CLearner
 from gala_rl.trajectory import Trajectory
 from tests.coupling.threads import meet, run_replicas
-from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
+from tests.learners.problems import (
+    DISCRETE,
+    SETTINGS,
+    VECTOR,
+    a2c_learner,
+    make_model,
+    random_trajectory,
+)
 
 DEADLINE_S = 10.0
 
@@ -129,7 +135,7 @@ def test_replicas_are_one_learner_with_all_their_simulators(tmp_path: Path) -> N
         [random_trajectory(VECTOR, DISCRETE, 10 * update + rank) for rank in range(replicas)]
         for update in range(updates)
     ]
-    alone = A2CLearner(make_model(VECTOR, DISCRETE), SETTINGS)
+    alone = a2c_learner(make_model(VECTOR, DISCRETE), SETTINGS)
     begin = alone.state.clone()
     norms = [float(alone.update(joined(batch), rate).grad_norm) for batch in batches]
     assert min(norms) < SETTINGS.max_grad_norm < max(norms), "both kinds of gradient occur"
@@ -138,7 +144,7 @@ def test_replicas_are_one_learner_with_all_their_simulators(tmp_path: Path) -> N
 
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
-        learner = A2CLearner(models[rank], SETTINGS, average)
+        learner = a2c_learner(models[rank], SETTINGS, average)
         for batch, norm in zip(batches, norms, strict=True):
             metrics = learner.update(batch[rank], rate)
             torch.testing.assert_close(float(metrics.grad_norm), norm, rtol=1e-4, atol=1e-6)

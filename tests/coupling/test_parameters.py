@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from gala_rl.coupling import SharedParameters
-from gala_rl.learners import A2CLearner
 from gala_rl.learners.optimizers import make_optimizer, state_size
 from gala_rl.methods.a2c import A2CSettings
 from tests.coupling.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
-from tests.learners.problems import DISCRETE, SETTINGS, VECTOR, make_model, random_trajectory
+from tests.learners.problems import (
+    DISCRETE,
+    SETTINGS,
+    VECTOR,
+    a2c_learner,
+    make_model,
+    random_trajectory,
+)
 
 SIZE = 1000
 KILLS = 20
@@ -69,10 +75,10 @@ def test_learners_in_turn_share_parameters_and_statistics(tmp_path: Path, locked
 
 def test_a_learner_takes_its_gradient_at_its_own_copy_and_its_step_on_the_shared_one() -> None:
     models = [make_model(VECTOR, DISCRETE) for _ in range(2)]
-    plain = A2CLearner(make_model(VECTOR, DISCRETE), SETTINGS)
+    plain = a2c_learner(make_model(VECTOR, DISCRETE), SETTINGS)
     begin = plain.flat.values.clone()
     shared = SharedParameters(begin, SETTINGS, None, GIVE_UP_S)
-    first, second = (A2CLearner(model, SETTINGS, shared) for model in models)
+    first, second = (a2c_learner(model, SETTINGS, shared) for model in models)
     first.update(random_trajectory(VECTOR, DISCRETE, 1), 0.01)
     plain.update(random_trajectory(VECTOR, DISCRETE, 1), 0.01)
     assert torch.equal(shared.parameters, plain.flat.values)

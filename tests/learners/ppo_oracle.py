@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal
 
-from gala_rl.learners import PPOLearner
+from gala_rl.learners.ppo import PPOLearner
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy

@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor
 
+from gala_rl.learners import a2c, impala
+from gala_rl.learners.gradient_learner import GradientLearner
+from gala_rl.learners.learner import Coupling, UpdateMetrics
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
@@ -51,6 +55,29 @@ def random_trajectory(observation: ObservationSpec, action: ActionSpec, seed: in
         terminated=terminated,
         truncated=truncated,
         truncation_values=uniform(STEPS, SIMULATORS),
+        is_first=torch.zeros(STEPS + 1, SIMULATORS, dtype=torch.bool),
+        initial_state=torch.zeros(SIMULATORS, 0),
+        final_state=torch.zeros(SIMULATORS, 0),
+    )
+
+
+def scalars(metrics: UpdateMetrics) -> list[float]:
+    """The terms of the loss in their order, then the norm of the gradient."""
+    names = ("policy_loss", "value_loss", "entropy")
+    return [metrics.losses[name].item() for name in names] + [metrics.grad_norm.item()]
+
+
+def a2c_learner(
+    model: ActorCritic, settings: A2CSettings, coupling: Coupling | None = None
+) -> GradientLearner:
+    return a2c.make_learner(
+        model, settings, initial_learning_rate=settings.learning_rate, seed=0, coupling=coupling
+    )
+
+
+def impala_learner(model: ActorCritic, settings: ImpalaSettings) -> GradientLearner:
+    return impala.make_learner(
+        model, settings, initial_learning_rate=settings.learning_rate, seed=0
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal
 
-from gala_rl.learners import A2CLearner
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -22,8 +21,10 @@ from tests.learners.problems import (
     SIMULATORS,
     STEPS,
     VECTOR,
+    a2c_learner,
     make_model,
     random_trajectory,
+    scalars,
     vector_of,
 )
 from tests.losses.oracles import literal_returns
@@ -34,7 +35,7 @@ def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:
     memory = model.allocate_activations(STEPS, trajectory.observations[0])
     assert memory is not None
     for t in range(STEPS):
-        model.sample(trajectory.observations[t], torch.Generator(), memory.at(t))
+        model.act(trajectory.observations[t], torch.Generator(), record=memory.at(t))
     return replace(trajectory, activations=memory)
 
 
@@ -89,7 +90,7 @@ def test_updates_equal_the_literal_reimplementation(
 ) -> None:
     model = make_model(observation, action)
     literal = copy.deepcopy(model)
-    learner = A2CLearner(model, replace(SETTINGS, max_grad_norm=max_grad_norm))
+    learner = a2c_learner(model, replace(SETTINGS, max_grad_norm=max_grad_norm))
     reference = torch.optim.RMSprop(
         literal.parameters(),
         lr=1.0,
@@ -104,7 +105,7 @@ def test_updates_equal_the_literal_reimplementation(
         expected = literal_update(literal, reference, trajectory, max_grad_norm)
         step = vector_of(literal) - before
         metrics = learner.update(trajectory, learning_rate)
-        assert [m.item() for m in metrics[:4]] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert scalars(metrics) == pytest.approx(expected, rel=1e-3, abs=1e-5)
         assert metrics.update_norm.item() == pytest.approx(step.norm().item(), rel=1e-2)
         norms.append(expected[-1])
         for mine, theirs in zip(model.parameters(), literal.parameters(), strict=True):
@@ -115,7 +116,7 @@ def test_updates_equal_the_literal_reimplementation(
 def test_the_gradient_is_clipped_before_the_step_and_reported_as_it_was() -> None:
     trajectory = random_trajectory(VECTOR, DISCRETE, 0)
     model = make_model(VECTOR, DISCRETE)
-    learner = A2CLearner(model, replace(SETTINGS, max_grad_norm=1e-3))
+    learner = a2c_learner(model, replace(SETTINGS, max_grad_norm=1e-3))
     metrics = learner.update(trajectory, 1e-3)
     assert metrics.grad_norm.item() > 0.1
     assert torch.linalg.vector_norm(learner.flat.grads).item() == pytest.approx(1e-3, rel=1e-2)
@@ -125,7 +126,7 @@ def test_an_update_leaves_the_trajectory_alone() -> None:
     model = make_model(IMAGE, DISCRETE)
     trajectory = recorded(random_trajectory(IMAGE, DISCRETE, 0), model)
     kept = copy.deepcopy(trajectory)
-    A2CLearner(model, SETTINGS).update(trajectory, 1e-3)
+    a2c_learner(model, SETTINGS).update(trajectory, 1e-3)
     assert trajectory.activations is not None
     assert kept.activations is not None
     assert torch.equal(trajectory.activations.pixels, kept.activations.pixels)
@@ -143,7 +144,7 @@ def test_recorded_activations_spare_a_pass_over_the_torso_and_change_nothing() -
     results = []
     for record in (False, True):
         model = make_model(IMAGE, DISCRETE)
-        learner = A2CLearner(model, SETTINGS)
+        learner = a2c_learner(model, SETTINGS)
         passes: list[int] = []
         model.torso.register_forward_hook(lambda _m, args, _o, p=passes: p.append(len(args[0])))
         trajectory = random_trajectory(IMAGE, DISCRETE, 0)
@@ -155,14 +156,14 @@ def test_recorded_activations_spare_a_pass_over_the_torso_and_change_nothing() -
 
 
 def test_at_learning_rate_zero_nothing_changes() -> None:
-    learner = A2CLearner(make_model(VECTOR, DISCRETE), SETTINGS)
+    learner = a2c_learner(make_model(VECTOR, DISCRETE), SETTINGS)
     before = learner.flat.values.clone()
     learner.update(random_trajectory(VECTOR, DISCRETE, 0), 0.0)
     assert torch.equal(learner.flat.values, before)
 
 
 def test_metrics_do_not_hold_on_to_the_graph() -> None:
-    metrics = A2CLearner(make_model(VECTOR, DISCRETE), SETTINGS).update(
+    metrics = a2c_learner(make_model(VECTOR, DISCRETE), SETTINGS).update(
         random_trajectory(VECTOR, DISCRETE, 0), 1e-3
     )
     assert not any(m.requires_grad for m in metrics if isinstance(m, Tensor))

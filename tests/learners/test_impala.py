@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gala_rl.learners import A2CLearner
-from gala_rl.learners.impala import ImpalaLearner
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
+from tests.learners.problems import a2c_learner, impala_learner
 
 STEPS, SIMULATORS, ACTIONS = 6, 4, 3
 DISCOUNT = 0.9
@@ -51,6 +50,9 @@ def make_rollout(model: ActorCritic, seed: int = 1, lag: float = 0.0) -> Traject
         truncated=truncated,
         truncation_values=randn(STEPS, SIMULATORS) * truncated,
         log_probs=log_probs,
+        is_first=torch.zeros(STEPS + 1, SIMULATORS, dtype=torch.bool),
+        initial_state=torch.zeros(SIMULATORS, 0),
+        final_state=torch.zeros(SIMULATORS, 0),
     )
 
 
@@ -112,7 +114,7 @@ def test_an_update_is_the_papers(
         for p, g in zip(by_hand.parameters(), grads, strict=True)
     ]
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
-    metrics = ImpalaLearner(model, settings).update(rollout, LEARNING_RATE)
+    metrics = impala_learner(model, settings).update(rollout, LEARNING_RATE)
     for parameter, wanted in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.detach(), wanted.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(metrics.grad_norm, norm, rtol=1e-4, atol=1e-4)
@@ -123,24 +125,24 @@ def test_an_update_is_the_papers(
 def test_of_the_present_policy_it_learns_as_a2c_from_sums() -> None:
     settings = ImpalaSettings(discount=DISCOUNT, max_grad_norm=1e9)
     a2c = A2CSettings(discount=DISCOUNT, max_grad_norm=1e9, value_cost=settings.value_cost)
-    impala, plain = ImpalaLearner(make_model(), settings), A2CLearner(make_model(), a2c)
+    impala, plain = impala_learner(make_model(), settings), a2c_learner(make_model(), a2c)
     rollout = make_rollout(make_model())
     metrics = impala.update(rollout, LEARNING_RATE)
     plain.update(replace(rollout, log_probs=None), LEARNING_RATE)
     sums = plain.flat.grads * (STEPS * SIMULATORS)
     torch.testing.assert_close(impala.flat.grads, sums, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(metrics.details["clipped_rho"], torch.tensor(1.0))
+    torch.testing.assert_close(metrics.losses["clipped_rho"], torch.tensor(1.0))
 
 
 def test_a_policy_that_has_moved_away_is_believed_less() -> None:
     model = make_model()
     rollout = make_rollout(model, lag=1.0)
-    metrics = ImpalaLearner(model, ImpalaSettings()).update(rollout, LEARNING_RATE)
-    assert 0.3 < float(metrics.details["clipped_rho"]) < 0.95
+    metrics = impala_learner(model, ImpalaSettings()).update(rollout, LEARNING_RATE)
+    assert 0.3 < float(metrics.losses["clipped_rho"]) < 0.95
 
 
 def test_new_parameters_can_go_elsewhere() -> None:
-    learner, other = (ImpalaLearner(make_model(), ImpalaSettings()) for _ in range(2))
+    learner, other = (impala_learner(make_model(), ImpalaSettings()) for _ in range(2))
     rollout = make_rollout(make_model(), lag=0.3)
     out = torch.empty_like(learner.flat.values)
     before = learner.flat.values.clone()
@@ -154,4 +156,4 @@ def test_without_the_actors_probabilities_there_is_no_correction() -> None:
     model = make_model()
     rollout = replace(make_rollout(model), log_probs=None)
     with pytest.raises(ValueError, match="log_probs"):
-        ImpalaLearner(model, ImpalaSettings()).update(rollout, LEARNING_RATE)
+        impala_learner(model, ImpalaSettings()).update(rollout, LEARNING_RATE)

@@ -1,6 +1,6 @@
 """Rewards are scaled by what came before; moments change between an update and the next rollout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,19 +38,15 @@ def agents(
     network: MemoryNetwork | None = None,
 ) -> list[Agent]:
     config = resolve(
-        TrainConfig(
-            env=f"tests.environments:{env}",
-            learners=count,
-            simulators=SIMULATORS,
-            algorithm=settings,
-        )
+        TrainConfig(env=f"tests.environments:{env}", learners=count, simulators=SIMULATORS)
     )
+    config = replace(config, algorithm=settings)
     network, cpu = network or MemoryNetwork(count), torch.device("cpu")
     return [build_agent(config, r, network.transport(r), cpu, seed=r) for r in range(count)]
 
 
 def moments_of(agent: Agent) -> tuple[RunningMoments, RunningMoments]:
-    model = agent.actor.model
+    model = agent.actor.network
     assert model.observation_moments is not None
     assert model.sum_moments is not None
     return model.observation_moments, model.sum_moments
@@ -72,7 +68,8 @@ class Spy:
         self.observations.append(trajectory.observations.numpy().copy())
         self.vectors.append(self._agent.learner.flat.values.clone())
         observations, actions = trajectory.observations[:-1], trajectory.actions
-        now = self._agent.actor.model.evaluate(observations.flatten(0, 1), actions.flatten())
+        network: Any = self._agent.actor.network
+        now = network.evaluate(observations.flatten(0, 1), actions.flatten())
         then = trajectory.log_probs.flatten(), trajectory.values.flatten()
         for a, b in ((now.log_probs, then[0]), (now.values, then[1])):
             self.misjudged.append((a - b).abs().max().item())
@@ -130,7 +127,7 @@ def test_what_is_sent_is_what_the_update_used_and_its_rollout_counts_for_the_nex
         sent = network.latest(0)
         assert sent is not None
         now = agent.learner.flat.values
-        learned = learned_size(agent.actor.model)
+        learned = learned_size(agent.actor.network)
         assert torch.equal(sent.parameters[:learned], now[:learned])
         assert not torch.equal(sent.parameters[learned:], now[learned:])
         offset = (of_observations.rollouts.data_ptr() - now.data_ptr()) // now.element_size()
@@ -143,17 +140,17 @@ def test_who_takes_over_a_learner_s_vector_sees_as_it_does() -> None:
     for _ in range(20):
         donor.step(LEARNING_RATE)
     x = torch.tensor([[1e5 + 1e2, 7e5], [1e5 - 1e2, 7e5]])
-    assert not torch.equal(heir.actor.model.values(x), donor.actor.model.values(x))
+    assert not torch.equal(heir.actor.network.values(x), donor.actor.network.values(x))
     heir.learner.flat.load(donor.learner.flat.values)
-    assert torch.equal(heir.actor.model.values(x), donor.actor.model.values(x))
-    assert heir.actor.model.values(x)[0] != heir.actor.model.values(x)[1], "it tells them apart"
+    assert torch.equal(heir.actor.network.values(x), donor.actor.network.values(x))
+    assert heir.actor.network.values(x)[0] != heir.actor.network.values(x)[1], "it tells them apart"
 
 
 def test_without_the_settings_there_are_no_moments_and_rewards_stay_raw() -> None:
     (agent,) = agents("Counting-v0", settings=Remembering(rollout_steps=STEPS))
     spy = Spy(agent)
     agent.step(LEARNING_RATE)
-    assert agent.actor.model.observation_moments is agent.actor.model.sum_moments is None
+    assert agent.actor.network.observation_moments is agent.actor.network.sum_moments is None
     assert spy.rewards[0][:, 0].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import make_simulators
-from gala_rl.learners import A2CLearner, PPOLearner, UpdateMetrics
+from gala_rl.learners.learner import UpdateMetrics
+from gala_rl.learners.ppo import PPOLearner
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
@@ -32,8 +33,10 @@ from tests.learners.problems import (
     IMAGE,
     STEPS,
     VECTOR,
+    a2c_learner,
     make_model,
     random_trajectory,
+    scalars,
     vector_of,
 )
 
@@ -64,10 +67,10 @@ def test_updates_equal_the_literal_reimplementation(
         norms += [step[3] for step in seen]
         every = torch.tensor(seen)
         expected = every[:, :4].mean(0).tolist()
-        assert [m.item() for m in metrics[:4]] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert scalars(metrics) == pytest.approx(expected, rel=1e-3, abs=1e-5)
         kl, clipped = every[-len(SPLITS) :, 4:].mean(0).tolist()
-        assert metrics.details["approx_kl"].item() == pytest.approx(kl, rel=1e-2, abs=1e-6)
-        assert metrics.details["clip_fraction"].item() == pytest.approx(clipped, abs=1e-6)
+        assert metrics.losses["approx_kl"].item() == pytest.approx(kl, rel=1e-2, abs=1e-6)
+        assert metrics.losses["clip_fraction"].item() == pytest.approx(clipped, abs=1e-6)
         assert 0 < clipped < 1
         assert metrics.update_norm.item() == pytest.approx(moved, rel=1e-3)
         for mine, theirs in zip(model.parameters(), literal.parameters(), strict=True):
@@ -81,7 +84,7 @@ def test_the_first_step_of_undisturbed_rollouts_is_that_of_a2c() -> None:
     ppo = PPOSettings(**common, gae_lambda=1.0, epochs=1, minibatches=1, normalize_advantages=False)
     first, second = make_model(VECTOR, DISCRETE), make_model(VECTOR, DISCRETE)
     trajectory = chosen(first, noise=0.0)
-    one, other = make_learner(first, ppo), A2CLearner(second, A2CSettings(**common))
+    one, other = make_learner(first, ppo), a2c_learner(second, A2CSettings(**common))
     one.update(trajectory, RATE)
     other.update(trajectory, RATE)
     assert one.flat.grads.norm() > 0.1
@@ -99,11 +102,11 @@ def test_new_parameters_can_be_written_elsewhere(target_kl: float | None) -> Non
     metrics = outside.update(trajectory, RATE, out)
     assert torch.equal(out, inside.flat.values)
     assert torch.equal(outside.optimizer.state, inside.optimizer.state)
-    assert scalars(metrics) == scalars(expected)
+    assert all_of(metrics) == all_of(expected)
 
 
-def scalars(metrics: UpdateMetrics) -> list[float]:
-    return [x.item() for x in (*metrics[:-1], *metrics.details.values())]
+def all_of(metrics: UpdateMetrics) -> list[float]:
+    return [x.item() for x in (*metrics[:-1], *metrics.losses.values())]
 
 
 @pytest.mark.parametrize(("target_kl", "epochs"), [(None, 3), (1e3, 3), (1e-9, 1)])
@@ -151,9 +154,9 @@ def test_every_sample_is_seen_once_an_epoch() -> None:
     batches: list[Tensor] = []
     evaluate = learner._model.evaluate
 
-    def watched(observations: Tensor, actions: Tensor, **options: Any) -> Any:
+    def watched(observations: Tensor, actions: Tensor, *rest: Any) -> Any:
         batches.append(observations)
-        return evaluate(observations, actions, **options)
+        return evaluate(observations, actions, *rest)
 
     learner._model.evaluate = watched  # type: ignore[method-assign, assignment]
     learner.update(trajectory, RATE)
@@ -192,7 +195,7 @@ def test_a_poisoned_reward_shows_in_the_norm_of_the_gradient() -> None:
 def test_metrics_do_not_hold_on_to_the_graph() -> None:
     learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
     metrics = learner.update(chosen(learner._model), RATE)
-    assert not any(x.requires_grad for x in (*metrics[:-1], *metrics.details.values()))
+    assert not any(x.requires_grad for x in (*metrics[:-1], *metrics.losses.values()))
 
 
 @pytest.mark.parametrize(("error", "explained"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.0)])
@@ -206,7 +209,7 @@ def test_explained_variance_is_the_share_that_values_foresaw(
     trajectory.rewards.copy_(torch.tensor([-1.0, 1.0]).repeat(SAMPLES // 2).view(STEPS, -1))
     values = (1.0 - error) * trajectory.rewards
     metrics = learner.update(replace(trajectory, values=values), RATE)
-    assert metrics.details["explained_variance"].item() == pytest.approx(explained, abs=1e-6)
+    assert metrics.losses["explained_variance"].item() == pytest.approx(explained, abs=1e-6)
 
 
 def test_of_equal_returns_there_is_nothing_to_explain() -> None:
@@ -215,12 +218,12 @@ def test_of_equal_returns_there_is_nothing_to_explain() -> None:
     trajectory.terminated.fill_(True)
     trajectory.rewards.fill_(1.0)
     trajectory = replace(trajectory, values=torch.zeros_like(trajectory.rewards))
-    assert learner.update(trajectory, RATE).details["explained_variance"].item() == 0.0
+    assert learner.update(trajectory, RATE).losses["explained_variance"].item() == 0.0
 
 
 def test_a_rollout_without_choices_is_refused() -> None:
     learner = make_learner(make_model(VECTOR, DISCRETE), SETTINGS)
-    with pytest.raises(ValueError, match="keeps its choices"):
+    with pytest.raises(ValueError, match="behaviour policy"):
         learner.update(random_trajectory(VECTOR, DISCRETE, 0), RATE)
 
 
@@ -231,7 +234,7 @@ def remembering(sets: int, seed: int = 3) -> tuple[Actor, PPOLearner]:
     model = ActorCritic(simulators.observation, simulators.action, lstm_size=5)
     settings = replace(SETTINGS, minibatches=sets, epochs=1, normalize_advantages=False)
     learner = make_learner(model, settings)
-    return Actor(simulators, model, rollout_steps=9, seed=seed, keep_choices=True), learner
+    return Actor(simulators, model, rollout_steps=9, seed=seed, with_behaviour=True), learner
 
 
 def test_a_recurrent_network_is_unrolled_as_it_acted() -> None:
@@ -240,10 +243,10 @@ def test_a_recurrent_network_is_unrolled_as_it_acted() -> None:
     for _ in range(4):
         trajectory = actor.collect()
         metrics = learner.update(trajectory, RATE)
-        assert trajectory.begins is not None
-        assert trajectory.begins[1:-1].any()
-        assert metrics.details["approx_kl"].item() == pytest.approx(0.0, abs=1e-7)
-        assert metrics.details["clip_fraction"].item() == 0.0
+        assert trajectory.is_first is not None
+        assert trajectory.is_first[1:-1].any()
+        assert metrics.losses["approx_kl"].item() == pytest.approx(0.0, abs=1e-7)
+        assert metrics.losses["clip_fraction"].item() == 0.0
 
 
 def test_minibatches_of_a_recurrent_network_are_whole_simulators() -> None:
@@ -252,8 +255,8 @@ def test_minibatches_of_a_recurrent_network_are_whole_simulators() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     evaluate = learner._model.evaluate
 
-    def watched(observations: Tensor, actions: Tensor, **options: Any) -> Any:
-        evaluation = evaluate(observations, actions, **options)
+    def watched(observations: Tensor, actions: Tensor, *rest: Any) -> Any:
+        evaluation = evaluate(observations, actions, *rest)
         seen.append((evaluation.log_probs, evaluation.values))
         return evaluation
 

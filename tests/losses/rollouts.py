@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import n_step_returns
 from tests.losses.oracles import Steps
 
@@ -26,13 +27,12 @@ class Rollout:
     discount: float
 
     def returns(self) -> Tensor:
-        return n_step_returns(
-            self.rewards,
-            self.terminated,
-            self.truncated,
-            self.truncation_values,
-            self.bootstrap_values,
-            self.discount,
+        return n_step_returns(self.rewards, self.boundaries, self.discount)
+
+    @property
+    def boundaries(self) -> EpisodeBoundaries:
+        return EpisodeBoundaries(
+            self.terminated, self.truncated, self.truncation_values, self.bootstrap_values
         )
 
     def simulator(self, b: int) -> "Rollout":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gala_rl.losses.advantages import generalized_advantages, normalized
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
 lambdas = st.floats(0, 1)
@@ -18,11 +19,8 @@ lambdas = st.floats(0, 1)
 def advantages_of(rollout: Rollout, gae_lambda: float) -> Tensor:
     return generalized_advantages(
         rollout.rewards,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.truncation_values,
         rollout.values,
-        rollout.bootstrap_values,
+        rollout.boundaries,
         rollout.discount,
         gae_lambda,
     )
@@ -102,11 +100,13 @@ def test_where_values_are_right_no_action_was_better_than_another(
 def test_hand_computed_advantages_of_a_terminated_and_a_truncated_simulator() -> None:
     advantages = generalized_advantages(
         rewards=torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]]),
-        terminated=torch.tensor([[False, False], [True, False], [False, False]]),
-        truncated=torch.tensor([[False, False], [False, True], [False, False]]),
-        truncation_values=torch.tensor([[0.0, 0.0], [0.0, 8.0], [0.0, 0.0]]),
         values=torch.tensor([[1.0, 1.0], [4.0, 4.0], [3.0, 3.0]]),
-        bootstrap_values=torch.tensor([16.0, 32.0]),
+        boundaries=EpisodeBoundaries(
+            terminated=torch.tensor([[False, False], [True, False], [False, False]]),
+            truncated=torch.tensor([[False, False], [False, True], [False, False]]),
+            truncation_values=torch.tensor([[0.0, 0.0], [0.0, 8.0], [0.0, 0.0]]),
+            bootstrap_values=torch.tensor([16.0, 32.0]),
+        ),
         discount=0.5,
         gae_lambda=0.5,
     )

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import following_values, n_step_returns, sums_within_episodes
 from tests.losses.oracles import literal_returns
 from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
@@ -63,10 +64,12 @@ def test_a_state_worth_the_infinite_sum_is_worth_it_at_every_step() -> None:
 def test_hand_computed_returns_of_a_terminated_and_a_truncated_simulator() -> None:
     returns = n_step_returns(
         rewards=torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]]),
-        terminated=torch.tensor([[False, False], [True, False], [False, False]]),
-        truncated=torch.tensor([[False, False], [False, True], [False, False]]),
-        truncation_values=torch.tensor([[0.0, 0.0], [0.0, 8.0], [0.0, 0.0]]),
-        bootstrap_values=torch.tensor([16.0, 32.0]),
+        boundaries=EpisodeBoundaries(
+            terminated=torch.tensor([[False, False], [True, False], [False, False]]),
+            truncated=torch.tensor([[False, False], [False, True], [False, False]]),
+            truncation_values=torch.tensor([[0.0, 0.0], [0.0, 8.0], [0.0, 0.0]]),
+            bootstrap_values=torch.tensor([16.0, 32.0]),
+        ),
         discount=0.5,
     )
     # 1 + 2/2 = 2;  1 + (2 + 8/2)/2 = 4;  4 + 16/2 = 12;  4 + 32/2 = 20
@@ -150,10 +153,12 @@ def test_single_precision_stays_single_precision() -> None:
 def test_what_follows_is_of_the_same_episode() -> None:
     following = following_values(
         values=torch.tensor([[1.0], [2.0], [3.0], [4.0]]),
-        bootstrap_values=torch.tensor([5.0]),
-        terminated=flag(4, 1, 2),
-        truncated=flag(4, 0, 2),
-        truncation_values=torch.full((4, 1), 9.0),
+        boundaries=EpisodeBoundaries(
+            terminated=flag(4, 1, 2),
+            truncated=flag(4, 0, 2),
+            truncation_values=torch.full((4, 1), 9.0),
+            bootstrap_values=torch.tensor([5.0]),
+        ),
     )
     assert following.tolist() == [[9.0], [0.0], [0.0], [5.0]]
 

@@ -27,11 +27,8 @@ def vtrace_of(rollout: Rollout, **clips: float) -> VTrace:
     return vtrace(
         rollout.log_ratios,
         rollout.rewards,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.truncation_values,
         rollout.values,
-        rollout.bootstrap_values,
+        rollout.boundaries,
         rollout.discount,
         **clips,
     )

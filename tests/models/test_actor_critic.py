@@ -50,10 +50,10 @@ def test_evaluate_agrees_with_values_and_samples(
     observation: ObservationSpec, action: ActionSpec
 ) -> None:
     model, x = network(observation, action), observations(observation)
-    actions = model.sample(x, torch.Generator().manual_seed(3)).detach()
+    actions = model.act(x, torch.Generator().manual_seed(3)).detach()
     evaluation = model.evaluate(x, actions)
-    assert all(part is not None and part.shape == (6,) for part in evaluation[:3])
-    assert evaluation.state is None
+    assert all(part.shape == (6,) for part in evaluation[:3])
+    assert evaluation.state.numel() == 0
     torch.testing.assert_close(evaluation.values, model.values(x))
     assert actions.shape == ((6,) if action.is_discrete else (6, action.size))
 
@@ -79,7 +79,7 @@ def test_samples_and_greedy_actions_follow_the_probabilities_that_evaluate_repor
     probabilities = torch.stack(
         [model.evaluate(x, torch.tensor([a])).log_probs.exp()[0] for a in range(4)]
     ).detach()
-    many = model.sample(x.expand(20_000, -1), torch.Generator().manual_seed(4))
+    many = model.act(x.expand(20_000, -1), torch.Generator().manual_seed(4))
     frequencies = torch.bincount(many, minlength=4) / 20_000
     torch.testing.assert_close(frequencies, probabilities, rtol=0.0, atol=0.02)
     assert probabilities.max() - probabilities.min() > 0.1
@@ -140,7 +140,7 @@ def test_bfloat16_rounds_the_torso_and_nothing_else(
     exact, x = network(observation, action), observations(observation)
     rounded = ActorCritic(observation, action, bfloat16=True)
     rounded.load_state_dict(exact.state_dict())
-    actions = exact.sample(x, torch.Generator().manual_seed(3)).detach()
+    actions = exact.act(x, torch.Generator().manual_seed(3)).detach()
     coarse, fine = rounded.evaluate(x, actions), exact.evaluate(x, actions)
     for ours, theirs in zip(coarse[:3], fine[:3], strict=True):
         assert ours.dtype == torch.float32

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gala_rl.flat import FlatParameters, flat_size, learned_size
 from gala_rl.gossip.mixing import defect, mix_
-from gala_rl.learners.step import GradientStep
+from gala_rl.learners.gradient_learner import GradientStep
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.normalization import HORIZON_ROLLOUTS, LIMIT, RunningMoments
@@ -184,9 +184,9 @@ def test_they_lie_behind_what_learns_and_no_step_touches_them() -> None:
         out = torch.zeros_like(before)
         for target in (None, out):
             seen = model.evaluate(torch.ones(2, 3), torch.tensor([0, 1]))
-            norms = step(seen.values.sum() + seen.log_probs.sum(), 1e-2, target)
+            _, update_norm = step(seen.values.sum() + seen.log_probs.sum(), 1e-2, target)
         moved = (out - step.flat.values)[:learned]
-        assert norms.update.item() == pytest.approx(moved.norm().item(), rel=1e-3)
+        assert update_norm.item() == pytest.approx(moved.norm().item(), rel=1e-3)
         for vector in (step.flat.values, out):
             assert torch.equal(vector[learned:], before[learned:])
             assert not torch.equal(vector[:learned], before[:learned])
@@ -206,7 +206,8 @@ def test_a_network_sees_vectors_by_its_moments() -> None:
     for one, other in zip(model.evaluate(x, actions), plain.evaluate(seen, actions), strict=True):
         torch.testing.assert_close(one, other)
     choices = [
-        m.choose(v, torch.Generator().manual_seed(1)) for m, v in ((model, x), (plain, seen))
+        m.act_and_evaluate(v, torch.Generator().manual_seed(1))
+        for m, v in ((model, x), (plain, seen))
     ]
     torch.testing.assert_close(choices[0].log_probs, choices[1].log_probs)
     assert torch.equal(model.greedy(x), plain.greedy(seen))

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from gala_rl.trajectory import Past
 
 STEPS, SIMULATORS, UNITS = 7, 3, 8
 IMAGE = ObservationSpec((1, 36, 40), True)
@@ -54,7 +53,7 @@ def act(model: ActorCritic, x: Tensor, state: Tensor, begins: Tensor) -> Acted:
     generator, choices = torch.Generator().manual_seed(3), []
     for t in range(len(x)):
         state.masked_fill_(begins[t].unsqueeze(-1), 0.0)
-        choices.append(model.choose(x[t], generator, state=state))
+        choices.append(model.act_and_evaluate(x[t], generator, state=state))
     return Acted(*(torch.stack(parts) for parts in zip(*choices, strict=True)))
 
 
@@ -68,7 +67,7 @@ def test_evaluating_a_rollout_repeats_what_acting_computed(observation: Observat
     start = random_state()
     state = start.clone()
     acted = act(model, x, state, begins)
-    evaluation = model.evaluate(x.flatten(0, 1), acted.actions.flatten(), past=Past(start, begins))
+    evaluation = model.evaluate(x.flatten(0, 1), acted.actions.flatten(), *(start, begins))
     for ours, theirs in (
         (evaluation.log_probs, acted.log_probs),
         (evaluation.values, acted.values),
@@ -77,7 +76,7 @@ def test_evaluating_a_rollout_repeats_what_acting_computed(observation: Observat
     assert evaluation.state is not None
     torch.testing.assert_close(evaluation.state, state, rtol=0.0, atol=1e-6)
     without = model.evaluate(
-        x.flatten(0, 1), acted.actions.flatten(), past=Past(start, torch.zeros_like(begins))
+        x.flatten(0, 1), acted.actions.flatten(), *(start, torch.zeros_like(begins))
     )
     assert not torch.allclose(without.values, evaluation.values, atol=1e-3), "endings matter"
 
@@ -90,15 +89,15 @@ def test_values_are_those_of_the_choice_and_leave_the_state_alone(
     before = state.clone()
     values = model.values(x, state)
     assert torch.equal(state, before)
-    assert torch.equal(values, model.choose(x, torch.Generator(), state=state).values)
+    assert torch.equal(values, model.act_and_evaluate(x, torch.Generator(), state=state).values)
     assert not torch.equal(state, before)
     assert not torch.allclose(values, model.values(x, state), atol=1e-3), "memory matters"
 
 
 def test_all_that_act_move_the_state_on_alike() -> None:
     model, x, states = network(), observations(VECTOR)[0], [random_state() for _ in range(3)]
-    model.choose(x, torch.Generator(), state=states[0])
-    model.sample(x, torch.Generator(), state=states[1])
+    model.act_and_evaluate(x, torch.Generator(), state=states[0])
+    model.act(x, torch.Generator(), state=states[1])
     model.greedy(x, states[2])
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
@@ -113,11 +112,11 @@ def test_recorded_activations_of_the_torso_serve_a_recurrent_network_too() -> No
     with torch.no_grad():
         for t in range(STEPS):
             state.masked_fill_(begins[t].unsqueeze(-1), 0.0)
-            model.sample(x[t], torch.Generator(), memory.at(t), state)
-    past, actions = Past(random_state(), begins), torch.zeros(STEPS * SIMULATORS, dtype=torch.long)
+            model.act(x[t], torch.Generator(), state, record=memory.at(t))
+    past, actions = (random_state(), begins), torch.zeros(STEPS * SIMULATORS, dtype=torch.long)
     flat = x.flatten(0, 1)
-    plain = model.evaluate(flat, actions, None, past)
-    replayed = model.evaluate(flat, actions, memory.flatten(), past)
+    plain = model.evaluate(flat, actions, *past)
+    replayed = model.evaluate(flat, actions, *past, memory.flatten())
     gradients = []
     for evaluation in (plain, replayed):
         loss = evaluation.log_probs.sum() + evaluation.values.square().sum()
@@ -136,7 +135,7 @@ def test_another_policy_is_evaluated_from_the_same_past_up_to_the_bootstrap() ->
     for parameter in present.parameters():
         parameter.data.mul_(0.7)
     evaluation = present.evaluate(
-        x[:STEPS].flatten(0, 1), behaviour.actions.flatten(), past=Past(start, begins[:STEPS])
+        x[:STEPS].flatten(0, 1), behaviour.actions.flatten(), *(start, begins[:STEPS])
     )
     assert evaluation.state is not None
     final = evaluation.state.masked_fill(begins[STEPS].unsqueeze(-1), 0.0)
@@ -152,9 +151,8 @@ def test_policy_and_value_share_torso_and_core(observation: ObservationSpec) -> 
     model, x = network(observation), observations(observation)
     passes: list[int] = []
     model.torso.register_forward_hook(lambda *_: passes.append(1))
-    past = Past(random_state(), some_begin())
     actions = torch.zeros(STEPS * SIMULATORS, dtype=torch.long)
-    evaluation = model.evaluate(x.flatten(0, 1), actions, past=past)
+    evaluation = model.evaluate(x.flatten(0, 1), actions, random_state(), some_begin())
     torch.autograd.backward(evaluation.values.sum())
     touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert touched == {"torso", "core", "_value"}
@@ -163,16 +161,15 @@ def test_policy_and_value_share_torso_and_core(observation: ObservationSpec) -> 
 
 def test_an_episode_starts_with_nothing_remembered() -> None:
     state = network().initial_state(SIMULATORS)
-    assert state is not None
     assert state.shape == (SIMULATORS, 2 * UNITS)
     assert not state.any()
-    assert ActorCritic(VECTOR, DISCRETE).initial_state(SIMULATORS) is None
+    assert ActorCritic(VECTOR, DISCRETE).initial_state(SIMULATORS).shape == (SIMULATORS, 0)
 
 
 def test_without_its_state_a_recurrent_network_refuses_to_answer() -> None:
     model, x = network(), observations(VECTOR)[0]
     for ask in (
-        lambda: model.sample(x, torch.Generator()),
+        lambda: model.act(x, torch.Generator()),
         lambda: model.greedy(x),
         lambda: model.values(x),
         lambda: model.evaluate(x, torch.zeros(SIMULATORS, dtype=torch.long)),

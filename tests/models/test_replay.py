@@ -101,10 +101,10 @@ def test_a_rollout_recorded_step_by_step_gives_the_update_of_a_second_pass(
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
         actions = torch.stack(
-            [model.sample(observations[t], generator, memory.at(t)) for t in range(STEPS)]
+            [model.act(observations[t], generator, record=memory.at(t)) for t in range(STEPS)]
         )
     flat = observations.flatten(0, 1), actions.flatten(0, 1)
-    plain, replayed = model.evaluate(*flat), model.evaluate(*flat, memory.flatten())
+    plain, replayed = model.evaluate(*flat), model.evaluate(*flat, recorded=memory.flatten())
     for ours, theirs in zip(replayed, plain, strict=True):
         # One batch or several: matrix products may round differently, no more.
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -119,8 +119,8 @@ def test_recording_draws_the_same_actions() -> None:
     observations = images()[0]
     memory = model.allocate_activations(1, observations)
     assert memory is not None
-    plain = model.sample(observations, torch.Generator().manual_seed(7))
-    recorded = model.sample(observations, torch.Generator().manual_seed(7), memory.at(0))
+    plain = model.act(observations, torch.Generator().manual_seed(7))
+    recorded = model.act(observations, torch.Generator().manual_seed(7), record=memory.at(0))
     assert torch.equal(plain, recorded)
 
 

@@ -66,7 +66,7 @@ def test_an_actor_critic_acts_and_learns_with_it_and_keeps_no_activations() -> N
     model = ActorCritic(ObservationSpec(ATARI, True), ActionSpec(6, True), deep=True)
     x = images(2)
     assert model.allocate_activations(5, x) is None
-    choice = model.choose(x, torch.Generator().manual_seed(0))
+    choice = model.act_and_evaluate(x, torch.Generator().manual_seed(0))
     evaluation = model.evaluate(x, choice.actions)
     torch.testing.assert_close(evaluation.log_probs.detach(), choice.log_probs)
     torch.testing.assert_close(evaluation.values.detach(), choice.values)

@@ -10,11 +10,11 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gala_rl.learners import A2CLearner
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
+from tests.learners.problems import a2c_learner
 
 pytestmark = pytest.mark.peers
 
@@ -82,6 +82,9 @@ def trajectory_of(recorders: list[Recorder], model: ActorCritic) -> Trajectory:
         terminated=terminated,
         truncated=truncated,
         truncation_values=final_values * truncated,
+        is_first=torch.zeros(STEPS + 1, SIMULATORS, dtype=torch.bool),
+        initial_state=torch.zeros(SIMULATORS, 0),
+        final_state=torch.zeros(SIMULATORS, 0),
     )
 
 
@@ -143,7 +146,7 @@ def test_updates_equal_those_of_stable_baselines3(
         device="cpu",
     )
     model = ActorCritic(ObservationSpec((3,), False), spec)
-    learner = A2CLearner(model, SETTINGS)
+    learner = a2c_learner(model, SETTINGS)
     pairs = pairs_of(model, theirs.policy)
     with torch.no_grad():
         for mine, other in pairs:

@@ -56,11 +56,8 @@ def assert_same(actual: Tensor, expected: Any, *, rtol: float = 1e-9) -> None:
 def advantages_of(rollout: Rollout, gae_lambda: float) -> Tensor:
     return generalized_advantages(
         rollout.rewards,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.truncation_values,
         rollout.values,
-        rollout.bootstrap_values,
+        rollout.boundaries,
         rollout.discount,
         gae_lambda,
     )
@@ -156,11 +153,8 @@ def test_vtrace_equals_rlax(rlax: Any, seed: int, clip_rho: float, clip_pg_rho: 
     ours = vtrace(
         rollout.log_ratios,
         rollout.rewards,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.truncation_values,
         rollout.values,
-        rollout.bootstrap_values,
+        rollout.boundaries,
         rollout.discount,
         clip_rho=clip_rho,
         clip_pg_rho=clip_pg_rho,

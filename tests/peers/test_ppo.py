@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from gala_rl.learners import PPOLearner
+from gala_rl.learners.ppo import PPOLearner
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
@@ -115,7 +115,7 @@ def test_updates_equal_those_of_stable_baselines3(
         assert (trajectory.truncated & ~trajectory.terminated).any()
         metrics = learner.update(trajectory, LEARNING_RATE)
         assert metrics.grad_norm > settings.max_grad_norm
-        assert metrics.details["clip_fraction"] > 0
+        assert metrics.losses["clip_fraction"] > 0
         assert (learner.flat.values - before).abs().max() > 10 * LEARNING_RATE
         for mine, other in pairs:
             torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)

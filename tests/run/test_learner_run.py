@@ -10,7 +10,7 @@ import torch
 
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.learners import PPOLearner
+from gala_rl.learners.ppo import PPOLearner
 from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings

@@ -8,6 +8,7 @@ from gala_rl.agent import build_model
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.losses.actor_critic import actor_critic_loss
+from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
@@ -71,9 +72,8 @@ def test_the_plain_update_has_the_loss_of_the_packages_own() -> None:
     actions = torch.arange(T * B).view(T, B) % ACTIONS
     policy = torch.distributions.Categorical(logits=logits)
     ended = update._discounts == 0
-    returns = n_step_returns(
-        update._rewards, ended, torch.zeros_like(ended), torch.zeros(T, B), bootstrap, 0.99
-    )
+    boundaries = EpisodeBoundaries(ended, torch.zeros_like(ended), torch.zeros(T, B), bootstrap)
+    returns = n_step_returns(update._rewards, boundaries, 0.99)
     expected = actor_critic_loss(
         log_probs=policy.log_prob(actions.flatten()).view(T, B),  # type: ignore[no-untyped-call]
         entropies=policy.entropy().view(T, B),  # type: ignore[no-untyped-call]

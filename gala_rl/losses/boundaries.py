@@ -1,0 +1,21 @@
+"""Where episodes end within a rollout, and the values with which their returns go on."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class EpisodeBoundaries(NamedTuple):
+    """Ends of episodes and of the rollout.
+
+    Attributes:
+        terminated: [T, B] bool; the return ends, whatever `truncated` says.
+        truncated: [T, B] bool; the return goes on in the truncation value.
+        truncation_values: [T, B] V(final observation) where truncated; else ignored.
+        bootstrap_values: [B] V(x_T), in which the last step goes on.
+    """
+
+    terminated: Tensor
+    truncated: Tensor
+    truncation_values: Tensor
+    bootstrap_values: Tensor

@@ -1,0 +1,79 @@
+"""The interface of a network: what actors, evaluation and normalisation know of it."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gala_rl.models.normalization import RunningMoments
+from gala_rl.trajectory import Activations
+
+
+class PolicyOutput(NamedTuple):
+    """Random actions [N] or [N, A], log π(a|x) [N] and V(x) [N], all from one forward pass."""
+
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+
+
+class Network(nn.Module, ABC):
+    """A module that acts in observations [N, ...] and values them.
+
+    A recurrent network has a state [N, S] before each observation. All methods that act update
+    it in place to the state after the observation; `values` leaves it unchanged. A network
+    without memory has S = 0, and ignores the state that it is given.
+
+    Attributes:
+        state_size: S.
+        observation_moments: moments that normalise observations; None if they are not normalised.
+        sum_moments: moments of discounted sums of rewards; None if rewards are not scaled.
+    """
+
+    state_size: int = 0
+    observation_moments: RunningMoments | None
+    sum_moments: RunningMoments | None
+
+    def initial_state(self, count: int) -> Tensor:
+        """Return the state [N, S] at the start of `count` episodes: zeros."""
+        device = next(self.parameters()).device
+        return torch.zeros(count, self.state_size, dtype=torch.float32, device=device)
+
+    def allocate_activations(self, steps: int, observations: Tensor) -> Activations | None:
+        """Return memory for activations that `act` records over T steps on observations [B, ...].
+
+        None where a second forward pass costs less than recording the first: by default.
+        """
+        return None
+
+    @abstractmethod
+    def act(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        state: Tensor | None = None,
+        record: Activations | None = None,
+    ) -> Tensor:
+        """Return random actions [N] or [N, A].
+
+        Args:
+            observations: [N, ...].
+            generator: source of randomness.
+            state: [N, S] before them, updated in place; not needed without memory.
+            record: [N, ...] where to keep the activations for the update; then without gradient.
+        """
+
+    @abstractmethod
+    def act_and_evaluate(
+        self, observations: Tensor, generator: torch.Generator, state: Tensor | None = None
+    ) -> PolicyOutput:
+        """Act as `act` does, and return log π and V too: the behaviour policy of the update."""
+
+    @abstractmethod
+    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
+        """Return the best actions [N] or [N, A]; updates the state in place."""
+
+    @abstractmethod
+    def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
+        """Return V(x) [N], by which returns are bootstrapped; leaves the state as it is."""
