@@ -1,4 +1,4 @@
-"""The graph of a run: who hears whom, as its config says."""
+"""The communication graph of a run, as its config specifies it."""
 
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import topology
@@ -6,24 +6,18 @@ from gala_rl.gossip.topology import Topology
 
 
 def graph_of(config: TrainConfig, learners: int) -> Topology:
-    """The topology on which a run's learners gossip.
-
-    Args:
-        config: of the run.
-        learners: number of them.
+    """Return the topology on which a run's learners gossip.
 
     Raises:
-        UserError: when the config names none that can be used.
+        UserError: when the config names no usable topology.
     """
     return topology.make(config.gossip.topology, learners, config.learners_per_node)
 
 
 def max_in_degree(config: TrainConfig, learners: int) -> int:
-    """Most learners that one of so many hears in a round; quick, for any number of them.
+    """Return the largest in-degree of a run's topology with so many learners.
 
     Raises:
         UserError: as `graph_of`.
     """
-    if config.gossip.topology in topology.NAMES:
-        return topology.max_in_degree(config.gossip.topology, learners)
-    return graph_of(config, learners).max_in_degree
+    return topology.max_in_degree(config.gossip.topology, learners, config.learners_per_node)

@@ -1,4 +1,4 @@
-"""Topologies: who listens to whom in each round, as data that can be printed, drawn and tested."""
+"""Communication topologies: each learner's in-neighbours in each round, and mixing matrices."""
 
 import json
 from collections.abc import Sequence
@@ -13,28 +13,26 @@ from numpy.typing import NDArray
 from gala_rl.errors import UserError
 
 NAMES = ("directed-ring", "undirected-ring", "exponential", "rotating-exponential", "complete")
-"""Of topologies that a number of learners determines, and that look the same from each of them."""
+"""Topologies that the number of learners determines; in each, all learners are equivalent."""
 
 HIERARCHICAL = "hierarchical"
-"""Name of the topology that the number of learners of a node determines too."""
-
-_FAR_TOO_MANY = 10**9
-"""Learners: a number that could not even be printed is no user's."""
+"""Name of the topology that depends on the number of learners per node, too."""
 
 Neighbours = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A periodic sequence of directed graphs on `learners` nodes.
+    """A periodic sequence of directed graphs whose nodes are learners 0 … n - 1.
 
-    Every in-neighbour and the learner itself have the same weight, 1 / (1 + in-degree), so each
-    mixing matrix is row-stochastic. It is doubly stochastic, and a mix of all keeps the mean of
-    the parameters, only where every learner is heard by as many as it hears (a regular graph):
-    all `NAMES` are, a hierarchy of equal nodes too; see `is_doubly_stochastic` for any other.
+    A learner gives itself and each in-neighbour the same weight, 1 / (1 + in-degree), so mixing
+    matrices are row-stochastic. In a regular graph, where all in-degrees and out-degrees are equal,
+    they are doubly stochastic: a round in which all learners mix preserves the mean of their
+    parameters. All `NAMES` are regular, and so is a hierarchy of nodes of equal size; for other
+    graphs see `is_doubly_stochastic`.
 
     Attributes:
-        name: for people and configs.
+        name: as it appears in configs and messages.
         rounds: in-neighbours as `rounds[round % period][learner]`.
     """
 
@@ -43,112 +41,131 @@ class Topology:
 
     @property
     def learners(self) -> int:
-        """Number of nodes n."""
+        """Number of learners n."""
         return len(self.rounds[0])
 
     @property
     def period(self) -> int:
-        """Rounds after which the sequence of graphs repeats."""
+        """Number of rounds after which the sequence of graphs repeats."""
         return len(self.rounds)
-
-    def in_neighbours(self, learner: int, round: int) -> Neighbours:
-        """Whom `learner` hears in `round`."""
-        return self.rounds[round % self.period][learner]
-
-    def out_neighbours(self, learner: int, round: int) -> Neighbours:
-        """Who hears `learner` in `round`."""
-        graph = self.rounds[round % self.period]
-        return tuple(j for j, heard in enumerate(graph) if learner in heard)
-
-    def all_in_neighbours(self, learner: int) -> Neighbours:
-        """Whom `learner` hears in any round."""
-        return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
 
     @property
     def max_in_degree(self) -> int:
-        """Most learners that one learner hears in a round."""
-        return max(len(heard) for graph in self.rounds for heard in graph)
+        """Largest number of in-neighbours that a learner has in a round."""
+        return max(len(in_neighbours) for graph in self.rounds for in_neighbours in graph)
+
+    def in_neighbours(self, learner: int, round: int) -> Neighbours:
+        """Return the learners from which `learner` receives in `round`."""
+        return self.rounds[round % self.period][learner]
+
+    def out_neighbours(self, learner: int, round: int) -> Neighbours:
+        """Return the learners to which `learner` sends in `round`."""
+        graph = self.rounds[round % self.period]
+        return tuple(j for j, in_neighbours in enumerate(graph) if learner in in_neighbours)
+
+    def all_in_neighbours(self, learner: int) -> Neighbours:
+        """Return the learners from which `learner` receives in any round."""
+        return tuple(sorted({j for graph in self.rounds for j in graph[learner]}))
 
     def mixing_matrix(self, round: int) -> NDArray[np.float64]:
-        """W [n, n] of one round in which everybody mixes: X ← W X, rows sum to 1."""
+        """Return W [n, n] of a round in which all learners mix: X ← W X; its rows sum to 1."""
         matrix = np.zeros((self.learners, self.learners))
-        for i, heard in enumerate(self.rounds[round % self.period]):
-            matrix[i, [i, *heard]] = 1.0 / (1 + len(heard))
+        for i, in_neighbours in enumerate(self.rounds[round % self.period]):
+            matrix[i, [i, *in_neighbours]] = 1.0 / (1 + len(in_neighbours))
         return matrix
 
     def is_doubly_stochastic(self) -> bool:
-        """Whether columns sum to 1 too, so that a full round keeps the mean of all learners."""
+        """Return whether columns of all mixing matrices sum to 1, so that the mean is preserved."""
         return all(np.allclose(self.mixing_matrix(k).sum(axis=0), 1.0) for k in range(self.period))
 
     def unreachable_pair(self) -> tuple[int, int] | None:
-        """A (from, to) pair between which no parameters ever flow; None if strongly connected."""
-        heard = [self.all_in_neighbours(i) for i in range(self.learners)]
-        hearing: list[list[int]] = [[] for _ in heard]
-        for learner, senders in enumerate(heard):
-            for sender in senders:
-                hearing[sender].append(learner)
-        # Everybody reaches everybody just where all reach learner 0 and it reaches all.
-        everybody = set(range(self.learners))
-        if unheard := everybody - _connected_to(0, heard):
-            return min(unheard), 0
-        if deaf := everybody - _connected_to(0, hearing):
-            return 0, min(deaf)
+        """Return (i, j) if parameters of i never reach j, over all rounds; None if connected."""
+        senders = [self.all_in_neighbours(i) for i in range(self.learners)]
+        receivers: list[list[int]] = [[] for _ in senders]
+        for receiver, in_neighbours in enumerate(senders):
+            for sender in in_neighbours:
+                receivers[sender].append(receiver)
+        # Strongly connected means that all learners reach learner 0 and that it reaches them all.
+        learners = set(range(self.learners))
+        if missing := learners - _reachable(senders):
+            return min(missing), 0
+        if missing := learners - _reachable(receivers):
+            return 0, min(missing)
         return None
 
 
-def _connected_to(start: int, edges: Sequence[Sequence[int]]) -> set[int]:
-    """Nodes that can be reached along the edges of each node."""
-    reached, frontier = {start}, [start]
+def check_connected(topology: Topology, subject: str | None = None) -> None:
+    """Raise a UserError that names two learners if the graph is not strongly connected.
+
+    Args:
+        topology: to be checked.
+        subject: begins the message; default: the topology's name.
+    """
+    if pair := topology.unreachable_pair():
+        raise UserError(
+            f"{subject or f'topology {topology.name}'}: nothing that learner {pair[0]} learns ever "
+            f"reaches learner {pair[1]}: add an edge"
+        )
+
+
+def _reachable(edges: Sequence[Sequence[int]]) -> set[int]:
+    """Return the nodes that can be reached from node 0; `edges` lists the successors per node."""
+    reached, frontier = {0}, [0]
     while frontier:
-        node = frontier.pop()
-        new = [other for other in edges[node] if other not in reached]
-        reached.update(new)
+        new = set(edges[frontier.pop()]) - reached
+        reached |= new
         frontier.extend(new)
     return reached
 
 
 def directed_ring(learners: int) -> Topology:
-    """Learner i hears i - 1: the ring of the GALA paper."""
+    """Return the ring of the GALA paper: the in-neighbour of learner i is i - 1."""
     return _named("directed-ring", learners)
 
 
 def undirected_ring(learners: int) -> Topology:
-    """Learner i hears i - 1 and i + 1."""
+    """Return the ring in both directions: in-neighbours of learner i are i - 1 and i + 1."""
     return _named("undirected-ring", learners)
 
 
 def exponential(learners: int) -> Topology:
-    """Learner i hears i - 1, i - 2, i - 4, …: few edges, fast consensus (SGP, Assran 2019)."""
+    """Return the exponential graph: in-neighbours of learner i are i - 1, i - 2, i - 4 and so on.
+
+    It reaches consensus fast with log₂ n edges per learner (Stochastic Gradient Push, Assran et
+    al. 2019, https://arxiv.org/abs/1811.10792).
+    """
     return _named("exponential", learners)
 
 
 def rotating_exponential(learners: int) -> Topology:
-    """One neighbour a round, at distance 1, 2, 4, … in turn.
+    """Return the one-peer exponential graph: one in-neighbour, at distance 1, 2, 4, … in turn.
 
-    With 2^m learners that mix in step, m rounds average exactly.
+    With 2^m learners that mix in every round, m rounds average exactly.
     """
     return _named("rotating-exponential", learners)
 
 
 def complete(learners: int) -> Topology:
-    """Everybody hears everybody."""
+    """Return the complete graph: every learner receives from all others."""
     return _named("complete", learners)
 
 
 def hierarchical(learners: int, learners_per_node: int) -> Topology:
-    """Everybody hears all of its node, and one learner of the node before it in a ring of nodes.
+    """Return a graph that is complete within each node, with nodes on a directed ring.
 
-    That one has the same place in its node, modulo the learners there. With nodes of G each the
-    graph is regular, and a full round leaves of a disagreement between N ≥ 2 nodes at most the
-    share √(1 - 2G (1 - cos(2π/N)) / (G + 1)²), of one within a node 1 / (G + 1).
+    In-neighbours of a learner are all others of its node, and one learner of the previous node: the
+    one at the same position, modulo the size of that node. With nodes of equal size G the graph is
+    regular, and a round in which all mix leaves at most the share
+    √(1 - 2G (1 - cos(2π/N)) / (G + 1)²) of a disagreement between N ≥ 2 nodes, and 1 / (G + 1) of
+    one within a node.
 
     Args:
         learners: n.
-        learners_per_node: G; learners aG … aG + G - 1 are node a. The last may have fewer, but
-            then a round of all does not keep their mean.
+        learners_per_node: G; node a has the learners aG … aG + G - 1. The last node may have fewer,
+            but then a round does not preserve the mean of all parameters.
 
     Raises:
-        UserError: when a node would hold more learners than there are.
+        UserError: when G is not in 1 … n.
     """
     if not 1 <= learners_per_node <= learners:
         raise UserError(
@@ -158,15 +175,15 @@ def hierarchical(learners: int, learners_per_node: int) -> Topology:
     nodes = split_into_nodes(learners, learners_per_node)
     graph = []
     for number, node in enumerate(nodes):
-        before = nodes[number - 1]
-        for place, learner in enumerate(node):
-            heard = {*node, before[place % len(before)]} - {learner}
-            graph.append(tuple(sorted(heard)))
+        previous = nodes[number - 1]
+        for position, learner in enumerate(node):
+            in_neighbours = {*node, previous[position % len(previous)]} - {learner}
+            graph.append(tuple(sorted(in_neighbours)))
     return Topology(HIERARCHICAL, (tuple(graph),))
 
 
 def split_into_nodes(learners: int, learners_per_node: int) -> tuple[range, ...]:
-    """Learners of each node, as many as it holds; the last may have fewer."""
+    """Return the ranks of the learners of each node; the last node may have fewer."""
     return tuple(
         range(first, min(first + learners_per_node, learners))
         for first in range(0, learners, learners_per_node)
@@ -174,15 +191,15 @@ def split_into_nodes(learners: int, learners_per_node: int) -> tuple[range, ...]
 
 
 def isolated(learners: int) -> Topology:
-    """Nobody hears anybody."""
+    """Return the graph without edges."""
     return Topology("isolated", (((),) * learners,))
 
 
 def named_offsets(name: str, learners: int) -> list[list[int]]:
-    """Distances d, round by round, at which every learner i hears i - d (modulo `learners`).
+    """Return the distances d per round at which learner i receives from i - d (modulo `learners`).
 
-    All the named topologies look the same from every learner, so this says all about them in
-    far less room than a `Topology`.
+    In a named topology these are the same for all learners, so they describe it completely in far
+    less memory than a `Topology`.
     """
     if learners < 1:
         raise ValueError(f"a topology needs at least 1 learner, not {learners}")
@@ -197,17 +214,15 @@ def named_offsets(name: str, learners: int) -> list[list[int]]:
     return [sorted({offset % learners for offset in graph} - {0}) for graph in rounds]
 
 
-def max_in_degree(name_or_file: str, learners: int) -> int:
-    """Most learners that one learner hears in a round.
-
-    Of a named topology this grows with the number of learners.
+def max_in_degree(name_or_file: str, learners: int, learners_per_node: int | None = None) -> int:
+    """Return the largest in-degree of a topology; fast for any number of learners if it is named.
 
     Raises:
         UserError: as `make`.
     """
     if name_or_file in NAMES:
         return max(len(graph) for graph in named_offsets(name_or_file, learners))
-    return make(name_or_file, learners).max_in_degree
+    return make(name_or_file, learners, learners_per_node).max_in_degree
 
 
 def _named(name: str, learners: int) -> Topology:
@@ -219,13 +234,13 @@ def _named(name: str, learners: int) -> Topology:
 
 
 def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom") -> Topology:
-    """A fixed graph from (sender, receiver) pairs.
+    """Return a fixed graph from (sender, receiver) pairs of ranks 0 … learners - 1.
 
     Raises:
-        UserError: on an edge outside 0 … learners - 1, a loop, a repeated edge, or a graph in
-            which some learner never hears, even through others, of some other.
+        UserError: when an edge names a learner that does not exist, is a loop or is repeated, or
+            when the graph is not strongly connected.
     """
-    heard: list[list[int]] = [[] for _ in range(learners)]
+    graph: list[list[int]] = [[] for _ in range(learners)]
     for sender, receiver in edges:
         for learner in (sender, receiver):
             if not 0 <= learner < learners:
@@ -238,34 +253,30 @@ def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom"
                 f"topology {name}: edge [{sender}, {receiver}] is a loop: remove it, "
                 f"every learner counts itself anyway"
             )
-        if sender in heard[receiver]:
+        if sender in graph[receiver]:
             raise UserError(f"topology {name}: edge [{sender}, {receiver}] is there twice")
-        heard[receiver].append(sender)
-    topology = Topology(name, (tuple(tuple(sorted(senders)) for senders in heard),))
-    if pair := topology.unreachable_pair():
-        raise UserError(
-            f"topology {name}: nothing that learner {pair[0]} learns ever reaches learner "
-            f"{pair[1]}: add an edge"
-        )
+        graph[receiver].append(sender)
+    topology = Topology(name, (tuple(tuple(sorted(senders)) for senders in graph),))
+    check_connected(topology)
     return topology
 
 
 def is_name(name_or_file: str) -> bool:
-    """Whether it is the name of a topology, not a file."""
+    """Return whether it is the name of a topology rather than a file."""
     return name_or_file in (*NAMES, HIERARCHICAL)
 
 
 def make(name_or_file: str, learners: int, learners_per_node: int | None = None) -> Topology:
-    """The named topology, or the one in a JSON file such as [[0, 1], [1, 2], [2, 0]].
+    """Return a topology by its name, or from a JSON file of edges, [[sender, receiver], …].
 
     Args:
-        name_or_file: which.
+        name_or_file: one of `NAMES`, `HIERARCHICAL`, or a path.
         learners: n.
-        learners_per_node: of a hierarchical topology; no other looks at it.
+        learners_per_node: of the hierarchical topology; the others ignore it.
 
     Raises:
-        UserError: when it is neither, the file does not describe a usable graph, or nobody says
-            how many learners a node has.
+        UserError: when there is no such name or file, the file does not describe a usable graph, or
+            the hierarchical topology is given no `learners_per_node`.
     """
     if name_or_file in NAMES:
         return _named(name_or_file, learners)
@@ -286,10 +297,10 @@ def make(name_or_file: str, learners: int, learners_per_node: int | None = None)
 
 
 def resolve_when(when: Literal["auto", "all", "any"], name_or_file: str) -> Literal["all", "any"]:
-    """When a learner mixes: "auto" is "any" in a hierarchy, "all" in every other topology.
+    """Return the mixing rule for "auto": "any" in a hierarchy, "all" in every other topology.
 
-    With "all" a learner would pass over what its node has sent until a slower message, from
-    another node, is there as well.
+    In a hierarchy, "all" would let messages of the learner's own node wait for the slower one from
+    the previous node.
     """
     if when == "auto":
         return "any" if name_or_file == HIERARCHICAL else "all"
@@ -297,7 +308,7 @@ def resolve_when(when: Literal["auto", "all", "any"], name_or_file: str) -> Lite
 
 
 def learners_in(file: str) -> int:
-    """Number of learners that the edges in a JSON file name; 1 if there is no such file.
+    """Return the number of learners that the edges in a JSON file name; 1 if there is no such file.
 
     Raises:
         UserError: when the file does not hold a list of edges.
@@ -309,7 +320,7 @@ def learners_in(file: str) -> int:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # A name too long for a file, or a folder that may not be searched.
+    except OSError:  # The name is too long, or the folder may not be searched.
         return False
 
 
@@ -322,10 +333,7 @@ def _read_edges(path: Path) -> list[tuple[int, int]]:
     if not isinstance(edges, list):
         raise UserError(f"topology file {path} holds a {type(edges).__name__}: {remedy}")
     for edge in edges:
-        if not isinstance(edge, list) or len(edge) != 2 or not all(map(_may_be_learner, edge)):
+        # bool is a subclass of int.
+        if not isinstance(edge, list) or [type(learner) for learner in edge] != [int, int]:
             raise UserError(f"topology file {path} holds the edge {short(edge)}: {remedy}")
     return [(sender, receiver) for sender, receiver in edges]
-
-
-def _may_be_learner(value: object) -> bool:
-    return type(value) is int and abs(value) < _FAR_TOO_MANY

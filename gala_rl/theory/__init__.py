@@ -1,6 +1,10 @@
-"""Theory of gossip: how far apart learners can be, on which topology, and how far they are."""
+"""Theory of gossip: bounds on the distance between learners, and the distances that occurred.
 
-from gala_rl.theory.checks import check_age, check_mixing
+Begin with `quantities.py` for what is computed and `topologies.py` for how; `realised.py` bounds a
+real run from its log of updates and mixes.
+"""
+
+from gala_rl.theory.checks import check_mixing
 from gala_rl.theory.dense import augmented
 from gala_rl.theory.quantities import Ball
 from gala_rl.theory.span import dobrushin, span_factor
@@ -10,7 +14,6 @@ __all__ = [
     "Ball",
     "augmented",
     "ball",
-    "check_age",
     "check_mixing",
     "dobrushin",
     "matrix_ball",

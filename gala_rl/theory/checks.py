@@ -1,21 +1,21 @@
-"""What the theory assumes of mixing matrices and messages; whatever departs from it is named."""
+"""Check what the theory assumes of mixing matrices."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gala_rl.errors import UserError
-from gala_rl.gossip.topology import Topology
+from gala_rl.gossip.topology import Topology, check_connected
 
 _ROUNDING = 1e-6
-"""Weights come from float32 as well."""
+"""Tolerance for sums of weights, which may come from float32."""
 
 
 def check_mixing(weights: ArrayLike) -> NDArray[np.float64]:
-    """A mixing matrix [n, n]: entry [i, j] is the weight that learner i gives to learner j.
+    """Return a mixing matrix [n, n] as float64; entry [i, j] is the weight of learner j in i's mix.
 
     Raises:
-        UserError: when it is not square, a weight is negative or not finite, weights of a learner
-            do not sum to 1, a learner gives itself none, or some learner never hears of another.
+        UserError: when the matrix is not square, a weight is negative or not finite, a row does not
+            sum to 1, a diagonal entry is 0, or the graph is not strongly connected.
     """
     matrix = np.asarray(weights, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
@@ -39,43 +39,8 @@ def check_mixing(weights: ArrayLike) -> NDArray[np.float64]:
                 f"mixing matrix: learner {learner} gives itself no weight: "
                 "parameters may go round for ever without coming closer"
             )
-    check_connected(_graph(matrix))
+    graph = tuple(
+        tuple(j for j in np.flatnonzero(row).tolist() if j != i) for i, row in enumerate(matrix)
+    )
+    check_connected(Topology("custom", (graph,)), "mixing matrix")
     return matrix
-
-
-def _graph(matrix: NDArray[np.float64]) -> Topology:
-    heard = (np.flatnonzero(row) for row in matrix)
-    rounds = tuple(tuple(int(j) for j in senders if j != i) for i, senders in enumerate(heard))
-    return Topology("mixing matrix", (rounds,))
-
-
-def check_connected(topology: Topology) -> None:
-    """Whether all learners hear, perhaps through others, of all.
-
-    Raises:
-        UserError: when they do not; it names two of them.
-    """
-    if pair := topology.unreachable_pair():
-        raise UserError(
-            f"{topology.name}: nothing that learner {pair[0]} learns ever reaches learner "
-            f"{pair[1]}: add an edge"
-        )
-
-
-def check_age(sender: int, receiver: int, age: int, declared: int) -> None:
-    """Whether a mixed message was no older than the delay that a bound was computed for.
-
-    Args:
-        sender: who wrote it.
-        receiver: who mixed it.
-        age: rounds of the sender since it was written.
-        declared: largest age that the bound covers.
-
-    Raises:
-        UserError: when it was older, or comes from the future.
-    """
-    if not 0 <= age <= declared:
-        raise UserError(
-            f"edge [{sender}, {receiver}] carried a message {age} rounds old, but the bound is for "
-            f"0 … {declared}: declare a longer delay"
-        )

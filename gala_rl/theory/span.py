@@ -14,8 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.gossip.topology import Topology
-from gala_rl.theory.checks import check_connected
+from gala_rl.gossip.topology import Topology, check_connected
 from gala_rl.theory.dense import augmented
 
 _NEGLIGIBLE = 1e-6

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gala_rl.errors import UserError
-from gala_rl.gossip.topology import Topology, named_offsets
+from gala_rl.gossip.topology import Topology, check_connected, named_offsets
 from gala_rl.theory import circulant, dense
-from gala_rl.theory.checks import check_connected, check_mixing
+from gala_rl.theory.checks import check_mixing
 from gala_rl.theory.quantities import UNBOUNDED, Ball
 
 MAX_DELAY = 16

@@ -5,7 +5,7 @@ import pytest
 
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
-from gala_rl.theory import check_age, check_mixing, dobrushin, matrix_ball
+from gala_rl.theory import check_mixing, dobrushin, matrix_ball
 from tests.theory.simulation import Array
 
 RING = topology.directed_ring(3).mixing_matrix(0)
@@ -43,14 +43,6 @@ def test_what_is_no_mixing_matrix_is_named(matrix: Array, words: str) -> None:
 def test_a_mixing_matrix_comes_back_as_it_is() -> None:
     assert check_mixing(RING.tolist()).tolist() == RING.tolist()
     assert check_mixing(RING.astype(np.float32)).dtype == np.float64
-
-
-def test_a_message_may_be_as_old_as_declared() -> None:
-    for age in range(4):
-        check_age(sender=2, receiver=0, age=age, declared=3)
-    for age in (-1, 4):
-        with pytest.raises(UserError, match=rf"edge \[2, 0\] carried a message {age} rounds old"):
-            check_age(sender=2, receiver=0, age=age, declared=3)
 
 
 def test_dobrushin_of_extremes() -> None:
