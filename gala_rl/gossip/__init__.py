@@ -1,6 +1,8 @@
-"""Gossip averaging of parameters: usable alone in any PyTorch loop, knows nothing of learning.
+"""Gossip averaging of model parameters, usable alone in any PyTorch training loop.
 
-Names are imported when they are first used: looking at a topology does not need torch.
+Begin with `gossip.py`: `Gossip.exchange()` after each optimizer step sends the parameters and mixes
+those received. `node.py` holds the protocol without I/O, `topology.py` the communication graphs,
+`transports/` the networks. Names are imported on first use, so that topologies do not load torch.
 """
 
 from typing import TYPE_CHECKING, Any

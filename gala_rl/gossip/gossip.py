@@ -1,4 +1,4 @@
-"""Gossip for any PyTorch loop: ties the protocol to a transport and to a parameter vector."""
+"""Gossip for any PyTorch loop: connects protocol, transport and a flat parameter vector."""
 
 import time
 from typing import Literal
@@ -13,30 +13,47 @@ from gala_rl.gossip.transports import Transport
 from gala_rl.processes.heartbeat import beat
 
 _POLL_INTERVAL_S = 0.0005
-_TRIES = 4
+_MAX_TRIES = 4
 
 
 class Gossip:
-    """Call `exchange()` after each optimiser step: it sends, and mixes what is there.
+    """Gossip averaging of one learner's parameters; call `exchange()` after each optimizer step.
+
+    Implements Algorithm 1 of *Gossip-based Actor-Learner Architectures for Deep Reinforcement
+    Learning* (Assran et al. 2019, https://arxiv.org/abs/1906.04585); `gala_rl.gossip.node` states
+    the protocol. Nothing blocks unless `max_staleness` is given.
+
+        network = MemoryNetwork(learners)
+        values = FlatParameters(model).values
+        gossip = Gossip(values, network.transport(rank), rank, directed_ring(learners))
+        for batch in batches:
+            ...
+            optimizer.step()
+            gossip.exchange()
 
     Args:
-        parameters: [P] the learner's parameter vector (`FlatParameters(model).values`); mixed in
-            place.
+        parameters: [P] float32, the learner's flat parameter vector
+            (`gala_rl.FlatParameters(model).values`); mixed in place.
         transport: the learner's end of the network.
-        rank: of this learner.
-        topology: who hears whom.
-        when: mix when "all" in-neighbours have news, or "any" has.
-        max_staleness: updates without a mix after which to wait; None: never.
-        deadline_s: longest wait, seconds.
+        rank: of this learner in the topology.
+        topology: in-neighbours and out-neighbours of all learners in each round.
+        when: mix when "all" live in-neighbours of the round have sent a new message, or "any".
+        max_staleness: number of updates without a mix after which `exchange` waits for messages;
+            None: it never waits.
+        deadline_s: longest wait, seconds. Neighbours that stay silent are then left out until
+            their next message.
 
     Attributes:
         parameters: [P] as given.
         transport: as given.
-        node: the protocol's state, with its counters.
-        wait_s: seconds spent waiting for neighbours, in all.
-        has_neighbours: whether anybody gossips.
-        last_mixed: (sender, version) of each message that the last `exchange` mixed in.
-        mixed_at_s: when the last mix was done and its messages were whole, monotonic clock.
+        node: state and counters of the protocol.
+        wait_s: total seconds spent waiting for neighbours.
+        has_neighbours: whether the topology has edges; without them `exchange` does nothing.
+        last_mixed: (sender, version) of each message that the last `exchange` mixed.
+        mixed_at_s: monotonic time, in seconds, at which the last mix was complete.
+
+    Raises:
+        ValueError: when the rank is outside the topology.
     """
 
     def __init__(
@@ -63,34 +80,35 @@ class Gossip:
         self._outbox: Tensor | None = None
 
     def change_topology(self, topology: Topology) -> None:
-        """Gossip in another graph from the next `exchange` on; see `GossipNode`.
+        """Use another topology from the next `exchange` on; see `GossipNode.change_topology`.
 
-        Between an `outbox` and its `exchange` it must not be called.
+        Do not call it between `outbox` and the `exchange` that sends it.
         """
         self.node.change_topology(topology)
         self.has_neighbours = topology.max_in_degree > 0
 
     def outbox(self) -> Tensor | None:
-        """[P] where an optimiser may write the new parameters, to spare `exchange` a copy.
+        """Return memory [P] into which an optimizer may write the next parameters, without a copy.
 
-        Once asked for it has to be filled: the next `exchange` takes it for the learner's
-        parameters, sends it where it lies, and writes it, mixed or not, to `parameters`.
+        A caller that requests it must fill it: the next `exchange` sends it without copying and
+        writes it to `parameters`, mixed or not.
 
         Returns:
-            None where parameters must be copied to be sent, or there is nobody to send them to.
+            The memory; None if the transport copies anyway, parameters are on a GPU, or the learner
+            has no neighbours.
         """
         if self.has_neighbours and not self.parameters.is_cuda:
             self._outbox = self.transport.outbox()
         return self._outbox
 
     def exchange(self, version: int | None = None) -> int:
-        """Send the parameters, then mix if the protocol says so.
+        """Send the parameters to the out-neighbours, then mix if the protocol says so.
 
         Args:
-            version: the learner's number of updates; default: one more than last time.
+            version: number of updates that the learner has made; default: one more than last time.
 
         Returns:
-            Number of messages that were mixed in, 0 if none.
+            Number of messages that were mixed; 0 if none.
         """
         self.last_mixed = ()
         send = self.node.on_update(self.node.version + 1 if version is None else version)
@@ -101,14 +119,14 @@ class Gossip:
         sent = self.transport.send(
             Message(self.node.rank, send.version, parameters), send.receivers
         )
-        self._mix_what_is_there(sent, parameters)
+        self._mix_received(sent, parameters)
         if not self.last_mixed and outbox is not None:
             self.parameters.copy_(outbox)
         return len(self.last_mixed)
 
-    def _mix_what_is_there(self, sent: Message, parameters: Tensor) -> None:
+    def _mix_received(self, sent: Message, parameters: Tensor) -> None:
         self._poll()
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             decision = self._decide()
             if not isinstance(decision, Mix):
                 return
@@ -118,14 +136,14 @@ class Gossip:
             self._poll()
 
     def _mix(self, mix: Mix, sent: Message, parameters: Tensor) -> bool:
-        """Mix messages where they lie; False, and nothing is changed, if one was overwritten."""
+        """Mix messages without copying them; undo it and return False if one was overwritten."""
         mix_(self.parameters, [message.parameters for message in mix.messages], parameters)
-        # Before they are found whole, since senders go on whenever this process is not running.
+        # Taken before the messages are verified: senders continue while this process is preempted.
         self.mixed_at_s = time.monotonic()
         if all(message.is_whole() for message in mix.messages):
             self.node.on_mixed(mix)
             return True
-        # A sender was faster than the mix. What was sent is what these parameters were.
+        # A sender overtook the mix. What was sent equals the parameters before it.
         self.parameters.copy_(sent.parameters)
         return False
 

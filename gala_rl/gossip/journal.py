@@ -1,8 +1,8 @@
-"""Journal: what each learner did to its parameters, for whoever watches; no locks, no waiting.
+"""Lock-free journal of updates and mixes per learner, read by the process that monitors a run.
 
-One ring of entries a learner, in memory that its process shares with the watcher. The learner
-writes an update down before it sends it, and a mix after it is made. So whatever anybody can have
-mixed is written down already, whichever process is killed at whatever moment.
+Each learner has a ring buffer in shared memory. It records an update before it sends the
+parameters, and a mix after it is made. So every version that another learner can have mixed is in
+the journal, whichever process is killed at whatever moment.
 """
 
 import enum
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from gala_rl.gossip.transports.shared import shared_zeros
 
 RING_BYTES = 1 << 20
-"""Of a learner's entries."""
-_FEWEST_ENTRIES = 256
+"""Size of a learner's ring buffer."""
+_MIN_ENTRIES = 256
 _FIELDS, _TIME = 5, 3
 """Kind, version, norm, time and number of messages; (sender, version) of each follow."""
-NOBODY = -1
+_NO_SENDER = -1
 
 
 class Kind(enum.IntEnum):
-    """What an entry tells."""
+    """Kind of an entry."""
 
     UPDATE = 1
     MIX = 2
@@ -37,13 +37,13 @@ class Entry(NamedTuple):
 
     Attributes:
         time_s: monotonic clock, the same for all processes of a machine.
-        learner: whose.
-        kind: UPDATE: parameters moved by a step of `norm`, and are sent as `version`. MIX: they
-            became the mean of themselves and `messages`. ADOPT: they became what `messages[0]`
-            was, or without one what the run began with.
+        learner: rank.
+        kind: UPDATE: parameters moved by a step of `norm` and are sent as `version`. MIX: they
+            became the mean of themselves and `messages`. ADOPT: they became those of `messages[0]`
+            or, without a message, those that the run began with.
         version: number of updates of the learner.
-        norm: Euclidean norm of the step, of an update.
-        messages: (sender, version) of what was mixed or adopted.
+        norm: Euclidean norm of the step of an update; else 0.
+        messages: (sender, version) of the messages that were mixed or adopted.
     """
 
     time_s: float
@@ -55,63 +55,57 @@ class Entry(NamedTuple):
 
 
 class OverrunError(RuntimeError):
-    """The reader was too slow: entries were overwritten before it came."""
+    """Entries were overwritten before the reader read them."""
 
 
 class Journal:
-    """The rings of all learners; pass it to each process as an argument.
+    """Ring buffers of all learners; pass it to each process as an argument.
 
     Args:
         learners: number of learners.
-        in_degree: most messages in a mix.
+        in_degree: largest number of messages in a mix.
     """
 
     def __init__(self, learners: int, in_degree: int) -> None:
         fields = _FIELDS + 2 * in_degree + 1
-        entries = max(_FEWEST_ENTRIES, RING_BYTES // (8 * fields))
+        entries = max(_MIN_ENTRIES, RING_BYTES // (8 * fields))
         self._rings = shared_zeros((learners, entries, fields), torch.float64)
         self._written = shared_zeros((learners,), torch.int64)
 
     def writer(self, learner: int) -> "JournalWriter":
-        """The pen of a learner; at most one live process may hold it."""
+        """Return the writer of a learner; at most one live process may use it."""
         return JournalWriter(self._rings[learner].numpy(), self._written.numpy(), learner)
 
     def reader(self) -> "JournalReader":
-        """Reads everything from now on."""
+        """Return a reader of all entries that are written from now on."""
         return JournalReader(self._rings.numpy(), self._written.numpy())
 
 
 class JournalWriter:
-    """Writes what one learner does."""
+    """Record the updates and mixes of one learner."""
 
     def __init__(self, ring: NDArray[np.float64], written: NDArray[np.int64], learner: int) -> None:
         self._ring = ring
         self._written = written
         self._learner = learner
-        # All pages are there from now on, so that memory does not seem to grow for an hour.
+        # Map all pages now, so that memory does not seem to grow for an hour.
         ring.sum()
 
     def update(self, version: int, norm: float) -> None:
-        """The parameters have moved by a step of that norm and are about to be sent."""
+        """Record an update by a step of this norm; call it before the parameters are sent."""
         self._append(Kind.UPDATE, version, norm, ())
 
     def mix(
         self, version: int, messages: Sequence[tuple[int, int]], time_s: float | None = None
     ) -> None:
-        """The parameters have become the mean of themselves and these (sender, version).
-
-        At `time_s` on the monotonic clock; default: now.
-        """
+        """Record a mix with the messages (sender, version), at monotonic time `time_s` or now."""
         self._append(Kind.MIX, version, 0.0, messages, time_s)
 
     def adopt(
         self, version: int, message: tuple[int, int] | None, time_s: float | None = None
     ) -> None:
-        """The parameters have become what (sender, version) was, or what the run began with.
-
-        At `time_s` on the monotonic clock; default: now.
-        """
-        messages = [(NOBODY, 0) if message is None else message]
+        """Record that parameters became those of a message, or those that the run began with."""
+        messages = [(_NO_SENDER, 0) if message is None else message]
         self._append(Kind.ADOPT, version, 0.0, messages, time_s)
 
     def _append(
@@ -128,13 +122,14 @@ class JournalWriter:
         entry[:_FIELDS] = kind, version, norm, time_s, len(messages)
         if messages:
             entry[_FIELDS : _FIELDS + 2 * len(messages)] = np.ravel(messages)
-        # Elsewhere than on x86 a reader may see the count before the entry: the sum tells.
+        # On processors other than x86 a reader may see the count before the entry; the checksum
+        # reveals it.
         entry[-1:] = _checksum(entry[None, :-1])
         self._written[self._learner] = count + 1
 
 
 class JournalReader:
-    """Reads what all learners have written since it looked last."""
+    """Read what all learners have written since the last call."""
 
     def __init__(self, rings: NDArray[np.float64], written: NDArray[np.int64]) -> None:
         self._rings = rings
@@ -142,16 +137,16 @@ class JournalReader:
         self._read = written.copy()
 
     def new_entries(self) -> list[Entry]:
-        """All entries up to now not returned before, of all learners, in the order of their times.
+        """Return the new entries of all learners, ordered by time.
 
-        An update is always returned before its mixes: rings are read one after the other, while
-        learners go on, so what is newer than the first look at them waits for the next call.
+        An update is always returned before the mixes that use it: rings are read one after the
+        other while learners go on, so entries newer than the start of this call wait for the next.
 
         Raises:
-            OverrunError: when some were overwritten; what follows has a gap then.
+            OverrunError: when entries were overwritten; later calls continue after the gap.
         """
         now = time.monotonic()
-        # Most of a thousand rings may belong to learners that never join.
+        # Read only rings that have grown: most may belong to learners that never join.
         entries = [
             _entry(learner, row)
             for learner in np.flatnonzero(self._written > self._read).tolist()
@@ -167,7 +162,7 @@ class JournalReader:
             self._read[learner] = int(self._written[learner])
             raise OverrunError(f"learner {learner} wrote {len(ring)} entries since the last look")
         whole = _checksum(rows[:, :-1]).view(np.int64) == rows[:, -1].view(np.int64)
-        # Of zeros, where nothing has been written yet, the sum is zero as well.
+        # The checksum of an unwritten entry, all zeros, is zero as well.
         whole &= rows[:, 0] != 0
         whole &= rows[:, _TIME] <= until_s
         count = len(rows) if whole.all() else int(whole.argmin())
@@ -177,7 +172,7 @@ class JournalReader:
 
 
 def _checksum(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of the bit patterns of each row, exact whatever the order of summation."""
+    """Return the sum of the bit patterns of each row, exact in any order of summation."""
     sums: NDArray[np.int64] = rows.view(np.int64).sum(axis=1)
     return sums.view(np.float64)
 
@@ -186,6 +181,6 @@ def _entry(learner: int, row: NDArray[np.float64]) -> Entry:
     kind, version, norm, time_s, count = row[:_FIELDS].tolist()
     pairs = row[_FIELDS : _FIELDS + 2 * int(count)].astype(int).tolist()
     messages = tuple(zip(pairs[::2], pairs[1::2], strict=True))
-    if kind == Kind.ADOPT and messages[0][0] == NOBODY:
+    if kind == Kind.ADOPT and messages[0][0] == _NO_SENDER:
         messages = ()
     return Entry(time_s, learner, Kind(int(kind)), int(version), norm, messages)

@@ -1,4 +1,4 @@
-"""What crosses a transport, in either direction."""
+"""Messages and events that a transport delivers: parameters, and notices of dead learners."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,11 +16,12 @@ class Message:
 
     Attributes:
         sender: rank of the learner.
-        version: number of updates the sender had made; grows by at least one a message.
-        parameters: [P] float32 on the CPU. What a transport delivers is lent, not given: it may be
-            read but not written, and its sender may overwrite it after two further messages.
-        is_whole: whether nothing of `parameters` has been overwritten; whoever has used them asks
-            afterwards.
+        version: number of updates that the sender had made; strictly increasing.
+        parameters: [P] float32 on the CPU. A delivered message may be the sender's own memory:
+            receivers must not write to it, and the sender may overwrite it after two further
+            messages.
+        is_whole: returns whether `parameters` are still the complete message; a receiver calls it
+            after it has read them.
     """
 
     sender: int
@@ -31,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True)
 class PeerDown:
-    """A transport's notice that a learner is dead; its next message is the notice of its return."""
+    """Notice that a learner is dead; its next message is the notice that it has returned."""
 
     learner: int
 

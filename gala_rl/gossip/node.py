@@ -1,21 +1,21 @@
-"""The gossip protocol of one learner, as a state machine without any I/O.
+"""Gossip protocol of one learner, as a state machine without I/O.
 
 Rules
-    1. After each update a learner sends its parameters to its out-neighbours. It never waits for
+    1. After each update, a learner sends its parameters to its out-neighbours. It never waits for
        a receiver: a newer message replaces an older one that was not read.
-    2. It then mixes if every live in-neighbour of the round has sent something newer than what
+    2. It then mixes if every live in-neighbour of the round has sent a message newer than the one
        it last mixed (`when="all"`, GALA's Algorithm 1), or with those that have (`"any"`).
-    3. Otherwise it goes on with its own parameters, except that once `max_staleness` updates
-       have gone by without a mix it waits for the neighbours that are missing.
-    4. A neighbour that is known to be dead, or that stays silent past the deadline of a wait, is
-       left out (the weights of the others grow accordingly) until its next message.
-    5. A message that is not newer than the last one is rejected. So is one that is malformed or
-       not finite; what the same sender had sent before, if not yet mixed, goes with it.
-    6. Neighbours may change between two updates. What one that is no neighbour any more has sent
-       is not mixed; whoever returns is heard by what it sends from then on.
+    3. Otherwise it continues with its own parameters. Only after `max_staleness` updates without a
+       mix does it wait for the missing neighbours.
+    4. A neighbour that is known to be dead, or that sends nothing before the deadline of a wait, is
+       left out until its next message; the weights of the others grow accordingly.
+    5. A message is rejected if it is not newer than the last one, malformed or not finite. A
+       malformed one also discards an earlier message of its sender that was not mixed yet.
+    6. Neighbours may change between two updates. Messages of former neighbours are not mixed, and
+       from a neighbour that returns only later messages count.
 
-The caller feeds events in (`on_update`, `on_message`, `on_mixed`, `on_peer_down`, `on_deadline`)
-and carries out the actions that come back. Ordering, loss, delay and staleness are thus unit tests.
+The caller reports events (`on_update`, `on_message`, `on_mixed`, `on_peer_down`, `on_deadline`) and
+carries out the actions that are returned. So unit tests cover ordering, loss, delay and staleness.
 """
 
 from collections import Counter
@@ -37,35 +37,47 @@ class Send:
 
 @dataclass(frozen=True)
 class Mix:
-    """Average the learner's parameters with these messages, equal weights."""
+    """Average the learner's parameters with these messages, with equal weights."""
 
     messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Make no further update until one of these learners has sent, or the deadline is over."""
+    """Make no update until one of these learners has sent a message, or the deadline has passed."""
 
     missing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Proceed:
-    """Nothing to mix: go on."""
+    """Continue with the learner's own parameters."""
 
 
 Decision = Mix | Wait | Proceed
 
 
 class GossipNode:
-    """One learner's side of the protocol.
+    """State of the gossip protocol at one learner.
+
+    Args:
+        rank: of the learner in the topology.
+        topology: communication graph.
+        size: P, length of a valid parameter vector.
+        when: mix when "all" live in-neighbours have sent a new message, or "any".
+        max_staleness: number of updates without a mix after which to wait; None: never.
 
     Attributes:
-        version: own updates so far.
-        staleness_updates: own updates since the last mix.
-        mixes: rounds that mixed.
-        rejected: messages refused, by reason.
-        overdue: times a neighbour was given up at a deadline.
+        rank: as given.
+        topology: as given, or as changed since.
+        version: number of updates of this learner.
+        staleness_updates: number of its updates since the last mix.
+        mixes: number of rounds that mixed.
+        rejected: number of rejected messages by reason.
+        overdue: how often a neighbour missed the deadline of a wait.
+
+    Raises:
+        ValueError: when the rank is outside the topology.
     """
 
     def __init__(
@@ -96,7 +108,7 @@ class GossipNode:
         self._down: set[int] = set()
 
     def change_topology(self, topology: Topology) -> None:
-        """Go on in another graph, of another number of learners perhaps; all counters stay."""
+        """Use another topology, perhaps of another number of learners; keep all counters."""
         if self.rank >= topology.learners:
             raise ValueError(f"learner {self.rank} is not among {topology.learners} learners")
         self.topology = topology
@@ -104,21 +116,21 @@ class GossipNode:
         for learner in self._fresh.keys() - self._neighbours:
             del self._fresh[learner]
         self._mixed_version = {j: self._mixed_version.get(j, 0) for j in self._neighbours}
-        # Of those that go it stays known, so that nothing old of theirs is mixed on their return.
+        # Versions of former neighbours are kept, so that no old message is mixed when they return.
         self._accepted_version = dict.fromkeys(self._neighbours, 0) | self._accepted_version
 
     @property
     def listening_to(self) -> tuple[int, ...]:
-        """In-neighbours of the current round, dead ones too: their next message revives them."""
+        """In-neighbours of the current round, including dead ones: a message revives them."""
         return self.topology.in_neighbours(self.rank, self.version)
 
     @property
     def mixed_versions(self) -> dict[int, int]:
-        """For each in-neighbour, the version of it that was last mixed (0: none yet)."""
+        """Version of the last mixed message per in-neighbour; 0 if there is none."""
         return dict(self._mixed_version)
 
     def restore(self, version: int, mixed_versions: dict[int, int], staleness_updates: int) -> None:
-        """Continue as a learner that has made `version` updates and mixed these versions."""
+        """Continue from a saved version, last mixed versions and updates since the last mix."""
         self.version = version
         self.staleness_updates = staleness_updates
         self._fresh.clear()
@@ -127,7 +139,7 @@ class GossipNode:
             self._accepted_version[learner] = self._mixed_version[learner]
 
     def on_update(self, version: int) -> Send:
-        """The learner has made an update and is at `version` now."""
+        """Report an update; return what to send."""
         if version <= self.version:
             raise ValueError(f"version {version} is not newer than {self.version}")
         self.staleness_updates += version - self.version
@@ -135,7 +147,7 @@ class GossipNode:
         return Send(version, self.topology.out_neighbours(self.rank, version))
 
     def on_message(self, message: Message) -> str | None:
-        """A message has arrived. Returns why it was rejected, None if it was accepted."""
+        """Report an arrived message; return why it was rejected, None if it was accepted."""
         reason = self._reason_to_reject(message)
         if reason is None:
             reason = defect(message.parameters, self._size)
@@ -149,7 +161,7 @@ class GossipNode:
         return None
 
     def on_mixed(self, mix: Mix) -> None:
-        """A mix that was decided on has been carried out."""
+        """Report that a mix has been carried out."""
         for message in mix.messages:
             del self._fresh[message.sender]
             self._mixed_version[message.sender] = message.version
@@ -157,18 +169,18 @@ class GossipNode:
         self.staleness_updates = 0
 
     def on_peer_down(self, learner: int) -> None:
-        """A learner is known to be dead: what it sent last is no longer waited for nor mixed."""
+        """Report that a learner is dead: do not wait for it, nor mix its last message."""
         self._down.add(learner)
         self._fresh.pop(learner, None)
 
     def on_deadline(self) -> None:
-        """A wait has lasted too long: those still missing are left out until they send again."""
+        """Report that a wait is over: leave missing neighbours out until their next message."""
         missing = self._missing()
         self.overdue += len(missing)
         self._down.update(missing)
 
     def decide(self) -> Decision:
-        """What to do now; asked after `on_update` and again after each event during a wait."""
+        """Return what to do now; call it after `on_update`, and after each event during a wait."""
         missing = self._missing()
         ready = tuple(self._fresh[j] for j in self.listening_to if j in self._fresh)
         if ready and (not missing or self._when == "any"):

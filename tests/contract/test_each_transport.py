@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
-from gala_rl.gossip.transports.memory import prompt
+from gala_rl.gossip.transports.memory import no_delay
 from gala_rl.gossip.transports.shared import shared_zeros
 from tests.contract.networks import received, vector
 
@@ -53,14 +53,14 @@ def test_the_memory_network_delivers_to_whoever_polls_as_shared_memory_does() ->
 
 
 def test_a_scripted_delay_is_counted_in_polls_of_the_receiver() -> None:
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: 2)
+    network = MemoryNetwork(2, delay=lambda sender, receiver, version: 2)
     network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
     receiver = network.transport(0)
     assert [len(receiver.poll([1])) for _ in range(4)] == [0, 0, 1, 0]
 
 
 def test_a_scripted_loss_hits_one_receiver_and_not_the_other() -> None:
-    network = MemoryNetwork(3, fate=lambda sender, receiver, version: receiver or None)
+    network = MemoryNetwork(3, delay=lambda sender, receiver, version: receiver or None)
     network.transport(1).send(Message(1, 1, torch.zeros(2)), [0, 2])
     lossy, slow = network.transport(0), network.transport(2)
     assert [len(lossy.poll([1])) for _ in range(5)] == [0] * 5
@@ -69,7 +69,7 @@ def test_a_scripted_loss_hits_one_receiver_and_not_the_other() -> None:
 
 def test_an_overtaken_message_is_never_delivered() -> None:
     delays = {1: 3, 2: 0, 3: 1}
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: delays[version])
+    network = MemoryNetwork(2, delay=lambda sender, receiver, version: delays[version])
     sender, receiver = network.transport(1), network.transport(0)
     for version in delays:
         sender.send(Message(1, version, vector(2, version)), [0])
@@ -77,7 +77,7 @@ def test_an_overtaken_message_is_never_delivered() -> None:
 
 
 def test_a_prompt_network_holds_nothing_back() -> None:
-    assert {prompt(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
+    assert {no_delay(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
 
 
 def test_rows_that_nobody_has_written_take_no_memory() -> None:

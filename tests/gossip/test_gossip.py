@@ -167,7 +167,7 @@ def test_a_wait_with_some_neighbours_mixes_those_at_the_deadline() -> None:
 
 def test_a_wait_goes_on_polling_until_a_late_message_is_there() -> None:
     # Held back for three polls: the first is the exchange's own, the others are the wait's.
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: 3)
+    network = MemoryNetwork(2, delay=lambda sender, receiver, version: 3)
     vectors, (first, second) = learners_on(
         directed_ring(2), network, max_staleness=1, deadline_s=1e9
     )
@@ -198,7 +198,7 @@ def test_without_a_bound_nobody_waits_for_the_silent() -> None:
 
 
 def test_lost_messages_are_simply_not_mixed() -> None:
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: None if version % 2 else 0)
+    network = MemoryNetwork(2, delay=lambda sender, receiver, version: None if version % 2 else 0)
     _, (first, second) = learners_on(directed_ring(2), network)
     counts = []
     for _ in range(6):
@@ -209,7 +209,7 @@ def test_lost_messages_are_simply_not_mixed() -> None:
 
 def test_a_message_overtaken_by_a_newer_one_is_not_mixed() -> None:
     delays = {1: 2, 2: 0, 3: 0}
-    network = MemoryNetwork(2, fate=lambda sender, receiver, version: delays[version])
+    network = MemoryNetwork(2, delay=lambda sender, receiver, version: delays[version])
     transport = network.transport(0)
     vectors, (_, second) = learners_on(directed_ring(2), network, size=1)
     vectors[1].fill_(0.0)
@@ -223,11 +223,11 @@ def test_a_message_overtaken_by_a_newer_one_is_not_mixed() -> None:
 
 
 def test_learners_agree_in_spite_of_delays_and_losses() -> None:
-    def fate(sender: int, receiver: int, version: int) -> int | None:
+    def delay(sender: int, receiver: int, version: int) -> int | None:
         chance = (7 * sender + 3 * receiver + 5 * version) % 11
         return None if chance < 3 else chance % 4
 
-    vectors, gossips = learners_on(complete(5), MemoryNetwork(5, fate), when="any")
+    vectors, gossips = learners_on(complete(5), MemoryNetwork(5, delay), when="any")
     for _ in range(300):
         for gossip in gossips:
             gossip.exchange()

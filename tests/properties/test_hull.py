@@ -65,7 +65,7 @@ def stories(draw: st.DrawFn) -> Story:
 def live_through(story: Story) -> Iterator[torch.Tensor]:
     """All learners' parameters [n, P] after each event."""
     fates = itertools.cycle(story.fates)
-    network = MemoryNetwork(story.graph.learners, fate=lambda *_: next(fates))
+    network = MemoryNetwork(story.graph.learners, delay=lambda *_: next(fates))
     vectors = story.start.clone()
 
     def begin(rank: int, version: int) -> Gossip:

@@ -1,4 +1,4 @@
-"""The only I/O of gossip: moving the latest message of a learner to those who ask for it."""
+"""Transport interface, the only I/O of gossip: deliver the latest message of each learner."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -9,29 +9,28 @@ from gala_rl.gossip.message import Event, Message
 
 
 class Transport(Protocol):
-    """One learner's end of a network. Every implementation passes the same contract tests.
+    """One learner's end of a network; `tests/contract` tests every implementation.
 
-    Delivery is latest-wins: a message not yet polled is replaced by the sender's next one.
-    Messages of one sender are delivered with growing versions. A delivered message is whole, and
-    stays so at least until its sender has sent two more and begins a third; `Message.is_whole`
-    tells.
+    The latest message wins: one that was not polled is replaced by its sender's next one. Versions
+    of one sender's delivered messages increase. A delivered message is complete, and remains so at
+    least until its sender has sent two more and begins a third; see `Message.is_whole`.
     """
 
     def outbox(self) -> Tensor | None:
-        """[P] memory to write the next message into, so that sending it needs no copy.
+        """Return memory [P] for the next message, so that sending needs no copy.
 
-        None where a network has no such place. The message before stays available meanwhile.
+        None if the network has no such memory. The previous message stays available meanwhile.
         """
 
     def send(self, message: Message, receivers: Collection[int]) -> Message:
-        """Make a message available to the receivers and return it, as they see it, at once.
+        """Make a message available to the receivers without waiting, and return it as they see it.
 
-        It is copied, unless it lies in the outbox. What is returned stays as it is until this end
-        sends again.
+        It is copied unless its parameters are the outbox. The returned message stays valid until
+        this end sends again.
         """
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """What is new from these senders: at most one message each, and notices of their death."""
+        """Return new events of these senders: per sender a message or a notice of its death."""
 
     def close(self) -> None:
-        """Let go of the network; may be called twice."""
+        """Release the network; a second call does nothing."""

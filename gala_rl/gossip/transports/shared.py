@@ -1,18 +1,19 @@
-"""Transport between processes of one machine: one writer and many readers a mailbox, no locks.
+"""Lock-free shared-memory transport between processes: one writer and many readers per mailbox.
 
-Each learner owns SLOTS slots. It writes message after message into the next slot and only then
-points `latest` at it. Before it writes it clears the slot's version, afterwards it sets it. What is
-written may be a copy, or the optimiser's own output: then sending moves no memory at all.
-Readers use a message where it lies and look at the slot's version once more when they are done. So
+Each learner owns SLOTS slots. It writes each message into the next slot and only then points
+`latest` to it. It clears the slot's version before it writes and sets it afterwards. A message may
+be a copy or, without any copy, the optimizer's own output. Readers read a message in place and
+check the slot's version again afterwards, as in a seqlock. So
 
-* a writer never waits, and a writer killed half-way leaves `latest` at the whole message before;
-* a reader never waits nor copies, and knows whether what it used was overwritten meanwhile, which
-  takes a writer that sends SLOTS - 1 further messages within that time;
-* there is no lock that a killed process could leave held.
+* a writer never waits, and one that is killed while writing leaves `latest` at the previous,
+  complete message;
+* a reader neither waits nor copies, and detects that a message was overwritten while it was read,
+  which takes a writer that sends SLOTS - 1 further messages in that time;
+* there is no lock that a killed process could leave locked.
 
-That rests on stores, and loads, of one processor being seen in their order, which x86 guarantees.
-Other processors don't; there a checksum of the bits is written too, and held against the slot
-whenever its version is.
+This relies on other processors seeing the stores, and making the loads, of one processor in program
+order, which x86 guarantees. On other processors a checksum of the bits is written too, and verified
+whenever the version is.
 """
 
 import functools
@@ -33,10 +34,10 @@ _USES_CHECKSUMS = platform.machine() not in ("x86_64", "AMD64")
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros in memory that every process sees to which the tensor is handed at its start.
+    """Return zeros in memory shared with every process that receives the tensor at its start.
 
-    PyTorch takes all of it from the system at once, which may refuse that. A process maps it page
-    by page: rows of learners that never join are in none.
+    PyTorch reserves all of it at once, and the system may refuse that. Pages are only used once
+    they are written: rows of learners that never join take no memory.
     """
     size = math.prod(shape) * dtype.itemsize
     storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
@@ -44,10 +45,10 @@ def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 class SharedMailboxes:
-    """The shared memory of all learners' mailboxes; pass it to each process as an argument.
+    """Shared memory of all learners' mailboxes; pass it to each process as an argument.
 
-    The memory has no name in the file system: it goes with the last process that maps it, however
-    that process ends.
+    The memory has no name in the file system: it is freed with the last process that maps it,
+    however that process ends.
 
     Args:
         learners: number of learners.
@@ -55,7 +56,7 @@ class SharedMailboxes:
     """
 
     def __init__(self, learners: int, size: int) -> None:
-        # Rows of an even length in memory: the checksum reads eight bytes at a time.
+        # Rows have an even length, since the checksum reads eight bytes at a time.
         rows = shared_zeros((learners, SLOTS, size + size % 2), torch.float32)
         self._parameters = rows[:, :, :size]
         self._headers = shared_zeros((learners, SLOTS, 2), torch.int64)
@@ -73,33 +74,33 @@ class SharedMailboxes:
         return self._parameters[0, 0].numel()
 
     def transport(self, rank: int) -> "SharedTransport":
-        """The end of learner `rank`; at most one live process may hold it."""
+        """Return the end of learner `rank`; at most one live process may use it."""
         return SharedTransport(self, rank)
 
     def set_down(self, learner: int, down: bool) -> None:
-        """The supervisor's notice to all that a learner is dead, or that it is back."""
+        """Mark a learner as dead, or as alive again, for all others; only the supervisor does."""
         self._down[learner] = int(down)
 
     def is_down(self, learner: int) -> bool:
-        """Whether the supervisor says that the learner is dead."""
+        """Return whether the supervisor has marked a learner as dead."""
         return bool(self._down[learner])
 
     def outbox(self, sender: int) -> Tensor:
-        """[P] where the next message of a sender will lie; only the sender's process may write.
+        """Return the memory [P] of a sender's next message; only the sender's process may write.
 
-        From now on no reader takes what was there for whole.
+        Readers no longer consider the message that was there complete.
         """
         slot = self._next_slot(sender)
         self._headers[sender, slot, _VERSION] = _BEING_WRITTEN
         return self._parameters[sender, slot]
 
     def write(self, message: Message) -> Message:
-        """Publish a message as the latest of its sender; only the sender's process may.
+        """Publish a message as the latest of its sender; only the sender's process may call it.
 
-        It is copied, unless it was written into the outbox.
+        The message is copied unless it was written into the outbox.
 
         Returns:
-            The message where it now lies.
+            The message in shared memory.
         """
         parameters, sender = message.parameters, message.sender
         if parameters.shape != (self.size,):
@@ -116,14 +117,14 @@ class SharedMailboxes:
         return self._lend(sender, slot, message.version)
 
     def version(self, learner: int) -> int:
-        """Version of the latest whole message of a learner, 0 if there is none."""
+        """Return the version of a learner's latest complete message; 0 if there is none."""
         return max(0, int(self._headers[learner, self._latest_slot(learner), _VERSION]))
 
     def lend(self, learner: int) -> Message | None:
-        """The latest message of a learner where it lies.
+        """Return the latest message of a learner in shared memory, without a copy.
 
         Returns:
-            None if there is none yet, or if the writer was faster at every try.
+            None if there is none yet, or if the writer overtook every attempt.
         """
         for _ in range(_TRIES):
             slot = self._latest_slot(learner)
@@ -136,7 +137,7 @@ class SharedMailboxes:
         return None
 
     def latest(self, learner: int) -> Message | None:
-        """The last message a learner sent, in memory of its own; None as `lend`."""
+        """Return a copy of a learner's latest message; None as `lend`."""
         for _ in range(_TRIES):
             message = self.lend(learner)
             if message is None:
@@ -147,7 +148,7 @@ class SharedMailboxes:
         return None
 
     def _latest_slot(self, sender: int) -> int:
-        # Whatever a process that has gone wrong wrote there is a slot.
+        # The modulus makes a slot of any value that a faulty process may have written.
         return int(self._latest[sender]) % SLOTS
 
     def _next_slot(self, sender: int) -> int:
@@ -172,7 +173,7 @@ def _checksum(parameters: Tensor) -> int:
 
 
 class SharedTransport:
-    """One learner's end of the `SharedMailboxes`."""
+    """One learner's end of `SharedMailboxes`."""
 
     def __init__(self, mailboxes: SharedMailboxes, rank: int) -> None:
         self._mailboxes: SharedMailboxes | None = mailboxes
@@ -185,13 +186,13 @@ class SharedTransport:
         return self._open.outbox(self._rank)
 
     def send(self, message: Message, receivers: Collection[int]) -> Message:
-        """See `Transport.send`. One copy at most, whatever the number of receivers."""
+        """See `Transport.send`. At most one copy for any number of receivers."""
         if message.sender != self._rank:
             raise ValueError(f"learner {self._rank} cannot send for learner {message.sender}")
         return self._open.write(message)
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """See `Transport.poll`. Copies nothing."""
+        """See `Transport.poll`. Nothing is copied."""
         events: list[Event] = []
         for sender in senders:
             if self._open.is_down(sender):
@@ -221,5 +222,5 @@ class SharedTransport:
         return self._mailboxes
 
     def close(self) -> None:
-        """Drop the mapping."""
+        """See `Transport.close`; unmaps the memory."""
         self._mailboxes = None
