@@ -1,7 +1,7 @@
-"""Gossip in a plain PyTorch loop: four learners fit a line, each from its own data.
+"""Gossip in a plain PyTorch loop: four learners fit a line, each to its own data.
 
-Three lines make any loop gossip: flatten the parameters, join the network, exchange after the
-optimiser's step. No learner ever waits; all end up with the same line.
+Three lines add gossip to any loop: flatten the parameters, join the network, and exchange after
+each optimiser step. No learner ever waits, and all learners end with the same line.
 
     python examples/01_regression.py
 """
@@ -16,7 +16,7 @@ LEARNERS = 4
 
 
 def main(updates: int = 500) -> list[tuple[float, float]]:
-    """Returns slope and intercept of every learner; the true ones are 3 and -1."""
+    """Return slope and intercept per learner; the true values are 3 and -1."""
     network = MemoryNetwork(LEARNERS)
     learners = []
     for rank in range(LEARNERS):

@@ -1,7 +1,7 @@
-"""Consensus without learning: how fast do learners that only gossip come to agree?
+"""Consensus without learning: how fast do learners that only gossip agree?
 
-Each of n learners starts from one random number; nobody learns. With everybody in step, a round on
-a directed ring leaves at most cos(π/n) of the disagreement, and other topologies leave less.
+Each of n learners starts from one random number and only averages. In step, a round on a directed
+ring leaves at most cos(π/n) of the disagreement; other topologies leave less.
 
     python examples/02_consensus.py
 """
@@ -16,12 +16,12 @@ from gala_rl.gossip.mixing import mix_
 
 
 def disagreement(values: torch.Tensor) -> float:
-    """Root mean square distance from the mean."""
+    """Return the root mean square distance from the mean."""
     return float((values - values.mean(dim=0)).square().mean().sqrt())
 
 
 def rounds_to_agree(topology: Topology, tolerance: float = 1e-3, seed: int = 0) -> int:
-    """Synchronous rounds until the disagreement is `tolerance` of what it was."""
+    """Return the synchronous rounds until a share `tolerance` of the disagreement remains."""
     values = torch.randn(topology.learners, 1, generator=torch.Generator().manual_seed(seed))
     start, rounds = disagreement(values), 0
     while disagreement(values) > tolerance * start:
@@ -34,7 +34,7 @@ def rounds_to_agree(topology: Topology, tolerance: float = 1e-3, seed: int = 0) 
 
 
 def main(learners: int = 16) -> dict[str, int]:
-    """Rounds to a thousandth of the initial disagreement, by topology."""
+    """Return the rounds to a thousandth of the initial disagreement, by topology."""
     topologies = (directed_ring, exponential, rotating_exponential, complete)
     return {make.__name__: rounds_to_agree(make(learners)) for make in topologies}
 
@@ -42,7 +42,7 @@ def main(learners: int = 16) -> dict[str, int]:
 if __name__ == "__main__":
     n = 16
     second = np.sort(np.abs(np.linalg.eigvals(directed_ring(n).mixing_matrix(0))))[-2]
-    print(f"directed ring of {n}: slowest mode shrinks by {second:.4f} a round, "
+    print(f"directed ring of {n}: slowest mode shrinks by {second:.4f} per round, "
           f"cos(π/{n}) = {math.cos(math.pi / n):.4f}")  # fmt: skip
     for name, rounds in main(n).items():
         print(f"{name:22} {rounds:4} rounds")

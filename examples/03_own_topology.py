@@ -1,4 +1,4 @@
-"""Your own topology: a small network of learners as a list of [sender, receiver] edges.
+"""Your own topology: a small graph of learners as a list of [sender, receiver] edges.
 
     python examples/03_own_topology.py
 
@@ -13,15 +13,15 @@ from typing import Any
 from gala_rl import GossipSettings, TrainConfig, train
 from gala_rl.gossip import from_edges
 
-# A ring of four with one shortcut: learner 2 hears both 1 and 0.
+# A ring of four with one shortcut: learners 0 and 1 are both in-neighbours of learner 2.
 EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 
 
 def main(steps: int = 40_000, folder: str | None = None) -> dict[str, Any]:
-    """Train CartPole over it; returns the summary of the run."""
+    """Train CartPole with this topology and return the summary of the run."""
     topology = from_edges(EDGES, learners=4)
     print(topology.mixing_matrix(0))
-    # Learner 2 listens to two, but no one else does: a mix favours some learners' parameters.
+    # Only learner 2 has two in-neighbours, so mixing favours the parameters of some learners.
     print(f"keeps the mean of all learners: {topology.is_doubly_stochastic()}")
 
     home = Path(folder or tempfile.mkdtemp())
@@ -38,6 +38,6 @@ def main(steps: int = 40_000, folder: str | None = None) -> dict[str, Any]:
     return train(config)
 
 
-if __name__ == "__main__":  # learners are processes: they import this file too
+if __name__ == "__main__":  # learner processes import this file too
     summary = main()
     print(f"mixes: {summary['mixes']} in {summary['updates']} updates")

@@ -1,8 +1,8 @@
-"""GALA-A2C in one file, without the package: Algorithm 1 with nothing left out but the processes.
+"""GALA-A2C in one file, without the package: all of Algorithm 1 except separate processes.
 
 "Gossip-based Actor-Learner Architectures for Deep Reinforcement Learning", Assran et al. 2019.
 Learners take turns in one process, as in `gala train gala-a2c --serial`, whose parameters this
-file reproduces; what the package adds is real processes, Atari, speed, supervision and checkpoints.
+file reproduces. The package adds processes, Atari, speed, supervision and checkpoints.
 
     python examples/05_gala_a2c.py
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Settings:
-    """Defaults of the paper; learning rate for 16 simulators in all."""
+    """Defaults of the paper; the learning rate is for 16 simulators in all."""
 
     env: str = "CartPole-v1"
     learners: int = 4
@@ -37,19 +37,19 @@ class Settings:
 
     @property
     def scaled_learning_rate(self) -> float:
-        """Grows with the square root of the number of simulators."""
+        """Learning rate, scaled by the square root of the number of simulators."""
         return self.learning_rate * math.sqrt(self.learners * self.simulators / 16)
 
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Orthogonal weights, zero bias."""
+    """Initialise with orthogonal weights and zero bias."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 class ActorCritic(nn.Module):
-    """Policy and value, each with two layers of 64 tanh units of its own."""
+    """Policy and value networks, each with its own two layers of 64 tanh units."""
 
     def __init__(self, observation_size: int, actions: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class ActorCritic(nn.Module):
 
 
 class Simulators:
-    """Copies of one environment that start over when an episode ends."""
+    """Copies of one environment that reset when an episode ends."""
 
     def __init__(self, env_id: str, count: int, seed: int) -> None:
         self.envs = [gymnasium.make(env_id) for _ in range(count)]
@@ -93,9 +93,9 @@ class Simulators:
         self.returns: deque[float] = deque(maxlen=100)
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns rewards, terminated, truncated [B] and every simulator's true next observation.
+        """Return rewards, terminated, truncated [B] and every simulator's true next observation.
 
-        `self.observations` is what to act on next: a new episode's first, where one ended.
+        `self.observations` are the next to act on: the first of a new episode where one ended.
         """
         count = len(self.envs)
         rewards, ends = np.zeros(count, dtype=np.float32), np.zeros((2, count), dtype=bool)
@@ -115,7 +115,7 @@ class Simulators:
 
 @dataclass
 class Rollout:
-    """[T, B, ...] lists of what happened in T steps of B simulators."""
+    """Records of T steps of B simulators, each a list of T tensors [B, ...]."""
 
     observations: list[Tensor] = field(default_factory=list)
     actions: list[Tensor] = field(default_factory=list)
@@ -126,11 +126,11 @@ class Rollout:
 
 
 class Learner:
-    """One actor-learner: its simulators, its network, its optimiser, its mailbox."""
+    """One actor-learner: simulators, network, optimiser and mailbox."""
 
     def __init__(self, settings: Settings, rank: int, model: ActorCritic) -> None:
         self.settings, self.model = settings, model
-        # Every learner draws its own actions and its own episodes.
+        # Every learner has its own random actions and episodes.
         seed = int(np.random.SeedSequence([settings.seed, rank, 0]).generate_state(1)[0])
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
         self.generator = torch.Generator().manual_seed(int(streams[0] >> 1))
@@ -145,7 +145,7 @@ class Learner:
 
     @torch.no_grad()
     def act(self) -> Rollout:
-        """Line 1 of Algorithm 1: a rollout with the current policy."""
+        """Line 1 of Algorithm 1: make a rollout with the current policy."""
         rollout = Rollout()
         for _ in range(self.settings.rollout_steps):
             observations = torch.from_numpy(self.simulators.observations.copy())
@@ -162,7 +162,7 @@ class Learner:
 
     @torch.no_grad()
     def returns(self, rollout: Rollout) -> Tensor:
-        """n-step returns [T, B]: a truncated episode goes on in the value of where it was cut."""
+        """Return n-step returns [T, B]; a truncated episode continues with the value at its cut."""
         following = self.model.value(torch.from_numpy(self.simulators.observations))
         returns = []
         for t in reversed(range(self.settings.rollout_steps)):
@@ -173,7 +173,7 @@ class Learner:
         return torch.stack(returns[::-1])
 
     def learn(self, rollout: Rollout) -> None:
-        """Line 2: one step of advantage actor-critic."""
+        """Line 2: make one step of advantage actor-critic."""
         settings = self.settings
         observations = torch.stack(rollout.observations).flatten(0, 1)
         actions = torch.stack(rollout.actions).flatten()
@@ -194,7 +194,7 @@ class Learner:
     def gossip(self, neighbour: "Learner") -> None:
         """Lines 3 and 4: send to the next learner of the ring; mix if its predecessor has sent.
 
-        Nobody waits: a message that was not read is replaced, and without one there is no mix.
+        No learner waits: an unread message is replaced, and without a message there is no mix.
         """
         neighbour.mailbox = [p.detach().clone() for p in self.model.parameters()]
         if self.mailbox is not None:
@@ -204,7 +204,7 @@ class Learner:
 
 
 def train(settings: Settings, updates: int, report_every: int = 0) -> list[Learner]:
-    """Every learner makes `updates` updates, and prints how it is after each `report_every`."""
+    """Train all learners for `updates` updates; print progress every `report_every` updates."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         env = gymnasium.make(settings.env)
