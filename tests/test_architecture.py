@@ -35,6 +35,7 @@ LAYERS = (
     ("agent",),
     ("records",),
     ("faults",),
+    ("checks",),
     ("run",),
     ("cluster",),
     ("app",),

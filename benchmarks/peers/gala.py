@@ -12,7 +12,7 @@ from benchmarks.peers.meter import Meter, Options, options_of, parser_with_optio
 from benchmarks.peers.work import ENV, Result, Work, measured_work, write_line
 from gala_rl import TrainConfig
 from gala_rl.agent import build_model, initial_parameters_of
-from gala_rl.app.preflight import check_config
+from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators
 from gala_rl.envs.ids import atari_game

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gala_lab.bench import plans
 from gala_lab.bench.results import case, result, settings_of
 from gala_rl.agent import initial_parameters_of
-from gala_rl.app.preflight import check_config
 from gala_rl.app.train import cluster_of, resolve_device
+from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure

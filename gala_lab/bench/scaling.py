@@ -6,8 +6,8 @@ from gala_lab.bench import plans
 from gala_lab.bench.plans import PlannedCase
 from gala_lab.bench.results import case, result, settings_of
 from gala_lab.bench.training import measure_training
-from gala_rl.app.preflight import check_config
 from gala_rl.app.train import resolve_device
+from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 
 RATIOS = {"speedup": ("sps", "one_learner_sps")}

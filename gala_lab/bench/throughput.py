@@ -8,8 +8,8 @@ import torch
 from gala_lab.bench import bare, parts, plain
 from gala_lab.bench.results import case, result, settings_of
 from gala_lab.bench.training import measure_training
-from gala_rl.app.preflight import check_config
 from gala_rl.app.train import resolve_device
+from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators

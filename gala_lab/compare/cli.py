@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import add_max_steps, add_settings, config_from, count, given
+from gala_rl.cli.options import (
+    add_max_steps,
+    add_settings,
+    algorithm_settings,
+    config_from,
+    count,
+    given,
+)
 from gala_rl.cli.parser import add_command
 from gala_rl.config.run import TrainConfig
 
@@ -90,10 +97,7 @@ def _add_protocol(parser: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from gala_rl.envs import read_environments_once
-
-    with read_environments_once():
-        plan = _plan_of(options)
+    plan = _plan_of(options)
     from rich.console import Console
 
     from gala_lab.compare.run import train_all
@@ -110,16 +114,12 @@ def _plan_of(options: argparse.Namespace) -> Any:
     """The plan, checked."""
     from gala_lab.compare import plan as plans
 
-    # A setting of an algorithm is for all methods that have it, which only the plan knows.
-    prefix = "algorithm."
-    values = vars(options).items()
-    common = {name: value for name, value in values if not name.startswith(prefix)}
     configs = plans.configs_of(
-        config_from(argparse.Namespace(**common)),
+        config_from(options),
         options.methods,
         simulators_total=options.simulators_total,
         settings=options.settings,
-        algorithm={n.removeprefix(prefix): v for n, v in values if n.startswith(prefix)},
+        algorithm=algorithm_settings(options),
     )
     if "log_every" not in given(options):
         configs = tuple(map(plans.with_many_rows, configs))

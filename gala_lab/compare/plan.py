@@ -8,18 +8,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from gala_rl.app.game_limit import check_max_steps
-from gala_rl.app.preflight import check_config
+from gala_rl.app.game_limit import max_steps_rows
+from gala_rl.checks import check_rows
+from gala_rl.checks.config import check_resolved
+from gala_rl.checks.environment import unused_atari_rows
+from gala_rl.checks.learners import unused_gossip_rows
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS, find, learners_of, resolve, with_settings
+from gala_rl.methods import ALGORITHMS, algorithm_of, find, learners_of, resolve
 from gala_rl.records.plausible import is_count
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
+from gala_rl.spaces import EnvironmentSpec
 
 FILE = "compare.json"
 """In the folder of a comparison: what was asked, where and with what."""
@@ -109,30 +113,35 @@ def configs_of(
         replace(one, learners=count, simulators=total // count)
         for one, count in zip(several, learners, strict=True)
     ]
+    if any(find(name).gossips for name in methods):
+        several = [one if find(one.method).gossips else _without_graph(one) for one in several]
+    environment = read_environment(config.env, config.atari)
     # A preset fits itself to the number of simulators.
-    several = [_with_settings(one, algorithm, methods) for one in several]
+    several = [_with_settings(one, algorithm, methods, environment) for one in several]
     if settings == "equal":
         several[1:] = [share(several[0], one) for one in several[1:]]
     # What depends on a learner's simulators and cores is filled in last.
-    resolved = [resolve(one) for one in several]
-    return tuple(one if find(one.method).gossips else _without_graph(one) for one in resolved)
+    return tuple(resolve(one, environment=environment) for one in several)
 
 
 def _with_settings(
-    config: TrainConfig, algorithm: Mapping[str, Any], methods: Sequence[str]
+    config: TrainConfig,
+    algorithm: Mapping[str, Any],
+    methods: Sequence[str],
+    environment: EnvironmentSpec,
 ) -> TrainConfig:
     """The config with those settings that its algorithm has; one that no method has is refused."""
-    kind = read_environment(config.env, config.atari).kind
-    known = {name: _names(find(name).settings(kind)) for name in methods}
+    known = {name: _names(find(name).settings(environment.kind)) for name in methods}
     others = set().union(*known.values()) - known[config.method]
-    return with_settings(config, {n: v for n, v in algorithm.items() if n not in others})
+    given = {name: value for name, value in algorithm.items() if name not in others}
+    return replace(config, algorithm=algorithm_of(config, given, environment))
 
 
 def _names(settings: AlgorithmSettings) -> set[str]:
     return {entry.name for entry in dataclasses.fields(settings)}
 
 
-def _without_graph(config: ResolvedConfig) -> ResolvedConfig:
+def _without_graph(config: TrainConfig) -> TrainConfig:
     """Edges and nodes that are meant for gossip are no graph of who does not gossip."""
     gossip = replace(config.gossip, topology=GossipSettings().topology)
     return replace(config, learners_per_node=None, gossip=gossip)
@@ -170,22 +179,39 @@ def with_many_rows(config: ResolvedConfig) -> ResolvedConfig:
 
 def check(plan: Plan) -> None:
     """Raise a UserError if a run cannot be trained, or something else is in the plan's folder."""
-    count = plan.seeds.stop - plan.seeds.start
-    if not 1 <= count <= MAX_SEEDS:
-        raise UserError(f"seeds {count:,} is impossible: it must be from 1 to {MAX_SEEDS:,}")
-    if plan.threshold is not None and not math.isfinite(plan.threshold):
-        raise UserError(f"threshold {plan.threshold} is not finite: give a score")
-    if plan.episodes < 0:
-        raise UserError(f"episodes {plan.episodes} is too small: it must be at least 0")
-    check_max_steps(plan.max_steps)
-    if plan.max_steps is not None and not plan.episodes:
-        raise UserError(f"max_steps {plan.max_steps} cuts games of evaluation: give --episodes too")
-    if plan.at_once < 1:
-        raise UserError(f"at_once {plan.at_once} is too small: it must be at least 1")
+    count, most = plan.seeds.stop - plan.seeds.start, plan.max_steps
+    threshold = plan.threshold
+    check_rows(
+        [
+            (
+                not 1 <= count <= MAX_SEEDS,
+                f"seeds {count:,} is impossible: it must be from 1 to {MAX_SEEDS:,}",
+            ),
+            (
+                threshold is not None and not math.isfinite(threshold),
+                f"threshold {threshold} is not finite: give a score",
+            ),
+            (
+                plan.episodes < 0,
+                f"episodes {plan.episodes} is too small: it must be at least 0",
+            ),
+            *max_steps_rows(most),
+            (
+                most is not None and not plan.episodes,
+                f"max_steps {most} cuts games of evaluation: give --episodes too",
+            ),
+            (plan.at_once < 1, f"at_once {plan.at_once} is too small: it must be at least 1"),
+        ]
+    )
+    is_new = not (plan.folder / FILE).is_file()  # Older comparisons may have unused options.
     for config in plan.configs:
         for seed in (plan.seeds[0], plan.seeds[-1]):
             configs.check(replace(config, seed=seed))
-        check_config(config)
+        check_resolved(config)
+        if is_new:
+            check_rows(unused_atari_rows(config))
+        if is_new and not any(find(name).gossips for name in plan.methods):
+            check_rows(unused_gossip_rows(config))
         if config.steps < config.total_simulators:
             raise UserError(
                 f"steps {config.steps} is too small: {config.total_simulators} simulators make "

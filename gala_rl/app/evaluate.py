@@ -17,13 +17,13 @@ from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.preflight import check_evaluation
 from gala_rl.app.progress import GamesProgress
+from gala_rl.checks.checkpoint import check_vector
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
     Simulators,
     make_simulators,
     preserve_working_directory,
-    read_environments_once,
     seeded_generators,
     worker_timeouts,
 )
@@ -34,7 +34,6 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.saved_check import check_vector
 from gala_rl.threads import forward_flop, threads_for
 
 MAX_SIMULATORS = 16
@@ -42,7 +41,6 @@ MEAN = "mean"
 
 
 @unchanged_caller()
-@read_environments_once()
 def evaluate(
     run: str | Path,
     *,
@@ -122,7 +120,6 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 
 @unchanged_caller()
-@read_environments_once()
 def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
     """The network of a run as its newest checkpoint has it, to act with.
 

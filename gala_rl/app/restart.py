@@ -1,13 +1,16 @@
-"""`gala train --resume`: whether there is a run to continue, and room for one that starts anew.
+"""Continue a run by `gala train --resume`, or start it anew where there is nothing to continue.
 
 A run may be killed before its first checkpoint, or while its folder is created. The same command
-then starts it again, and what was there is kept aside.
+then starts it again, and keeps in a folder of its own what was there.
 """
 
-import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from gala_rl.app.preflight import check_config
+from gala_rl.checks.config import check_config, check_new_config
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.records.run_folder import STAYS, RunFolder
@@ -16,11 +19,11 @@ _MADE_FIRST = {
     *("checkpoints", "metrics", "logs"),
     *("topology.json", "faults.json", "config.json.partial"),
 }
-"""What there may be of a run that was killed before it had written its config."""
+"""Names that a run may leave if it is killed before it has written its config."""
 
 
 def is_started(config: TrainConfig) -> bool:
-    """Whether there is a run in the config's `out`, or what is left of one that has just begun.
+    """Return whether the config's `out` holds a run, or what is left of one that had just begun.
 
     Raises:
         UserError: when `out` is not given.
@@ -35,12 +38,12 @@ def is_started(config: TrainConfig) -> bool:
 
 
 def is_resumable(run: str | Path) -> bool:
-    """Whether a run is complete, or has a whole checkpoint to be continued from."""
+    """Return whether a run is complete, or has a whole checkpoint to continue from."""
     folder = RunFolder(Path(run))
     made = folder.checkpointed_agent_steps()
     if made is None or made >= folder.read_config().steps:
         return made is not None
-    # PyTorch comes with it, which a run without checkpoints need not wait for here.
+    # Imports PyTorch, which a run without checkpoints need not wait for.
     from gala_rl.records import checkpoint
 
     try:
@@ -49,15 +52,19 @@ def is_resumable(run: str | Path) -> bool:
         return False
 
 
-def start_anew(config: TrainConfig, steps: int | None) -> tuple[TrainConfig, Path]:
+def start_anew(
+    config: TrainConfig, settings: Mapping[str, Any], steps: int | None
+) -> tuple[ResolvedConfig, Path]:
     """Make room for a run in whose folder an earlier attempt has left no whole checkpoint.
 
     Args:
         config: what the user has given, with the run's folder.
+        settings: of the algorithm that the user has given.
         steps: new total of agent steps; None: as before.
 
     Returns:
-        What the run was started with, as far as that is known, and where all that was there is now.
+        The config that the run was started with, as far as that is known, and the folder to which
+        everything was moved.
 
     Raises:
         UserError: when the run cannot be started so, or another process trains it; then nothing
@@ -66,26 +73,24 @@ def start_anew(config: TrainConfig, steps: int | None) -> tuple[TrainConfig, Pat
     assert config.out is not None
     folder = RunFolder(Path(config.out))
     folder.check_plain()
-    is_known = folder.exists
-    check_config(folder.read_config() if is_known else config)
+    if not folder.exists:
+        return check_new_config(config, settings), _set_aside(folder)
+    before = folder.read_config()
+    resolved = check_config(before if steps is None else replace(before, steps=steps))
     aside = _set_aside(folder)
-    if is_known:
-        # Files that it was given are now read from there.
-        config = dataclasses.replace(RunFolder(aside).read_config(), out=config.out)
-    if steps is not None:
-        config = dataclasses.replace(config, steps=steps)
-    return config, aside
+    # Files that the run was given were moved too.
+    return RunFolder(aside).with_own_files(replace(resolved, out=config.out)), aside
 
 
 def _set_aside(folder: RunFolder) -> Path:
-    """Move all that an attempt has left into a folder of its own, and return that."""
+    """Move everything that an attempt has left into a folder of its own; return that folder."""
     with folder.hold():
         try:
             folder.earlier.mkdir(exist_ok=True)
             aside = folder.earlier / str(1 + sum(1 for _ in folder.earlier.iterdir()))
             aside.mkdir()
             left = [path for path in folder.path.iterdir() if path.name not in STAYS]
-            # Its config, and what that refers to, go last: they say what the run was.
+            # Its config, and the files that it names, are moved last: they say what the run was.
             for path in sorted(left, key=lambda path: path.suffix == ".json"):
                 path.rename(aside / path.name)
         except OSError as error:

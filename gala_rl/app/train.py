@@ -15,10 +15,12 @@ from gala_rl.app.caller import check_may_train, unchanged_caller
 from gala_rl.app.monitor import MetricsMonitor, event_errors_told_once
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
+from gala_rl.checks.checkpoint import check_checkpoint
+from gala_rl.checks.shared_memory import check_shared_memory
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
-from gala_rl.envs import preserve_working_directory, read_environments_once
+from gala_rl.envs import preserve_working_directory
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
@@ -26,9 +28,7 @@ from gala_rl.records.rewind import rewind
 from gala_rl.records.run_folder import RunFolder, write_json
 from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
-from gala_rl.run.saved_check import check_checkpoint
 from gala_rl.run.serial import run_serial
-from gala_rl.run.shared_memory import check_shared_memory
 from gala_rl.run.status import RunOutcome
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
             if it could be written.
     """
     refuse_to_start_a_run()
-    with read_environments_once():
-        return train_checked(check_start(config), console)
+    return train_checked(check_start(config), console)
 
 
 @unchanged_caller()
@@ -102,8 +101,7 @@ def resume(
         SupervisorFailure: as `train`.
     """
     refuse_to_start_a_run()
-    with read_environments_once():
-        return resume_checked(run, check_resume(run, steps), console)
+    return resume_checked(run, check_resume(run, steps), console)
 
 
 @unchanged_caller()

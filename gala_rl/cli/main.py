@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gala_rl.cli.console import foreign_output_on_stderr, print_table, say, unheard_is_no_error
-from gala_rl.cli.options import add_max_steps, add_settings, config_from, count, given
+from gala_rl.cli.options import (
+    add_max_steps,
+    add_settings,
+    algorithm_settings,
+    config_from,
+    count,
+    given,
+)
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.theory import add_theory
 from gala_rl.config.run import TrainConfig
@@ -26,7 +33,7 @@ from gala_rl.errors import (
 from gala_rl.methods import METHODS
 from gala_rl.records.metrics import score_text
 
-_GONE = 128 + signal.SIGPIPE
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def main(
@@ -39,8 +46,8 @@ def main(
         more_commands: functions that add commands of other packages.
 
     Returns:
-        0 when all went well, 1 when a learner or the disk gave out, 2 for a user's mistake, 130
-        when interrupted, 141 when whoever read the output has gone, as `head` does.
+        0 for success, 1 when a learner or the disk failed, 2 for a user's mistake, 130 when
+        interrupted, 141 when the program that read the output has ended, as `head` does.
     """
     if "" not in sys.path:
         # `--env my_env:Game-v0` finds my_env.py in the current folder, as `python -m` does; last,
@@ -50,23 +57,23 @@ def main(
     try:
         options = _parser(more_commands).parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
-        code = _document_of(options) if getattr(options, "json", False) else command(options)
+        code = _print_document(options) if getattr(options, "json", False) else command(options)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
     except BrokenPipeError:
         with unheard_is_no_error():
-            return _GONE
+            return _BROKEN_PIPE
     except UserError as error:
-        return _complain(error, 2)
+        return _fail(error, 2)
     except (LearnerFailure, SimulatorFailure, StorageError, SupervisorFailure) as error:
-        return _complain(error, 1)
+        return _fail(error, 1)
     except KeyboardInterrupt:
-        return _complain("stopped at once", 130)
+        return _fail("stopped at once", 130)
 
 
-def _document_of(options: argparse.Namespace) -> int:
-    """Run a command that leaves its JSON in `options.document`: nothing else goes to stdout."""
+def _print_document(options: argparse.Namespace) -> int:
+    """Run a command and print the JSON that it leaves in `options.document`, and nothing else."""
     options.document = None
     with foreign_output_on_stderr():
         code: int = options.command(options)
@@ -75,7 +82,8 @@ def _document_of(options: argparse.Namespace) -> int:
     return code
 
 
-def _complain(why: object, code: int) -> int:
+def _fail(why: object, code: int) -> int:
+    """Print the reason on standard error; return the exit code."""
     with unheard_is_no_error():
         print(f"gala: {why}", file=sys.stderr)  # noqa: T201
     return code
@@ -188,32 +196,29 @@ def _add_methods(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from gala_rl.app import preflight, restart
-    from gala_rl.envs import read_environments_once
 
-    with read_environments_once():
-        config = config_from(options)
-        if options.resume and restart.is_started(config):
-            assert config.out is not None
-            preflight.check_unchanged(config.out, config, given(options))
-            steps = config.steps if "steps" in given(options) else None
-            if restart.is_resumable(config.out):
-                return _resume_run(config.out, steps)
-            config, aside = restart.start_anew(config, steps)
-            say(
-                f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}"
-            )
-        config = preflight.check_start(config)
-        # PyTorch takes seconds to import: mistakes are told before.
-        from gala_rl.app.train import train_checked
+    config, settings, values = config_from(options), algorithm_settings(options), given(options)
+    if not options.resume or not restart.is_started(config):
+        return _start(preflight.check_start(config, settings))
+    assert config.out is not None
+    preflight.check_unchanged(config.out, config, values)
+    steps = values.get("steps")
+    if restart.is_resumable(config.out):
+        return _resume_run(config.out, steps)
+    checked, aside = restart.start_anew(config, settings, steps)
+    say(f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}")
+    return _start(checked)
 
-        return _report(train_checked(config), config.out)
+
+def _start(config: Any) -> int:
+    # PyTorch takes seconds to import: mistakes are reported before.
+    from gala_rl.app.train import train_checked
+
+    return _report(train_checked(config), config.out)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from gala_rl.envs import read_environments_once
-
-    with read_environments_once():
-        return _resume_run(options.run, options.steps)
+    return _resume_run(options.run, options.steps)
 
 
 def _resume_run(run: str, steps: int | None) -> int:
@@ -258,22 +263,20 @@ def _scale(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from gala_rl.app import preflight
-    from gala_rl.envs import read_environments_once
 
-    with read_environments_once():
-        preflight.check_evaluation(
-            options.run, options.episodes, options.learner, options.seed, options.max_steps
-        )
-        from gala_rl.app.evaluate import evaluate
+    preflight.check_evaluation(
+        options.run, options.episodes, options.learner, options.seed, options.max_steps
+    )
+    from gala_rl.app.evaluate import evaluate
 
-        result = evaluate(
-            options.run,
-            episodes=options.episodes,
-            policy=options.policy,
-            learner=options.learner,
-            seed=options.seed,
-            max_steps=options.max_steps,
-        )
+    result = evaluate(
+        options.run,
+        episodes=options.episodes,
+        policy=options.policy,
+        learner=options.learner,
+        seed=options.seed,
+        max_steps=options.max_steps,
+    )
     code = 130 if result["interrupted"] else 0
     if options.json:
         options.document = json.dumps(result, indent=2)

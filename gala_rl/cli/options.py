@@ -160,31 +160,35 @@ def counts(text: str) -> list[int]:
     return [count(part) for part in text.split(",")]
 
 
-def config_from(options: argparse.Namespace) -> TrainConfig:
-    """The config that the given options make; what was not given keeps its default.
-
-    Raises:
-        UserError: when the method is unknown, or has no such setting.
-    """
-    values: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {name: {} for name in _GROUPS}
-    known = {entry.name for entry in dataclasses.fields(TrainConfig)}
-    for name, value in vars(options).items():
-        group, dot, setting = name.partition(".")
-        if dot:
-            inner[group][setting] = value
-        elif name in known:
-            values[name] = value
-    algorithm = inner.pop("algorithm")
-    defaults = TrainConfig()
-    for group, settings in inner.items():
-        values[group] = dataclasses.replace(getattr(defaults, group), **settings)
-    config = TrainConfig(**values)
-    return methods.with_settings(config, algorithm) if algorithm else config
-
-
-def given(options: argparse.Namespace) -> set[str]:
-    """Names of the settings that are on the command line."""
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the value of each setting on the command line, such as "seed" or "gossip.when"."""
     groups = {f"{group}." for group in _GROUPS}
     known = {entry.name for entry in dataclasses.fields(TrainConfig)}
-    return {n for n in vars(options) if n in known or n[: n.find(".") + 1] in groups}
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if name in known or name[: name.find(".") + 1] in groups
+    }
+
+
+def algorithm_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the value of each setting of an algorithm on the command line."""
+    prefix = "algorithm."
+    values = given(options).items()
+    return {name.removeprefix(prefix): v for name, v in values if name.startswith(prefix)}
+
+
+def config_from(options: argparse.Namespace) -> TrainConfig:
+    """Return the config that the options make, but for `algorithm_settings`."""
+    values: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in given(options).items():
+        group, dot, setting = name.partition(".")
+        if not dot:
+            values[name] = value
+        elif group != "algorithm":
+            groups.setdefault(group, {})[setting] = value
+    defaults = TrainConfig()
+    for group, settings in groups.items():
+        values[group] = dataclasses.replace(getattr(defaults, group), **settings)
+    return TrainConfig(**values)

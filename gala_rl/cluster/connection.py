@@ -14,15 +14,15 @@ from typing import Any
 
 import ray
 
+from gala_rl.checks.fault_plan import check_fault_plan
 from gala_rl.cluster.placement import Placement
 from gala_rl.cluster.probe import PACKAGES, probe
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
-from gala_rl.faults.check import check_plan
 from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.graph import graph_of
-from gala_rl.methods import actors_to_share_out, capacity
+from gala_rl.methods import capacity, find
 
 _REACHED_S = 10.0
 PLACED_S = 15.0
@@ -72,15 +72,15 @@ def connect(config: ResolvedConfig) -> Iterator[Connection]:
     _join(config.cluster or "auto")
     try:
         actors: tuple[range, ...] = ()
-        if (count := actors_to_share_out(config)) is not None:
-            actors = share_out_actors(count, _machines())
+        if find(config.method).sharing == "nothing":
+            actors = share_out_actors(config.algorithm.actor_count, _machines())
             ranks = (range(1), *[range(0)] * (len(actors) - 1))
         else:
             config = _share_out(config)
             assert config.learners_per_node is not None
             ranks = split_into_nodes(config.learners, config.learners_per_node)
             graph_of(config, config.learners)
-            check_plan(config)
+            check_fault_plan(config)
         with contextlib.closing(Placement(config, actors)) as places:
             nodes = _placed(places, ranks)
             _probe_all(nodes, ranks, config)

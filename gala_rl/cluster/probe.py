@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from gala_rl.agent import initial_parameters_of
+from gala_rl.checks.shared_memory import check_shared_memory
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS, resolve
-from gala_rl.run.shared_memory import check_shared_memory
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 

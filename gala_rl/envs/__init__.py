@@ -3,10 +3,6 @@
 Begin with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
@@ -24,40 +20,15 @@ from gala_rl.envs.workers import SimulatorProcesses
 from gala_rl.envs.workers import WorkerTimeouts as WorkerTimeouts
 from gala_rl.spaces import EnvironmentSpec
 
-_read: ContextVar[dict[tuple[str, AtariProtocol], EnvironmentSpec] | None] = ContextVar(
-    "read", default=None
-)
-
 _TIMEOUTS = WorkerTimeouts()
 
 
-@contextmanager
-def read_environments_once() -> Iterator[None]:
-    """Have `read_environment` build each environment once, however often it is asked within.
-
-    Afterwards all is forgotten: a program may change an environment between two runs.
-    """
-    token = _read.set({} if (known := _read.get()) is None else known)
-    try:
-        yield
-    finally:
-        _read.reset(token)
-
-
 def read_environment(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
-    """What a run is set up by, read off one environment that is built for it and closed again.
+    """Read the specs of an environment off one instance, which is built for it and closed again.
 
     Raises:
         UserError: if `make_simulators` would.
     """
-    known = {} if (within := _read.get()) is None else within
-    key = env_id, protocol
-    if key not in known:
-        known[key] = _look_at(env_id, protocol)
-    return known[key]
-
-
-def _look_at(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
     if (game := atari_game(env_id)) is not None:
         action = action_spec(game, protocol)
         return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)

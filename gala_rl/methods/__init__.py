@@ -6,11 +6,12 @@ Imports no torch, and Gymnasium only to resolve: the command line lists methods 
 import dataclasses
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
 from gala_rl.config.run import TrainConfig, check
-from gala_rl.config.settings import AlgorithmSettings, GossipSettings
+from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
@@ -27,10 +28,8 @@ from gala_rl.methods import (
     ppo_async,
 )
 from gala_rl.methods.method import Method as Method
+from gala_rl.spaces import EnvironmentSpec
 from gala_rl.suggestions import closest
-
-_ON_CLUSTERS = ("gossip", "gradients")
-"""What learners on several machines can share."""
 
 METHODS = (
     gala_a2c.METHOD,
@@ -90,16 +89,44 @@ def find(name: str) -> Method:
 
 
 def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """The config with some settings of its method's algorithm; the rest are its paper's.
+    """Set some settings of the method's algorithm; the others keep its paper's values.
+
+    Args:
+        config: of a run.
+        given: values of the settings, by name, such as `{"learning_rate": 1e-3}`.
+
+    Returns:
+        The config with `algorithm` filled in, for its environment.
 
     Raises:
         UserError: when the method is unknown, or its algorithm has no such setting.
     """
     from gala_rl.envs import read_environment
 
-    method, environment = find(config.method), read_environment(config.env, config.atari)
+    find(config.method)
+    check(config)
+    environment = read_environment(config.env, config.atari)
+    return dataclasses.replace(config, algorithm=algorithm_of(config, given, environment))
+
+
+def algorithm_of(
+    config: TrainConfig, given: Mapping[str, Any], environment: EnvironmentSpec
+) -> AlgorithmSettings:
+    """Return the settings of a config's algorithm, with some given: else its own, or its paper's.
+
+    The paper's values are fitted to the environment and the number of simulators.
+
+    Raises:
+        UserError: when the algorithm is not the method's, or has no such setting or value.
+    """
+    method = find(config.method)
     preset = method.settings(environment.kind)
     settings = config.algorithm or preset
+    if type(settings) is not type(preset):
+        raise UserError(
+            f"algorithm {type(settings).__name__} is not that of method {method.name}: "
+            f"give {type(preset).__name__}"
+        )
     known = [entry.name for entry in dataclasses.fields(settings)]
     for name in given:
         if name not in known:
@@ -107,21 +134,24 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
             remedy = f"{', '.join(able)} have it" if able else f"it has {', '.join(known)}"
             raise UserError(f"{name} is no setting of {method.name}: {remedy}")
     settings = dataclasses.replace(settings, **given)
-    check(dataclasses.replace(config, algorithm=settings))
-    if config.algorithm is None:
-        settings = settings.fitted(
-            _simulators_of(config, method.default_simulators(environment.kind), settings),
-            given,
-            is_recurrent=config.lstm_size is not None,
-            has_pixels=environment.observation.has_pixels,
-        )
-    return dataclasses.replace(config, algorithm=settings)
+    check(settings, "algorithm.")
+    if config.algorithm is not None:
+        return settings
+    return settings.fitted(
+        _simulators_of(config, settings, environment),
+        given,
+        is_recurrent=config.lstm_size is not None,
+        has_pixels=environment.observation.has_pixels,
+    )
 
 
-def _simulators_of(config: TrainConfig, published: int, settings: AlgorithmSettings) -> int:
-    """A learner's simulators: as given, or as published and enough for what is to share them."""
+def _simulators_of(
+    config: TrainConfig, settings: AlgorithmSettings, environment: EnvironmentSpec
+) -> int:
+    """Return the simulators per learner: as given, or as published and enough to be shared."""
     if config.simulators is not None:
         return config.simulators
+    published = find(config.method).default_simulators(environment.kind)
     return settings.simulators(max(published, config.simulator_processes or 1))
 
 
@@ -141,50 +171,42 @@ def learners_of(config: TrainConfig) -> int:
     return learners
 
 
-def resolve(config: TrainConfig) -> ResolvedConfig:
+def resolve(
+    config: TrainConfig,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    environment: EnvironmentSpec | None = None,
+) -> ResolvedConfig:
     """Fill in what depends on the method, its environment and this machine.
+
+    Args:
+        config: of a run.
+        given: settings of its algorithm, as for `with_settings`.
+        environment: specs of its environment; default: they are read off one that is built for it.
 
     Raises:
         UserError: when the method is unknown or cannot run with these settings.
     """
     from gala_rl.envs import read_environment
 
-    method = find(config.method)
-    if config.cluster is not None:
-        _check_cluster(config, method)
     learners = learners_of(config)
-    environment = read_environment(config.env, config.atari)
-    preset = method.settings(environment.kind)
-    if config.algorithm is not None and type(config.algorithm) is not type(preset):
-        raise UserError(
-            f"algorithm {type(config.algorithm).__name__} is not that of method {method.name}: "
-            f"give {type(preset).__name__}"
-        )
-    settings = config.algorithm or preset
-    simulators = _simulators_of(config, method.default_simulators(environment.kind), settings)
-    is_recurrent = config.lstm_size is not None
-    if config.algorithm is None:
-        has_pixels = environment.observation.has_pixels
-        settings = settings.fitted(simulators, (), is_recurrent=is_recurrent, has_pixels=has_pixels)
-    # In one process there is nobody to act meanwhile.
+    environment = environment or read_environment(config.env, config.atari)
+    settings = algorithm_of(config, given, environment)
+    simulators = _simulators_of(config, settings, environment)
+    # In one process no actor can act while its learner learns.
     here = learners_per_machine(config, learners)
     cores = 1 if config.serial else usable_cores() // here
-    # Actors share out their learner's processes of simulators as well.
+    # Actors share their learner's simulator processes too.
     shared = math.gcd(simulators, config.simulator_processes or simulators)
     settings = settings.resolved(shared, cores)
-    settings.check(simulators, is_recurrent=is_recurrent, is_serial=config.serial)
+    settings.check(simulators, is_recurrent=config.lstm_size is not None, is_serial=config.serial)
     filled_in = {
         "learners": learners,
         "simulators": simulators,
         "algorithm": settings,
         "environment": environment,
     }
-    given = {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(TrainConfig)}
-    resolved = ResolvedConfig(**given | filled_in)
-    _check_max_learners(resolved)
-    if method.sharing not in ("nothing", "gossip"):
-        _check_without_gossip(resolved, method)
-    return resolved
+    own = {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(TrainConfig)}
+    return ResolvedConfig(**own | filled_in)
 
 
 def why_not_scaled(config: TrainConfig) -> str | None:
@@ -214,84 +236,3 @@ def capacity(config: ResolvedConfig) -> int:
     learners = config.learners
     twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
     return config.max_learners or twice
-
-
-def _check_max_learners(config: ResolvedConfig) -> None:
-    learners, most = config.learners, config.max_learners
-    if most is None:
-        return
-    if (reason := why_not_scaled(config)) is not None:
-        raise UserError(f"max_learners {most} is of no use: {reason}; leave it out")
-    if most < learners:
-        raise UserError(f"max_learners {most} is less than learners {learners}: use at least that")
-
-
-def _check_cluster(config: TrainConfig, method: Method) -> None:
-    """Refuse what cannot run on several machines."""
-    shares_out_actors = method.sharing == "nothing" and method.has_actors
-    if method.sharing not in _ON_CLUSTERS and not shares_out_actors:
-        able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]
-        raise UserError(
-            f"cluster {config.cluster!r} is impossible with {method.name}: only learners that "
-            f"gossip or average gradients, and actors, can be on several machines; choose one of "
-            f"{', '.join(able)}, {impala.METHOD.name}"
-        )
-    if not method.gossips and config.message_precision != "float32":
-        raise UserError(
-            f"message_precision {config.message_precision!r} is for learners that gossip: "
-            f"{method.name} needs float32; leave it out"
-        )
-    if not method.gossips and config.fault_plan is not None:
-        raise UserError(
-            f"fault_plan is for learners that gossip where there is a cluster: leave it out with "
-            f"{method.name}, or leave out cluster"
-        )
-    if shares_out_actors:
-        _check_actors_on_cluster(config)
-    elif config.learners is None:
-        raise UserError(
-            f"cluster {config.cluster!r} needs --learners: say how many there are on all machines"
-        )
-    if config.serial:
-        raise UserError("serial is for one process, cluster for many machines: leave one out")
-
-
-def _check_actors_on_cluster(config: TrainConfig) -> None:
-    if config.learners_per_node is not None:
-        raise UserError(
-            f"learners_per_node {config.learners_per_node} is of no use with impala: it has one "
-            f"learner, whose actors are shared out among all machines; leave it out"
-        )
-    if actors_to_share_out(config) is None:
-        raise UserError(
-            f"cluster {config.cluster!r} needs --actors: say how many there are on all machines"
-        )
-
-
-def actors_to_share_out(config: TrainConfig) -> int | None:
-    """Number of actors of the one learner of a run on a cluster; None if it has no such learner."""
-    is_alone = config.cluster is not None and find(config.method).sharing == "nothing"
-    return getattr(config.algorithm, "actors", None) if is_alone else None
-
-
-def _check_without_gossip(config: ResolvedConfig, method: Method) -> None:
-    """Refuse what needs neighbours, or learners that take turns."""
-    able = ", ".join(m.name for m in METHODS if m.gossips)
-    steps_together = method.sharing == "gradients" and config.learners > 1
-    if steps_together and config.serial:
-        raise UserError(
-            f"serial is impossible with {method.name}: its learners make each step together, not "
-            f"in turn; leave it out, or choose one whose learners gossip: {able}"
-        )
-    for entry in dataclasses.fields(GossipSettings):
-        value = getattr(config.gossip, entry.name)
-        if value != entry.default:
-            raise UserError(
-                f"{entry.name} {value} is of no use: learners of {method.name} don't gossip; "
-                f"leave it out, or choose one whose learners do: {able}"
-            )
-    if steps_together and config.algorithm.may_stop_early:
-        raise UserError(
-            f"target_kl is impossible with {method.name}: its learners make each step together "
-            f"and would stop after different ones; leave it out"
-        )

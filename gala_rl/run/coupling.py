@@ -1,6 +1,7 @@
 """What learners that don't gossip have in common, made before they start."""
 
 from gala_rl.agent import InitialParameters
+from gala_rl.checks.checkpoint import check_vector
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import GradientAverage, Rendezvous, SharedParameters
 from gala_rl.coupling.gradients import LOOPBACK
@@ -8,7 +9,6 @@ from gala_rl.learners.learner import Coupling
 from gala_rl.methods import find
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.saved_check import check_vector
 
 SharedCoupling = Rendezvous | SharedParameters
 

@@ -2,12 +2,15 @@
 
 import ctypes
 import dataclasses
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gala_rl.app import preflight
+from gala_rl.checks import machine
+from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
@@ -25,6 +28,11 @@ def make_run(folder: Path, *checkpoints: int, config: ResolvedConfig = CONFIG) -
     for agent_steps in checkpoints:
         (RunFolder(folder).checkpoints / f"step_{agent_steps:012d}").mkdir()
     return folder
+
+
+def values(config: TrainConfig, *names: str) -> dict[str, Any]:
+    """Values of settings, by their names on the command line."""
+    return {name: attrgetter(name)(config) for name in names}
 
 
 def test_a_config_that_can_start_is_filled_in() -> None:
@@ -105,14 +113,14 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_cannot_start_is_refused(
     changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
     with pytest.raises(UserError) as refusal:
         preflight.check_start(dataclasses.replace(CONFIG, **changes))
     assert words in str(refusal.value)
 
 
 def test_cuda_is_accepted_where_the_driver_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 1)
     config = dataclasses.replace(CONFIG, device="cuda")
     assert preflight.check_start(config) == config
 
@@ -137,7 +145,7 @@ def test_gpus_are_counted_by_asking_the_driver(
     monkeypatch: pytest.MonkeyPatch, status: int, devices: int, seen: int
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver(status, devices))
-    assert preflight.cuda_devices() == seen
+    assert machine.cuda_devices() == seen
 
 
 def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +153,7 @@ def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", absent)
-    assert preflight.cuda_devices() == 0
+    assert machine.cuda_devices() == 0
 
 
 def test_a_run_that_is_not_complete_can_be_continued(tmp_path: Path) -> None:
@@ -169,7 +177,7 @@ def test_a_run_without_a_checkpoint_cannot_be_continued(tmp_path: Path) -> None:
 def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
     run = make_run(tmp_path / "run", 400, config=dataclasses.replace(CONFIG, device="cuda"))
     with pytest.raises(UserError, match="device 'cuda'"):
         preflight.check_resume(run, None)
@@ -178,40 +186,44 @@ def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
 def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 400)
     new = dataclasses.replace(CONFIG, steps=9, out="x", seed=7, algorithm=A2CSettings(discount=0.5))
-    preflight.check_unchanged(run, new, {"steps", "out", "env", "algorithm.entropy_cost"})
+    preflight.check_unchanged(
+        run, new, values(new, "steps", "out", "env", "algorithm.entropy_cost")
+    )
     for name in ("seed", "algorithm.discount"):
         with pytest.raises(UserError, match=f"{name} .* is not what run"):
-            preflight.check_unchanged(run, new, {"steps", name})
+            preflight.check_unchanged(run, new, values(new, "steps", name))
 
 
 def test_a_hierarchy_of_machines_may_be_shared_out_when_they_are_known() -> None:
     gossip = dataclasses.replace(CONFIG.gossip, topology="hierarchical")
     config = dataclasses.replace(CONFIG, learners=4, gossip=gossip)
     with pytest.raises(UserError, match="give --learners-per-node"):
-        preflight.check_config(config)
-    assert preflight.check_config(dataclasses.replace(config, cluster="auto")).learners == 4
+        check_config(config)
+    assert check_config(dataclasses.replace(config, cluster="auto")).learners == 4
 
 
 def test_the_nodes_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
     gossip = dataclasses.replace(CONFIG.gossip, topology="hierarchical")
     old = dataclasses.replace(CONFIG, learners=2, learners_per_node=1, gossip=gossip)
     run = make_run(tmp_path / "run", 400, config=old)
-    preflight.check_unchanged(run, old, {"gossip.topology", "gossip.when", "learners_per_node"})
+    preflight.check_unchanged(
+        run, old, values(old, "gossip.topology", "gossip.when", "learners_per_node")
+    )
     # The same mixing rule by its other name.
     same = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="any"))
-    preflight.check_unchanged(run, same, {"gossip.when"})
+    preflight.check_unchanged(run, same, values(same, "gossip.when"))
     other = dataclasses.replace(old, gossip=dataclasses.replace(gossip, when="all"))
     with pytest.raises(UserError, match=r"gossip.when .* is not what run"):
-        preflight.check_unchanged(run, other, {"gossip.when"})
+        preflight.check_unchanged(run, other, values(other, "gossip.when"))
     other = dataclasses.replace(old, learners_per_node=2)
     with pytest.raises(UserError, match=r"learners_per_node .* is not what run"):
-        preflight.check_unchanged(run, other, {"learners_per_node"})
+        preflight.check_unchanged(run, other, values(other, "learners_per_node"))
 
 
 def test_the_method_of_a_run_that_is_continued_may_not_change(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 400)
     with pytest.raises(UserError, match=r"method a2c .*\(gala-a2c\)"):
-        preflight.check_unchanged(run, dataclasses.replace(CONFIG, method="a2c"), set())
+        preflight.check_unchanged(run, dataclasses.replace(CONFIG, method="a2c"), {})
 
 
 @pytest.mark.parametrize("learner", ["0", "1", "all", "mean"])
@@ -298,9 +310,11 @@ def test_a_scaled_run_is_continued_by_the_command_that_started_it(tmp_path: Path
     folder.note_scale(4, 3, 200, capacity=4)
     for learners in (2, 3):
         same = dataclasses.replace(CONFIG, learners=learners)
-        preflight.check_unchanged(folder.path, same, {"learners"})
+        preflight.check_unchanged(folder.path, same, values(same, "learners"))
     with pytest.raises(UserError, match="learners 4 is not what run"):
         preflight.check_unchanged(
-            folder.path, dataclasses.replace(CONFIG, learners=4), {"learners"}
+            folder.path,
+            dataclasses.replace(CONFIG, learners=4),
+            values(dataclasses.replace(CONFIG, learners=4), "learners"),
         )
     assert preflight.check_resume(folder.path, None).learners == 3

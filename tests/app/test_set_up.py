@@ -9,12 +9,10 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl import agent
-from gala_rl.app import preflight
 from gala_rl.app.evaluate import load_network
 from gala_rl.app.train import resume, train
+from gala_rl.checks import config
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import AtariProtocol
-from gala_rl.envs import read_environment, read_environments_once
 from tests.environments import Counting
 
 ENV = "tests.environments:Counting-v0"
@@ -35,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name, home, function in (
         ("environments", Counting, "__init__"),
         ("networks", agent, "build_model"),
-        ("checks", preflight, "_check_memory"),
+        ("checks", config, "memory_rows"),
     ):
         monkeypatch.setattr(home, function, counted(name, getattr(home, function)))
     return counter
@@ -89,12 +87,8 @@ def test_the_command_line_sets_a_run_up_once(tmp_path: Path, calls: Counter[str]
     assert calls == once
 
 
-def test_what_was_read_is_forgotten_between_two_runs(calls: Counter[str]) -> None:
-    with read_environments_once():
-        first = read_environment(ENV, AtariProtocol())
-        with read_environments_once():
-            assert read_environment(ENV, AtariProtocol()) is first
-        assert read_environment(ENV, AtariProtocol()) is first
+def test_a_comparison_reads_the_environment_once(tmp_path: Path, calls: Counter[str]) -> None:
+    arguments = ["compare", "a2c", "ppo", "gala-a2c", "--learners", "2", "--env", ENV]
+    arguments += ["--epochs", "3", "--steps", "1", "--out", str(tmp_path / "comparison")]
+    assert main(arguments) == 2, "a step is fewer than there are simulators"
     assert calls["environments"] == 1
-    assert read_environment(ENV, AtariProtocol()) == first
-    assert calls["environments"] == 2

@@ -16,7 +16,7 @@ from benchmarks.faults.soak import (
     random_plan,
     returns,
 )
-from gala_rl.app.preflight import check_config
+from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 from gala_rl.faults.plan import KINDS, read_plan
 

@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in topologies.items():
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gala_rl.app.preflight.cuda_devices", lambda: 0)
+    monkeypatch.setattr("gala_rl.checks.machine.cuda_devices", lambda: 0)
     return tmp_path
 
 
@@ -180,6 +180,9 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     ),
     (train("--message-precision", "bfloat16"), ("message_precision 'bfloat16'", "--cluster")),
     (topology("ring"), ("'ring'", "directed-ring")),
+    (["train", "ppo", "--topology", "complete"], ("topology complete", "one learner", "gala-ppo")),
+    (["train", "a3c", "--when", "any"], ("when any", "a3c don't gossip", "gala-ppo")),
+    (train("--frame-skip", "2"), ("frame_skip 2", "Atari", "'CartPole-v1'", "leave it out")),
     (topology("text.json"), ("text.json", "[[0, 1]")),
     (topology("object.json"), ("object.json", "dict")),
     (topology("triple.json"), ("triple.json", "[0, 1, 2]")),
@@ -351,8 +354,8 @@ for arguments in {helps!r}:
     assert not {{"torch", "tensorboard", "gymnasium", "numpy"}} & set(sys.modules), arguments
 assert main(["methods"]) == 0
 assert "torch" not in sys.modules, "methods"
-from gala_rl.app import preflight
-with mock.patch.object(preflight, "cuda_devices", lambda: 0):
+from gala_rl.checks import machine
+with mock.patch.object(machine, "cuda_devices", lambda: 0):
     for arguments in {lines!r}:
         assert main(arguments) == 2, arguments
         assert "torch" not in sys.modules, arguments

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from gala_lab.main import main
+from gala_rl.checks import shared_memory
 from gala_rl.cluster.connection import compare, values_to_probe
 from gala_rl.cluster.probe import probe
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
-from gala_rl.run import shared_memory
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until
 
 SMALL = resolve(

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from gala_rl.agent import Agent
-from gala_rl.app.preflight import check_config
 from gala_rl.app.train import resume
+from gala_rl.checks.config import check_config
 from gala_rl.cluster.driver import ClusterRun
 from gala_rl.cluster.faults import NodeFaults
 from gala_rl.cluster.gossip_relay import GossipRelay

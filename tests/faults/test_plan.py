@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gala_lab.main import main
-from gala_rl.app.preflight import check_config, check_unchanged
+from gala_rl.app.preflight import check_unchanged
+from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import Fault, read_plan
@@ -76,7 +77,7 @@ def test_a_mistake_names_its_entry_and_what_is_allowed(
     [
         ({**KILL, "learner": 4}, {}, "names learner 4: learners are 0 to 3"),
         ({**CUT, "senders": [9]}, {}, "names learner 9: learners are 0 to 3"),
-        (KILL, {"serial": True}, "needs a process a learner: leave out --serial"),
+        (KILL, {"serial": True}, "needs a process per learner: leave out --serial"),
         (CUT, {"method": "a2c-allreduce"}, "a2c-allreduce sends none: gala-a2c, gala-ppo"),
         ({**CUT, "receivers": [3], "senders": [1]}, {}, None),
         ({**CUT, "receivers": [3], "senders": [1], "both_ways": False}, {}, "learner 3 hears 2"),
@@ -131,10 +132,10 @@ def test_a_run_keeps_its_plan_and_goes_on_with_no_other(tmp_path: Path) -> None:
     config = check_config(replace(CONFIG, fault_plan=file))
     folder.create(config)
     assert folder.read_config().fault_plan == str(folder.fault_plan_file)
-    check_unchanged(folder.path, config, {"fault_plan"})
+    check_unchanged(folder.path, config, {"fault_plan": file})
     write(tmp_path / "plan.json", CUT)
     with pytest.raises(UserError, match=r"fault_plan .* is not what run"):
-        check_unchanged(folder.path, config, {"fault_plan"})
+        check_unchanged(folder.path, config, {"fault_plan": file})
     assert read_plan(folder.fault_plan_file)[0].kind == "kill"
 
 

@@ -15,6 +15,7 @@ import torch
 from gala_lab.main import main
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.evaluate import _policies
+from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
@@ -24,7 +25,6 @@ from gala_rl.methods.ppo import PPOSettings
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_run import LearnerRun
-from gala_rl.run.saved_check import check_checkpoint
 from gala_rl.run.serial import run_serial
 from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
 

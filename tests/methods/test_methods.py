@@ -7,13 +7,9 @@ import pytest
 
 from gala_rl import methods
 from gala_rl.config.run import TrainConfig
-from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import UserError
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
-
-SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
-"""Methods whose learners share gradients or parameters."""
 
 
 @pytest.mark.parametrize(("cores", "learners"), [(1, 2), (2, 2), (6, 6), (8, 8), (96, 8)])
@@ -99,45 +95,12 @@ def test_a_learning_rate_grows_with_the_batch_of_a_step_and_not_with_who_else_st
         assert rate(method, 4) == rate(method, 1)
 
 
-@pytest.mark.parametrize("method", SHARING)
-@pytest.mark.parametrize(
-    ("gossip", "text"),
-    [
-        (GossipSettings(topology="complete"), "topology complete is of no use"),
-        (GossipSettings(mix_optimizer=True), "mix_optimizer True is of no use"),
-        (GossipSettings(max_staleness=3), "max_staleness 3 is of no use"),
-    ],
-)
-def test_settings_of_gossip_are_refused_where_nobody_gossips(
-    method: str, gossip: GossipSettings, text: str
-) -> None:
-    with pytest.raises(UserError, match=rf"{text}: learners of {method} .*: gala-a2c"):
-        methods.resolve(TrainConfig(method=method, gossip=gossip))
-
-
 @pytest.mark.parametrize("method", ["gala-ppo", "ppo-allreduce", "ppo-async"])
 @pytest.mark.parametrize("env", ["PongNoFrameskip-v4", "CartPole-v1", "Pendulum-v1"])
 def test_learners_of_ppo_have_the_settings_of_ppo_however_they_share(method: str, env: str) -> None:
     config, plain = (methods.resolve(TrainConfig(method=m, env=env)) for m in (method, "ppo"))
     assert config.algorithm == plain.algorithm
     assert config.algorithm.normalize_observations == (env == "Pendulum-v1")
-
-
-def test_learners_that_step_together_cannot_take_turns() -> None:
-    config = TrainConfig(method="a2c-allreduce", learners=2, serial=True)
-    with pytest.raises(UserError, match="serial is impossible with a2c-allreduce"):
-        methods.resolve(config)
-    assert methods.resolve(dataclasses.replace(config, learners=1)).learners == 1
-    assert methods.resolve(dataclasses.replace(config, method="a3c")).learners == 2
-
-
-def test_learners_that_step_together_cannot_stop_after_different_epochs() -> None:
-    settings = PPOSettings(target_kl=0.1)
-    config = TrainConfig(method="ppo-allreduce", learners=2, algorithm=settings)
-    with pytest.raises(UserError, match="target_kl is impossible with ppo-allreduce"):
-        methods.resolve(config)
-    assert methods.resolve(dataclasses.replace(config, learners=1)).learners == 1
-    assert methods.resolve(dataclasses.replace(config, method="ppo-async")).learners == 2
 
 
 def test_every_method_is_found_by_its_name_and_cites_its_paper() -> None:
@@ -217,47 +180,3 @@ def test_minibatches_of_one_sample_are_refused_where_they_would_be_normalized_to
         methods.resolve(config)
     raw = dataclasses.replace(algorithm, normalize_advantages=False)
     assert methods.resolve(dataclasses.replace(config, algorithm=raw)).algorithm == raw
-
-
-@pytest.mark.parametrize("name", [m.name for m in methods.METHODS])
-def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> None:
-    config = methods.resolve(TrainConfig(method=name, env="CartPole-v1"))
-    reason = methods.why_not_scaled(config)
-    learners = config.learners
-    if methods.find(name).gossips:
-        assert reason is None
-        assert methods.capacity(config) == 2 * learners
-        return
-    assert reason is not None
-    assert reason.startswith(name)
-    assert reason.endswith("these can be scaled: gala-a2c, gala-ppo, gala-impala")
-    assert methods.capacity(config) == learners
-    with pytest.raises(UserError, match=rf"max_learners 9 is of no use: {name} .*; leave it out"):
-        methods.resolve(dataclasses.replace(config, max_learners=9))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"serial": True}, "take turns in one process; without --serial"),
-        ({"gossip": GossipSettings(topology="mine.json")}, "directed-ring, undirected-ring, exp"),
-    ],
-)
-def test_what_else_keeps_learners_from_joining_and_leaving(
-    changes: dict[str, Any], words: str
-) -> None:
-    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, **changes))
-    assert words in str(methods.why_not_scaled(config))
-    assert methods.capacity(config) == 2
-    with pytest.raises(UserError, match="max_learners 4 is of no use"):
-        methods.resolve(dataclasses.replace(config, max_learners=4))
-
-
-def test_there_is_room_for_as_many_learners_as_are_asked_for() -> None:
-    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, max_learners=7))
-    assert methods.capacity(config) == 7
-    assert (
-        methods.capacity(dataclasses.replace(config, max_learners=None, learners=9_000)) == 10_000
-    )
-    with pytest.raises(UserError, match="max_learners 1 is less than learners 2: use at least"):
-        methods.resolve(dataclasses.replace(config, max_learners=1))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gala_rl.checks import shared_memory
+from gala_rl.checks.shared_memory import check_shared_memory, shared_bytes
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.run_folder import read_json
-from gala_rl.run import shared_memory
-from gala_rl.run.shared_memory import check_shared_memory, shared_bytes
 from tests.run.processes import CONFIG, ROOT
 
 LARGE = replace(CONFIG, learners=2, simulators=4, lstm_size=256, log_every=5)
@@ -25,9 +25,9 @@ from gala_rl.agent import initial_parameters_of
 from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.shared_memory import shared_bytes
+from gala_rl.checks.shared_memory import shared_bytes
 from tests.run.processes import make_system
-from tests.run.test_shared_memory import LARGE
+from tests.checks.test_shared_memory import LARGE
 
 same = ("env", "steps", "learners", "simulators", "lstm_size", "log_every")
 config = resolve(TrainConfig(method=sys.argv[1], **{name: getattr(LARGE, name) for name in same}))

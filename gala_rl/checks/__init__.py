@@ -1,0 +1,15 @@
+"""Checks before a run starts: rows of a condition and the message for the user if it holds."""
+
+from collections.abc import Iterable
+
+from gala_rl.errors import UserError
+
+Row = tuple[object, str]
+"""Whether something is wrong, and the line that says what and names the remedy."""
+
+
+def check_rows(rows: Iterable[Row]) -> None:
+    """Raise a UserError with the message of the first row whose condition holds."""
+    for is_wrong, message in rows:
+        if is_wrong:
+            raise UserError(message)

@@ -1,0 +1,65 @@
+"""Check a whole config: each setting alone, all of them together, and what this machine has.
+
+Imports no torch, so that mistakes are reported at once.
+"""
+
+from collections.abc import Mapping
+from itertools import chain
+from types import MappingProxyType
+from typing import Any
+
+from gala_rl.checks import check_rows
+from gala_rl.checks.cluster import cluster_rows, no_cluster_rows
+from gala_rl.checks.environment import environment_rows, unused_atari_rows
+from gala_rl.checks.fault_plan import check_fault_plan
+from gala_rl.checks.learners import learners_rows, unused_gossip_rows
+from gala_rl.checks.machine import device_rows, memory_rows
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.run import TrainConfig, check
+from gala_rl.graph import graph_of
+from gala_rl.methods import resolve
+
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+def check_new_config(
+    config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
+) -> ResolvedConfig:
+    """`check_config`, and reject options that have no effect; older runs may have some.
+
+    Raises:
+        UserError: as `check_config`.
+    """
+    resolved = check_config(config, settings)
+    check_rows(chain(unused_gossip_rows(resolved), unused_atari_rows(resolved)))
+    return resolved
+
+
+def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS) -> ResolvedConfig:
+    """Return the config with everything filled in, if this machine can run it.
+
+    Args:
+        config: of the run.
+        settings: of the algorithm, by name; the others are the config's, or the method's own.
+
+    Raises:
+        UserError: naming the first thing that is wrong and its remedy.
+    """
+    check(config)
+    if config.cluster is not None:
+        check_rows(cluster_rows(config, settings))
+    resolved = resolve(config, settings)
+    check_resolved(resolved)
+    return resolved
+
+
+def check_resolved(config: ResolvedConfig) -> None:
+    """Raise a UserError if this machine cannot run a config whose settings are right one by one."""
+    rows = chain(device_rows(config), learners_rows(config), environment_rows(config))
+    if config.cluster is None:
+        rows = chain(rows, memory_rows(config), no_cluster_rows(config))
+    check_rows(rows)
+    if config.cluster is None or config.learners_per_node is not None:
+        # Otherwise the number of learners per machine is known only once there is a connection.
+        graph_of(config, config.learners)
+    check_fault_plan(config)

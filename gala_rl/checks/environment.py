@@ -1,0 +1,92 @@
+"""Check the settings whose meaning depends on the environment: simulators, network, Atari."""
+
+import dataclasses
+
+from gala_rl.checks import Row
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.settings import AtariProtocol
+
+
+def environment_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about simulators and the network, for the run's environment."""
+    observation, algorithm = config.environment.observation, config.algorithm
+    return [
+        *_group_rows(config),
+        *_process_rows(config),
+        (
+            config.network == "deep" and not observation.is_image,
+            f"network 'deep' is for images, and env {config.env!r} has none: leave it out",
+        ),
+        (
+            algorithm.normalize_observations and observation.has_pixels,
+            f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
+            f"pixels have one scale already: use --no-normalize-observations",
+        ),
+        (
+            algorithm.normalize_rewards and algorithm.acts_in_processes and not config.serial,
+            "normalize_rewards follows whole episodes, and an update of several actors has them "
+            "in pieces: use --no-normalize-rewards, or --serial",
+        ),
+    ]
+
+
+def _group_rows(config: ResolvedConfig) -> list[Row]:
+    groups = config.simulator_groups or 1
+    simulators = config.simulators // config.algorithm.actor_count
+    return [
+        (
+            groups > simulators,
+            f"simulator_groups {groups} is too many for {simulators} simulators: use at most as "
+            f"many",
+        ),
+        (
+            groups > 1 and config.environment.kind != "atari",
+            f"simulator_groups {groups} is of no use for env {config.env!r}: only Atari games "
+            f"step beside the network; use 1",
+        ),
+    ]
+
+
+def _process_rows(config: ResolvedConfig) -> list[Row]:
+    processes, deadline_s = config.simulator_processes, config.simulator_deadline
+    if processes is None:
+        return []
+    actors = config.algorithm.actor_count
+    return [
+        (
+            config.environment.kind == "atari",
+            f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
+            f"the learner step Atari games; leave it out",
+        ),
+        (
+            processes > config.simulators,
+            f"simulator_processes {processes} is too many for {config.simulators} simulators: use "
+            f"at most as many",
+        ),
+        (
+            processes % actors,
+            f"simulator_processes {processes} cannot be shared out among {actors} actors: use a "
+            f"multiple of {actors}",
+        ),
+        (
+            deadline_s is not None and deadline_s > config.hang_after / 4,
+            f"simulator_deadline {deadline_s or 0:g} is too long beside hang_after "
+            f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "
+            f"or less",
+        ),
+    ]
+
+
+def unused_atari_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about options for Atari games, where the environment is none."""
+    if config.environment.kind == "atari":
+        return []
+    given = {
+        entry.name: value
+        for entry in dataclasses.fields(AtariProtocol)
+        if (value := getattr(config.atari, entry.name)) != entry.default
+    }
+    return [
+        (True, f"{name} {value} is for Atari games, and env {config.env!r} is none: leave it out")
+        for name, value in given.items()
+    ]

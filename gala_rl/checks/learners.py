@@ -1,0 +1,69 @@
+"""Check how several learners train together: by gossip, by gradients, in turn."""
+
+import dataclasses
+
+from gala_rl.checks import Row
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.settings import GossipSettings
+from gala_rl.methods import METHODS, find, why_not_scaled
+
+
+def learners_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about the number of learners, and what they do together."""
+    method, learners, most = find(config.method), config.learners, config.max_learners
+    steps_together = method.sharing == "gradients" and learners > 1
+    why_not = why_not_scaled(config)
+    return [
+        (
+            most is not None and why_not is not None,
+            f"max_learners {most} is of no use: {why_not}; leave it out",
+        ),
+        (
+            most is not None and most < learners,
+            f"max_learners {most} is less than learners {learners}: use at least that",
+        ),
+        (
+            steps_together and config.serial,
+            f"serial is impossible with {method.name}: its learners make each step together, not "
+            f"in turn; leave it out, or choose one whose learners gossip: {_gossiping()}",
+        ),
+        (
+            steps_together and config.algorithm.may_stop_early,
+            f"target_kl is impossible with {method.name}: its learners make each step together "
+            f"and would stop after different ones; leave it out",
+        ),
+        (
+            # Otherwise a learner that waits for its neighbours would be taken for hung.
+            method.gossips and learners > 1 and config.gossip.deadline >= config.hang_after,
+            f"deadline {config.gossip.deadline:g} is too long beside hang_after "
+            f"{config.hang_after:g}, by which a learner that waits is itself killed: use a shorter "
+            f"--deadline, or a longer --hang-after",
+        ),
+    ]
+
+
+def unused_gossip_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about options for gossip, where the method's learners do not gossip."""
+    method = find(config.method)
+    if method.gossips:
+        return []
+    given = {
+        entry.name: value
+        for entry in dataclasses.fields(GossipSettings)
+        if (value := getattr(config.gossip, entry.name)) != entry.default
+    }
+    reason = f"learners of {method.name} don't gossip"
+    if method.sharing == "nothing":
+        reason = f"{method.name} has one learner, which has no other to gossip with"
+    return [
+        (
+            True,
+            f"{name} {value} is of no use: {reason}; leave it out, or choose a method whose "
+            f"learners do: {_gossiping()}",
+        )
+        for name, value in given.items()
+    ]
+
+
+def _gossiping() -> str:
+    return ", ".join(method.name for method in METHODS if method.gossips)

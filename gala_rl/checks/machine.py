@@ -1,0 +1,66 @@
+"""Check that this machine has the GPU and the memory that a run needs."""
+
+import ctypes
+
+import psutil
+
+from gala_rl.checks import Row
+from gala_rl.config.resolved import ResolvedConfig
+
+FLOAT_BYTES = 4
+_PROCESS_BYTES = 150 * 2**20
+"""A process that has imported PyTorch is never smaller."""
+_SIMULATOR_PROCESS_BYTES = 24 * 2**20
+"""A process that has imported Gymnasium alone is never smaller."""
+
+
+def device_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about the GPU."""
+    return [
+        (
+            config.device == "cuda" and config.cluster is None and cuda_devices() == 0,
+            "device 'cuda' is not there: no NVIDIA driver with a GPU; use --device cpu",
+        )
+    ]
+
+
+def memory_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about main memory."""
+    needed, available = _needed_bytes(config), psutil.virtual_memory().total
+    return [
+        (
+            needed > available,
+            f"learners {config.learners:,} x simulators {config.simulators:,} x rollout_steps "
+            f"{config.algorithm.rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, "
+            f"this machine has {available / 2**30:,.0f}: use fewer",
+        )
+    ]
+
+
+def _needed_bytes(config: ResolvedConfig) -> int:
+    learners, algorithm = config.learners, config.algorithm
+    observation, steps = config.environment.observation, algorithm.rollout_steps + 1
+    stored_bytes = 1 if observation.is_image else FLOAT_BYTES
+    # A rollout is stored as the environment gave it, and learned from as floats.
+    batch = algorithm.batch_simulators(config.simulators) * steps * observation.size
+    rollout = batch * (stored_bytes + FLOAT_BYTES)
+    processes = 1 if config.serial else learners
+    if algorithm.acts_in_processes and not config.serial:
+        # Rollouts in the queue, and the one that each actor is writing.
+        queued = config.simulators * (algorithm.slots_per_actor + 1)
+        rollout += queued * steps * observation.size * stored_bytes
+        processes += learners * algorithm.actor_count
+    needed = learners * rollout + processes * _PROCESS_BYTES
+    return needed + learners * (config.simulator_processes or 0) * _SIMULATOR_PROCESS_BYTES
+
+
+def cuda_devices() -> int:
+    """Return the number of GPUs that the NVIDIA driver sees, 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value

@@ -1,0 +1,108 @@
+"""What several learners cannot do together is rejected, and so are options without effect."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from gala_rl import methods
+from gala_rl.checks.config import check_config, check_new_config
+from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import GossipSettings
+from gala_rl.errors import UserError
+from gala_rl.methods.ppo import PPOSettings
+
+SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
+"""Methods whose learners share gradients or parameters."""
+
+
+@pytest.mark.parametrize("method", SHARING)
+@pytest.mark.parametrize(
+    ("gossip", "text"),
+    [
+        (GossipSettings(topology="complete"), "topology complete is of no use"),
+        (GossipSettings(mix_optimizer=True), "mix_optimizer True is of no use"),
+        (GossipSettings(max_staleness=3), "max_staleness 3 is of no use"),
+    ],
+)
+def test_settings_of_gossip_are_refused_where_learners_do_not_gossip(
+    method: str, gossip: GossipSettings, text: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{text}: learners of {method} .*: gala-a2c"):
+        check_new_config(TrainConfig(method=method, gossip=gossip))
+
+
+@pytest.mark.parametrize("method", ["a2c", "ppo", "impala"])
+def test_settings_of_gossip_are_refused_where_there_is_one_learner(method: str) -> None:
+    config = TrainConfig(method=method, env="CartPole-v1", gossip=GossipSettings(when="any"))
+    line = rf"when any is of no use: {method} has one learner.*; leave it out, .*: gala-a2c, "
+    with pytest.raises(UserError, match=line):
+        check_new_config(config)
+    check_config(config)  # A run that was started with it goes on.
+
+
+def test_learners_that_gossip_have_settings_of_gossip_even_if_there_is_one_so_far() -> None:
+    gossip = GossipSettings(topology="complete", when="any")
+    config = TrainConfig(env="CartPole-v1", learners=1, gossip=gossip)
+    assert check_new_config(config).gossip == gossip
+
+
+def test_learners_that_step_together_cannot_take_turns() -> None:
+    config = TrainConfig(method="a2c-allreduce", learners=2, serial=True)
+    with pytest.raises(UserError, match="serial is impossible with a2c-allreduce"):
+        check_config(config)
+    assert check_config(dataclasses.replace(config, learners=1)).learners == 1
+    assert check_config(dataclasses.replace(config, method="a3c")).learners == 2
+
+
+def test_learners_that_step_together_cannot_stop_after_different_epochs() -> None:
+    settings = PPOSettings(target_kl=0.1)
+    config = TrainConfig(method="ppo-allreduce", learners=2, algorithm=settings)
+    with pytest.raises(UserError, match="target_kl is impossible with ppo-allreduce"):
+        check_config(config)
+    assert check_config(dataclasses.replace(config, learners=1)).learners == 1
+    assert check_config(dataclasses.replace(config, method="ppo-async")).learners == 2
+
+
+@pytest.mark.parametrize("name", [m.name for m in methods.METHODS])
+def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> None:
+    config = methods.resolve(TrainConfig(method=name, env="CartPole-v1"))
+    reason = methods.why_not_scaled(config)
+    learners = config.learners
+    if methods.find(name).gossips:
+        assert reason is None
+        assert methods.capacity(config) == 2 * learners
+        return
+    assert reason is not None
+    assert reason.startswith(name)
+    assert reason.endswith("these can be scaled: gala-a2c, gala-ppo, gala-impala")
+    assert methods.capacity(config) == learners
+    with pytest.raises(UserError, match=rf"max_learners 9 is of no use: {name} .*; leave it out"):
+        check_config(dataclasses.replace(config, max_learners=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"serial": True}, "take turns in one process; without --serial"),
+        ({"gossip": GossipSettings(topology="mine.json")}, "directed-ring, undirected-ring, exp"),
+    ],
+)
+def test_what_else_keeps_learners_from_joining_and_leaving(
+    changes: dict[str, Any], words: str
+) -> None:
+    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, **changes))
+    assert words in str(methods.why_not_scaled(config))
+    assert methods.capacity(config) == 2
+    with pytest.raises(UserError, match="max_learners 4 is of no use"):
+        check_config(dataclasses.replace(config, max_learners=4))
+
+
+def test_there_is_room_for_as_many_learners_as_are_asked_for() -> None:
+    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, max_learners=7))
+    assert methods.capacity(config) == 7
+    assert (
+        methods.capacity(dataclasses.replace(config, max_learners=None, learners=9_000)) == 10_000
+    )
+    with pytest.raises(UserError, match="max_learners 1 is less than learners 2: use at least"):
+        check_config(dataclasses.replace(config, max_learners=1))
