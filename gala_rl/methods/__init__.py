@@ -26,6 +26,7 @@ from gala_rl.methods import (
     ppo,
     ppo_allreduce,
     ppo_async,
+    reinforce,
 )
 from gala_rl.methods.method import Method as Method
 from gala_rl.spaces import EnvironmentSpec
@@ -43,6 +44,8 @@ METHODS = (
     ppo_async.METHOD,
     gala_impala.METHOD,
     impala.METHOD,
+    reinforce.GALA_METHOD,
+    reinforce.METHOD,
 )
 
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
