@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gala_rl.actors.actor_process import MOST_WORDS, READY, ActorSpec, MakeModel, run_actor
 from gala_rl.actors.handle import ActorHandle
-from gala_rl.actors.remote import RemoteActors, RolloutFeed, RolloutFeeds
+from gala_rl.actors.remote import RemoteActorHandle, RemoteActors, RemoteRollouts
 from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
 from gala_rl.actors.rollout_storage import example_of, slots_of, storage
 from gala_rl.config.resolved import ResolvedConfig
@@ -86,20 +86,19 @@ class ActorProcesses:
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
         self._version, self._begun = 0, False
-        self._full: deque[tuple[ActorHandle | RolloutFeed, int]] = deque()
+        self._full: deque[tuple[ActorHandle | RemoteActorHandle, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
         batch = algorithm.batch_simulators(config.simulators)
         self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
-        self._feeds: RolloutFeeds | None = None
+        self._remote: RemoteRollouts | None = None
         here = others if isinstance(others, range) else range(algorithm.actor_count)
         if isinstance(others, RemoteActors):
-            here = range(others.first)
-            self._feeds, self._mailbox = RolloutFeeds(others), others.parameters
-            # What was acted by a former life of this learner is no newer than what it publishes.
-            self._version = self._mailbox.version(0)
+            here = range(others.indices.start)
+            there = slots_of(len(others.indices), config, example)
+            self._remote = RemoteRollouts(others, there.split(algorithm.slots_per_actor))
         self._stations: list[ActorHandle] = []
         slots = slots_of(len(here), config, example)
         try:
@@ -143,8 +142,8 @@ class ActorProcesses:
     @property
     def deaths(self) -> int:
         """Of actors, all together."""
-        elsewhere = 0 if self._feeds is None else int(self._feeds.deaths)
-        return elsewhere + sum(station.deaths for station in self._stations)
+        remote = 0 if self._remote is None else self._remote.deaths
+        return remote + sum(station.deaths for station in self._stations)
 
     def offer(self, version: int, parameters: Tensor) -> None:
         """Have actors go on by parameters [P] of a learner elsewhere."""
@@ -190,8 +189,6 @@ class ActorProcesses:
         for station in self._stations:
             station.process.join(max(0.0, give_up - time.monotonic()))
             station.end()
-        if self._feeds is not None:
-            self._feeds.connection.close()
 
     def _publish(self) -> None:
         self._version += 1
@@ -200,10 +197,10 @@ class ActorProcesses:
             self._begun = True
             for station in self._stations:
                 self._give_all(station)
-            if self._feeds is not None:
-                self._feeds.begin()
+            if self._remote is not None:
+                self._remote.free_all()
 
-    def _next_full(self) -> tuple[ActorHandle | RolloutFeed, int]:
+    def _next_full(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         start = time.monotonic()
         while not self._full:
             if self.wants_stop():
@@ -212,15 +209,16 @@ class ActorProcesses:
         self._waited_s += time.monotonic() - start
         return self._full.popleft()
 
-    def _next_sound(self) -> tuple[ActorHandle | RolloutFeed, int]:
+    def _next_sound(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         while True:
             station, slot = self._next_full()
             if station.slots.is_sound(slot, self._version, self._config.simulators):
                 return station, slot
-            _log.warning("actor %d has delivered what no actor writes", station.index)
-            if isinstance(station, RolloutFeed):
+            if isinstance(station, RemoteActorHandle):
+                # By parameters of an earlier process of this learner, which counted further.
                 self._give(station, slot)
                 continue
+            _log.warning("actor %d has delivered what no actor writes", station.index)
             self._full = deque(full for full in self._full if full[0] is not station)
             self._on_death(station)
 
@@ -228,13 +226,15 @@ class ActorProcesses:
         """Take what actors have sent; bury those that are dead, or silent for too long."""
         beat()  # As long as its actors live, a learner that waits for them does.
         by_connection = {station.connection: station for station in self._stations}
-        feeds = [] if self._feeds is None else [self._feeds.connection]
-        lines: list[object] = [*by_connection, *feeds]
+        remote = [] if self._remote is None else [self._remote.connection]
+        if self._remote is not None:
+            self._full.extend(self._remote.exchange(self._mailbox))
+            timeout_s = 0.0 if self._full else timeout_s
+        lines: list[object] = [*by_connection, *remote]
         for ready in connections.wait(lines, timeout_s):  # type: ignore[arg-type]
-            if self._feeds is not None and ready is self._feeds.connection:
-                self._full.extend(self._feeds.hear())
+            if ready not in by_connection:
                 continue
-            station = by_connection[ready]  # type: ignore[index]
+            station = by_connection[ready]
             try:
                 while station.connection.poll():
                     self._hear(station, station.connection.recv_bytes(MOST_WORDS))
@@ -274,9 +274,9 @@ class ActorProcesses:
         for slot in sorted(set(range(station.slots.count)) - waiting):
             self._give(station, slot)
 
-    def _give(self, station: ActorHandle | RolloutFeed, slot: int) -> None:
-        if isinstance(station, RolloutFeed):
-            station.give(slot)
+    def _give(self, station: ActorHandle | RemoteActorHandle, slot: int) -> None:
+        if isinstance(station, RemoteActorHandle):
+            station.free.append(slot)
             return
         if not station.ready:
             return  # Its successor gets them all when it is ready.

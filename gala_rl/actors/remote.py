@@ -1,121 +1,180 @@
-"""The learner's side of actors on other machines: slots here, which somebody fills for them."""
+"""The learner's side of actors on other machines: slots here, filled with what calls return."""
 
-import os
-import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Pipe
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from gala_rl.actors.rollout_slots import RolloutSlots
 from gala_rl.gossip import SharedMailboxes
 
+_RETRY_S = 0.5
+"""Pause after a call that failed."""
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """What a learner asks a machine with actors for.
+
+    Attributes:
+        version: of the parameters, updates of the learner.
+        parameters: [P] float32; None if this version was sent there before.
+        room: number of rollouts that there is room for, by index of their actor.
+    """
+
+    version: int
+    parameters: NDArray[np.float32] | None
+    room: dict[int, int]
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """The answer to a request.
+
+    Attributes:
+        rollouts: for each rollout, the index of its actor and the content of its slot.
+        deaths: number of deaths of actors since that machine was set up.
+    """
+
+    rollouts: list[tuple[int, NDArray[np.uint8]]]
+    deaths: int
+
+
+CallNode = Callable[[int, RolloutRequest], "Future[RolloutBatch | None]"]
+"""(node, request) → the call to that node; its result is None where no actors are ready."""
+
 
 @dataclass(frozen=True)
 class RemoteActors:
-    """What a learner shares with who fills slots for actors of other machines.
+    """A learner's actors on other machines; passed to its process as an argument.
 
     Attributes:
-        first: index of the first of these actors; whoever comes before is on this machine.
-        slots: of all of them, one after another.
-        slots_each: of each of them.
-        parameters: the learner's, as its one mailbox.
-        deaths: [1] int64, of actors elsewhere.
-        path: of a socket in the file system; each life of a learner has a connection of its own.
+        by_node: indices of the actors on each of these machines.
+        connect: called in the learner's process; returns the function that calls a machine.
     """
 
-    first: int
-    slots: RolloutSlots
-    slots_each: int
-    parameters: SharedMailboxes
-    deaths: Tensor
-    path: str
+    by_node: Mapping[int, range]
+    connect: Callable[[], CallNode]
 
     @property
-    def by_actor(self) -> list[RolloutSlots]:
-        """The slots of each of these actors."""
-        return self.slots.split(self.slots_each)
+    def indices(self) -> range:
+        """All of them; actors with lower indices are on the learner's machine."""
+        return range(
+            min(actors.start for actors in self.by_node.values()),
+            max(actors.stop for actors in self.by_node.values()),
+        )
 
 
 @dataclass
-class RolloutFeed:
-    """The slots of one actor elsewhere.
+class RemoteActorHandle:
+    """The slots of one actor on another machine.
 
     Attributes:
         index: of the actor, among all of the learner's.
-        place: among those elsewhere.
         slots: on this machine.
-        connection: to who fills them.
-        held: slots that are to be filled.
+        free: numbers of the slots that are to be filled.
     """
 
     index: int
-    place: int
     slots: RolloutSlots
-    connection: Connection
-    held: set[int] = field(default_factory=set)
-
-    def give(self, slot: int) -> None:
-        """Have a slot filled."""
-        self.held.add(slot)
-        send_word(self.connection, self.place, slot)
+    free: list[int] = field(default_factory=list)
 
 
-class RolloutFeeds:
-    """All actors elsewhere, on one connection; words are as between an actor and its learner.
-
-    Args:
-        elsewhere: what is shared.
+@dataclass
+class _Link:
+    """State of the calls to one machine.
 
     Attributes:
-        connection: over which slots go to and fro.
-        deaths: [1] of these actors.
+        sent: version of the parameters that it has.
+        sending: version that the call under way takes there.
+        deaths: of actors, in its latest answer.
+        not_before: time of the next call.
     """
 
-    def __init__(self, elsewhere: RemoteActors) -> None:
-        self.deaths = elsewhere.deaths
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        line.connect(elsewhere.path)
-        self.connection = Connection(line.detach())
-        os.set_blocking(self.connection.fileno(), False)
-        self._feeds = [
-            RolloutFeed(elsewhere.first + place, place, slots, self.connection)
-            for place, slots in enumerate(elsewhere.by_actor)
-        ]
-
-    def begin(self) -> None:
-        """Have all slots filled."""
-        for feed in self._feeds:
-            for slot in range(feed.slots.count):
-                feed.give(slot)
-
-    def hear(self) -> Iterator[tuple[RolloutFeed, int]]:
-        """Slots that have been filled since the last call.
-
-        Raises:
-            EOFError: when the other side has ended.
-            OSError: likewise.
-        """
-        while self.connection.poll():
-            place, slot = receive_word(self.connection)
-            feed = self._feeds[place]
-            feed.held.remove(slot)
-            yield feed, slot
+    actors: range
+    call: "Future[RolloutBatch | None] | None" = None
+    sent: int | None = None
+    sending: int = 0
+    deaths: int = 0
+    not_before: float = 0.0
 
 
-def send_word(connection: Connection, place: int, slot: int) -> None:
-    """Hand a slot over.
+class RemoteRollouts:
+    """Fills slots with the rollouts of actors on other machines.
+
+    At most one call to each machine is under way, and it asks for no more rollouts than there are
+    free slots. So a slow link, or a dead machine, delays its own actors' rollouts only.
 
     Args:
-        connection: between learner and who fills slots.
-        place: of the actor among those elsewhere.
-        slot: of that actor.
+        remote: the actors.
+        slots: of each of them.
+
+    Attributes:
+        connection: readable once a call has ended.
+        deaths: number of deaths of these actors.
     """
-    connection.send_bytes(place.to_bytes(2, "little") + bytes([slot]))
 
+    def __init__(self, remote: RemoteActors, slots: list[RolloutSlots]) -> None:
+        self.connection, self._wake = Pipe(duplex=False)
+        self.deaths = 0
+        self._call = remote.connect()
+        self._links = {node: _Link(actors) for node, actors in remote.by_node.items()}
+        self._handles = {
+            index: RemoteActorHandle(index, own)
+            for index, own in zip(remote.indices, slots, strict=True)
+        }
 
-def receive_word(connection: Connection) -> tuple[int, int]:
-    """Place and slot of a word that is there."""
-    word = connection.recv_bytes(3)
-    return int.from_bytes(word[:2], "little"), word[2]
+    def free_all(self) -> None:
+        """Have all slots filled."""
+        for handle in self._handles.values():
+            handle.free = list(range(handle.slots.count))
+
+    def exchange(self, parameters: SharedMailboxes) -> Iterator[tuple[RemoteActorHandle, int]]:
+        """Send requests to all machines that are due for one; never waits.
+
+        Args:
+            parameters: the learner's, as its one mailbox.
+
+        Yields:
+            The slots that have been filled since the last call.
+        """
+        while self.connection.poll():
+            self.connection.recv_bytes()
+        for node, link in self._links.items():
+            if link.call is not None and link.call.done():
+                yield from self._take(link, link.call)
+                link.call = None
+            if link.call is None and time.monotonic() >= link.not_before:
+                self._request(node, link, parameters)
+
+    def _request(self, node: int, link: _Link, parameters: SharedMailboxes) -> None:
+        room = {actor: len(free) for actor in link.actors if (free := self._handles[actor].free)}
+        # Before the learner has published anything there is nothing to act by.
+        if not room or not (version := parameters.version(0)):
+            return
+        values: NDArray[np.float32] | None = None
+        if version != link.sent and (message := parameters.latest(0)) is not None:
+            values = message.parameters.numpy()
+        link.sending = version
+        link.call = self._call(node, RolloutRequest(version, values, room))
+        link.call.add_done_callback(lambda _call: self._wake.send_bytes(b"!"))
+
+    def _take(
+        self, link: _Link, call: "Future[RolloutBatch | None]"
+    ) -> Iterator[tuple[RemoteActorHandle, int]]:
+        batch = None if call.exception() is not None else call.result()
+        if batch is None:
+            link.sent, link.deaths = None, 0
+            link.not_before = time.monotonic() + _RETRY_S
+            return
+        link.sent = link.sending
+        self.deaths += batch.deaths - link.deaths
+        link.deaths = batch.deaths
+        for actor, content in batch.rollouts:
+            handle = self._handles[actor] if actor in link.actors else None
+            if handle and handle.free and handle.slots.put(handle.free[-1], content):
+                yield handle, handle.free.pop()

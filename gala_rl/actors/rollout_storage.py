@@ -10,14 +10,6 @@ from gala_rl.envs import Simulators
 from gala_rl.trajectory import Trajectory
 
 
-def slots_elsewhere(
-    config: ResolvedConfig, make_model: MakeModel, simulators: Simulators, first: int
-) -> RolloutSlots:
-    """Slots of all actors from the first so many on; simulators are closed."""
-    example = example_of(make_model, simulators)
-    return slots_of(config.algorithm.actor_count - first, config, example)
-
-
 def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -> RolloutSlots:
     """Slots of so many actors, one after another."""
     algorithm = config.algorithm

@@ -15,6 +15,7 @@ import ray
 import torch
 
 from gala_rl.actors import RemoteActors
+from gala_rl.actors.remote import RolloutBatch, RolloutRequest
 from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.catching_up import catch_up
 from gala_rl.cluster.gossip_relay import GossipRelay, RayRemoteCall, RemoteCall
@@ -34,12 +35,8 @@ from gala_rl.cluster.protocol import (
 from gala_rl.cluster.rendezvous import ClusterRendezvous
 from gala_rl.cluster.rollouts import (
     ROLLOUTS,
-    RolloutBatch,
-    RolloutRequest,
     RolloutServer,
     make_remote_actors,
-    make_rollout_client,
-    make_rollout_server,
 )
 from gala_rl.coupling.gradients import LOOPBACK, Rendezvous
 from gala_rl.faults.sampler import ProgressSampler
@@ -151,9 +148,9 @@ class Node:
         self._courier.take(parcel)
         return True
 
-    def load(self, errand: RolloutRequest) -> RolloutBatch | None:
-        """See `RolloutServer.load`."""
-        return None if self._host is None else self._host.load(errand)
+    def take_rollouts(self, request: RolloutRequest) -> RolloutBatch | None:
+        """See `RolloutServer.take_rollouts`."""
+        return None if self._host is None else self._host.take_rollouts(request)
 
     def report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
         """What has happened since the last one; None if this node was not set up, or not again."""
@@ -261,13 +258,10 @@ class Node:
     def _share_actors(self, orders: NodeSpec, others: list[Any], size: int) -> None:
         """One node has the learner, and some of its actors; the others have the rest."""
         if not self._ranks:
-            self._host = make_rollout_server(self._config, orders, size)
-            self._start_thread(self._host.keep, lambda: self._ending)
+            self._host = RolloutServer(self._config, orders, size)
+            self._start_thread(self._host.run, lambda: self._ending)
             return
-        first, path = orders.actors[orders.node].stop, self._place.folder.path / ".actors"
-        self._elsewhere = make_remote_actors(self._config, first, size, path)
-        keep = make_rollout_client(self._elsewhere, orders, others).keep
-        self._start_thread(keep, lambda: self._ending)
+        self._elsewhere = make_remote_actors(orders, others)
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=_or_die, args=(work, *arguments), daemon=True)
