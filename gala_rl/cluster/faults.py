@@ -1,9 +1,9 @@
-"""A plan of faults on a cluster, as the driver sees it: what happens to whole nodes, and when.
+"""Faults of whole nodes that a fault plan demands, injected by the driver.
 
-Learners write down what happens to them in their node's file and wait, for the time of a report,
-until the driver has the row: only then does it happen. So nothing that was lost with a node is done
-again. Machines have no common clock: each node counts from its own learners' first update, which
-they begin together, and one that is started again from what the driver tells it.
+Learners log a fault in their node's file and wait for the next heartbeat, so that the driver has
+the row before the fault happens: no fault is repeated after a node is lost. Machines have no common
+clock. Each node counts from its own learners' first update, which they make together; a restarted
+node gets the elapsed time from the driver.
 """
 
 from gala_rl.cluster.node_handle import NodeHandle
@@ -14,53 +14,54 @@ from gala_rl.records.run_folder import RunFolder
 
 
 class NodeFaults:
-    """The driver's part: kills nodes when the plan says so, and knows how long ago the run began.
+    """Kills nodes when the plan demands it.
 
     Args:
         folder: of the run, with its plan.
 
     Attributes:
-        clock: of the run, set by what nodes tell.
+        clock: of the run, set from the nodes' status.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.clock = FaultClock(1)
         self._logs: dict[int, FaultLog] = {}
-        self._to_come: list[Fault] = []
-        self._struck: dict[int, int] = {}
+        self._pending: list[Fault] = []
+        self._killed_incarnations: dict[int, int] = {}
         for fault in read_plan(folder.fault_plan_file):
             if fault.node is None:
                 continue
             if fault.node not in self._logs:
                 self._logs[fault.node] = FaultLog(folder.faults_file, fault.node, "node")
             if fault.index not in self._logs[fault.node].begun:
-                self._to_come.append(fault)
+                self._pending.append(fault)
 
-    def look(self, post: NodeHandle, updates: int, agent_steps: int) -> list[str]:
-        """Kill a node that is at work, if that is due; once in each of its lives.
+    def poll(self, node: NodeHandle, updates: int, agent_steps: int) -> list[str]:
+        """Kill a running node if that is due, once per incarnation.
 
         Args:
-            post: of the node.
-            updates: that its first learner is known to have made.
+            node: to be killed if it is due.
+            updates: of its first learner.
             agent_steps: likewise.
 
         Returns:
-            What there is to tell.
+            Notices.
 
         Raises:
-            StorageError: when it cannot be written down.
+            StorageError: when the fault cannot be logged.
         """
         elapsed_s = self.clock.elapsed_if_begun_s()
-        is_at_work = post.latest is not None and not post.latest.done and not post.is_lost
-        if elapsed_s is None or not is_at_work or self._struck.get(post.index) == post.incarnation:
+        is_running = node.latest is not None and not node.latest.done and not node.is_lost
+        was_killed = self._killed_incarnations.get(node.index) == node.incarnation
+        if elapsed_s is None or not is_running or was_killed:
             return []
-        for fault in self._to_come:
-            if fault.node == post.index and fault.has_come(updates, elapsed_s):
-                self._to_come.remove(fault)
+        for fault in self._pending:
+            if fault.node == node.index and fault.has_come(updates, elapsed_s):
+                self._pending.remove(fault)
                 counters = {"updates": updates, "agent_steps": agent_steps}
-                row = self._logs[post.index].begin(fault, counters)
-                self._struck[post.index] = post.incarnation
-                post.strike()
+                row = self._logs[node.index].begin(fault, counters)
+                self._killed_incarnations[node.index] = node.incarnation
+                node.crash()
                 return [notice(row)]
         return []
 

@@ -1,90 +1,114 @@
-"""A node's part in a change of the number of learners: who joins is started, who leaves is told."""
+"""Learners of a node that start in a run in progress: after its restart, or by scaling."""
 
 import time
 from collections.abc import Callable
 
+from gala_rl.cluster.gossip_relay import GossipRelay
 from gala_rl.cluster.protocol import ScaleChange
-from gala_rl.gossip import SharedMailboxes
+from gala_rl.cluster.rendezvous import ClusterRendezvous
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
-from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
+from gala_rl.run.run_state import RunState
+from gala_rl.run.shared_counters import LearnerCounter
 
-_NEWS_S = 60.0
-"""Who is to join and has heard nobody for so long tells that it cannot."""
+_MESSAGE_S = 60.0
+"""A joining learner that receives no message within this time is rejected."""
+_CATCH_UP_S = 5.0
+_POLL_EVERY_S = 0.002
+
+
+def catch_up(
+    relay: GossipRelay, rendezvous: ClusterRendezvous | None, state: RunState, ranks: range
+) -> None:
+    """Wait until the other nodes have sent how far this restarted node's learners were.
+
+    Args:
+        relay: running.
+        rendezvous: of replicas; None for learners that gossip.
+        state: of this node; its counters are raised.
+        ranks: of this node's learners.
+    """
+    for rank in range(state.mailboxes.learners):
+        # Learners of a restarted node do not wait for the others to be ready, nor these for them.
+        state.counters.set(rank, LearnerCounter.READY, 1)
+    for rank in ranks:
+        state.mailboxes.set_down(rank, True)
+    deadline = time.monotonic() + min(state.config.gossip.deadline, _CATCH_UP_S)
+    while not relay.has_heard_all() and time.monotonic() < deadline:
+        time.sleep(_POLL_EVERY_S)
+    for rank, progress in relay.known_progress.items():
+        state.counters.raise_progress(rank, progress.agent_steps, progress.updates)
+    if rendezvous is not None:
+        rendezvous.restore_rounds()
 
 
 class JoiningLearners:
-    """Starts learners that are to join, once somebody has sent since they were told to.
+    """Starts learners that join, each once a possible donor has sent a new message.
 
     Args:
-        share: ranks of this node's learners, as many as there can be.
-        mailboxes: of all learners, on this machine.
-        board: of all learners, on this machine; has the number of them.
-        steps: the run's budget.
-        assign: the assignment of a rank.
-        number: of the change that the board goes by; 0 before the first.
-        to_start: ranks that join.
+        state: of this node.
+        share: ranks of the learners that this node can have.
+        learner_spec: returns what a rank's process is started with.
+        number: of the change that this node has made; 0 before the first.
+        ranks: those that join.
 
     Attributes:
         number: of the newest change.
-        rejected: why those who were to join cannot; None if they can.
+        rejected: why joining learners cannot start; None if they can.
     """
 
     def __init__(
         self,
+        state: RunState,
         share: range,
-        mailboxes: SharedMailboxes,
-        board: SharedCounters,
-        steps: int,
-        assign: Callable[[int], LearnerSpec],
+        learner_spec: Callable[[int], LearnerSpec],
         number: int,
-        to_start: range,
+        ranks: range,
     ) -> None:
         self.number = number
         self.rejected: str | None = None
-        self._to_start: tuple[int, ...] = ()
-        self._share, self._mailboxes, self._board = share, mailboxes, board
-        self._assign, self._steps = assign, steps
-        self._begin(to_start)
+        self._state, self._share, self._learner_spec = state, share, learner_spec
+        self._waiting: tuple[int, ...] = ()
+        self._begin(ranks)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is somebody to start, and something to do."""
-        is_needed = self._board.total_agent_steps < self._steps and not self._board.stop
-        return is_needed and bool(self._to_start)
+        """Whether a learner still has to be started, in a run that still needs it."""
+        counters = self._state.counters
+        has_budget = counters.total_agent_steps < self._state.config.steps
+        return bool(self._waiting) and has_budget and not counters.stop
 
-    def go_by(self, change: ScaleChange, crew: LearnerSupervisor) -> None:
-        """Tell the learners their new number; may be called from another thread than `look`."""
-        self._board.set_learners(change.learners)
+    def scale(self, change: ScaleChange, supervisor: LearnerSupervisor) -> None:
+        """Change the number of learners; another thread than that of `poll` may call this."""
+        self._state.counters.set_learners(change.learners)
         members = range(self._share.start, min(self._share.stop, change.learners))
-        self._begin([rank for rank in members if not crew.is_running(rank)])
+        self._begin([rank for rank in members if not supervisor.is_running(rank)])
         self.number, self.rejected = change.number, None
 
-    def look(self, crew: LearnerSupervisor) -> None:
-        """Start who can begin; called all the while by the thread that starts learners."""
-        for rank in self._to_start if self.is_waiting else ():
-            if not self._has_news(assignment := self._assign(rank)):
+    def poll(self, supervisor: LearnerSupervisor) -> None:
+        """Start learners that can start; for the thread that starts processes."""
+        for rank in self._waiting if self.is_waiting else ():
+            if not self._has_new_message(spec := self._learner_spec(rank)):
                 break
-            crew.add(assignment)
-            self._to_start = tuple(r for r in self._to_start if r != rank)
-        if (failure := crew.take_rejected()) is not None:
+            supervisor.add(spec)
+            self._waiting = tuple(r for r in self._waiting if r != rank)
+        if (failure := supervisor.take_rejected()) is not None:
             self.rejected = str(failure)
         elif self.is_waiting and time.monotonic() > self._deadline:
-            # It goes on waiting until it is told another number: news may come yet.
-            ranks = ", ".join(map(str, self._to_start))
-            self.rejected = f"nobody has sent learners {ranks} anything for {_NEWS_S:.0f} s"
+            # They still start if a message comes before the driver has revoked the change.
+            ranks = ", ".join(map(str, self._waiting))
+            self.rejected = f"learners {ranks} have received no message for {_MESSAGE_S:.0f} s"
 
-    def _begin(self, to_start: range | list[int]) -> None:
-        for rank in to_start:
-            self._mailboxes.set_down(rank, True)
-            # Nobody waits for it: the others have begun long ago.
-            self._board.set(rank, LearnerCounter.READY, 1)
-        self._versions = [self._mailboxes.version(r) for r in range(self._mailboxes.learners)]
-        self._deadline = time.monotonic() + _NEWS_S
-        self._to_start = tuple(to_start)
+    def _begin(self, ranks: range | list[int]) -> None:
+        mailboxes = self._state.mailboxes
+        for rank in ranks:
+            mailboxes.set_down(rank, True)
+            # The others have started long ago and do not wait for it.
+            self._state.counters.set(rank, LearnerCounter.READY, 1)
+        self._versions = [mailboxes.version(rank) for rank in range(mailboxes.learners)]
+        self._deadline = time.monotonic() + _MESSAGE_S
+        self._waiting = tuple(ranks)
 
-    def _has_news(self, assignment: LearnerSpec) -> bool:
-        return any(
-            self._mailboxes.version(donor) > self._versions[donor]
-            for donor in donors_of(assignment)
-        )
+    def _has_new_message(self, spec: LearnerSpec) -> bool:
+        version = self._state.mailboxes.version
+        return any(version(donor) > self._versions[donor] for donor in donors_of(spec))

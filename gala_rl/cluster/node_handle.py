@@ -1,4 +1,4 @@
-"""The driver's view of one node: starting it, asking it for reports, missing it."""
+"""The driver's handle of one node: calls to it, its latest status, and whether it answers."""
 
 import enum
 import time
@@ -7,201 +7,209 @@ from typing import Any
 
 import ray
 
-from gala_rl.cluster.node import REPORTS
-from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus, ParameterSnapshot
+from gala_rl.cluster.protocol import (
+    HEARTBEATS,
+    HeartbeatRequest,
+    NodeSpec,
+    NodeStatus,
+    ParameterSnapshot,
+)
 
 _SILENT_S = 10.0
-"""A node that has not answered for so long is as good as dead, until it answers."""
-_STARTED_S = 120.0
-"""Nor is one that has not started its learners by then."""
-_PATIENCE_S = 30.0
-"""For a part of a checkpoint, which is read and sent."""
+"""A node that has not answered for this long counts as lost, until it answers."""
+_START_S = 120.0
+"""Start-up timeout: a node that takes longer counts as lost."""
+_CHECKPOINT_PART_S = 30.0
+"""Timeout of reading and sending a part of a checkpoint."""
 
 
 class NodeState(enum.Enum):
-    """Why there is no report of a node."""
+    """Why a node has no status."""
 
     LOST = 1
     """It is dead, or cannot be reached."""
     EMPTY = 2
-    """It was dead and has been started by Ray; it has to be set up again."""
+    """Ray has restarted it; it has to be set up again."""
     FAILED = 3
-    """It could not start its learners; `NodeHandle.error` tells."""
+    """It could not start its learners; the reason is in `NodeHandle.error`."""
 
 
 class NodeHandle:
-    """One node, by its actor; no call waits unless it says so.
+    """One node, through its Ray actor; no method waits, except `checkpoint_part`.
+
+    Args:
+        index: of the node.
+        actor: the Ray actor.
+        share: ranks of the learners that the node can have.
+        learners: number of members of the run.
+        actors: indices of its actors, if one learner has actors on all nodes.
 
     Attributes:
-        index: of the node.
-        share: ranks of its learners, as many as there can be.
-        ranks: of those that are members; none where the node is about to be ended.
-        actors: indices of its actors, if one learner has actors on all nodes.
-        joins: whether it is new by a change of the number of learners that is under way.
+        ranks: of its learners that are members; empty before the node is ended.
+        joining: whether it is new by a change of the number of learners that is under way.
         incarnation: how often it has been set up.
-        is_lost: whether nothing is known of it at the moment.
-        latest: newest report of this incarnation.
-        read: bytes of each of its files that have come, by path.
+        is_lost: whether its present state is unknown.
+        latest: newest status of this incarnation.
+        offsets: bytes of each of its files that the driver has, by path.
         error: why its learners could not be started.
-        updates_at_start: that its learners had made when it was set up last.
-        deaths_in_a_row: since they made progress.
-        left_alone_at: when it was first seen that it has ended its learners, since the driver had
-            been silent; None if it has not.
+        updates_at_start: total updates of its learners when it was last set up.
+        deaths_in_a_row: since its learners last made progress.
+        driver_lost_at: when it first reported that it had ended its learners because the driver was
+            silent; None if it has not.
     """
 
     def __init__(
         self, index: int, actor: Any, share: range, learners: int, actors: range = range(0)
     ) -> None:
         self.index, self.share, self.actors = index, share, actors
-        self.go_by(learners)
-        self.joins = False
+        self.set_members(learners)
+        self.joining = self.is_lost = False
         self.incarnation = 0
-        self.is_lost = False
         self.latest: NodeStatus | None = None
-        self.read: dict[str, int] = {}
+        self.offsets: dict[str, int] = {}
         self.error = ""
         self.updates_at_start = self.deaths_in_a_row = 0
-        self.left_alone_at: float | None = None
+        self.driver_lost_at: float | None = None
         self._actor = actor
-        self._starting: Future[None] | None = None
-        self._call: Future[NodeStatus | None] | None = None
-        self._heard_at = self._asked_at = time.monotonic()
-        self._restarts = [0] * len(share)
+        self._start: Future[None] | None = None
+        self._heartbeat: Future[NodeStatus | None] | None = None
+        self._answered_at = self._requested_at = time.monotonic()
+        self._earlier_restarts = [0] * len(share)
 
     @property
     def is_done(self) -> bool:
-        """Whether its learners have ended for good, and all that they wrote has come."""
-        return self.latest is not None and self.latest.done and not self.latest.news
+        """Whether its learners have ended for good, and the driver has all that they wrote."""
+        return self.latest is not None and self.latest.done and not self.latest.appended
 
     @property
     def name(self) -> str:
-        """For people."""
-        who = [("learners", self.ranks or self.share), ("actors", self.actors)]
-        there = [f"{name} {share[0]} to {share[-1]}" for name, share in who if share]
-        return f"node {self.index} ({', '.join(there)})"
+        """Name in notices."""
+        shares = [("learners", self.ranks or self.share), ("actors", self.actors)]
+        parts = [f"{name} {share[0]} to {share[-1]}" for name, share in shares if share]
+        return f"node {self.index} ({', '.join(parts)})"
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether there is anybody for it to run."""
+    def has_work(self) -> bool:
+        """Whether it has learners or actors to run."""
         return bool(self.ranks or self.actors)
 
     @property
     def silent_s(self) -> float:
-        """Seconds since it was last heard, or set up."""
-        return time.monotonic() - self._heard_at
+        """Seconds since its last answer or its start."""
+        return time.monotonic() - self._answered_at
 
     @property
     def alive(self) -> list[bool]:
-        """Whether each learner is, as far as is known."""
+        """Whether each learner is alive, as far as is known."""
         if self.is_lost or self.latest is None:
-            return [not (self.is_lost or self.joins)] * len(self.ranks)
+            return [not (self.is_lost or self.joining)] * len(self.ranks)
         return self.latest.alive[: len(self.ranks)]
 
     @property
     def restarts(self) -> list[int]:
-        """Of each learner that there can be, by its crew or with its node."""
+        """Restarts per learner that it can have, alone or with the node."""
         now = [0] * len(self.share) if self.latest is None else self.latest.restarts
-        return [before + n for before, n in zip(self._restarts, now, strict=True)]
+        return [before + n for before, n in zip(self._earlier_restarts, now, strict=True)]
 
-    def go_by(self, learners: int) -> None:
-        """There are so many learners in all from now on."""
+    def set_members(self, learners: int) -> None:
+        """Set the number of members of the run."""
         self.ranks = range(self.share.start, min(self.share.stop, learners))
 
-    def move_in(self, actor: Any, learners: int) -> None:
-        """Another actor is the node from now on, in a run that goes on."""
-        self.go_by(learners)
-        self._restarts, self.latest = self.restarts, None
-        self._actor, self.joins, self.is_lost = actor, True, False
+    def replace_actor(self, actor: Any, learners: int) -> None:
+        """Use a new Ray actor for this node, whose learners join a run in progress."""
+        self.set_members(learners)
+        self._earlier_restarts, self.latest = self.restarts, None
+        self._actor, self.joining, self.is_lost = actor, True, False
         self.deaths_in_a_row = 0
-        # What was there before, if anything was, is an earlier incarnation.
+        # Any former node of this index had an earlier incarnation.
         self.incarnation = max(1, self.incarnation)
 
-    def probe(self, values: dict[str, Any], has_learners: bool) -> "Future[dict[str, Any]]":
+    def probe(self, config: dict[str, Any], has_learners: bool) -> "Future[dict[str, Any]]":
         """See `Node.probe`."""
-        future: Future[dict[str, Any]] = self._actor.probe.remote(values, has_learners).future()
+        future: Future[dict[str, Any]] = self._actor.probe.remote(config, has_learners).future()
         return future
 
-    def set_up(self, orders: NodeSpec, actors: list[Any]) -> None:
-        """Have it start its learners, for the first time or after it was lost."""
+    def set_up(self, spec: NodeSpec, nodes: list[Any]) -> None:
+        """Start its learners, for the first time or after it was lost."""
         if self.is_lost:
-            self._restarts = [
+            self._earlier_restarts = [
                 n + (rank in self.ranks) for n, rank in zip(self.restarts, self.share, strict=True)
             ]
-        self.incarnation, self.latest = orders.incarnation, None
-        self._call = self.left_alone_at = None
-        self._heard_at = time.monotonic()
-        self._starting = self._actor.set_up.remote(orders, actors).future()
+        self.incarnation, self.latest = spec.incarnation, None
+        self._heartbeat = self.driver_lost_at = None
+        self._answered_at = time.monotonic()
+        self._start = self._actor.set_up.remote(spec, nodes).future()
 
-    def look(self, wishes: HeartbeatRequest) -> NodeStatus | NodeState | None:
-        """Go on asking for reports.
+    def poll(self, request: HeartbeatRequest) -> NodeStatus | NodeState | None:
+        """Send the next heartbeat if none is under way.
 
         Returns:
-            The next report if it has come; or why there is none to be expected; else None.
+            The node's next status if it has come, or why none is to be expected; else None.
         """
-        if self._starting is not None:
-            return self._look_at_start(self._starting)
-        self.ask(wishes)
-        assert self._call is not None
-        if not self._call.done():
-            # It can have been the driver that was silent.
-            waited_s = time.monotonic() - self._asked_at
+        if self._start is not None:
+            return self._poll_start(self._start)
+        self.send_heartbeat(request)
+        assert self._heartbeat is not None
+        if not self._heartbeat.done():
+            # The smaller time counts: the driver itself may have been stopped.
+            waited_s = time.monotonic() - self._requested_at
             return NodeState.LOST if min(waited_s, self.silent_s) > _SILENT_S else None
-        call, self._call = self._call, None
-        if call.exception() is not None:
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat.exception() is not None:
             return NodeState.LOST
-        self._heard_at = time.monotonic()
-        report = call.result()
-        if report is None:
+        self._answered_at = time.monotonic()
+        if (status := heartbeat.result()) is None:
             return NodeState.EMPTY
-        self.latest = report
-        if report.left_alone and self.left_alone_at is None:
-            self.left_alone_at = self._heard_at
-        return report
+        self.latest = status
+        if status.driver_lost and self.driver_lost_at is None:
+            self.driver_lost_at = self._answered_at
+        return status
 
-    def ask(self, wishes: HeartbeatRequest) -> None:
-        """Ask for the next report, if none is under way."""
-        if self._call is None:
-            report = self._actor.report.options(concurrency_group=REPORTS)
-            self._call, self._asked_at = report.remote(wishes).future(), time.monotonic()
+    def send_heartbeat(self, request: HeartbeatRequest) -> None:
+        """Ask for the next status, unless a heartbeat is under way."""
+        if self._heartbeat is None:
+            heartbeat = self._actor.heartbeat.options(concurrency_group=HEARTBEATS)
+            self._heartbeat = heartbeat.remote(request).future()
+            self._requested_at = time.monotonic()
 
-    def part(self, request: str, rank: int) -> dict[str, bytes] | None:
-        """A learner's part of a checkpoint in the making; waits for it.
+    def checkpoint_part(self, request: str, rank: int) -> dict[str, bytes] | None:
+        """Fetch a learner's part of a checkpoint in the making; waits for it.
 
         Raises:
             ray.exceptions.RayError: when the node cannot be reached.
         """
-        part = self._actor.part.options(concurrency_group=REPORTS)
+        part = self._actor.checkpoint_part.options(concurrency_group=HEARTBEATS)
         call: Future[dict[str, bytes] | None] = part.remote(request, rank).future()
         try:
-            return call.result(_PATIENCE_S)
+            return call.result(_CHECKPOINT_PART_S)
         except TimeoutError as error:
             raise ray.exceptions.GetTimeoutError(f"{self.name} is late with a part") from error
 
-    def sights(self, size: int) -> "Future[list[ParameterSnapshot]]":
-        """See `Node.sights`."""
-        sights = self._actor.sights.options(concurrency_group=REPORTS)
-        future: Future[list[ParameterSnapshot]] = sights.remote(size).future()
+    def snapshots(self, size: int) -> "Future[list[ParameterSnapshot]]":
+        """See `Node.snapshots`."""
+        snapshots = self._actor.snapshots.options(concurrency_group=HEARTBEATS)
+        future: Future[list[ParameterSnapshot]] = snapshots.remote(size).future()
         return future
 
-    def strike(self) -> None:
-        """See `Node.die`; Ray starts it again."""
-        self.left_alone_at = None
-        self._actor.die.options(concurrency_group=REPORTS).remote()
+    def crash(self) -> None:
+        """See `Node.crash`; Ray restarts it."""
+        self.driver_lost_at = None
+        self._actor.crash.options(concurrency_group=HEARTBEATS).remote()
 
     def end(self) -> Any:
-        """Ask it to end whatever it has started; returns what can be waited for."""
+        """Ask it to end all that it has started; returns Ray's reference of the call."""
         return self._actor.end.remote()
 
     def kill(self) -> None:
-        """End it in any case, with whatever it has started."""
+        """End it at once, with all that it has started."""
         ray.kill(self._actor)
 
-    def _look_at_start(self, starting: "Future[None]") -> NodeState | None:
-        if not starting.done():
-            return NodeState.LOST if time.monotonic() - self._heard_at > _STARTED_S else None
-        self._starting = None
-        self._heard_at = time.monotonic()
-        error = starting.exception()
+    def _poll_start(self, start: "Future[None]") -> NodeState | None:
+        if not start.done():
+            return NodeState.LOST if self.silent_s > _START_S else None
+        self._start = None
+        self._answered_at = time.monotonic()
+        error = start.exception()
         if isinstance(error, ray.exceptions.RayTaskError):
             self.error = str(error)
             return NodeState.FAILED

@@ -1,4 +1,4 @@
-"""A node's own copy of the run's folder: what its learners read and write, until it is fetched."""
+"""A node's copy of the run folder, and the driver's fetching of what learners write there."""
 
 import json
 import shutil
@@ -8,100 +8,107 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from gala_rl.cluster.protocol import NodeSpec
-from gala_rl.errors import UserError
+import ray
+
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.protocol import NodeSpec, NodeStatus
+from gala_rl.errors import StorageError, UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.monitor import FaultMonitor
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import FINAL
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _PREFIX = "gala-node-"
-_FRESH_S = 60.0
+_NEW_S = 60.0
 _READ_BYTES = 1 << 22
-"""Of a file at once, so that a learner that prints without end costs no memory here."""
+"""Most that is read of a file at once: a learner may print without end."""
+_FETCH_S = 2.0
+"""After this time no further part is fetched in the same poll: other nodes wait for heartbeats."""
 
 
 class NodeRunFolder:
-    """A temporary folder; goes with its node, or with the next one here if that was killed.
+    """A temporary folder, removed by its node, or by a later node here if that one was killed.
 
     Args:
-        orders: what the node is started with.
+        spec: of the node.
 
     Attributes:
-        folder: shaped as that of a run.
-        start: the checkpoint to continue from, if there is one.
-        faults: the watch over those of a plan; None if there is no plan.
+        folder: laid out as a run folder.
+        checkpoint: to continue from; None without one.
+        faults: monitor of the fault plan; None without a plan.
     """
 
-    def __init__(self, orders: NodeSpec) -> None:
-        _sweep()
+    def __init__(self, spec: NodeSpec) -> None:
+        _remove_abandoned()
         self.folder = RunFolder(Path(tempfile.mkdtemp(prefix=_PREFIX)))
-        self._held = ExitStack()
-        self._held.enter_context(self.folder.hold())
+        self._lock = ExitStack()
+        self._lock.enter_context(self.folder.hold())
         self._files = [
             str(path.relative_to(self.folder.path))
-            for rank in orders.ranks[orders.node]
+            for rank in spec.ranks[spec.node]
             for path in (self.folder.metrics_file(rank), self.folder.log_file(rank))
         ]
         self._faults_name = str(self.folder.faults_file.relative_to(self.folder.path))
-        if self._faults_name in orders.files:
+        if self._faults_name in spec.files:
             self._files.append(self._faults_name)
         self.folder.checkpoints.mkdir()
         for name in self._files:
             (self.folder.path / name).parent.mkdir(exist_ok=True)
-        for name, content in orders.files.items():
+        for name, content in spec.files.items():
             (self.folder.path / name).write_bytes(content)
-        self.start = self._unpack_checkpoint(orders)
-        self.faults = self._watch_faults(orders)
+        self.checkpoint = self._unpack_checkpoint(spec)
+        self.faults = self._make_fault_monitor(spec)
 
-    def news(self, read: dict[str, int]) -> dict[str, bytes]:
-        """What was added to the learners' files, by path.
+    def appended(self, offsets: dict[str, int]) -> dict[str, bytes]:
+        """Return what was appended to the learners' files, by path.
 
         Args:
-            read: bytes of each that are known already.
+            offsets: bytes of each file that the driver has.
         """
-        added = {name: self._read(name, read.get(name, 0)) for name in self._files}
+        appended = {name: self._read(name, offsets.get(name, 0)) for name in self._files}
         if self.faults is not None:
             name = self._faults_name
-            self.faults.clock.note_kept(read[name])
-            # Rows of other nodes are going to be beside them, so they go whole.
-            added[name] = added[name][: added[name].rfind(b"\n") + 1]
-        return {name: content for name, content in added.items() if content}
+            self.faults.clock.note_kept(offsets[name])
+            # Whole rows only: the driver's file also has rows of other nodes.
+            appended[name] = appended[name][: appended[name].rfind(b"\n") + 1]
+        return {name: content for name, content in appended.items() if content}
 
-    def part(self, request: str, rank: int) -> dict[str, bytes] | None:
-        """A learner's part of a checkpoint in the making, by name of the file; None without one."""
+    def checkpoint_part(self, request: str, rank: int) -> dict[str, bytes] | None:
+        """Return the files of a learner's part of a checkpoint, by name; None without a part."""
         partial = checkpoint.partial_folder(self.folder.checkpoints, request)
         if f"{rank:02d}" not in checkpoint.parts(partial):
             return None
         return {file.name: file.read_bytes() for file in partial.glob(f"learner_{rank:02d}.*")}
 
-    def forget_parts(self, but: int) -> None:
-        """Remove checkpoints in the making that nobody will fetch any more."""
-        kept = [checkpoint.partial_folder(self.folder.checkpoints, r) for r in (FINAL, str(but))]
-        for partial in self.folder.checkpoints.glob(".partial-*"):
+    def forget_parts(self, except_for: int) -> None:
+        """Remove parts of checkpoints that the driver will not fetch any more."""
+        checkpoints = self.folder.checkpoints
+        kept = [checkpoint.partial_folder(checkpoints, r) for r in (FINAL, str(except_for))]
+        for partial in checkpoints.glob(".partial-*"):
             if partial not in kept:
                 checkpoint.discard(partial)
 
     def remove(self) -> None:
         """Remove the folder."""
-        self._held.close()
+        self._lock.close()
         shutil.rmtree(self.folder.path, ignore_errors=True)
 
-    def _watch_faults(self, orders: NodeSpec) -> FaultMonitor | None:
-        if self._faults_name not in orders.files:
+    def _make_fault_monitor(self, spec: NodeSpec) -> FaultMonitor | None:
+        if self._faults_name not in spec.files:
             return None
-        clock = FaultClock(orders.ranks[-1].stop, kept_bytes=len(orders.files[self._faults_name]))
-        clock.begin_at(orders.elapsed_s)
+        clock = FaultClock(spec.ranks[-1].stop, kept_bytes=len(spec.files[self._faults_name]))
+        clock.begin_at(spec.elapsed_s)
         return FaultMonitor(clock, self.folder.faults_file)
 
-    def _unpack_checkpoint(self, orders: NodeSpec) -> Path | None:
-        if not orders.parts:
+    def _unpack_checkpoint(self, spec: NodeSpec) -> Path | None:
+        if not spec.checkpoint:
             return None
         partial = checkpoint.partial_folder(self.folder.checkpoints, "start")
-        checkpoint.copy_part(partial, orders.parts)
-        return checkpoint.complete(partial, sum(orders.agent_steps), orders.agent_steps, 1)
+        checkpoint.copy_part(partial, spec.checkpoint)
+        return checkpoint.complete(partial, sum(spec.agent_steps), spec.agent_steps, 1)
 
     def _read(self, name: str, begin: int) -> bytes:
         path = self.folder.path / name
@@ -112,25 +119,96 @@ class NodeRunFolder:
             return file.read(_READ_BYTES)
 
 
-def files_of(start: Checkpoint, ranks: Sequence[int]) -> dict[str, bytes]:
+def checkpoint_files(start: Checkpoint, ranks: Sequence[int]) -> dict[str, bytes]:
     """Return the files of a checkpoint that a node with these learners needs, by name."""
     saved = start.learners()
-    wanted = {rank for rank in ranks if rank in saved} | {saved[0]}
-    stems = [f"learner_{rank:02d}" for rank in wanted]
+    needed = {rank for rank in ranks if rank in saved} | {saved[0]}
+    stems = [f"learner_{rank:02d}" for rank in needed]
     files = {path.name: path.read_bytes() for path in start.path.iterdir() if path.stem in stems}
-    for rank in wanted:
+    for rank in needed:
         # A node does not have the parts of all senders.
         counters = start.counters(rank) | {"mixed_versions": start.mixed_versions(rank)}
         files[f"learner_{rank:02d}.json"] = json.dumps(counters).encode()
     return files
 
 
-def _sweep() -> None:
-    """Remove what killed nodes have left on this machine."""
+def append_files(folder: RunFolder, node: NodeHandle, status: NodeStatus) -> None:
+    """Append to the run's files what a node has sent of its own.
+
+    Raises:
+        StorageError: when they cannot be written.
+    """
+    for name in node.offsets:
+        if not (content := status.appended.get(name)):
+            continue
+        path = folder.path / name
+        try:
+            with path.open("ab") as file:
+                file.write(content)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written ({error.strerror})") from error
+        node.offsets[name] += len(content)
+
+
+def fetch_part(folder: RunFolder, request: str, node: NodeHandle, rank: int) -> bool:
+    """Fetch a learner's part of a checkpoint in the making; returns whether there is one.
+
+    Raises:
+        ray.exceptions.RayError: when its node cannot be reached.
+        StorageError: when it cannot be written.
+    """
+    if (files := node.checkpoint_part(request, rank)) is None:
+        return False
+    checkpoint.copy_part(checkpoint.partial_folder(folder.checkpoints, request), files)
+    return True
+
+
+def fetch_written_parts(
+    folder: RunFolder, counters: SharedCounters, nodes: Sequence[NodeHandle], gossips: bool
+) -> None:
+    """Fetch the parts of the requested checkpoint that learners have written.
+
+    Sets the counters of learners whose parts have come, or are not waited for: those of a lost node
+    with learners that gossip, which can start from another learner's part. A fetch that fails is
+    repeated in the next poll.
+
+    Args:
+        folder: of the run.
+        counters: the driver's.
+        nodes: all nodes.
+        gossips: whether learners gossip.
+
+    Raises:
+        StorageError: when a part cannot be written.
+    """
+    number, deadline = counters.checkpoint_wanted, time.monotonic() + _FETCH_S
+    if not counters.awaits_checkpoint(number):
+        return
+    for node in nodes:
+        for rank in node.ranks:
+            if counters.get(rank, LearnerCounter.CHECKPOINT_WRITTEN) >= number:
+                continue
+            if gossips if node.is_lost else _try_fetch(folder, number, node, rank):
+                counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, number)
+            if time.monotonic() > deadline:
+                return
+
+
+def _try_fetch(folder: RunFolder, number: int, node: NodeHandle, rank: int) -> bool:
+    if node.latest is None or node.latest.written[rank - node.share.start] < number:
+        return False
+    try:
+        return fetch_part(folder, str(number), node, rank)
+    except ray.exceptions.RayError:
+        return False
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of killed nodes on this machine."""
     for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
-            # Whoever has just made a folder is about to hold it.
-            if time.time() - old.stat().st_mtime > _FRESH_S:
+            # A new folder may not be locked yet.
+            if time.time() - old.stat().st_mtime > _NEW_S:
                 RunFolder(old).check_free()
                 shutil.rmtree(old, ignore_errors=True)
         except (OSError, UserError):

@@ -1,28 +1,38 @@
-"""What a machine of a cluster has to be like, so that learners can run there as elsewhere."""
+"""Probes of machines: whether learners can run there, with the same software as everywhere else."""
 
 import platform
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
+import ray
 import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.checks.shared_memory import check_shared_memory
+from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS, resolve
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
+PROBE_S = 120.0
+"""A machine that has not answered a probe by then cannot run learners."""
+_RETRY_S = 30.0
+"""Ray may have moved a node whose machine could not run learners."""
 
 
 def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
-    """What has to be equal on all machines, or why learners cannot run on this one.
+    """Return what has to be equal on all machines, or why learners cannot run on this one.
 
     Args:
-        values: the run's config, as `config.to_dict`.
-        has_learners: whether it is to; the driver's machine, and one with actors alone, need no
-            GPU and no shared memory for them.
+        values: see `config_to_probe`.
+        has_learners: whether it will run learners; the driver's machine, and one with actors only,
+            need neither GPU nor shared memory for them.
     """
     host = platform.node()
     try:
@@ -40,13 +50,108 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
 
 
 def device_of(config: ResolvedConfig) -> str:
-    """Where learners of this machine learn.
+    """Return the device of this machine's learners.
 
     Raises:
-        UserError: when it has not what the config asks for.
+        UserError: when the machine does not have it.
     """
     if config.device == "cpu" or not torch.cuda.is_available():
         if config.device == "cuda":
             raise UserError("there is no GPU that PyTorch can use: choose --device cpu")
         return "cpu"
     return "cuda"
+
+
+def config_to_probe(config: ResolvedConfig) -> dict[str, Any]:
+    """Return the values of a config with which nodes are probed."""
+    # Topology and run folder are files of this machine, which nodes are sent later.
+    gossip = replace(config.gossip, topology="directed-ring")
+    return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
+
+
+def check_probes(config: ResolvedConfig, probes: list[dict[str, Any]]) -> None:
+    """Reject machines that cannot run learners, or differ from this one.
+
+    Raises:
+        UserError: naming the machine and what is wrong there.
+    """
+    compare([probe(config_to_probe(config), has_learners=False), *probes])
+
+
+def compare(probes: list[dict[str, Any]]) -> None:
+    """Reject machines that cannot run learners, or differ from the first one.
+
+    Raises:
+        UserError: naming the machine and what is wrong there.
+    """
+    first = probes[0]
+    for result in probes:
+        if "error" in result:
+            raise UserError(f"machine {result['host']} cannot run learners: {result['error']}")
+        for name in (*PACKAGES, "python", "parameters"):
+            if result[name] != first[name]:
+                raise UserError(
+                    f"machine {result['host']} has {name} {result[name]}, {first['host']} has "
+                    f"{first[name]}: install the same on all"
+                )
+
+
+def cannot_run(config: ResolvedConfig, error: Exception) -> UserError:
+    """Return the error for a node that could not be probed."""
+    reason = str(error).strip().splitlines()[-1]
+    return UserError(
+        f"cluster {config.cluster!r} cannot run learners: {reason}; install gala-rl on every "
+        f"machine, in the Python that Ray runs there"
+    )
+
+
+class RestartedNodes:
+    """Probes nodes that Ray has restarted, perhaps on other machines, before they are set up.
+
+    Args:
+        config: of the run, resolved.
+    """
+
+    def __init__(self, config: ResolvedConfig) -> None:
+        self._values = config_to_probe(config)
+        self._probes: dict[int, tuple[Future[dict[str, Any]], float]] = {}
+        self._errors: dict[int, str] = {}
+
+    def is_probed(self, node: NodeHandle) -> bool:
+        """Return whether this incarnation is being probed, or has answered that it cannot run."""
+        return node.index in self._probes
+
+    def begin(self, node: NodeHandle) -> None:
+        """Probe the node's machine."""
+        call = node.probe(self._values, has_learners=bool(node.share))
+        self._probes[node.index] = call, time.monotonic()
+
+    def is_fit(self, node: NodeHandle) -> bool:
+        """Return whether the node has answered that it can run learners.
+
+        Raises:
+            UserError: when it cannot, once per reason.
+        """
+        call, begun_at = self._probes[node.index]
+        waited_s = time.monotonic() - begun_at
+        is_dead = call.done() and isinstance(call.exception(), ray.exceptions.RayError)
+        if is_dead or not call.done():
+            if is_dead or waited_s > PROBE_S:
+                del self._probes[node.index]
+            return False
+        try:
+            compare([self._here, call.result()])
+        except UserError as error:
+            if waited_s > _RETRY_S:
+                self.begin(node)
+            if self._errors.get(node.index) == str(error):
+                return False
+            self._errors[node.index] = str(error)
+            raise
+        del self._probes[node.index]
+        self._errors.pop(node.index, None)
+        return True
+
+    @cached_property
+    def _here(self) -> dict[str, Any]:
+        return probe(self._values, has_learners=False)

@@ -1,4 +1,4 @@
-"""What crosses between the machines of a cluster; Ray serialises it."""
+"""Data that crosses between the machines of a cluster; Ray serialises it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -11,16 +11,21 @@ from torch import Tensor
 from gala_rl.cluster.rendezvous import ReplicaAddresses
 from gala_rl.faults.costs import ProgressSample
 
+GOSSIP, HEARTBEATS, ROLLOUTS = "gossip", "heartbeats", "rollouts"
+CONCURRENCY_GROUPS = {GOSSIP: 1, HEARTBEATS: 1, ROLLOUTS: 1}
+"""Ray's groups of calls to a node, with their threads: none waits for another group, nor for a node
+that is starting or ending its learners."""
+
 Precision = Literal["float32", "bfloat16"]
 
 
 class MessagePrecision(NamedTuple):
-    """How parameters cross.
+    """How parameters are packed between nodes.
 
     Attributes:
-        precision: of all but the running moments, for which eight bits are no digits left where a
-            mean is far from 0.
-        moments: where those are, [M].
+        precision: of all elements but the running moments, which need more than the 8 bits of
+            bfloat16 where a mean is far from 0.
+        moments: position of the running moments, [M].
     """
 
     precision: Precision = "float32"
@@ -31,13 +36,13 @@ _EXACT = MessagePrecision()
 
 
 class WireMessage(NamedTuple):
-    """The latest parameters of a learner, for another node.
+    """The latest parameters of a learner, on their way to another node.
 
     Attributes:
         sender: rank.
         version: number of updates the sender had made.
-        parameters: as packed.
-        optimizer_state: [S] float32, for a learner that is started again there; seldom sent.
+        parameters: packed, see `pack`.
+        optimizer_state: [S] float32, for a learner that is restarted there; mostly None.
     """
 
     sender: int
@@ -47,7 +52,7 @@ class WireMessage(NamedTuple):
 
 
 class LearnerProgress(NamedTuple):
-    """How far a learner is, as a node knows it."""
+    """How far a learner is, as far as a node knows."""
 
     agent_steps: int
     updates: int
@@ -56,41 +61,41 @@ class LearnerProgress(NamedTuple):
 
 @dataclass(frozen=True)
 class MessageBatch:
-    """What a node sends another.
+    """Content of one gossip call from a node to another.
 
     Attributes:
         node: index of the sender.
-        incarnation: how often the sender has been started; a late parcel of an earlier one is void.
-        counters: of the sender's learners, by rank.
-        known: of the receiver's learners, as the sender knows them, by rank: whoever was started
-            again goes on from there.
+        incarnation: of the sender; a late batch of an earlier incarnation is dropped.
+        progress: of the sender's learners, by rank.
+        known_progress: of the receiver's learners, by rank, as the sender knows it: a restarted
+            node continues from there.
         down: ranks of the sender's learners that are dead.
-        letters: what is new for the receiver.
-        introduction: of the sender's learners, if they are replicas.
+        messages: those that the receiver does not have yet.
+        addresses: of the sender's replicas; None if learners gossip.
     """
 
     node: int
     incarnation: int
-    counters: dict[int, LearnerProgress]
-    known: dict[int, LearnerProgress]
+    progress: dict[int, LearnerProgress]
+    known_progress: dict[int, LearnerProgress]
     down: frozenset[int]
-    letters: tuple[WireMessage, ...]
-    introduction: ReplicaAddresses | None = None
+    messages: tuple[WireMessage, ...]
+    addresses: ReplicaAddresses | None = None
 
 
 @dataclass(frozen=True)
 class ScaleChange:
-    """The number of learners that the run goes by, once it has been changed.
+    """A change of the number of learners.
 
     Attributes:
-        number: of the change; the first is 1.
-        learners: that are members from now on.
-        actors: of all nodes, by index.
+        number: serial number of the change, from 1.
+        learners: number of members from now on.
+        nodes: Ray actors of all nodes, by index.
     """
 
     number: int
     learners: int
-    actors: dict[int, Any]
+    nodes: dict[int, Any]
 
 
 @dataclass(frozen=True)
@@ -98,18 +103,18 @@ class NodeSpec:
     """What the driver starts a node with.
 
     Attributes:
-        node: its index.
-        incarnation: 1 at the start of a run, one more each time it is started again.
-        ranks: of the learners of each node, as many as there can be.
-        files: for its own copy of the run's folder, by path: config, topology, and what its
-            learners wrote before; the plan of faults and those that have come, if there is one.
-        agent_steps: made by each learner of the run before.
-        updates: made by each learner of the run before.
-        parts: of a checkpoint to continue from, by name of the file; empty if there is none.
-        actors: indices of those of each node, if one learner has actors on all of them.
-        change: the newest of the number of learners; None if it is what the config says.
-        joins: ranks that begin with what others have sent, or not at all.
-        elapsed_s: since the run's first update, by which faults come; None: it was not yet.
+        node: index of the node.
+        incarnation: 1 at the start of a run, one more after each restart of the node.
+        ranks: of the learners that each node can have.
+        files: initial content of its copy of the run folder, by path: config, topology, fault plan
+            and log of faults, and what its learners wrote before.
+        agent_steps: so far, per learner of the run.
+        updates: so far, per learner of the run.
+        checkpoint: files of the checkpoint to continue from, by name; empty if there is none.
+        actors: indices of the actors on each node, if one learner has actors on all of them.
+        change: newest change of the number of learners; None before the first.
+        joining: ranks that start from a live learner's message or not at all.
+        elapsed_s: time since the run's first update, for faults; None before it.
     """
 
     node: int
@@ -118,51 +123,50 @@ class NodeSpec:
     files: dict[str, bytes]
     agent_steps: list[int]
     updates: list[int]
-    parts: dict[str, bytes] = field(default_factory=dict)
+    checkpoint: dict[str, bytes] = field(default_factory=dict)
     actors: tuple[range, ...] = ()
     change: ScaleChange | None = None
-    joins: range = range(0)
+    joining: range = range(0)
     elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)
 class HeartbeatRequest:
-    """What the driver asks of a node at each look.
+    """What the driver sends a node a few times per second.
 
     Attributes:
-        stop: whether its learners are to end after the update they are in.
-        checkpoint: number of the newest checkpoint that is asked for.
-        read: bytes of each file that the driver has already, by path.
-        change: of the number of learners, until the node goes by it.
-        left: counters of those that are members no more, by rank.
+        stop: whether its learners have to end after their current update.
+        checkpoint: number of the newest checkpoint that is requested.
+        offsets: bytes of each file that the driver has, by path.
+        change: of the number of learners, until the node has confirmed it.
+        former: progress of learners that have left, by rank.
     """
 
     stop: bool
     checkpoint: int
-    read: dict[str, int]
+    offsets: dict[str, int]
     change: ScaleChange | None = None
-    left: dict[int, LearnerProgress] = field(default_factory=dict)
+    former: dict[int, LearnerProgress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """What a node tells the driver.
+    """A node's answer to a heartbeat.
 
     Attributes:
-        agent_steps, updates, alive, restarts: of its learners, in the order of their ranks, those
-            that there can be too.
-        written: number of the newest checkpoint to which each learner has contributed.
-        notices: what has happened, a line each.
-        news: what was added to files since, by path.
+        agent_steps, updates, alive, restarts: per learner that the node can have, by rank.
+        written: number of the newest checkpoint that each of them has contributed to.
+        notices: what has happened since the last answer, a line each.
+        appended: what was appended to files since `offsets`, by path.
         done: whether all its learners have ended for good.
-        failure: class and text of the error for which the run has to be given up; None if none.
-        change: number of the change by which it goes; 0 before the first.
-        told: number of learners that each learner went by in its last update.
-        has_let_go: whether of those that are members no more none is at work.
-        rejected: why learners cannot join; None if they can.
-        left: as in `HeartbeatRequest`, as far as they are known here.
-        elapsed_s: as in `NodeSpec`, by the node's clock; None without a plan of faults too.
-        left_alone: whether its learners were ended since the driver was silent.
+        failure: class and text of the error that ends the run; None without one.
+        change: number of the change that the node has made; 0 before the first.
+        learners_seen: number of learners that each learner used in its last update.
+        former_ended: whether no learner that has left is running.
+        rejected: why joining learners cannot start; None if they can.
+        former: as in `HeartbeatRequest`, as far as the node knows.
+        elapsed_s: as in `NodeSpec`, by the node's clock; None without a fault plan.
+        driver_lost: whether it ended its learners because the driver was silent.
     """
 
     agent_steps: list[int]
@@ -171,26 +175,26 @@ class NodeStatus:
     restarts: list[int]
     written: list[int]
     notices: list[str]
-    news: dict[str, bytes]
+    appended: dict[str, bytes]
     done: bool
     failure: tuple[str, str] | None
     change: int = 0
-    told: list[int] = field(default_factory=list)
-    has_let_go: bool = True
+    learners_seen: list[int] = field(default_factory=list)
+    former_ended: bool = True
     rejected: str | None = None
-    left: dict[int, LearnerProgress] = field(default_factory=dict)
+    former: dict[int, LearnerProgress] = field(default_factory=dict)
     elapsed_s: float | None = None
-    left_alone: bool = False
+    driver_lost: bool = False
 
 
 class ParameterSnapshot(NamedTuple):
-    """What a learner has last sent, for the driver's watch.
+    """A learner's latest message and gradient, for the consensus monitor.
 
     Attributes:
         rank: of the learner.
         version: number of updates it had made.
-        parameters: [P] float32 that learn, without what else gossip takes along.
-        gradient: [P] float32, the last that it has shown.
+        parameters: [P] float32, learned parameters only.
+        gradient: [P] float32, the last that it has published.
     """
 
     rank: int
@@ -200,24 +204,25 @@ class ParameterSnapshot(NamedTuple):
 
 
 class ProgressSamples(NamedTuple):
-    """What a node has seen of its learners, for the driver that measures what a fault costs.
+    """Progress of a node's learners over time, from which the cost of a fault is measured.
 
     Attributes:
-        life_ns: tells one life of the node from the next.
-        told_s: the node's time now.
-        taken: new looks, by the node's clock.
+        began_ns: start of sampling; differs between incarnations of a node.
+        now_s: the node's time when it answered.
+        samples: taken since those that the caller has, by the node's clock.
     """
 
-    life_ns: int
-    told_s: float
-    taken: list[ProgressSample]
+    began_ns: int
+    now_s: float
+    samples: list[ProgressSample]
 
 
 def pack(parameters: Tensor, packing: MessagePrecision) -> NDArray[Any]:
-    """Parameters [P] float32 as they cross; bfloat16 rounds to nearest.
+    """Return parameters [P] float32 in the form in which they cross; bfloat16 rounds to nearest.
 
     Returns:
-        [P] float32, or the bits, as int16, of [M] float32 and behind them those of [P] bfloat16.
+        [P] float32, or as int16 the bits of the moments [M] float32 followed by those of all
+        parameters [P] bfloat16.
     """
     if packing.precision == "bfloat16":
         exact = parameters[packing.moments].view(torch.int16)
@@ -227,10 +232,10 @@ def pack(parameters: Tensor, packing: MessagePrecision) -> NDArray[Any]:
 
 
 def unpack(array: NDArray[Any], packing: MessagePrecision = _EXACT) -> Tensor | None:
-    """What `pack` packed, as [P] float32; None when that cannot be what has crossed."""
+    """Return packed parameters as [P] float32; None for an array that `pack` cannot have made."""
     if array.ndim != 1 or not array.size or array.dtype not in (np.float32, np.int16):
         return None
-    # Ray lends memory that must not be written, for which PyTorch has no tensors.
+    # Ray's arrays are read-only, which PyTorch does not support.
     tensor = torch.from_numpy(array.copy())
     if array.dtype == np.float32:
         return tensor

@@ -1,4 +1,4 @@
-"""How replicas of several machines find one another: rounds and addresses, carried by couriers."""
+"""Rendezvous of replicas on several machines: gossip relays exchange rounds and addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,54 +9,54 @@ from gala_rl.coupling.rendezvous import publish_address, published_addresses
 
 @dataclass(frozen=True)
 class ReplicaAddresses:
-    """What a node tells another of its replicas; a few hundred bytes for each.
+    """What a node sends about its replicas; a few hundred bytes per replica.
 
     Attributes:
-        rounds: that each replica of the run needs a group for, as the sender knows it.
-        number: of the newest round of the sender's own replicas.
-        cards: which they have left for it, by name.
+        rounds: round for which each replica of the run needs a group, as the sender knows it.
+        newest_round: of the sender's own replicas.
+        addresses: which they have published for that round, by name.
     """
 
     rounds: tuple[int, ...]
-    number: int
-    cards: dict[str, bytes]
+    newest_round: int
+    addresses: dict[str, bytes]
 
 
 class ClusterRendezvous:
-    """One node's part in them.
+    """Keeps a node's rendezvous equal to those of the other nodes.
 
     Args:
-        meeting: of all replicas, on this machine; rows of other nodes' replicas are written here.
-        node: index of this one.
+        rendezvous: of all replicas, on this machine; `receive` writes the others' rounds to it.
+        node: index of this node.
         ranks: of the replicas of each node.
     """
 
-    def __init__(self, meeting: Rendezvous, node: int, ranks: Sequence[range]) -> None:
-        self._meeting, self._node, self._ranks = meeting, node, ranks
-        self._known = [0] * meeting.replicas
-        self._from_elsewhere: dict[tuple[int, str], bytes] = {}
+    def __init__(self, rendezvous: Rendezvous, node: int, ranks: Sequence[range]) -> None:
+        self._rendezvous, self._node, self._ranks = rendezvous, node, ranks
+        self._known_rounds = [0] * rendezvous.replicas
+        self._received: dict[tuple[int, str], bytes] = {}
 
-    def make(self) -> ReplicaAddresses:
-        """What there is to tell any other node at present."""
-        rounds = self._meeting.rounds.tolist()
-        number = max(rounds[rank] for rank in self._ranks[self._node])
-        there = published_addresses(self._meeting.round_folder(number))
-        own = {n: card for n, card in there.items() if (number, n) not in self._from_elsewhere}
-        return ReplicaAddresses(tuple(rounds), number, own)
+    def local_addresses(self) -> ReplicaAddresses:
+        """Return what the other nodes need to know at present."""
+        rounds = self._rendezvous.rounds.tolist()
+        newest = max(rounds[rank] for rank in self._ranks[self._node])
+        published = published_addresses(self._rendezvous.round_folder(newest))
+        own = {name: a for name, a in published.items() if (newest, name) not in self._received}
+        return ReplicaAddresses(tuple(rounds), newest, own)
 
-    def take(self, sender: int, introduction: ReplicaAddresses) -> None:
-        """Take in what another node has told."""
-        number = introduction.number
-        for name, card in introduction.cards.items():
-            if self._from_elsewhere.get((number, name)) != card:
-                self._from_elsewhere[number, name] = card
-                publish_address(self._meeting.round_folder(number), name, card)
-        # Only now: whoever sees that all are there looks for their cards.
+    def receive(self, sender: int, remote: ReplicaAddresses) -> None:
+        """Publish another node's rounds and addresses on this machine."""
+        newest = remote.newest_round
+        for name, address in remote.addresses.items():
+            if self._received.get((newest, name)) != address:
+                self._received[newest, name] = address
+                publish_address(self._rendezvous.round_folder(newest), name, address)
+        # After the addresses: a replica that sees all rounds equal reads them.
         for rank in self._ranks[sender]:
-            self._meeting.rounds[rank] = introduction.rounds[rank]
-        self._known = list(map(max, self._known, introduction.rounds))
+            self._rendezvous.rounds[rank] = remote.rounds[rank]
+        self._known_rounds = list(map(max, self._known_rounds, remote.rounds))
 
-    def catch_up(self) -> None:
-        """Before replicas start here again: they must not go back to rounds that were."""
+    def restore_rounds(self) -> None:
+        """Set the rounds of this node's replicas before their restart: rounds never go back."""
         for rank in self._ranks[self._node]:
-            self._meeting.rounds[rank] = self._known[rank]
+            self._rendezvous.rounds[rank] = self._known_rounds[rank]

@@ -1,14 +1,14 @@
-"""Another number of learners of a run on a cluster: nodes are told, come into being, or end.
+"""Changes of the number of learners of a run on a cluster: nodes join, change or leave.
 
-A change in steps, of which no learner waits for another, nor for the driver:
+A change in steps, in which no learner waits for another or for the driver:
 
-1. Ray is asked for room, if more is needed; new nodes are held against this machine. Until then,
-   and without room for good, the run is what it was.
-2. Each node is told the new number with the next look at it: it tells its learners, and its courier
-   goes to other nodes. New nodes are set up without learners. On each node those that join start
-   once somebody they can begin with has sent since.
-3. It is done when on all nodes that can be asked all members have made an update by the new number,
-   and all others have ended. Nodes without learners are ended then, and their room is given back.
+1. Resources are requested from Ray if more are needed, and new nodes are probed. The run continues
+   unchanged until they are ready, and if there is no room.
+2. Each node gets the new number with its next heartbeat. It passes it on to its learners, and its
+   relay changes the nodes that it sends to. New nodes are set up without learners. On each node
+   joining learners start once a learner that they can start from has sent a new message.
+3. The change is complete when, on all nodes that answer, all members have made an update with the
+   new number and all others have ended. Then nodes without learners end and release resources.
 """
 
 import time
@@ -18,16 +18,9 @@ from typing import Any
 
 import ray
 
-from gala_rl.cluster.connection import (
-    PLACED_S,
-    PROBED_S,
-    Connection,
-    cannot_run,
-    compare,
-    probe_here,
-    values_to_probe,
-)
+from gala_rl.cluster.connection import PLACEMENT_S, Connection
 from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.probe import PROBE_S, cannot_run, check_probes, config_to_probe
 from gala_rl.cluster.protocol import LearnerProgress, ScaleChange
 from gala_rl.errors import LearnerFailure
 from gala_rl.gossip.topology import split_into_nodes
@@ -35,74 +28,74 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _LOST_S = 60.0
-"""A new node that has been lost for so long is given up."""
+"""A new node that has been lost for this long is given up."""
 _END_S = 10.0
 
 
-class _Arrivals:
-    """New nodes, until it is known that they can run learners."""
+class _NewNodes:
+    """Nodes for a larger number of learners, until they have been placed and probed."""
 
     def __init__(self, connection: Connection, learners: int) -> None:
         config = connection.config
         assert config.learners_per_node is not None
         self.actors: dict[int, Any] = {}
-        self._config, self._places = config, connection.places
+        self._config, self._placement = config, connection.placement
         self._ranks = split_into_nodes(learners, config.learners_per_node)
         self._probes: list[Future[dict[str, Any]]] | None = None
-        self._deadline = time.monotonic() + PLACED_S
-        self._places.ask(self._ranks)
+        self._deadline = time.monotonic() + PLACEMENT_S
+        self._placement.request(self._ranks)
 
-    def poll(self) -> bool:
-        """Whether all can run learners; never waits.
+    def are_ready(self) -> bool:
+        """Return whether all can run learners; never waits.
 
         Raises:
             UserError: when one cannot, or there is no room for it.
         """
         is_late = time.monotonic() > self._deadline
         if self._probes is None:
-            if self._places.has_all():
-                self._ask()
+            if self._placement.is_granted():
+                self._start()
             elif is_late:
-                raise self._places.why_not(self._ranks)
+                raise self._placement.no_room(self._ranks)
             return False
         if all(probe.done() for probe in self._probes):
-            self._compare(self._probes)
+            self._check(self._probes)
             return True
         if is_late:
-            raise cannot_run(self._config, TimeoutError(f"a node did not answer in {PROBED_S:g} s"))
+            raise cannot_run(self._config, TimeoutError(f"a node did not answer in {PROBE_S:g} s"))
         return False
 
-    def give_up(self) -> None:
-        """End them; the nodes that were there before keep what they had."""
-        self._places.withdraw()
+    def cancel(self) -> None:
+        """End them; earlier nodes keep what they had."""
+        self._placement.cancel()
 
-    def _ask(self) -> None:
-        self.actors = self._places.hold()
-        values = values_to_probe(self._config)
+    def _start(self) -> None:
+        self.actors = self._placement.start_nodes()
+        values = config_to_probe(self._config)
         self._probes = [actor.probe.remote(values, True).future() for actor in self.actors.values()]
-        self._deadline = time.monotonic() + PROBED_S
+        self._deadline = time.monotonic() + PROBE_S
 
-    def _compare(self, probes: "list[Future[dict[str, Any]]]") -> None:
+    def _check(self, probes: "list[Future[dict[str, Any]]]") -> None:
         try:
-            told = [probe.result() for probe in probes]
+            results = [probe.result() for probe in probes]
         except ray.exceptions.RayError as error:
             raise cannot_run(self._config, error) from error
-        if told:
-            compare([probe_here(values_to_probe(self._config)), *told])
+        if results:
+            check_probes(self._config, results)
 
 
 class ClusterMembers:
-    """The learners of a run on a cluster, and its nodes; `Members`.
+    """The learners of a run on a cluster, and its nodes; see `Members`.
 
     Args:
         connection: to the cluster.
         folder: of the run.
-        counters: of the run, where the driver keeps the number of learners.
-        nodes: all nodes, by index; scaling adds and removes some.
+        counters: the driver's.
+        nodes: all nodes, by index; this class adds and removes some.
         set_up: starts a new node.
 
     Attributes:
-        actors: of all nodes, by index.
+        actors: Ray actors of all nodes, by index.
     """
 
     def __init__(
@@ -118,7 +111,7 @@ class ClusterMembers:
         self._connection, self._folder = connection, folder
         self._counters, self._nodes, self._set_up = counters, nodes, set_up
         self._number = 0
-        self._arrivals: _Arrivals | None = None
+        self._new_nodes: _NewNodes | None = None
         self._before: int | None = None
         self._rejected: str | None = None
         self._former: dict[int, NodeHandle] = {}
@@ -126,32 +119,32 @@ class ClusterMembers:
 
     @property
     def restarts(self) -> list[int]:
-        """Of each learner that is a member or has been."""
+        """Restarts per learner that is or has been a member."""
         known = {
             rank: restarts
-            for post in (*self._former.values(), *self._nodes)
-            for rank, restarts in zip(post.share, post.restarts, strict=True)
+            for node in (*self._former.values(), *self._nodes)
+            for rank, restarts in zip(node.share, node.restarts, strict=True)
         }
         return [known.get(rank, 0) for rank in range(self._counters.learners_ever)]
 
     def change(self) -> ScaleChange | None:
-        """The newest, for a node; None before the first."""
+        """Return the newest change; None before the first."""
         if not self._number:
             return None
         return ScaleChange(self._number, self._counters.learners, self.actors)
 
-    def change_for(self, post: NodeHandle) -> ScaleChange | None:
-        """What it has not been told yet, or has not said that it has."""
-        is_known = post.latest is not None and post.latest.change == self._number
+    def change_for(self, node: NodeHandle) -> ScaleChange | None:
+        """Return the newest change unless the node has confirmed it."""
+        is_known = node.latest is not None and node.latest.change == self._number
         return None if is_known else self.change()
 
-    def joins(self, post: NodeHandle) -> range:
-        """Those of a node's learners that are about to join."""
+    def joining(self, node: NodeHandle) -> range:
+        """Return the ranks of a node's learners that are joining."""
         first = self._counters.learners if self._before is None else self._before
-        return range(max(first, post.ranks.start), post.ranks.stop)
+        return range(max(first, node.ranks.start), node.ranks.stop)
 
-    def left(self) -> dict[int, LearnerProgress]:
-        """How far those had come that are members no more: their nodes may be gone."""
+    def former(self) -> dict[int, LearnerProgress]:
+        """Return the progress of learners that have left, whose nodes may have ended."""
         get = self._counters.get
         return {
             rank: LearnerProgress(
@@ -160,38 +153,37 @@ class ClusterMembers:
             for rank in range(self._counters.learners, self._counters.learners_ever)
         }
 
-    def reject(self, why: str) -> None:
-        """Have scaling end as if it had not begun, because a new node cannot go on."""
-        self._rejected = self._rejected or why
+    def reject(self, reason: str) -> None:
+        """Revoke the change, since a new node has failed."""
+        self._rejected = self._rejected or reason
 
     def prepare(self, learners: int) -> bool:
         """See `Members`."""
-        if self._arrivals is None:
-            self._arrivals = _Arrivals(self._connection, learners)
-        return self._arrivals.poll()
+        if self._new_nodes is None:
+            self._new_nodes = _NewNodes(self._connection, learners)
+        return self._new_nodes.are_ready()
 
     def cancel(self) -> None:
         """See `Members`."""
-        if self._arrivals is not None:
-            self._arrivals.give_up()
-            self._arrivals = None
+        if self._new_nodes is not None:
+            self._new_nodes.cancel()
+            self._new_nodes = None
 
     def begin(self, before: int) -> None:
         """See `Members`."""
-        assert self._arrivals is not None
-        new, self._arrivals = self._arrivals.actors, None
-        self._before, learners = before, self._counters.learners
+        assert self._new_nodes is not None
+        new, self._new_nodes = self._new_nodes.actors, None
+        self._before, counters = before, self._counters
         self.actors = {**self.actors, **new}
         self._adopt()
-        for rank in range(before, learners):
+        for rank in range(before, counters.learners):
             self._folder.log_file(rank).touch()
-            # A checkpoint in the making goes without it.
-            wanted = self._counters.checkpoint_wanted
-            self._counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, wanted)
+            # It contributes to no checkpoint that is in the making.
+            counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
         for index, actor in new.items():
             node = self._former.pop(index, None)
-            node = node or NodeHandle(index, actor, self._shares[index], learners)
-            node.move_in(actor, learners)
+            node = node or NodeHandle(index, actor, self._shares[index], counters.learners)
+            node.replace_actor(actor, counters.learners)
             self._nodes.append(node)
             self._set_up(node)
 
@@ -203,7 +195,7 @@ class ClusterMembers:
         """See `Members`; nodes start their learners themselves."""
         rejected, self._rejected = self._rejected, None
         for node in self._nodes:
-            if node.joins and node.is_lost and node.silent_s > _LOST_S:
+            if node.joining and node.is_lost and node.silent_s > _LOST_S:
                 rejected = rejected or f"node {node.index} has not answered for {_LOST_S:.0f} s"
             status = node.latest
             if status is not None and status.change == self._number:
@@ -211,15 +203,15 @@ class ClusterMembers:
         return None if rejected is None else LearnerFailure(rejected)
 
     def is_settled(self) -> bool:
-        """See `Members`; nodes that cannot be asked are told once they are back."""
-        self._release_nodes()
+        """See `Members`; nodes that do not answer adopt the number once they are back."""
+        self._release_ended()
         return not self._ending and all(map(self._has_adopted, self._nodes))
 
     def finish(self) -> None:
         """See `Members`."""
         self._before = None
         for node in list(self._nodes):
-            node.joins = False
+            node.joining = False
             if not node.ranks:
                 self._nodes.remove(node)
                 del self.actors[node.index]
@@ -227,27 +219,27 @@ class ClusterMembers:
                 self._ending.append((node, node.end().future(), time.monotonic() + _END_S))
 
     def _adopt(self) -> None:
-        """Have all nodes adopt the number of learners, each with its next request."""
+        """Have all nodes adopt the number of learners, each with its next heartbeat."""
         self._number += 1
         for node in self._nodes:
-            node.go_by(self._counters.learners)
+            node.set_members(self._counters.learners)
 
-    def _release_nodes(self) -> None:
-        """Release the places of nodes that have ended, or have had time to."""
+    def _release_ended(self) -> None:
+        """Release the resources of nodes that have ended, or have had time to."""
         for ending in list(self._ending):
-            node, end, deadline = ending
-            if end.done() or time.monotonic() > deadline:
-                self._connection.places.give_back(node.index)
+            node, call, deadline = ending
+            if call.done() or time.monotonic() > deadline:
+                self._connection.placement.release(node.index)
                 self._ending.remove(ending)
 
     def _has_adopted(self, node: NodeHandle) -> bool:
         if node.is_lost:
-            # A former node is told when it is back; a new one may never have been there.
-            return not (node.joins and node.ranks)
+            # A known node adopts the number when it is back; a new one may never answer.
+            return not (node.joining and node.ranks)
         status = node.latest
         if status is None or status.change != self._number:
             return False
         if not node.ranks:
             return node.is_done
-        adopted = status.told[: len(node.ranks)]
-        return status.has_let_go and all(n == self._counters.learners for n in adopted)
+        seen = status.learners_seen[: len(node.ranks)]
+        return status.former_ended and all(n == self._counters.learners for n in seen)

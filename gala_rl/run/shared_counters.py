@@ -82,6 +82,14 @@ class SharedCounters:
         """Written by the learner (by the supervisor only before the learner starts)."""
         self._cells[learner, cell] = value
 
+    def raise_progress(self, learner: int, agent_steps: int, updates: int) -> None:
+        """Raise a learner's counters to these values; counters never decrease."""
+        for cell, value in (
+            (LearnerCounter.AGENT_STEPS, agent_steps),
+            (LearnerCounter.UPDATES, updates),
+        ):
+            self.set(learner, cell, max(value, self.get(learner, cell)))
+
     def get(self, learner: int, cell: LearnerCounter) -> int:
         """Read by anybody."""
         return int(self._cells[learner, cell])

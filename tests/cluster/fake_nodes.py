@@ -51,24 +51,24 @@ class FakeNode:
 
     def __init__(self, rank: int) -> None:
         self.rank, self.updates = rank, 0
-        self.orders: list[NodeSpec] = []
-        self.is_set_up = self.is_dead = self.is_left_alone = False
-        self.die = Method(self._die)
+        self.spec: list[NodeSpec] = []
+        self.is_set_up = self.is_dead = self.is_driver_lost = False
+        self.crash = Method(self._crash)
         self.set_up = Method(self._set_up)
-        self.report = Method(self._report)
-        self.sights = Method(lambda size: [])
-        self.part = Method(self._part)
+        self.heartbeat = Method(self._heartbeat)
+        self.snapshots = Method(lambda size: [])
+        self.checkpoint_part = Method(self._part)
         self.parts: list[str] = []
         self.host: dict[str, Any] = {}
         self.probe = Method(
             lambda values, has_learners: probe(values, has_learners=has_learners) | self.host
         )
 
-    def _die(self) -> None:
-        self.is_set_up = self.is_left_alone = False
+    def _crash(self) -> None:
+        self.is_set_up = self.is_driver_lost = False
 
-    def _set_up(self, orders: NodeSpec, actors: list[Any]) -> None:
-        self.orders.append(orders)
+    def _set_up(self, spec: NodeSpec, actors: list[Any]) -> None:
+        self.spec.append(spec)
         self.is_set_up = True
 
     def _part(self, request: str, rank: int) -> dict[str, bytes] | None:
@@ -82,24 +82,26 @@ class FakeNode:
         if self.is_dead:
             raise ray.exceptions.RayActorError
 
-    def _report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
+    def _heartbeat(self, request: HeartbeatRequest) -> NodeStatus | None:
         self._check_there()
         if not self.is_set_up:
             return None
-        self.updates += 0 if self.is_left_alone else 10
+        self.updates += 0 if self.is_driver_lost else 10
         line = f"{self.updates}\n".encode()
         news = (
-            {} if wishes.stop or self.is_left_alone else {f"logs/learner_{self.rank:02d}.log": line}
+            {}
+            if request.stop or self.is_driver_lost
+            else {f"logs/learner_{self.rank:02d}.log": line}
         )
         return NodeStatus(
             agent_steps=[50 * self.updates],
             updates=[self.updates],
             alive=[True],
             restarts=[0],
-            written=[wishes.checkpoint],
+            written=[request.checkpoint],
             notices=[],
-            news=news,
-            done=wishes.stop or self.is_left_alone,
+            appended=news,
+            done=request.stop or self.is_driver_lost,
             failure=None,
-            left_alone=self.is_left_alone,
+            driver_lost=self.is_driver_lost,
         )

@@ -18,7 +18,7 @@ from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import CONFIG, learners_of, wait_until
 
-WISHES = HeartbeatRequest(stop=False, checkpoint=0, read={})
+REQUEST = HeartbeatRequest(stop=False, checkpoint=0, offsets={})
 
 
 def set_up(node: Node, path: Path) -> None:
@@ -26,13 +26,13 @@ def set_up(node: Node, path: Path) -> None:
     folder = RunFolder(path)
     folder.create(resolve(dataclasses.replace(CONFIG, learners=1, learners_per_node=1)))
     files = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
-    orders = NodeSpec(0, 1, (range(1),), files, agent_steps=[0], updates=[0])
-    node.set_up(orders, [node])
+    spec = NodeSpec(0, 1, (range(1),), files, agent_steps=[0], updates=[0])
+    node.set_up(spec, [node])
 
 
 def report(node: Node) -> NodeStatus:
     """Its next report."""
-    told = node.report(WISHES)
+    told = node.heartbeat(REQUEST)
     assert told is not None
     return told
 
@@ -49,11 +49,15 @@ def main(what: str, path: Path) -> None:
     if what == "twice":
         set_up(node, path / "again")
     before = report(node)
-    crew = node._crew
-    assert crew is not None
-    wait_until(lambda: crew.done)
+    supervisor = node._supervisor
+    assert supervisor is not None
+    wait_until(lambda: supervisor.done)
     after = report(node)
-    print(json.dumps([before.left_alone, after.left_alone, sorted(node.part("final", 0) or {})]))
+    print(
+        json.dumps(
+            [before.driver_lost, after.driver_lost, sorted(node.checkpoint_part("final", 0) or {})]
+        )
+    )
     node.end()
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from gala_lab.main import main
-from gala_rl.cluster.connection import share_out_actors
+from gala_rl.cluster.connection import distribute_actors
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import with_settings
 from gala_rl.records import checkpoint
@@ -52,7 +52,7 @@ def node_of(machines: Machines, *, learner: bool) -> psutil.Process:
 def test_the_learner_counts_as_one_where_actors_are_shared_out(
     actors: int, machines: int, shares: list[list[int]]
 ) -> None:
-    assert [list(share) for share in share_out_actors(actors, machines)] == shares
+    assert [list(share) for share in distribute_actors(actors, machines)] == shares
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_more_actors_than_there_is_room_for_are_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.connection.PLACED_S", 0.5)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACEMENT_S", 0.5)
     train = "train impala --env CartPole-v1 --simulators 8 --actors 8 --cluster"
     assert main([*train.split(), machines.address, "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()

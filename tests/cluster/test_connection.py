@@ -13,8 +13,7 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.checks import shared_memory
-from gala_rl.cluster.connection import compare, values_to_probe
-from gala_rl.cluster.probe import probe
+from gala_rl.cluster.probe import compare, config_to_probe, probe
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
@@ -50,7 +49,7 @@ def test_a_cluster_that_is_too_small_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.connection.PLACED_S", 0.5)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACEMENT_S", 0.5)
     out = tmp_path / "run"
     line = refusal(capsys, "--cluster", machines.address, *arguments, "--out", str(out))
     assert all(word in line for word in words), line
@@ -131,7 +130,7 @@ def test_only_machines_with_learners_need_what_learners_need(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(shared_memory, "_MEMORY", Path("/proc"))
-    values = values_to_probe(config)
+    values = config_to_probe(config)
     assert reason in probe(values, has_learners=True)["error"]
     assert "error" not in probe(values, has_learners=False)
 

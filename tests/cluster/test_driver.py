@@ -69,7 +69,7 @@ def test_a_node_that_comes_back_empty_is_set_up_again_with_what_was(
         notices.extend(status.notices)
         if any("is lost" in notice for notice in status.notices):
             nodes[1].is_dead = nodes[1].is_set_up = False
-        elif status.updates[1] == 200 and len(nodes[1].orders) == 1:
+        elif status.updates[1] == 200 and len(nodes[1].spec) == 1:
             nodes[1].is_dead = nodes[1].is_set_up
         elif status.updates[1] >= 250:
             system.stop()
@@ -77,7 +77,7 @@ def test_a_node_that_comes_back_empty_is_set_up_again_with_what_was(
     outcome = system.run(observe)
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 1]
-    again = nodes[1].orders[1]
+    again = nodes[1].spec[1]
     assert (again.node, again.incarnation, again.updates[1]) == (1, 2, 200)
     assert again.agent_steps[1] == 10_000
     assert again.files["logs/learner_01.log"].startswith(b"10\n20\n")
@@ -89,12 +89,12 @@ def test_a_node_that_dies_again_and_again_ends_the_run(
 ) -> None:
     def observe(status: RunStatus) -> None:
         if status.updates[1]:
-            nodes[1].die.remote()
+            nodes[1].crash.remote()
 
     outcome = system.run(observe)
     assert isinstance(outcome.failure, LearnerFailure)
     assert str(outcome.failure).startswith("node 1 died 2 times")
-    assert len(nodes[1].orders) == 2
+    assert len(nodes[1].spec) == 2
 
 
 def test_a_run_of_which_no_node_is_left_fails(
@@ -151,22 +151,22 @@ def test_a_node_that_dies_after_the_stop_is_not_missed(
 ) -> None:
     left = iter(range(20))
 
-    def report(wishes: HeartbeatRequest) -> NodeStatus | None:
-        told = nodes[0]._report(wishes)
+    def report(request: HeartbeatRequest) -> NodeStatus | None:
+        told = nodes[0]._heartbeat(request)
         assert told is not None
-        return replace(told, done=wishes.stop and next(left, None) is None)
+        return replace(told, done=request.stop and next(left, None) is None)
 
     def observe(status: RunStatus) -> None:
         if status.updates[1] >= 100:
-            nodes[1].die.remote()
+            nodes[1].crash.remote()
         elif status.updates[1] >= 50:
             system.stop()
 
-    nodes[0].report = Method(report)
+    nodes[0].heartbeat = Method(report)
     outcome = system.run(observe)
     assert next(left, None) is None
     assert outcome.failure is None
-    assert len(nodes[1].orders) == 1
+    assert len(nodes[1].spec) == 1
 
 
 def test_learners_that_ended_since_the_driver_was_silent_end_the_run_and_leave_their_parts(
@@ -174,7 +174,7 @@ def test_learners_that_ended_since_the_driver_was_silent_end_the_run_and_leave_t
 ) -> None:
     def observe(status: RunStatus) -> None:
         for node in nodes:
-            node.is_left_alone = True
+            node.is_driver_lost = True
 
     outcome = system.run(observe)
     assert isinstance(outcome.failure, LearnerFailure)
@@ -194,34 +194,34 @@ def test_a_node_that_alone_was_cut_off_is_started_again(
     def observe(status: RunStatus) -> None:
         notices.extend(status.notices)
         if status.updates[1] == 200 and cuts and cuts.pop():
-            nodes[1].is_left_alone = True
+            nodes[1].is_driver_lost = True
         elif status.updates[1] >= 400:
             system.stop()
 
     outcome = system.run(observe)
     assert outcome.failure is None
-    assert [len(node.orders) for node in nodes] == [1, 2]
-    assert any("node 1 (learners 1 to 1) was left alone" in notice for notice in notices)
+    assert [len(node.spec) for node in nodes] == [1, 2]
+    assert any("node 1 (learners 1 to 1) was cut off" in notice for notice in notices)
     assert any("node 1 (learners 1 to 1) is back" in notice for notice in notices)
 
 
 def test_a_node_is_not_lost_when_it_was_the_driver_that_did_not_ask() -> None:
-    post = NodeHandle(0, FakeNode(0), range(1), 1)
-    post._actor.report = Method(lambda wishes: None)
-    post._actor.report.remote = lambda wishes: SimpleNamespace(future=Future)
-    for never in ("_heard_at", "_asked_at"):
-        setattr(post, never, -1000.0)
-    wishes = HeartbeatRequest(stop=False, checkpoint=0, read={})
-    assert post.look(wishes) is None
-    post._asked_at = -1000.0
-    assert post.look(wishes) is NodeState.LOST
+    node = NodeHandle(0, FakeNode(0), range(1), 1)
+    node._actor.heartbeat = Method(lambda request: None)
+    node._actor.heartbeat.remote = lambda request: SimpleNamespace(future=Future)
+    for never in ("_answered_at", "_requested_at"):
+        setattr(node, never, -1000.0)
+    request = HeartbeatRequest(stop=False, checkpoint=0, offsets={})
+    assert node.poll(request) is None
+    node._requested_at = -1000.0
+    assert node.poll(request) is NodeState.LOST
 
 
 @pytest.mark.parametrize("system", [CONFIG, REPLICAS], indirect=True)
 def test_a_node_that_comes_back_on_a_machine_that_cannot_run_learners_stays_away(
     system: ClusterRun, nodes: list[FakeNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.returning._ASK_AGAIN_S", -1.0)
+    monkeypatch.setattr("gala_rl.cluster.probe._RETRY_S", -1.0)
     notices: list[str] = []
     deaths = [True]
 
@@ -229,7 +229,7 @@ def test_a_node_that_comes_back_on_a_machine_that_cannot_run_learners_stays_away
         notices.extend(status.notices)
         if status.updates[1] == 200 and deaths and deaths.pop():
             nodes[1].host = {"host": "odd", "torch": "0.1"}
-            nodes[1].die.remote()
+            nodes[1].crash.remote()
         elif status.updates[0] >= 400:
             # Ray has moved it to a good one.
             nodes[1].host = {}
@@ -296,7 +296,7 @@ def test_a_checkpoint_without_any_part_is_given_up(
 
     away(0)
     # Before the first update there is nothing to keep, and no checkpoint is asked for.
-    system._board.set(0, LearnerCounter.UPDATES, 1)
+    system._counters.set(0, LearnerCounter.UPDATES, 1)
     saved, notices = saved_in(system, tmp_path, away)
     assert not saved
     assert "a checkpoint was given up: no learner contributed to it" in notices
@@ -319,7 +319,7 @@ def test_a_part_that_could_not_be_fetched_is_asked_for_again(
             raise failure
         return None
 
-    nodes[1].part = Method(part)
+    nodes[1].checkpoint_part = Method(part)
     saved, _ = saved_in(system, tmp_path)
     assert saved
     assert all(learners == [0, 1] for learners in saved)
@@ -332,7 +332,7 @@ def test_many_parts_are_fetched_look_by_look(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.fetching._FETCH_S", -1.0)
+    monkeypatch.setattr("gala_rl.cluster.node_run_folder._FETCH_S", -1.0)
     asked: list[tuple[int, ...]] = []
 
     def observe(status: RunStatus) -> None:

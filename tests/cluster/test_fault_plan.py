@@ -149,23 +149,23 @@ def test_a_node_that_is_back_counts_seconds_on_and_a_cut_between_nodes_heals(
 
 
 def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path: Path) -> None:
-    mailboxes, board = SharedMailboxes(2, 3), SharedCounters(2, 3, 1)
-    orders = NodeSpec(1, 1, (range(1), range(1, 2)), {}, [0, 0], [0, 0])
-    courier = GossipRelay(
-        orders,
+    mailboxes, counters = SharedMailboxes(2, 3), SharedCounters(2, 3, 1)
+    spec = NodeSpec(1, 1, (range(1), range(1, 2)), {}, [0, 0], [0, 0])
+    relay = GossipRelay(
+        spec,
         directed_ring(2),
         mailboxes=mailboxes,
-        board=board,
-        packing=MessagePrecision(),
+        counters=counters,
+        precision=MessagePrecision(),
         silence_s=60.0,
-        dispatch=lambda other, parcel: pytest.fail("nothing is sent here"),
+        dispatch=lambda other, batch: pytest.fail("nothing is sent here"),
     )
     fault = Fault(index=0, kind="cut", edges=frozenset({(0, 1)}), at_updates=0, updates=5)
     end = FaultyTransport(mailboxes.transport(1), 1, [fault], FaultClock(2))
     mailboxes.write(Message(0, 7, torch.ones(3)))
     dead = MessageBatch(0, 1, {0: LearnerProgress(70, 7, 1)}, {}, frozenset({0}), ())
     assert end.poll([0]) == []
-    courier.take(dead)
+    relay.receive(dead)
     assert mailboxes.is_down(0)
     assert end.poll([0]) == []
     end.updates = 5
@@ -211,10 +211,10 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
     read = {"metrics/faults.jsonl": len(before)}
     with place.folder.faults_file.open("ab", buffering=0) as file:
         file.write(b'{"fault": 1}\n{"fau')
-        assert place.news(read)["metrics/faults.jsonl"] == b'{"fault": 1}\n'
+        assert place.appended(read)["metrics/faults.jsonl"] == b'{"fault": 1}\n'
         file.write(b'lt": 2}\n')
         read["metrics/faults.jsonl"] += len(b'{"fault": 1}\n')
-        assert place.news(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
+        assert place.appended(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
     slept: list[float] = []
     monkeypatch.setattr("gala_rl.faults.clock.time.sleep", slept.append)
     place.faults.clock.wait_until_kept(read["metrics/faults.jsonl"])
@@ -222,7 +222,7 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
     place.remove()
 
 
-def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
+def test_a_node_that_is_running_is_killed_once_in_each_life_and_never_again(
     tmp_path: Path,
 ) -> None:
     kill = {"kind": "kill-node", "node": 1}
@@ -231,11 +231,11 @@ def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
     folder.create(replace(CONFIG, fault_plan=file))
     strikes: list[int] = []
     latest = SimpleNamespace(done=False)
-    post = SimpleNamespace(index=1, incarnation=1, latest=latest, is_lost=False)
-    post.strike = lambda: strikes.append(post.incarnation)
+    node = SimpleNamespace(index=1, incarnation=1, latest=latest, is_lost=False)
+    node.crash = lambda: strikes.append(node.incarnation)
 
     def look(faults: NodeFaults, **state: Any) -> list[str]:
-        told = faults.look(cast(NodeHandle, SimpleNamespace(**{**vars(post), **state})), 60, 600)
+        told = faults.poll(cast(NodeHandle, SimpleNamespace(**{**vars(node), **state})), 60, 600)
         assert len(told) in (0, 1)
         return told
 
@@ -244,14 +244,14 @@ def test_a_node_that_is_at_work_is_killed_once_in_each_life_and_never_again(
     faults.clock.begin_at(1.0)
     nobody = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
     assert all(look(faults, index=0) == look(faults, **away) == [] for away in nobody)
-    assert faults.look(cast(NodeHandle, post), 49, 490) == []
+    assert faults.poll(cast(NodeHandle, node), 49, 490) == []
     assert look(faults) == ["fault 0: kill-node, node 1 after 60 updates"]
     assert look(faults) == []
     faults.close()
     again = NodeFaults(folder)
     again.clock.begin_at(1.0)
     assert look(again) == ["fault 1: kill-node, node 1 after 60 updates"]
-    post.incarnation = 2
+    node.incarnation = 2
     assert look(again) == []
     assert strikes == [1, 1]
     assert [row["agent_steps"] for row in rows(folder)] == [600, 600]

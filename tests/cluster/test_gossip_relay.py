@@ -1,4 +1,4 @@
-"""The courier: latest wins, one call at a time, nothing waits; what comes in is checked."""
+"""The relay: latest wins, one call at a time, nothing waits; what comes in is checked."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala_rl.cluster import gossip_relay as couriers
+from gala_rl.cluster import gossip_relay as module
 from gala_rl.cluster.gossip_relay import GossipRelay, routes
 from gala_rl.cluster.protocol import (
     LearnerProgress,
@@ -32,7 +32,7 @@ RANKS = (range(2), range(2, 4))
 class FakeCall:
     """A call that ends when the test says so."""
 
-    parcel: MessageBatch
+    batch: MessageBatch
     ended: bool | None = None
 
     def outcome(self) -> bool | None:
@@ -53,21 +53,21 @@ class Side:
     ) -> None:
         learners = ranks[-1].stop
         self.mailboxes = SharedMailboxes(learners, SIZE)
-        self.board = SharedCounters(learners, SIZE, STATE_SIZE)
+        self.counters = SharedCounters(learners, SIZE, STATE_SIZE)
         self.calls: list[tuple[int, FakeCall]] = []
-        orders = NodeSpec(node, incarnation, ranks, {}, [0] * learners, [0] * learners)
-        self.courier = GossipRelay(
-            orders,
+        spec = NodeSpec(node, incarnation, ranks, {}, [0] * learners, [0] * learners)
+        self.relay = GossipRelay(
+            spec,
             make(topology, learners),
             mailboxes=self.mailboxes,
-            board=self.board,
-            packing=MessagePrecision(precision, moments),
+            counters=self.counters,
+            precision=MessagePrecision(precision, moments),
             silence_s=2.0,
             dispatch=self._post,
         )
 
-    def _post(self, other: int, parcel: MessageBatch) -> FakeCall:
-        self.calls.append((other, FakeCall(parcel)))
+    def _post(self, other: int, batch: MessageBatch) -> FakeCall:
+        self.calls.append((other, FakeCall(batch)))
         return self.calls[-1][1]
 
     def say(self, rank: int, version: int, value: float = 1.0) -> None:
@@ -89,12 +89,12 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
-    monkeypatch.setattr(couriers, "time", fake)
+    monkeypatch.setattr(module, "time", fake)
     return fake
 
 
-def versions(parcel: MessageBatch) -> dict[int, int]:
-    return {letter.sender: letter.version for letter in parcel.letters}
+def versions(batch: MessageBatch) -> dict[int, int]:
+    return {message.sender: message.version for message in batch.messages}
 
 
 def test_only_who_is_heard_elsewhere_crosses_and_once_a_node(clock: Clock) -> None:
@@ -107,8 +107,8 @@ def test_only_who_is_heard_elsewhere_crosses_and_once_a_node(clock: Clock) -> No
     side = Side(0)
     side.say(0, 1)
     side.say(1, 1)
-    side.courier.carry()
-    assert versions(side.last.parcel) == {1: 1}
+    side.relay.send_due()
+    assert versions(side.last.batch) == {1: 1}
 
 
 def test_while_a_call_is_under_way_nothing_is_sent_and_the_next_takes_the_latest(
@@ -116,98 +116,98 @@ def test_while_a_call_is_under_way_nothing_is_sent_and_the_next_takes_the_latest
 ) -> None:
     side = Side(0)
     side.say(1, 1)
-    assert side.courier.carry()
+    assert side.relay.send_due()
     for version in range(2, 9):
         side.say(1, version)
         clock.now += 1.0
-        assert not side.courier.carry()
+        assert not side.relay.send_due()
     assert len(side.calls) == 1
     side.last.ended = True
-    assert side.courier.carry()
-    assert [versions(call.parcel) for _, call in side.calls] == [{1: 1}, {1: 8}]
+    assert side.relay.send_due()
+    assert [versions(call.batch) for _, call in side.calls] == [{1: 1}, {1: 8}]
 
 
 def test_a_slow_node_holds_up_no_other(clock: Clock) -> None:
     three = (range(2), range(2, 4), range(4, 6))
     side = Side(0, ranks=three, topology="complete")
     side.say(0, 1)
-    side.courier.carry()
+    side.relay.send_due()
     assert [other for other, _ in side.calls] == [1, 2]
     side.calls[1][1].ended = True
     for version in range(2, 5):
         side.say(0, version)
-        assert side.courier.carry()
+        assert side.relay.send_due()
         other, call = side.calls[-1]
-        assert (other, versions(call.parcel)) == (2, {0: version})
+        assert (other, versions(call.batch)) == (2, {0: version})
         call.ended = True
 
 
 def test_without_news_a_parcel_of_counters_goes_out_now_and_then(clock: Clock) -> None:
     side = Side(0)
-    side.board.set(0, LearnerCounter.AGENT_STEPS, 70)
+    side.counters.set(0, LearnerCounter.AGENT_STEPS, 70)
     side.mailboxes.set_down(1, True)
     sent = 0
     for _ in range(1_000):
         clock.now += 0.002
-        sent += side.courier.carry()
+        sent += side.relay.send_due()
         side.last.ended = True
     assert 9 <= sent <= 11
-    assert side.last.parcel.letters == ()
-    assert side.last.parcel.counters[0].agent_steps == 70
-    assert side.last.parcel.down == {1}
+    assert side.last.batch.messages == ()
+    assert side.last.batch.progress[0].agent_steps == 70
+    assert side.last.batch.down == {1}
 
 
 def test_after_a_failed_call_the_node_is_down_and_gets_everything_anew(clock: Clock) -> None:
     side = Side(0)
     side.say(1, 4)
-    side.courier.carry()
+    side.relay.send_due()
     side.last.ended = False
-    assert not side.courier.carry(), "it is left alone for a while"
+    assert not side.relay.send_due(), "it is left alone for a while"
     assert [side.mailboxes.is_down(rank) for rank in range(4)] == [False, False, True, True]
     clock.now += 0.6
-    assert side.courier.carry()
-    assert versions(side.last.parcel) == {1: 4}, "whoever is there now has not had it"
-    assert side.last.parcel.letters[0].optimizer_state is not None
+    assert side.relay.send_due()
+    assert versions(side.last.batch) == {1: 4}, "whoever is there now has not had it"
+    assert side.last.batch.messages[0].optimizer_state is not None
 
 
 def test_the_optimiser_state_comes_with_the_first_message_and_then_seldom(clock: Clock) -> None:
     side, other = Side(0), Side(1)
-    side.board.optimizer_states[1] = torch.arange(STATE_SIZE)
+    side.counters.optimizer_states[1] = torch.arange(STATE_SIZE)
     states = []
     for version in range(1, 300):
         side.say(1, version)
-        side.courier.carry()
-        letter = side.last.parcel.letters[0]
-        states.append(letter.optimizer_state)
-        other.courier.take(side.last.parcel)
+        side.relay.send_due()
+        message = side.last.batch.messages[0]
+        states.append(message.optimizer_state)
+        other.relay.receive(side.last.batch)
         side.last.ended = True
         clock.now += 0.1
     assert states[0] is not None
     assert sum(state is not None for state in states) == 3
-    assert other.board.optimizer_states[1].tolist() == [0.0, 1.0, 2.0]
-    assert other.board.optimizer_states[0].tolist() == [0.0, 0.0, 0.0]
+    assert other.counters.optimizer_states[1].tolist() == [0.0, 1.0, 2.0]
+    assert other.counters.optimizer_states[0].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_is_taken_in_is_there_as_if_its_sender_were_on_this_machine(clock: Clock) -> None:
     here, there = Side(0), Side(1)
     here.say(1, 3, value=0.25)
-    here.board.set(1, LearnerCounter.AGENT_STEPS, 90)
-    here.board.set(1, LearnerCounter.READY, 1)
+    here.counters.set(1, LearnerCounter.AGENT_STEPS, 90)
+    here.counters.set(1, LearnerCounter.READY, 1)
     here.mailboxes.set_down(0, True)
-    here.courier.carry()
-    assert there.courier.has_heard_all() is False
-    there.courier.take(here.last.parcel)
+    here.relay.send_due()
+    assert there.relay.has_heard_all() is False
+    there.relay.receive(here.last.batch)
     message = there.mailboxes.latest(1)
     assert message is not None
     assert message.version == 3
     assert message.parameters.tolist() == [0.25] * SIZE
-    assert there.board.total_agent_steps == 90
-    assert there.board.column(LearnerCounter.READY) == [0, 1, 0, 0]
+    assert there.counters.total_agent_steps == 90
+    assert there.counters.column(LearnerCounter.READY) == [0, 1, 0, 0]
     assert there.mailboxes.is_down(0)
-    assert there.courier.has_heard_all()
+    assert there.relay.has_heard_all()
 
 
-PARCEL = MessageBatch(0, 2, {}, {}, frozenset(), ())
+BATCH = MessageBatch(0, 2, {}, {}, frozenset(), ())
 SOUND = np.ones(SIZE, dtype=np.float32)
 
 
@@ -226,11 +226,11 @@ def test_what_is_not_fit_to_be_mixed_is_not_taken_in(
     clock: Clock, parameters: np.typing.NDArray[np.float32]
 ) -> None:
     side = Side(1)
-    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 5, SOUND, None),)))
-    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 6, parameters, None),)))
-    assert side.courier.rejected == 1
-    assert side.courier.take_notices() == ["node 1 refused 1 messages that could not be mixed"]
-    assert side.courier.take_notices() == []
+    side.relay.receive(replace(BATCH, messages=(WireMessage(1, 5, SOUND, None),)))
+    side.relay.receive(replace(BATCH, messages=(WireMessage(1, 6, parameters, None),)))
+    assert side.relay.rejected == 1
+    assert side.relay.take_notices() == ["node 1 rejected 1 messages that could not be mixed"]
+    assert side.relay.take_notices() == []
     assert side.mailboxes.version(1) == 5
 
 
@@ -239,47 +239,50 @@ def test_older_versions_foreign_senders_and_earlier_incarnations_change_nothing(
 ) -> None:
     side = Side(1)
     counters = {1: LearnerProgress(50, 5, 1)}
-    fresh = replace(PARCEL, counters=counters, letters=(WireMessage(1, 5, SOUND, None),))
-    side.courier.take(fresh)
-    side.courier.take(replace(PARCEL, letters=(WireMessage(1, 4, 9 * SOUND, None),)))
-    side.courier.take(replace(PARCEL, letters=(WireMessage(2, 9, SOUND, None),)))
+    fresh = replace(BATCH, progress=counters, messages=(WireMessage(1, 5, SOUND, None),))
+    side.relay.receive(fresh)
+    side.relay.receive(replace(BATCH, messages=(WireMessage(1, 4, 9 * SOUND, None),)))
+    side.relay.receive(replace(BATCH, messages=(WireMessage(2, 9, SOUND, None),)))
     late = replace(
-        fresh, incarnation=1, down=frozenset({1}), letters=(WireMessage(1, 9, SOUND, None),)
+        fresh, incarnation=1, down=frozenset({1}), messages=(WireMessage(1, 9, SOUND, None),)
     )
-    side.courier.take(late)
-    side.courier.take(replace(PARCEL, counters={1: LearnerProgress(40, 4, 1)}))
+    side.relay.receive(late)
+    side.relay.receive(replace(BATCH, progress={1: LearnerProgress(40, 4, 1)}))
     assert side.mailboxes.version(1) == 5
     assert side.mailboxes.version(2) == 0
     assert not side.mailboxes.is_down(1)
-    assert side.board.get(1, LearnerCounter.AGENT_STEPS) == 50, "counters never run backwards"
+    assert side.counters.get(1, LearnerCounter.AGENT_STEPS) == 50, "counters never run backwards"
 
 
 def test_a_silent_node_is_down_until_its_next_parcel(clock: Clock) -> None:
     side = Side(1)
-    side.courier.take(PARCEL)
+    side.relay.receive(BATCH)
     clock.now += 1.9
-    side.courier.mind_silence()
+    side.relay.check_silence()
     assert not side.mailboxes.is_down(0)
     clock.now += 0.2
-    side.courier.mind_silence()
+    side.relay.check_silence()
     assert [side.mailboxes.is_down(rank) for rank in range(4)] == [True, True, False, False]
-    side.courier.take(
-        replace(PARCEL, counters={0: LearnerProgress(1, 1, 1), 1: LearnerProgress(1, 1, 1)})
+    side.relay.receive(
+        replace(BATCH, progress={0: LearnerProgress(1, 1, 1), 1: LearnerProgress(1, 1, 1)})
     )
     assert not side.mailboxes.is_down(0)
 
 
 def test_whoever_is_back_learns_how_far_it_was(clock: Clock) -> None:
     before, here = Side(1), Side(0)
-    before.board.set(3, LearnerCounter.AGENT_STEPS, 120)
-    before.board.set(3, LearnerCounter.UPDATES, 11)
+    before.counters.set(3, LearnerCounter.AGENT_STEPS, 120)
+    before.counters.set(3, LearnerCounter.UPDATES, 11)
     before.say(3, 12)
-    before.courier.carry()
-    here.courier.take(before.last.parcel)
+    before.relay.send_due()
+    here.relay.receive(before.last.batch)
     again = Side(1, incarnation=2)
-    here.courier.carry()
-    again.courier.take(here.last.parcel)
-    assert again.courier.known == {2: LearnerProgress(0, 0, 0), 3: LearnerProgress(120, 12, 0)}
+    here.relay.send_due()
+    again.relay.receive(here.last.batch)
+    assert again.relay.known_progress == {
+        2: LearnerProgress(0, 0, 0),
+        3: LearnerProgress(120, 12, 0),
+    }
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20))
@@ -322,52 +325,52 @@ def test_a_mean_far_from_zero_is_not_rounded_on_its_way_to_another_node(clock: C
     last = slice(SIZE - 2, SIZE)
     here, there = (Side(node, precision="bfloat16", moments=last) for node in range(2))
     here.say(1, 1, value=1_003.0)
-    here.courier.carry()
-    there.courier.take(here.last.parcel)
+    here.relay.send_due()
+    there.relay.receive(here.last.batch)
     message = there.mailboxes.latest(1)
     assert message is not None
     assert message.parameters.tolist() == [1_004.0] * 3 + [1_003.0] * 2
-    there.courier.take(replace(PARCEL, letters=(WireMessage(1, 2, np.ones(3, np.int16), None),)))
-    assert there.courier.rejected == 1
+    there.relay.receive(replace(BATCH, messages=(WireMessage(1, 2, np.ones(3, np.int16), None),)))
+    assert there.relay.rejected == 1
 
 
 def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock: Clock) -> None:
     three = (range(2), range(2, 4), range(4, 6))
     side = Side(0, ranks=three)
-    side.courier.go_by(make("directed-ring", 4))
-    side.board.set_learners(4)
+    side.relay.set_topology(make("directed-ring", 4))
+    side.counters.set_learners(4)
     side.say(1, 1)
-    side.courier.carry()
+    side.relay.send_due()
     assert [other for other, _ in side.calls] == [1]
-    assert versions(side.last.parcel) == {1: 1}
-    side.courier.take(replace(PARCEL, node=2, counters={4: LearnerProgress(70, 7, 1)}))
-    assert side.board.total_agent_steps == 70, "its last steps are of the budget too"
+    assert versions(side.last.batch) == {1: 1}
+    side.relay.receive(replace(BATCH, node=2, progress={4: LearnerProgress(70, 7, 1)}))
+    assert side.counters.total_agent_steps == 70, "its last steps are of the budget too"
 
-    side.courier.go_by(make("complete", 6))
-    side.board.set_learners(6)
+    side.relay.set_topology(make("complete", 6))
+    side.counters.set_learners(6)
     side.last.ended = True
-    side.courier.carry()
-    new = next(call.parcel for other, call in side.calls if other == 2)
+    side.relay.send_due()
+    new = next(call.batch for other, call in side.calls if other == 2)
     assert versions(new) == {1: 1}
-    assert new.known[4] == LearnerProgress(70, 7, 1)
-    side.courier.go_by(make("directed-ring", 1))
+    assert new.known_progress[4] == LearnerProgress(70, 7, 1)
+    side.relay.set_topology(make("directed-ring", 1))
     clock.now += 10.0
-    assert not side.courier.carry(), "alone there is nobody to send to"
-    assert side.courier.has_heard_all()
+    assert not side.relay.send_due(), "alone there is nobody to send to"
+    assert side.relay.has_heard_all()
 
 
 def test_whoever_is_new_behind_a_line_is_sent_everything_once_more(clock: Clock) -> None:
     side = Side(0)
     side.say(1, 1)
-    side.courier.carry()
-    side.courier.take(replace(PARCEL, node=1, incarnation=1))
+    side.relay.send_due()
+    side.relay.receive(replace(BATCH, node=1, incarnation=1))
     side.last.ended = True
     clock.now += 0.3
-    side.courier.carry()
-    assert versions(side.last.parcel) == {}
-    side.courier.take(replace(PARCEL, node=1, incarnation=2))
+    side.relay.send_due()
+    assert versions(side.last.batch) == {}
+    side.relay.receive(replace(BATCH, node=1, incarnation=2))
     side.last.ended = True
     clock.now += 0.3
-    side.courier.carry()
-    assert versions(side.last.parcel) == {1: 1}
-    assert side.last.parcel.letters[0].optimizer_state is not None
+    side.relay.send_due()
+    assert versions(side.last.batch) == {1: 1}
+    assert side.last.batch.messages[0].optimizer_state is not None

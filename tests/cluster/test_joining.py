@@ -3,24 +3,24 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
 
-from gala_rl.agent import initial_parameters_of, message_size
+from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.joining import JoiningLearners
 from gala_rl.cluster.protocol import ScaleChange
-from gala_rl.gossip import Message, SharedMailboxes
+from gala_rl.gossip import Message
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor
-from gala_rl.run.shared_counters import SharedCounters
+from gala_rl.run.run_state import make_run_state
 from tests.cluster.machines import CONFIG
 
 
-class FakeCrew:
+class FakeSupervisor:
     """Starts nobody, but remembers whom it should have started."""
 
     def __init__(self) -> None:
@@ -41,27 +41,22 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         config = resolve(replace(CONFIG, max_learners=4, learners=1))
-        size = initial_parameters_of(config).parameters.numel()
-        self.mailboxes = SharedMailboxes(4, message_size(config, size))
-        self.board = SharedCounters(1, 1, 1, 4)
-        self.crew = FakeCrew()
+        state = make_run_state(config, RunFolder(path), initial_parameters_of(config))
+        self.mailboxes, self.counters = state.mailboxes, state.counters
+        self.supervisor = FakeSupervisor()
 
-        def assign(rank: int) -> LearnerSpec:
-            shared: Any = (self.mailboxes, self.board, None, None, None)
-            return LearnerSpec(
-                replace(config, learners=self.board.learners), RunFolder(path), rank, "cpu", *shared
-            )
+        def spec(rank: int) -> LearnerSpec:
+            return state.learner_spec(rank, "cpu", None)
 
-        share = range(2, 4)
-        self.joining = JoiningLearners(
-            share, self.mailboxes, self.board, config.steps, assign, 0, range(0)
-        )
+        self.joining = JoiningLearners(state, range(2, 4), spec, 0, range(0))
 
     def tell(self, number: int, learners: int) -> None:
-        self.joining.go_by(ScaleChange(number, learners, {}), cast(LearnerSupervisor, self.crew))
+        self.joining.scale(
+            ScaleChange(number, learners, {}), cast(LearnerSupervisor, self.supervisor)
+        )
 
     def look(self) -> str | None:
-        self.joining.look(cast(LearnerSupervisor, self.crew))
+        self.joining.poll(cast(LearnerSupervisor, self.supervisor))
         return self.joining.rejected
 
     def hear(self, version: int) -> None:
@@ -80,17 +75,17 @@ Impatient = Callable[[], None]
 
 @pytest.fixture
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
-    return lambda: monkeypatch.setattr("gala_rl.cluster.joining._NEWS_S", -1.0)
+    return lambda: monkeypatch.setattr("gala_rl.cluster.joining._MESSAGE_S", -1.0)
 
 
 def test_who_is_to_join_waits_for_news_of_a_live_learner(place: Place) -> None:
     place.hear(7)
     place.tell(1, learners=4)
     assert place.look() is None
-    assert not place.crew.joined, "what was there before is no news"
+    assert not place.supervisor.joined, "what was there before is no news"
     place.hear(8)
     assert place.look() is None
-    assert place.crew.joined == [2, 3]
+    assert place.supervisor.joined == [2, 3]
     assert not place.joining.is_waiting
 
 
@@ -99,7 +94,7 @@ def test_without_news_the_driver_is_told_and_another_number_is_gone_by(
 ) -> None:
     be_impatient()
     place.tell(1, learners=4)
-    assert place.look() == "nobody has sent learners 2, 3 anything for -1 s"
+    assert place.look() == "learners 2, 3 have received no message for -1 s"
     place.tell(2, learners=1)
     assert place.look() is None
     assert not place.joining.is_waiting
@@ -113,4 +108,4 @@ def test_news_that_comes_late_is_good_enough_if_nobody_has_called_the_change_off
     assert place.look() is not None
     place.hear(1)
     place.look()
-    assert place.crew.joined == [2, 3]
+    assert place.supervisor.joined == [2, 3]

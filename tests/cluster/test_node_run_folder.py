@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gala_rl.cluster.node_run_folder import NodeRunFolder, files_of
+from gala_rl.cluster.node_run_folder import NodeRunFolder, checkpoint_files
 from gala_rl.cluster.protocol import NodeSpec
 from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
@@ -20,7 +20,7 @@ LOG, METRICS = "logs/learner_02.log", "metrics/learner_02.jsonl"
 
 
 @pytest.fixture
-def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeSpec:
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeSpec:
     """Of the second of two nodes; temporary folders are in `tmp_path`."""
     run = RunFolder(tmp_path / "run")
     run.create(
@@ -32,7 +32,7 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeSpec:
     return NodeSpec(1, 1, (range(2), range(2, 3)), files, [0] * 3, [0] * 3)
 
 
-def test_a_node_hears_a_sender_elsewhere_from_its_older_part_on(orders: NodeSpec) -> None:
+def test_a_node_hears_a_sender_elsewhere_from_its_older_part_on(spec: NodeSpec) -> None:
     run = RunFolder(Path(tempfile.gettempdir()) / "saved")
     partial = checkpoint.partial_folder(run.checkpoints, "test")
     run.checkpoints.mkdir(parents=True)
@@ -41,55 +41,53 @@ def test_a_node_hears_a_sender_elsewhere_from_its_older_part_on(orders: NodeSpec
         state = LearnerState({"parameters": torch.zeros(1)}, counters)
         checkpoint.write_part(partial, rank, state)
     start = checkpoint.open_checkpoint(checkpoint.complete(partial, 30, [10] * 3, 1))
-    files = files_of(start, (2,))
+    files = checkpoint_files(start, (2,))
     assert {Path(name).stem for name in files} == {"learner_00", "learner_02"}
-    place = NodeRunFolder(replace(orders, parts=files))
-    assert place.start is not None
-    there = checkpoint.open_checkpoint(place.start)
+    place = NodeRunFolder(replace(spec, checkpoint=files))
+    assert place.checkpoint is not None
+    there = checkpoint.open_checkpoint(place.checkpoint)
     assert [there.mixed_versions(rank) for rank in (0, 2)] == [{2: 4}, {1: 5}]
     assert torch.equal(there.load(2).tensors["parameters"], torch.zeros(1))
 
 
-def test_what_was_added_is_read_once(orders: NodeSpec) -> None:
-    place = NodeRunFolder(orders)
+def test_what_was_added_is_read_once(spec: NodeSpec) -> None:
+    place = NodeRunFolder(spec)
     assert place.folder.read_config().learners == 3
     read = {LOG: len(b"before\n"), METRICS: 0}
-    assert place.news(read) == {}
+    assert place.appended(read) == {}
     with place.folder.log_file(2).open("ab") as log:
         log.write(b"now\n")
     place.folder.metrics_file(2).write_bytes(b"{}\n")
-    assert place.news(read) == {LOG: b"now\n", METRICS: b"{}\n"}
-    assert place.news({LOG: 11, METRICS: 3}) == {}
+    assert place.appended(read) == {LOG: b"now\n", METRICS: b"{}\n"}
+    assert place.appended({LOG: 11, METRICS: 3}) == {}
 
 
-def test_a_log_without_end_comes_in_pieces(
-    orders: NodeSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_without_end_comes_in_pieces(spec: NodeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gala_rl.cluster.node_run_folder._READ_BYTES", 4)
-    place, read, pieces = NodeRunFolder(orders), {LOG: 0}, []
-    while news := place.news(read):
+    place, read, pieces = NodeRunFolder(spec), {LOG: 0}, []
+    while news := place.appended(read):
         pieces.append(news[LOG])
         read[LOG] += len(news[LOG])
     assert pieces == [b"befo", b"re\n"]
 
 
-def test_only_whole_parts_are_given_and_old_ones_are_forgotten(orders: NodeSpec) -> None:
-    place = NodeRunFolder(orders)
+def test_only_whole_parts_are_given_and_old_ones_are_forgotten(spec: NodeSpec) -> None:
+    place = NodeRunFolder(spec)
     checkpoints = place.folder.checkpoints
     for request in ("1", "2", "final"):
         partial = checkpoint.partial_folder(checkpoints, request)
         partial.mkdir()
         (partial / "learner_02.safetensors").write_bytes(b"tensors")
-        assert place.part(request, 2) is None
+        assert place.checkpoint_part(request, 2) is None
         (partial / "learner_02.json").write_bytes(b"{}")
-        assert place.part(request, 2) == {
+        assert place.checkpoint_part(request, 2) == {
             "learner_02.json": b"{}",
             "learner_02.safetensors": b"tensors",
         }
-    place.forget_parts(but=2)
-    assert place.part("1", 2) is None
-    assert place.part("2", 2) is not None
-    assert place.part("final", 2) is not None
+    place.forget_parts(except_for=2)
+    assert place.checkpoint_part("1", 2) is None
+    assert place.checkpoint_part("2", 2) is not None
+    assert place.checkpoint_part("final", 2) is not None
 
 
 def test_a_part_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
@@ -98,13 +96,13 @@ def test_a_part_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_node_removes_its_files_and_those_of_killed_ones(orders: NodeSpec) -> None:
-    living, killed = NodeRunFolder(orders), NodeRunFolder(orders)
-    killed._held.close()  # as the system does for a process that is gone
+def test_a_node_removes_its_files_and_those_of_killed_ones(spec: NodeSpec) -> None:
+    living, killed = NodeRunFolder(spec), NodeRunFolder(spec)
+    killed._lock.close()  # as the system does for a process that is gone
     long_ago = 1.0
     for place in (living, killed):
         os.utime(place.folder.path, (long_ago, long_ago))
-    place = NodeRunFolder(orders)
+    place = NodeRunFolder(spec)
     assert living.folder.path.exists(), "it is held"
     assert not killed.folder.path.exists()
     place.remove()

@@ -48,30 +48,30 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 def test_what_is_refused_after_it_was_placed_leaves_nodes_with_what_they_had(
     fake: FakeRay,
 ) -> None:
-    places = Placement(resolve(replace(CONFIG, learners=1)))
-    places.ask((range(1),))
-    assert list(places.hold()) == [0]
+    placement = Placement(resolve(replace(CONFIG, learners=1)))
+    placement.request((range(1),))
+    assert list(placement.start_nodes()) == [0]
     assert fake.in_use == {0: 1.0}
-    places.ask((range(2), range(2, 4)))
-    assert places.has_all()
-    assert list(places.hold()) == [1]
+    placement.request((range(2), range(2, 4)))
+    assert placement.is_granted()
+    assert list(placement.start_nodes()) == [1]
     assert fake.in_use == {0: 1.0, 1: 1.0, 2: 2.0}
-    places.withdraw()
+    placement.cancel()
     assert fake.in_use == {0: 1.0}
-    places.ask((range(2),))
-    assert places.hold() == {}, "the node that was there stays"
+    placement.request((range(2),))
+    assert placement.start_nodes() == {}, "the node that was there stays"
     assert sum(fake.in_use.values()) == 2.0
-    places.give_back(0)
+    placement.release(0)
     assert not fake.in_use
-    places.close()
+    placement.close()
 
 
 def test_what_has_been_used_is_kept_when_more_is_withdrawn(fake: FakeRay) -> None:
-    places = Placement(resolve(replace(CONFIG, learners=1)))
-    places.ask((range(2),))
-    places.hold()
-    places.ask((range(2), range(2, 3)))
-    places.withdraw()
+    placement = Placement(resolve(replace(CONFIG, learners=1)))
+    placement.request((range(2),))
+    placement.start_nodes()
+    placement.request((range(2), range(2, 3)))
+    placement.cancel()
     assert fake.in_use == {0: 2.0}
-    places.close()
+    placement.close()
     assert not fake.in_use

@@ -1,4 +1,4 @@
-"""Replicas of two machines find one another by what couriers carry, again after a death too."""
+"""Replicas of two machines find one another by what relays carry, again after a death too."""
 
 import threading
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ class Machine:
     """One of two; what it has to tell goes to the other for as long as both are introduced."""
 
     def __init__(self, folder: Path, node: int) -> None:
-        self.node, self.meeting = node, Rendezvous(3, folder, DEADLINE_S)
-        self.introductions = ClusterRendezvous(self.meeting, node, RANKS)
+        self.node, self.rendezvous = node, Rendezvous(3, folder, DEADLINE_S)
+        self.cluster_rendezvous = ClusterRendezvous(self.rendezvous, node, RANKS)
 
 
 @contextmanager
@@ -33,13 +33,15 @@ def introduced(first: Machine, second: Machine) -> Iterator[None]:
     def carry() -> None:
         while not over.wait(0.002):
             for here, there in ((first, second), (second, first)):
-                there.introductions.take(here.node, here.introductions.make())
+                there.cluster_rendezvous.receive(
+                    here.node, here.cluster_rendezvous.local_addresses()
+                )
 
-    courier = threading.Thread(target=carry)
-    courier.start()
+    relay = threading.Thread(target=carry)
+    relay.start()
     yield
     over.set()
-    courier.join()
+    relay.join()
 
 
 def average_all(*averages: GradientAverage) -> list[Tensor]:
@@ -59,9 +61,9 @@ def average_all(*averages: GradientAverage) -> list[Tensor]:
 
 def test_replicas_meet_and_meet_whoever_a_new_machine_has_instead(tmp_path: Path) -> None:
     first, second = Machine(tmp_path / "first", 0), Machine(tmp_path / "second", 1)
-    left = [GradientAverage(first.meeting, rank) for rank in range(2)]
+    left = [GradientAverage(first.rendezvous, rank) for rank in range(2)]
     with introduced(first, second):
-        lost = GradientAverage(second.meeting, 2)
+        lost = GradientAverage(second.rendezvous, 2)
         assert all((mean == 1.0).all() for mean in average_all(*left, lost))
     lost._group = None
     for average in left:
@@ -69,27 +71,27 @@ def test_replicas_meet_and_meet_whoever_a_new_machine_has_instead(tmp_path: Path
             average.average(torch.zeros(5))
 
     third = Machine(tmp_path / "third", 1)
-    third.introductions.take(0, first.introductions.make())
-    third.introductions.catch_up()
-    assert third.meeting.rounds[2] == 1, "as the others knew it"
+    third.cluster_rendezvous.receive(0, first.cluster_rendezvous.local_addresses())
+    third.cluster_rendezvous.restore_rounds()
+    assert third.rendezvous.rounds[2] == 1, "as the others knew it"
     with introduced(first, third):
-        means = average_all(*left, GradientAverage(third.meeting, 2))
+        means = average_all(*left, GradientAverage(third.rendezvous, 2))
         assert all((mean == 1.0).all() for mean in means)
-    assert third.meeting.rounds.tolist() == [2, 2, 2]
+    assert third.rendezvous.rounds.tolist() == [2, 2, 2]
 
 
 def test_who_ends_is_seen_to_end_elsewhere_and_nothing_is_sent_back(tmp_path: Path) -> None:
     first, second = Machine(tmp_path / "first", 0), Machine(tmp_path / "second", 1)
-    first.meeting.rounds[:2] = -1
-    here, there = (GradientAverage(m.meeting, 2) for m in (first, second))
+    first.rendezvous.rounds[:2] = -1
+    here, there = (GradientAverage(m.rendezvous, 2) for m in (first, second))
     assert not there.somebody_ended()
-    second.introductions.take(0, first.introductions.make())
+    second.cluster_rendezvous.receive(0, first.cluster_rendezvous.local_addresses())
     assert there.somebody_ended()
     assert not here.all_here()
-    second.meeting.round_folder(1).mkdir()
-    (second.meeting.round_folder(1) / "own").write_bytes(b"here")
-    second.meeting.rounds[2] = 1
-    first.introductions.take(1, second.introductions.make())
-    first.meeting.rounds[0] = 1
-    assert first.introductions.make().cards == {}
-    assert (first.meeting.round_folder(1) / "own").read_bytes() == b"here"
+    second.rendezvous.round_folder(1).mkdir()
+    (second.rendezvous.round_folder(1) / "own").write_bytes(b"here")
+    second.rendezvous.rounds[2] = 1
+    first.cluster_rendezvous.receive(1, second.cluster_rendezvous.local_addresses())
+    first.rendezvous.rounds[0] = 1
+    assert first.cluster_rendezvous.local_addresses().addresses == {}
+    assert (first.rendezvous.round_folder(1) / "own").read_bytes() == b"here"

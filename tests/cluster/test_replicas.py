@@ -130,6 +130,6 @@ def test_a_machine_that_stays_away_ends_the_run_and_is_named(tmp_path: Path) -> 
         own.close()
     assert isinstance(outcome.failure, LearnerFailure)
     assert "(learners" in str(outcome.failure)
-    assert "nobody can go on without it" in str(outcome.failure)
+    assert "cannot go on without it" in str(outcome.failure)
     assert outcome.failure.args[0].count("\n") == 0
     wait_until(lambda: not node_actors())

@@ -78,7 +78,7 @@ def check_books(folder: RunFolder, outcome: RunOutcome, killed: Sequence[int] = 
 def test_learners_join_within_a_node_and_with_a_new_one_and_leave_again(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.scaling.PLACED_S", 1.0)
+    monkeypatch.setattr("gala_rl.cluster.scaling.PLACEMENT_S", 1.0)
     folder = RunFolder(tmp_path / "run")
 
     def script(seen: Observer) -> Script:
@@ -200,18 +200,18 @@ def test_the_commands_scale_a_run_on_a_cluster_and_spend_one_budget(
 def test_more_learners_of_a_node_need_room_on_its_own_machine(machines: Machines) -> None:
     config = replace(CONFIG, learners=1, learners_per_node=4, cluster=machines.address)
     with connect(resolve(config)) as connection:
-        places = connection.places
-        places.ask((range(3),))
-        ((_, place),) = places._asked
+        placement = connection.placement
+        placement.request((range(3),))
+        ((_, place),) = placement._requested
         wait_until(lambda: placement_group_table(place.group)["state"] == "CREATED")
-        assert place.on != place.target, "two more CPUs are free on the other machine alone"
-        assert not places.has_all()
-        assert "each needs 3 CPU" in str(places.why_not((range(3),)))
-        places.withdraw()
+        assert place.machine != place.target, "two more CPUs are free on the other machine alone"
+        assert not placement.is_granted()
+        assert "each needs 3 CPU" in str(placement.no_room((range(3),)))
+        placement.cancel()
         wait_until(lambda: free_cpus() == 3.0)
-        places.ask((range(2),))
-        wait_until(places.has_all)
-        assert places.hold() == {}
+        placement.request((range(2),))
+        wait_until(placement.is_granted)
+        assert placement.start_nodes() == {}
         wait_until(lambda: free_cpus() == 2.0)
-        places.give_back(0)
+        placement.release(0)
         wait_until(lambda: free_cpus() == 4.0)

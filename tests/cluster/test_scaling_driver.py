@@ -26,36 +26,36 @@ class ScaledNode(FakeNode):
     def __init__(self, rank: int) -> None:
         super().__init__(rank)
         self.number, self.learners = 0, 2
-        self.left: set[int] = set()
+        self.former: set[int] = set()
         self.rejected: str | None = None
         self.end = Method(lambda: None)
 
-    def _set_up(self, orders: NodeSpec, actors: list[Any]) -> None:
-        super()._set_up(orders, actors)
-        if orders.change is not None:
-            self.number, self.learners = orders.change.number, orders.change.learners
-        self.updates = orders.updates[self.rank]
+    def _set_up(self, spec: NodeSpec, actors: list[Any]) -> None:
+        super()._set_up(spec, actors)
+        if spec.change is not None:
+            self.number, self.learners = spec.change.number, spec.change.learners
+        self.updates = spec.updates[self.rank]
 
-    def _report(self, wishes: HeartbeatRequest) -> NodeStatus | None:
-        if (report := super()._report(wishes)) is None:
+    def _heartbeat(self, request: HeartbeatRequest) -> NodeStatus | None:
+        if (report := super()._heartbeat(request)) is None:
             return None
-        if wishes.change is not None:
-            assert set(wishes.change.actors) >= set(range(wishes.change.learners))
-            self.number, self.learners = wishes.change.number, wishes.change.learners
-        self.left |= wishes.left.keys()
+        if request.change is not None:
+            assert set(request.change.nodes) >= set(range(request.change.learners))
+            self.number, self.learners = request.change.number, request.change.learners
+        self.former |= request.former.keys()
         is_member = self.rank < self.learners and self.rejected is None
         return replace(
             report,
             alive=[is_member],
-            done=wishes.stop or self.rank >= self.learners,
-            news={} if self.rank >= self.learners else report.news,
+            done=request.stop or self.rank >= self.learners,
+            appended={} if self.rank >= self.learners else report.appended,
             change=self.number,
-            told=[self.learners if is_member else 0],
+            learners_seen=[self.learners if is_member else 0],
             rejected=self.rejected,
         )
 
 
-class FakePlaces(Placement):
+class FakePlacement(Placement):
     """Room for four nodes, whose actors are the test's."""
 
     def __init__(self, nodes: list[ScaledNode]) -> None:
@@ -64,26 +64,26 @@ class FakePlaces(Placement):
         self.used, self.wanted = {0, 1}, 2
         self.new: set[int] = set()
 
-    def ask(self, ranks: tuple[range, ...]) -> None:
+    def request(self, ranks: tuple[range, ...]) -> None:
         self.new = set()
         self.wanted = len(ranks)
 
-    def has_all(self) -> bool:
+    def is_granted(self) -> bool:
         return self.wanted <= len(self.nodes)
 
-    def hold(self) -> dict[int, Any]:
+    def start_nodes(self) -> dict[int, Any]:
         self.new = set(range(self.wanted)) - self.used
         self.used |= self.new
         return {node: self.nodes[node] for node in sorted(self.new)}
 
-    def why_not(self, ranks: tuple[range, ...]) -> UserError:
+    def no_room(self, ranks: tuple[range, ...]) -> UserError:
         return UserError(f"{len(ranks)} nodes have no room")
 
-    def withdraw(self) -> None:
+    def cancel(self) -> None:
         self.used -= self.new
         self.wanted = len(self.used)
 
-    def give_back(self, node: int) -> None:
+    def release(self, node: int) -> None:
         self.used.remove(node)
 
 
@@ -92,11 +92,13 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.nodes = [ScaledNode(rank) for rank in range(4)]
-        self.places = FakePlaces(self.nodes)
+        self.placement = FakePlacement(self.nodes)
         self.folder = RunFolder(path)
         config = replace(CONFIG, max_learners=5)
         self.folder.create(config)
-        connection = Connection(config, tuple(self.nodes[:2]), (range(1), range(1, 2)), self.places)
+        connection = Connection(
+            config, tuple(self.nodes[:2]), (range(1), range(1, 2)), self.placement
+        )
         self.system = ClusterRun(connection, self.folder, initial_parameters_of(config), None)
         self.notices: list[str] = []
         self.statuses: list[RunStatus] = []
@@ -131,22 +133,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_nodes_join_in_a_later_incarnation_leave_and_give_their_room_back(run: Run) -> None:
-    run.play(4, 1, 3, until=lambda: len(run.places.used) == 3)
+    run.play(4, 1, 3, until=lambda: len(run.placement.used) == 3)
     assert run.sizes == [(2, 4), (4, 1), (1, 3)]
-    assert run.places.used == {0, 1, 2}
-    assert [len(node.orders) for node in run.nodes] == [1, 2, 2, 1]
-    first, again = run.nodes[2].orders
+    assert run.placement.used == {0, 1, 2}
+    assert [len(node.spec) for node in run.nodes] == [1, 2, 2, 1]
+    first, again = run.nodes[2].spec
     assert (first.incarnation, again.incarnation) == (2, 3), "earlier parcels are void"
-    assert first.joins == again.joins == range(2, 3)
+    assert first.joining == again.joining == range(2, 3)
     assert again.updates[2] > first.updates[2]
-    assert run.nodes[0].left == {1, 2, 3}, "nodes know how far those had come who left"
+    assert run.nodes[0].former == {1, 2, 3}, "nodes know how far those had come who left"
     for before, after in zip(run.statuses, run.statuses[1:], strict=False):
         assert all(a <= b for a, b in zip(before.updates, after.updates, strict=False))
     assert run.statuses[-1].restarts == [0, 0, 0, 0]
 
 
 def test_without_room_the_run_goes_on_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gala_rl.cluster.scaling.PLACED_S", 0.0)
+    monkeypatch.setattr("gala_rl.cluster.scaling.PLACEMENT_S", 0.0)
     run.play(5, 3)
     assert "a request to scale was refused: 5 nodes have no room" in run.notices
     assert run.sizes == [(2, 3)]
@@ -154,10 +156,10 @@ def test_without_room_the_run_goes_on_as_it_was(run: Run, monkeypatch: pytest.Mo
 
 def test_a_machine_that_cannot_run_learners_is_refused(run: Run) -> None:
     run.nodes[3].host = {"host": "odd", "torch": "0.1"}
-    run.play(4, 3, until=lambda: run.places.used == {0, 1, 2})
+    run.play(4, 3, until=lambda: run.placement.used == {0, 1, 2})
     (refused,) = [notice for notice in run.notices if "refused" in notice]
     assert "machine odd has torch 0.1" in refused
-    assert run.nodes[3].orders == []
+    assert run.nodes[3].spec == []
     assert run.sizes == [(2, 3)]
 
 
@@ -166,23 +168,23 @@ def test_a_new_node_that_cannot_start_or_is_lost_leaves_again(
 ) -> None:
     monkeypatch.setattr("gala_rl.cluster.scaling._LOST_S", 0.0)
 
-    def fail(orders: NodeSpec, actors: list[Any]) -> None:
+    def fail(spec: NodeSpec, actors: list[Any]) -> None:
         raise ray.exceptions.RayTaskError("set_up", "it broke", ValueError("it broke"))
 
     run.nodes[2].set_up = Method(fail)
-    run.play(3, until=lambda: run.places.used == {0, 1})
+    run.play(3, until=lambda: run.placement.used == {0, 1})
     assert run.sizes == []
     (told,) = [notice for notice in run.notices if "cannot join" in notice]
     assert told.startswith("learners that cannot join leave again, 2 go on: node 2 could not start")
 
 
-def test_so_does_one_that_is_lost_and_one_whose_learners_die(
+def test_so_does_one_that_is_lost_and_one_whose_learners_crash(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gala_rl.cluster.scaling._LOST_S", 0.0)
     run.nodes[2].is_dead = True
     run.nodes[3].rejected = "learner 3 died 2 times"
-    run.play(3, 4, until=lambda: run.places.used == {0, 1})
+    run.play(3, 4, until=lambda: run.placement.used == {0, 1})
     assert run.sizes == []
     lost, died = [notice for notice in run.notices if "cannot join" in notice]
     assert lost.endswith("node 2 has not answered for 0 s")

@@ -1,0 +1,103 @@
+"""Consensus distances of the learners of a cluster, from messages that the driver samples."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from typing import Any
+
+import torch
+
+from gala_rl.cluster.node_handle import NodeHandle
+from gala_rl.cluster.protocol import ParameterSnapshot
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.gossip import Message
+from gala_rl.methods import capacity
+from gala_rl.records.run_folder import RunFolder
+from gala_rl.run.consensus_monitor import make_consensus_monitor
+
+_SAMPLE_EVERY_S = 5.0
+_BYTES_PER_S = 20e6
+"""Bandwidth limit of sampling: large networks are sampled less often."""
+_TIMEOUT_S = 10.0
+
+
+class ConsensusSampler:
+    """Asks all nodes for their learners' latest messages, and measures once all have answered.
+
+    Bounds on the distances need the order of all updates and mixes, and machines have no common
+    clock; so there are none here.
+
+    Args:
+        config: of the run, resolved.
+        folder: of the run, to which rows are written.
+        size: P, number of learned parameters.
+    """
+
+    def __init__(self, config: ResolvedConfig, folder: RunFolder, size: int) -> None:
+        room = capacity(config)
+        self._size = size
+        self._learners = config.learners
+        self._messages: list[Message | None] = [None] * room
+        self._gradients = torch.zeros(room, size)
+        self._monitor = make_consensus_monitor(
+            config, folder, size, None, self._messages.__getitem__, list(self._gradients)
+        )
+        self._requests: list[Future[list[ParameterSnapshot]]] = []
+        self._requested_at = 0.0
+        self._next_at = time.monotonic() + _SAMPLE_EVERY_S
+
+    @property
+    def latest(self) -> dict[str, Any] | None:
+        """The newest row."""
+        return self._monitor.latest
+
+    def begin_scaling(self, learners: int) -> None:
+        """See `ConsensusMonitor`."""
+        self._monitor.begin_scaling(learners)
+
+    def end_scaling(self, learners: int) -> None:
+        """See `ConsensusMonitor`."""
+        self._monitor.end_scaling(learners)
+        self._learners = learners
+
+    def poll(self, nodes: Sequence[NodeHandle], total_agent_steps: int) -> None:
+        """Ask the nodes when it is time, and measure when all have answered.
+
+        Raises:
+            StorageError: when a row cannot be written.
+        """
+        now = time.monotonic()
+        if self._requests and all(request.done() for request in self._requests):
+            self._measure(total_agent_steps)
+            self._requests = []
+        elif self._requests and now - self._requested_at > _TIMEOUT_S:
+            self._requests = []
+        elif not self._requests and now >= self._next_at and not any(n.is_lost for n in nodes):
+            self._requests = [node.snapshots(self._size) for node in nodes]
+            requested_bytes = 2 * self._learners * self._gradients[0].nbytes
+            self._requested_at = now
+            self._next_at = now + max(_SAMPLE_EVERY_S, requested_bytes / _BYTES_PER_S)
+
+    def sample(self, nodes: Sequence[NodeHandle], total_agent_steps: int) -> None:
+        """Measure now; waits for the nodes' answers.
+
+        Raises:
+            StorageError: when a row cannot be written.
+        """
+        if not any(node.is_lost for node in nodes):
+            self._requests = [node.snapshots(self._size) for node in nodes]
+            wait(self._requests, timeout=_TIMEOUT_S)
+            self._measure(total_agent_steps)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._monitor.close()
+
+    def _measure(self, total_agent_steps: int) -> None:
+        if any(not request.done() or request.exception() for request in self._requests):
+            return
+        for snapshot in (snapshot for request in self._requests for snapshot in request.result()):
+            rank, parameters = snapshot.rank, torch.from_numpy(snapshot.parameters.copy())
+            self._messages[rank] = Message(rank, snapshot.version, parameters)
+            self._gradients[rank] = torch.from_numpy(snapshot.gradient.copy())
+        self._monitor.sample(total_agent_steps)
