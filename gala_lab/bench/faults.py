@@ -26,9 +26,9 @@ from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
 
 if TYPE_CHECKING:
-    from gala_lab.bench.cluster_samples import ClusterSampler
     from gala_rl.cluster.connection import Connection
     from gala_rl.cluster.driver import ClusterRun
+    from gala_rl.cluster.samples import ClusterSampler
 
 RATIOS = {"soon_of_before": ("soon_sps", "before_sps")}
 
@@ -116,8 +116,8 @@ def _start(
     if connection is None:
         system = LocalRun(config, folder, resolve_device(config), beginning, None)
         return system, ProgressSampler(lambda: system.agent_steps)
-    from gala_lab.bench.cluster_samples import ClusterSampler
     from gala_rl.cluster.driver import ClusterRun
+    from gala_rl.cluster.samples import ClusterSampler
 
     there = ClusterRun(connection, folder, beginning, None)
     return there, ClusterSampler(connection.nodes, connection.ranks)
