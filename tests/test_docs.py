@@ -90,7 +90,7 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
     )
     try:
         give_up = time.monotonic() + 120
-        while not run.is_held:
+        while not run.is_locked:
             assert process.poll() is None
             assert time.monotonic() < give_up
             time.sleep(0.1)

@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.faults.result import tell
 from benchmarks.peers.systems import ROOT, systems
-from gala_rl.faults.costs import ProgressSample, costs
+from gala_lab.bench.fault_costs import costs
+from gala_rl.faults.sampler import ProgressSample
 
 _RLLIB = systems()["rllib-impala"]
 _LONGEST_S = 300.0
@@ -47,7 +48,7 @@ def runner_killed(runners: int, simulators: int, seconds: float) -> dict[str, An
     seen = json.loads(done.stdout.splitlines()[-1])
     samples = [ProgressSample(time_s, [trained]) for time_s, trained in seen["samples"]]
     # The learner is none of those to whom it happens.
-    found = costs(samples, seen["killed_s"], struck=())
+    found = costs(samples, seen["killed_s"], affected=())
     advances = [s.time_s for before, s in pairwise(samples) if s.agent_steps != before.agent_steps]
     batch_s = statistics.median(late - early for early, late in pairwise(advances))
     return {**found, "resolution_s": batch_s} | {n: seen[n] for n in ("restarts", "version")}

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import draw, results
+from gala_rl.records.files import read_json
 from gala_rl.records.metrics import MetricsReader
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.run_folder import RunFolder
 
 ROWS = 400
 """So many rows are kept, evenly spread: more than a picture shows."""

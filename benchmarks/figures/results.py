@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gala_rl.records.run_folder import write_json
+from gala_rl.records.files import write_json
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

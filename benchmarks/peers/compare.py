@@ -31,8 +31,8 @@ from benchmarks.peers.systems import (
 )
 from benchmarks.peers.work import Result, Work
 from gala_rl.errors import UserError
+from gala_rl.records.files import write_json
 from gala_rl.records.provenance import provenance
-from gala_rl.records.run_folder import write_json
 
 PEERS = {
     OURS: ("a2c", "sb3-a2c", "sample-factory-appo", "torchrl-a2c", "rllib-impala"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gala_lab.bench import plans
+from gala_lab.bench.fault_costs import SOON_S, costs
 from gala_lab.bench.results import case, result, settings_of
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.train import cluster_of, resolve_device
@@ -18,7 +19,6 @@ from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
-from gala_rl.faults.costs import SOON_S, costs
 from gala_rl.faults.sampler import ProgressSampler
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -98,10 +98,10 @@ def _measure(config: ResolvedConfig, seconds: float) -> dict[str, float | None]:
             raise KeyboardInterrupt
         if watch.fault is None:
             raise LearnerFailure(f"no fault came within {_PATIENCE_S:.0f} s: see the plan")
-        fault_s, struck = sampler.struck(watch.fault)
+        fault_s, affected = sampler.affected(watch.fault)
         seen = [s for s in sampler.samples() if s.time_s >= fault_s - seconds]
         try:
-            found = costs(seen, fault_s, struck)
+            found = costs(seen, fault_s, affected)
         except ValueError as error:
             raise LearnerFailure(f"{error}: let the first fault of the plan come later") from error
         restarts = float(sum(outcome.status.restarts))

@@ -139,7 +139,7 @@ def _plan_of(options: argparse.Namespace) -> Any:
 
 def _report(plan: Any, options: argparse.Namespace) -> int:
     from gala_lab.compare import plot, report, table
-    from gala_rl.records.run_folder import write_json
+    from gala_rl.records.files import write_json
 
     result = report.result_of(plan)
     result["notes"] = table.notes_of(result)

@@ -12,8 +12,8 @@ from gala_rl.records.metrics import (
     MetricsReader,
     RecentGames,
     Row,
-    kept,
-    of_learners,
+    drop_superseded,
+    learner_rows,
 )
 from gala_rl.records.run_folder import RunFolder
 
@@ -42,7 +42,8 @@ class Curve:
 
 def rows_of(run: RunFolder) -> list[list[Row]]:
     """Rows of each learner's metrics, without those of work that a resume did not keep."""
-    return [kept(of_learners(MetricsReader(file).new_rows())) for file in run.metrics_files()]
+    readers = map(MetricsReader, run.metrics_files())
+    return [drop_superseded(learner_rows(reader.new_rows())) for reader in readers]
 
 
 def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
@@ -17,12 +17,13 @@ from gala_rl.config import run as configs
 from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
+from gala_rl.decode import Count, Rule, decode
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS, algorithm_of, find, learners_of, resolve
-from gala_rl.records.plausible import is_count
+from gala_rl.records.files import read_json, write_json
 from gala_rl.records.provenance import provenance
-from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.spaces import EnvironmentSpec
 
 FILE = "compare.json"
@@ -33,6 +34,18 @@ _ROWS = 200
 """Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
 
 Settings = Literal["published", "equal"]
+
+
+class _Call(TypedDict):
+    at_once: Count
+
+
+class Record(TypedDict):
+    """Content of `compare.json`, as far as it is read; every call may add methods and seeds."""
+
+    methods: dict[str, Any]
+    seeds: list[Any]
+    calls: Annotated[list[_Call], Rule("a list of calls", bool)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,14 +239,10 @@ def _check_folder(plan: Plan) -> None:
     if not file.is_file():
         folder.check_unused()
         return
-    folder.check_free()
-    before = read_json(file)
-    methods, seeds = before.get("methods"), before.get("seeds")
-    if not isinstance(methods, dict) or not isinstance(seeds, list):
-        raise UserError(f"{file} is not that of a comparison: choose another --out")
-    calls_of(file, before)
+    folder.check_unlocked()
+    before = read_record(file)
     new = {config.method: config for config in plan.configs}
-    for name, values in methods.items():
+    for name, values in before["methods"].items():
         if name not in new:
             raise UserError(
                 f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
@@ -244,7 +253,7 @@ def _check_folder(plan: Plan) -> None:
                 f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
                 f"with ({found[1]}): give it as before, or choose another --out"
             )
-    for seed in seeds:
+    for seed in before["seeds"]:
         if seed not in plan.seeds:
             raise UserError(
                 f"seed {seed} is left out, which comparison {plan.folder} has: ask for more "
@@ -265,16 +274,17 @@ def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | 
     return None
 
 
-def calls_of(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calls by which a comparison has grown, of its file.
+def read_record(file: Path) -> Record:
+    """Return what `record` wrote.
 
     Raises:
-        UserError: when it does not tell of any, and how many runs went on at once.
+        UserError: when the file holds something else.
     """
-    calls = entries(file, content, "calls")
-    if not calls or not all(is_count(call.get("at_once")) for call in calls):
-        raise UserError(f"{file} does not tell how many ran at once: choose another --out")
-    return calls
+    content = read_json(file)
+    try:
+        return decode(Record, content, str(file))
+    except UserError as error:
+        raise UserError(f"{file} is not that of a comparison: choose another --out") from error
 
 
 def record(plan: Plan) -> None:
@@ -284,7 +294,7 @@ def record(plan: Plan) -> None:
         StorageError: when it cannot be written.
     """
     file = plan.folder / FILE
-    calls = calls_of(file, read_json(file)) if file.is_file() else []
+    calls = read_record(file)["calls"] if file.is_file() else []
     write_json(
         file,
         {

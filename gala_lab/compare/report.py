@@ -16,7 +16,7 @@ from gala_lab.compare.curves import (
     rows_of,
     summarised,
 )
-from gala_lab.compare.plan import FILE, Plan, calls_of
+from gala_lab.compare.plan import FILE, Plan, read_record
 from gala_lab.compare.run import evaluation_of, is_complete
 from gala_lab.compare.statistics import (
     CONFIDENCE,
@@ -28,10 +28,12 @@ from gala_lab.compare.statistics import (
 )
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.decode import decode
 from gala_rl.errors import UserError
+from gala_rl.records.files import read_json
 from gala_rl.records.metrics import Row
 from gala_rl.records.provenance import provenance
-from gala_rl.records.run_folder import RunFolder, entries, read_json
+from gala_rl.records.run_folder import RunFolder
 
 POINTS = 101
 """Of a curve."""
@@ -81,14 +83,14 @@ def result_of(plan: Plan) -> Result:
 
 
 def _most_at_once(plan: Plan) -> int:
-    file = plan.folder / FILE
-    return max(int(call["at_once"]) for call in calls_of(file, read_json(file)))
+    return max(call["at_once"] for call in read_record(plan.folder / FILE)["calls"])
 
 
 def _origins(file: Path) -> list[tuple[Any, ...]]:
     """Machine, versions and commit of each start of a run."""
     content = read_json(file)
-    starts = [content, *entries(file, content, "resumes")]
+    resumes = content.get("resumes", [])
+    starts = [content, *decode(list[dict[str, Any]], resumes, str(file), "resumes")]
     return [tuple(map(start.get, ("machine", "versions", "commit"))) for start in starts]
 
 

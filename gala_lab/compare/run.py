@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from gala_rl.app.game_limit import game_limit
 from gala_rl.app.progress import silent_if_unheard
 from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
+from gala_rl.decode import Count, Number, Rule, fits
 from gala_rl.errors import (
     LearnerFailure,
     StorageError,
@@ -28,9 +29,9 @@ from gala_rl.errors import (
     UserError,
     escape_unencodable_output,
 )
+from gala_rl.records.files import read_json, write_json
 from gala_rl.records.metrics import score_text
-from gala_rl.records.plausible import is_count, is_number
-from gala_rl.records.run_folder import RunFolder, entries, read_json, write_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.interrupts import Interrupts
 
 EVALUATION = "evaluation.json"
@@ -75,7 +76,7 @@ def train_all(plan: Plan, console: Console) -> ComparisonOutcome:
         raise UserError(
             f"folder {plan.folder} cannot be written ({error.strerror}): choose another --out"
         ) from error
-    with RunFolder(plan.folder).hold():
+    with RunFolder(plan.folder).lock():
         waiting = [run for run in plan.runs if not is_done(run, plan.episodes, plan.max_steps)]
         if not waiting:
             return ComparisonOutcome(set(), interrupted=False)
@@ -96,6 +97,15 @@ def is_done(config: TrainConfig, episodes: int, max_steps: int | None) -> bool:
     return not episodes or evaluation_of(config, episodes, max_steps) is not None
 
 
+class _Result(TypedDict):
+    mean_return: Number
+    games_cut: Count
+
+
+class _Evaluation(TypedDict):
+    results: Annotated[list[_Result], Rule("a list of results", bool)]
+
+
 def evaluation_of(
     config: TrainConfig, episodes: int, max_steps: int | None
 ) -> dict[str, Any] | None:
@@ -104,15 +114,9 @@ def evaluation_of(
     if not episodes or not file.is_file():
         return None
     content = read_json(file)
-    results = entries(file, content, "results")
-    is_whole = (
-        bool(results)
-        and is_number(results[0].get("mean_return"))
-        and is_count(results[0].get("games_cut"))
-    )
     limit = game_limit(config, max_steps)
     is_same = content.get("episodes") == episodes and content.get("max_steps") == limit
-    return content if is_whole and is_same else None
+    return content if is_same and fits(_Evaluation, content) else None
 
 
 def _folder(config: TrainConfig) -> Path:
@@ -309,7 +313,7 @@ def _wait_until_free(folder: RunFolder) -> None:
     give_up = time.monotonic() + _STOP_S
     while True:
         try:
-            folder.check_free()
+            folder.check_unlocked()
         except UserError:
             if time.monotonic() > give_up:
                 raise

@@ -11,7 +11,7 @@ from gala_rl.app.progress import Progress
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.records.checkpoint import Checkpoint
-from gala_rl.records.metrics import MetricsReader, RecentGames, Row, of_learners
+from gala_rl.records.metrics import MetricsReader, RecentGames, Row, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 
@@ -78,7 +78,7 @@ class MetricsMonitor:
         self._progress = progress
         self._folder = folder
         self._readers: list[MetricsReader] = []
-        self._read_files_of(folder.learners_ever(config))
+        self._read_files_of(folder.max_learners_so_far(config))
         self._recent = RecentGames()
         self._waiting: list[Row] = []
         self.latest: dict[int, Row] = {}
@@ -183,7 +183,7 @@ class MetricsMonitor:
         """
         scalars: list[_Scalar] = []
         for reader in self._readers:
-            for row in of_learners(reader.new_rows()):
+            for row in learner_rows(reader.new_rows()):
                 before = self.latest.get(row["learner"])
                 if before is not None and row["agent_steps"] <= before["agent_steps"]:
                     self._purge_from(row["total_agent_steps"], scalars)

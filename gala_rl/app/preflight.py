@@ -46,14 +46,15 @@ def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
     folder = RunFolder(Path(run))
     config = folder.read_config()
     folder.check_plain()
-    folder.check_free()
+    folder.check_unlocked()
     folder.read_summary()
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     resolved = check_config(config)
     made = folder.checkpointed_agent_steps()
     if made is None:
-        raise UserError(f"{run} has no checkpoint yet: start it anew: {folder.command_to_go_on()}")
+        command = folder.command_to_continue()
+        raise UserError(f"{run} has no checkpoint yet: start it anew: {command}")
     if made >= config.steps:
         raise UserError(
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
@@ -88,9 +89,9 @@ def check_scale(run: str | Path, learners: int) -> ResolvedConfig:
     scaled = dataclasses.replace(config, learners=learners)
     check(scaled)
     check_resolved(scaled)
-    if not folder.is_held:
+    if not folder.is_locked:
         raise UserError(
-            f"run {run} is not being trained: start it with {folder.command_to_go_on()} first"
+            f"run {run} is not being trained: start it with {folder.command_to_continue()} first"
         )
     return config
 
@@ -111,7 +112,7 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, An
         return
     old = folder.read_config()
     same = {"steps", "out"}
-    if config.learners in (change["from"] for change in folder.read_scales()[:1]):
+    if config.learners in [change["from"] for change in folder.read_scales()[:1]]:
         same.add("learners")  # The run was started with them, and goes on with those it has now.
     learners = old.learners or 1
     if graph_of(config, learners).rounds == graph_of(old, learners).rounds:
@@ -148,7 +149,7 @@ def check_evaluation(
 ) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
-    ranks = [str(rank) for rank in range(folder.learners_ever(folder.read_config()))]
+    ranks = [str(rank) for rank in range(folder.max_learners_so_far(folder.read_config()))]
     check_rows(
         [
             (

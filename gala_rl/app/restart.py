@@ -13,7 +13,7 @@ from gala_rl.checks.config import check_config, check_new_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.records.run_folder import STAYS, RunFolder
+from gala_rl.records.run_folder import KEPT_ON_RESTART, RunFolder
 
 _MADE_FIRST = {
     *("checkpoints", "metrics", "logs"),
@@ -34,7 +34,7 @@ def is_started(config: TrainConfig) -> bool:
     if folder.exists or not folder.path.is_dir():
         return folder.exists
     names = {path.name for path in folder.path.iterdir()}
-    return bool(names - STAYS) and names <= _MADE_FIRST | STAYS
+    return bool(names - KEPT_ON_RESTART) and names <= _MADE_FIRST | KEPT_ON_RESTART
 
 
 def is_resumable(run: str | Path) -> bool:
@@ -84,12 +84,12 @@ def start_anew(
 
 def _set_aside(folder: RunFolder) -> Path:
     """Move everything that an attempt has left into a folder of its own; return that folder."""
-    with folder.hold():
+    with folder.lock():
         try:
             folder.earlier.mkdir(exist_ok=True)
             aside = folder.earlier / str(1 + sum(1 for _ in folder.earlier.iterdir()))
             aside.mkdir()
-            left = [path for path in folder.path.iterdir() if path.name not in STAYS]
+            left = [path for path in folder.path.iterdir() if path.name not in KEPT_ON_RESTART]
             # Its config, and the files that it names, are moved last: they say what the run was.
             for path in sorted(left, key=lambda path: path.suffix == ".json"):
                 path.rename(aside / path.name)

@@ -8,7 +8,7 @@ from gala_rl.app.preflight import check_scale
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
-from gala_rl.records.metrics import MetricsReader, of_learners
+from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 
 _LOOK_EVERY_S = 0.1
@@ -49,14 +49,14 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
     if not changes or changes[-1]["to"] != learners:
         said = LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
         raise scale_request.why_refused(folder) or said
-    return changes[-1]
+    return {**changes[-1]}
 
 
 def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
     """Seconds that an update of the slowest learner took of late; 0 if none has written a row."""
     rates = []
     for rank in range(config.learners):
-        rows = of_learners(MetricsReader(folder.metrics_file(rank)).new_rows())
+        rows = learner_rows(MetricsReader(folder.metrics_file(rank)).new_rows())
         rates += [row["agent_steps_per_s"] for row in rows[-1:]]
     return config.update_agent_steps / min(rates) if rates else 0.0
 
@@ -65,10 +65,10 @@ def _wait(folder: RunFolder, deadline: float) -> None:
     """Until the run has removed the request, which it does when it has followed or refused."""
     while True:
         # In this order: a run may follow and end at once.
-        is_held = folder.is_held
+        is_locked = folder.is_locked
         if not folder.scale_request.exists():
             return
-        if not is_held:
+        if not is_locked:
             raise UserError(f"run {folder.path} has ended before it was scaled")
         if time.monotonic() > deadline:
             raise LearnerFailure(f"run {folder.path} has not followed in time: see what it says")

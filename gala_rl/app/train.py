@@ -24,8 +24,9 @@ from gala_rl.envs import preserve_working_directory
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.files import write_json
 from gala_rl.records.rewind import rewind
-from gala_rl.records.run_folder import RunFolder, write_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
@@ -70,7 +71,7 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
     with cluster_of(config) as connection:
         config = config if connection is None else connection.config
         folder.create(config)
-        with folder.hold():
+        with folder.lock():
             try:
                 return _run(config, folder, beginning, None, console or Console(), connection)
             except UserError:
@@ -120,8 +121,8 @@ def resume_checked(
     size = beginning.parameters.numel()
     check_checkpoint(start, config, size, _device_here(config))
     check_shared_memory(config, size)
-    with cluster_of(config) as connection, folder.hold():
-        folder.note_resume(config)
+    with cluster_of(config) as connection, folder.lock():
+        folder.record_resume(config)
         rewind(folder, start)
         return _run(config, folder, beginning, start, console or Console(), connection)
 
@@ -194,7 +195,7 @@ def _run(
         if not folder.exists:  # Somebody has deleted it: there is nothing to go on from.
             raise
         way = "make room, then" if isinstance(error, StorageError) else "go on with"
-        raise type(error)(f"{error}; {way}: {folder.command_to_go_on()}") from error
+        raise type(error)(f"{error}; {way}: {folder.command_to_continue()}") from error
     return summary
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gala_rl.agent import acts_in_process, build_agent, message_size
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.decode import Count, Number, fits
 from gala_rl.envs import seeded_generators
 from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
@@ -19,7 +20,6 @@ from gala_rl.gossip.mixing import defect
 from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import capacity, find, why_not_scaled
 from gala_rl.records.checkpoint import Checkpoint
-from gala_rl.records.plausible import are_counts, are_numbers, is_count
 
 _COUNTS = ("updates", "agent_steps", "episodes", "mixes", "overdue", "staleness_updates")
 _VERSIONS = ("version", "sent_version")
@@ -75,17 +75,17 @@ def _vectors(config: ResolvedConfig, size: int, tensors: Mapping[str, Tensor]) -
 
 def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], learners: int) -> None:
     for name in (*_COUNTS, *_VERSIONS):
-        if not is_count(counters.get(name)):
+        if not fits(Count, counters.get(name)):
             raise _unfit(start, f"{name} of learner {rank} is no count")
     if any(counters[name] > counters["updates"] for name in _VERSIONS):
         raise _unfit(start, f"learner {rank} is ahead of its own updates")
     for name, keys in (("rejected", None), ("mixed_versions", set(map(str, range(learners))))):
-        counts = counters.get(name)
-        if not isinstance(counts, dict) or not are_counts(list(counts.values())):
+        counts: Any = counters.get(name)
+        if not fits(dict[str, Count], counts):
             raise _unfit(start, f"{name} of learner {rank} are no counts")
         if keys is not None and not keys >= counts.keys():
             raise _unfit(start, f"{name} of learner {rank} name others than its learners")
-    if not are_numbers(counters.get("recent_returns")):
+    if not fits(list[Number], counters.get("recent_returns")):
         raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
 
 

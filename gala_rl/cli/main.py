@@ -240,7 +240,7 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
         killed = summary["killed"]
         how = f"stopped, {killed} of the learners killed unsaved" if killed else "stopped"
         how = how if summary["updates"] else "stopped before any update"
-        following = f"{how}; continue with: {RunFolder(Path(run)).command_to_go_on()}"
+        following = f"{how}; continue with: {RunFolder(Path(run)).command_to_continue()}"
     with unheard_is_no_error():
         say(
             f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "

@@ -137,7 +137,7 @@ class ClusterRun:
             actors=self._connection.actors,
             change=self._members.change(),
             joining=joining,
-            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_begun_s(),
+            elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_started_s(),
         )
         node.updates_at_start = self._updates_of(node)
         node.set_up(spec, list(self._members.actors.values()))
@@ -278,7 +278,7 @@ class ClusterRun:
             self._counters.raise_progress(rank, agent_steps, updates)
         append_files(self._folder, node, status)
         if self._faults is not None:
-            self._faults.clock.begin_at(status.elapsed_s)
+            self._faults.clock.start_at(status.elapsed_s)
         if status.failure is not None:
             name, text = status.failure
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}

@@ -50,16 +50,16 @@ class NodeFaults:
         Raises:
             StorageError: when the fault cannot be logged.
         """
-        elapsed_s = self.clock.elapsed_if_begun_s()
+        elapsed_s = self.clock.elapsed_if_started_s()
         is_running = node.latest is not None and not node.latest.done and not node.is_lost
         was_killed = self._killed_incarnations.get(node.index) == node.incarnation
         if elapsed_s is None or not is_running or was_killed:
             return []
         for fault in self._pending:
-            if fault.node == node.index and fault.has_come(updates, elapsed_s):
+            if fault.node == node.index and fault.has_begun(updates, elapsed_s):
                 self._pending.remove(fault)
                 counters = {"updates": updates, "agent_steps": agent_steps}
-                row = self._logs[node.index].begin(fault, counters)
+                row = self._logs[node.index].record_begin(fault, counters)
                 self._killed_incarnations[node.index] = node.incarnation
                 node.crash()
                 return [notice(row)]

@@ -193,7 +193,7 @@ class Node:
                 rank: relay.progress(rank)
                 for rank in range(counters.learners, counters.learners_ever)
             },
-            elapsed_s=None if faults is None else faults.clock.elapsed_if_begun_s(),
+            elapsed_s=None if faults is None else faults.clock.elapsed_if_started_s(),
             driver_lost=self._driver_lost,
         )
 
@@ -278,7 +278,7 @@ class Node:
                 self._joining.poll(supervisor)
                 if self._state.faults is not None:
                     ids = zip(self._ranks, supervisor.process_ids, strict=False)
-                    self._state.faults.wake(ids)
+                    self._state.faults.continue_stopped(ids)
                 is_silent = time.monotonic() - self._driver_heard_at > DRIVER_SILENT_S
                 if is_silent and not (self._counters.stop or supervisor.done):
                     self._driver_lost = True

@@ -14,7 +14,7 @@ from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.protocol import NodeSpec, NodeStatus
 from gala_rl.errors import StorageError, UserError
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.monitor import FaultMonitor
+from gala_rl.faults.log import FaultMonitor
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -45,7 +45,7 @@ class NodeRunFolder:
         _remove_abandoned()
         self.folder = RunFolder(Path(tempfile.mkdtemp(prefix=_PREFIX)))
         self._lock = ExitStack()
-        self._lock.enter_context(self.folder.hold())
+        self._lock.enter_context(self.folder.lock())
         self._files = [
             str(path.relative_to(self.folder.path))
             for rank in spec.ranks[spec.node]
@@ -71,7 +71,7 @@ class NodeRunFolder:
         appended = {name: self._read(name, offsets.get(name, 0)) for name in self._files}
         if self.faults is not None:
             name = self._faults_name
-            self.faults.clock.note_kept(offsets[name])
+            self.faults.clock.record_copied(offsets[name])
             # Whole rows only: the driver's file also has rows of other nodes.
             appended[name] = appended[name][: appended[name].rfind(b"\n") + 1]
         return {name: content for name, content in appended.items() if content}
@@ -99,8 +99,8 @@ class NodeRunFolder:
     def _make_fault_monitor(self, spec: NodeSpec) -> FaultMonitor | None:
         if self._faults_name not in spec.files:
             return None
-        clock = FaultClock(spec.ranks[-1].stop, kept_bytes=len(spec.files[self._faults_name]))
-        clock.begin_at(spec.elapsed_s)
+        clock = FaultClock(spec.ranks[-1].stop, copied_bytes=len(spec.files[self._faults_name]))
+        clock.start_at(spec.elapsed_s)
         return FaultMonitor(clock, self.folder.faults_file)
 
     def _unpack_checkpoint(self, spec: NodeSpec) -> Path | None:
@@ -209,7 +209,7 @@ def _remove_abandoned() -> None:
         try:
             # A new folder may not be locked yet.
             if time.time() - old.stat().st_mtime > _NEW_S:
-                RunFolder(old).check_free()
+                RunFolder(old).check_unlocked()
                 shutil.rmtree(old, ignore_errors=True)
         except (OSError, UserError):
             continue

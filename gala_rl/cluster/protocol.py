@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.cluster.rendezvous import ReplicaAddresses
-from gala_rl.faults.costs import ProgressSample
+from gala_rl.faults.sampler import ProgressSample
 
 GOSSIP, HEARTBEATS, ROLLOUTS = "gossip", "heartbeats", "rollouts"
 CONCURRENCY_GROUPS = {GOSSIP: 1, HEARTBEATS: 1, ROLLOUTS: 1}

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from gala_rl.cluster.protocol import HEARTBEATS, ProgressSamples
-from gala_rl.faults.costs import ProgressSample
+from gala_rl.faults.sampler import ProgressSample
 
 _REQUEST_EVERY_S = 0.2
 _WAIT_S = 0.005
@@ -87,7 +87,7 @@ class ClusterSampler:
         gaps = [b.time_s - a.time_s for node in nodes for a, b in pairwise(node.taken)]
         return max(gaps, default=0.0) + max((node.error_s for node in nodes), default=0.0)
 
-    def struck(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
+    def affected(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
         """Return the time of a logged fault by the driver's clock, and the learners it hit."""
         if "node" in row:
             return row["time"], self._ranks[row["node"]]

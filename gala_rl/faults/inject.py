@@ -1,4 +1,4 @@
-"""What a plan does to one learner, in its own process, exact to the update."""
+"""Inject the faults of a plan into one learner, from within its process, exact to the update."""
 
 import os
 import signal
@@ -24,12 +24,12 @@ from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.trajectory import Trajectory
 
-_NO_ROOM = "/dev/full"
-"""Whatever is written here meets a full disk."""
+_FULL_DISK = "/dev/full"
+"""Whatever is written to this device fails for want of room."""
 
 
 class LearnerFaults:
-    """Has faults happen to one learner; every one is written down before it does.
+    """Injects faults into one learner; a row is written before each of them.
 
     Args:
         folder: of the run, with its plan.
@@ -38,47 +38,44 @@ class LearnerFaults:
     """
 
     def __init__(self, folder: RunFolder, rank: int, clock: FaultClock) -> None:
-        clock.clear(rank)
+        clock.record_running(rank)
         self._rank, self._clock = rank, clock
         self._log = FaultLog(folder.faults_file, rank)
         plan = read_plan(folder.fault_plan_file)
-        mine = [f for f in plan if rank in f.learners and f.index not in self._log.ended]
-        self._lasting = [f for f in mine if f.is_lasting]
-        self._sudden = [f for f in mine if not f.is_lasting and f.index not in self._log.begun]
+        own = [f for f in plan if rank in f.learners and f.index not in self._log.ended]
+        self._lasting = [f for f in own if f.is_lasting]
+        self._sudden = [f for f in own if not f.is_lasting and f.index not in self._log.begun]
         self._transport: FaultyTransport | None = None
-        self._resumed_at: float | None = None
+        self._slow_since: float | None = None
 
-    def inject(self, gossip: Gossip) -> None:
-        """Put what is to happen to messages, if anything is, between the network and gossip."""
-        heard = gossip.node.topology.all_in_neighbours(self._rank)
-        heard_on = {(sender, self._rank) for sender in heard}
-        self._lasting = [f for f in self._lasting if not f.edges or f.edges & heard_on]
+    def wrap_transport(self, gossip: Gossip) -> None:
+        """Put a faulty transport, if the plan asks for one, between the network and gossip."""
+        senders = gossip.node.topology.all_in_neighbours(self._rank)
+        edges = {(sender, self._rank) for sender in senders}
+        self._lasting = [f for f in self._lasting if not f.edges or f.edges & edges]
         if faults := [fault for fault in self._lasting if fault.edges]:
             inner = gossip.transport
             self._transport = FaultyTransport(inner, self._rank, faults, self._clock)
             gossip.transport = self._transport
 
     def before_update(self, agent: Agent) -> None:
-        """Do what is due; called before each of the learner's updates.
+        """Inject what is due before the learner's next update.
 
         Raises:
-            StorageError: when it cannot be written down.
+            StorageError: when a row cannot be written.
         """
-        counters = {"updates": agent.updates, "agent_steps": agent.agent_steps}
         now_s = self._clock.elapsed_s()
         if self._transport is not None:
             self._transport.updates = agent.updates
-        self._follow_lasting(counters, now_s)
-        for fault in self._due(agent.updates, now_s):
+        self._record_lasting(agent, now_s)
+        for fault in self._due(agent, now_s):
             if fault.kind != "disk-full":
-                self._sudden.remove(fault)
-                self._log.begin(fault, counters)
-                self._clock.wait_until_kept(self._log.size)
-                self._happen(fault, agent)
-                # That was no time of an update's, to be multiplied.
-                self._resumed_at = None
+                self._begin(fault, agent)
+                self._inject(fault, agent)
+                # The time of the fault is not part of an update, whose time is multiplied.
+                self._slow_since = None
                 if fault.kind == "stop":
-                    self._log.end(fault, counters)
+                    self._log.record_end(fault, _counters(agent))
         self._slow_down(agent.updates, now_s)
 
     @contextmanager
@@ -87,58 +84,60 @@ class LearnerFaults:
 
         Args:
             agent: the learner's.
-            folder: of the checkpoint in the making.
+            folder: of the checkpoint's parts, before it is complete.
         """
-        full = [
-            fault
-            for fault in self._due(agent.updates, self._clock.elapsed_s())
-            if fault.kind == "disk-full"
-        ]
+        due = self._due(agent, self._clock.elapsed_s())
+        full = [fault for fault in due if fault.kind == "disk-full"]
         if not full:
             yield
             return
         for fault in full:
-            self._sudden.remove(fault)
-            self._log.begin(fault, {"updates": agent.updates, "agent_steps": agent.agent_steps})
-            self._clock.wait_until_kept(self._log.size)
+            self._begin(fault, agent)
         folder.mkdir(exist_ok=True)
-        counters = checkpoint.counters_in_the_making(folder, self._rank)
-        counters.symlink_to(_NO_ROOM)
+        counters = checkpoint.partial_counters(folder, self._rank)
+        counters.symlink_to(_FULL_DISK)
         try:
             yield
         finally:
             counters.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file of faults."""
         self._log.close()
 
-    def _due(self, updates: int, now_s: float) -> list[Fault]:
-        return [fault for fault in self._sudden if fault.has_come(updates, now_s)]
+    def _due(self, agent: Agent, now_s: float) -> list[Fault]:
+        return [fault for fault in self._sudden if fault.has_begun(agent.updates, now_s)]
 
-    def _follow_lasting(self, counters: dict[str, int], now_s: float) -> None:
+    def _begin(self, fault: Fault, agent: Agent) -> None:
+        """Write that a sudden fault begins, and wait until that outlives this machine."""
+        self._sudden.remove(fault)
+        self._log.record_begin(fault, _counters(agent))
+        self._clock.wait_until_copied(self._log.size)
+
+    def _record_lasting(self, agent: Agent, now_s: float) -> None:
+        """Write which lasting faults have begun and ended."""
         for fault in list(self._lasting):
-            if fault.is_on(counters["updates"], now_s):
+            if fault.is_active(agent.updates, now_s):
                 if fault.index not in self._log.begun:
-                    self._log.begin(fault, counters)
+                    self._log.record_begin(fault, _counters(agent))
             elif fault.index in self._log.begun:
                 self._lasting.remove(fault)
-                self._log.end(fault, counters | self._seen(fault))
+                self._log.record_end(fault, _counters(agent) | self._messages(fault))
 
-    def _seen(self, fault: Fault) -> dict[str, int]:
+    def _messages(self, fault: Fault) -> dict[str, int]:
         if self._transport is None or not fault.edges or fault.kind == "cut":
             return {}
         return {"messages": self._transport.messages[fault.index]}
 
-    def _happen(self, fault: Fault, agent: Agent) -> None:
+    def _inject(self, fault: Fault, agent: Agent) -> None:
         match fault.kind:
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":
                 assert fault.seconds is not None
-                self._clock.stop(self._rank, fault.seconds)
+                self._clock.record_stop(self._rank, fault.seconds)
                 os.kill(os.getpid(), signal.SIGSTOP)
-                self._clock.clear(self._rank)
+                self._clock.record_running(self._rank)
             case "nan":
                 agent.learner = PoisonedLearner(agent.learner)
             case "simulator-crash":
@@ -148,21 +147,25 @@ class LearnerFaults:
                 guard.env = Crashing(guard.env)
 
     def _slow_down(self, updates: int, now_s: float) -> None:
-        """Sleep so that the last update took a multiple of its time."""
+        """Sleep so that the last update takes a multiple of its time."""
         factor = 1.0
         for fault in self._lasting:
-            if fault.kind == "slow" and fault.is_on(updates, now_s):
+            if fault.kind == "slow" and fault.is_active(updates, now_s):
                 factor *= fault.factor
-        if factor > 1.0 and self._resumed_at is not None:
-            time.sleep((factor - 1.0) * (time.monotonic() - self._resumed_at))
-        self._resumed_at = time.monotonic()
+        if factor > 1.0 and self._slow_since is not None:
+            time.sleep((factor - 1.0) * (time.monotonic() - self._slow_since))
+        self._slow_since = time.monotonic()
+
+
+def _counters(agent: Agent) -> dict[str, int]:
+    return {"updates": agent.updates, "agent_steps": agent.agent_steps}
 
 
 class PoisonedLearner:
-    """A learner whose trajectories hold a reward that is no number; see `Learner`.
+    """A learner whose trajectories contain a NaN reward; see `Learner`.
 
     Args:
-        inner: the learner itself.
+        inner: the learner that it wraps.
     """
 
     def __init__(self, inner: Learner) -> None:
@@ -175,7 +178,7 @@ class PoisonedLearner:
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
     ) -> UpdateMetrics:
-        """See `Learner.update`: neither loss nor gradient are numbers then."""
+        """See `Learner.update`; loss and gradient become NaN."""
         trajectory.rewards[0, 0] = torch.nan
         return self._inner.update(trajectory, learning_rate, out)
 
@@ -184,5 +187,5 @@ class Crashing(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment that raises at its next step."""
 
     def step(self, action: Any) -> Any:
-        """Always raises."""
-        raise RuntimeError("the plan of faults has this simulator crash")
+        """Raise a RuntimeError."""
+        raise RuntimeError("the fault plan makes this simulator crash")

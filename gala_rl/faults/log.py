@@ -1,48 +1,64 @@
-"""What has happened of a plan: a row when a fault comes, another when it is over."""
+"""The file of faults that have happened: a row when a fault begins, another when it ends."""
 
+import contextlib
+import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
+from gala_rl.decode import Count, fits
+from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.plan import Fault
-from gala_rl.records.metrics import MetricsReader, MetricsWriter
-from gala_rl.records.plausible import is_count
+from gala_rl.records.metrics import MetricsReader, MetricsWriter, Row
 
-BEGIN, END = "begin", "end"
-"""What a row tells."""
+BEGIN: Literal["begin"] = "begin"
+END: Literal["end"] = "end"
+
+
+class _FaultRow(TypedDict):
+    fault: Count
+    kind: str
+    phase: Literal["begin", "end"]
+    updates: Count
+    learner: NotRequired[Count]
+    node: NotRequired[Count]
+    messages: NotRequired[Count]
 
 
 class FaultLog:
-    """One learner's, or node's, rows in the run's file of faults; all append to it side by side.
+    """Writes the rows of one learner, or node; all of them append to the same file.
 
-    What is in it already, written before this learner was killed or resumed, is not done again.
+    A fault that has a row already, from before the learner was killed or resumed, is not repeated.
 
     Args:
         path: of the file.
-        whose: rank of the learner, or index of the node.
-        of: which of both.
+        index: rank of the learner, or index of the node.
+        owner: what the index is of.
 
     Attributes:
-        begun: indices of faults that have come.
-        ended: indices of those that are over.
+        begun: indices of faults that have begun.
+        ended: indices of faults that have ended.
     """
 
-    def __init__(self, path: Path, whose: int, of: Literal["learner", "node"] = "learner") -> None:
-        rows = [row for row in read_rows(MetricsReader(path)) if row.get(of) == whose]
+    def __init__(
+        self, path: Path, index: int, owner: Literal["learner", "node"] = "learner"
+    ) -> None:
+        rows = [row for row in _fault_rows(MetricsReader(path)) if row.get(owner) == index]
         self.begun = {row["fault"] for row in rows if row["phase"] == BEGIN}
         self.ended = {row["fault"] for row in rows if row["phase"] == END}
-        self._who = {of: whose}
+        self._owner = {owner: index}
         self._path = path
         self._writer = MetricsWriter(path)
 
     @property
     def size(self) -> int:
-        """Of the file, bytes."""
+        """Size of the file in bytes."""
         return self._path.stat().st_size
 
-    def begin(self, fault: Fault, counters: Mapping[str, int]) -> dict[str, Any]:
-        """A fault comes; said before it happens, since the learner may not live to say it after.
+    def record_begin(self, fault: Fault, counters: Mapping[str, int]) -> Row:
+        """Write that a fault begins, before it does: the learner may not live to write it after.
 
         Returns:
             The row.
@@ -53,8 +69,8 @@ class FaultLog:
         self.begun.add(fault.index)
         return self._write(fault, BEGIN, counters)
 
-    def end(self, fault: Fault, counters: Mapping[str, int]) -> None:
-        """A fault is over.
+    def record_end(self, fault: Fault, counters: Mapping[str, int]) -> None:
+        """Write that a fault has ended.
 
         Raises:
             StorageError: when it cannot be written.
@@ -62,13 +78,9 @@ class FaultLog:
         self.ended.add(fault.index)
         self._write(fault, END, counters)
 
-    def _write(self, fault: Fault, phase: str, counters: Mapping[str, int]) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "time": round(time.time(), 3),
-            "fault": fault.index,
-            "kind": fault.kind,
-        }
-        row |= self._who | {"phase": phase} | dict(counters)
+    def _write(self, fault: Fault, phase: str, counters: Mapping[str, int]) -> Row:
+        row: Row = {"time": round(time.time(), 3), "fault": fault.index, "kind": fault.kind}
+        row |= self._owner | {"phase": phase} | dict(counters)
         self._writer.write(row)
         return row
 
@@ -77,25 +89,48 @@ class FaultLog:
         self._writer.close()
 
 
-def read_rows(reader: MetricsReader) -> list[dict[str, Any]]:
-    """New rows that a learner, or a driver for one of its nodes, can have written."""
+class FaultMonitor:
+    """The supervisor's part in a fault plan: continues stopped learners, reports what happened.
+
+    Args:
+        clock: of the run.
+        path: of the file of faults; rows that it has already are not reported.
+
+    Attributes:
+        clock: as given.
+    """
+
+    def __init__(self, clock: FaultClock, path: Path) -> None:
+        self.clock, self._reader = clock, MetricsReader(path)
+        self._reader.new_rows()
+
+    def continue_stopped(self, process_ids: Iterable[tuple[int, int]]) -> None:
+        """Continue the learners, given as (rank, process id), whose stop is over."""
+        for rank, pid in process_ids:
+            if self.clock.is_stop_over(rank):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def take_notices(self) -> list[str]:
+        """Return what has happened since the last call, a line per row."""
+        return [notice(row) for row in _fault_rows(self._reader)]
+
+
+def _fault_rows(reader: MetricsReader) -> list[Row]:
+    """Return the new rows that a learner, or the driver for a node, can have written."""
     return [
         row
         for row in reader.new_rows()
-        if all(is_count(row.get(name)) for name in ("fault", "updates"))
-        and is_count(row.get("learner", row.get("node")))
-        and is_count(row.get("messages", 0))
-        and isinstance(row.get("kind"), str)
-        and row.get("phase") in (BEGIN, END)
+        if fits(_FaultRow, row) and ("learner" in row or "node" in row)
     ]
 
 
 def notice(row: Mapping[str, Any]) -> str:
-    """A row in words."""
+    """Return a row as a line of text."""
     ends = " is over" if row["phase"] == END else ""
     messages = f", {row['messages']:,} messages" if "messages" in row else ""
-    who = f"learner {row['learner']}" if "learner" in row else f"node {row['node']}"
+    affected = f"learner {row['learner']}" if "learner" in row else f"node {row['node']}"
     return (
-        f"fault {row['fault']}: {row['kind']}{ends}, {who} after {row['updates']:,} "
+        f"fault {row['fault']}: {row['kind']}{ends}, {affected} after {row['updates']:,} "
         f"updates{messages}"
     )

@@ -1,4 +1,4 @@
-"""A transport on which messages to one receiver are cut off, late, doubled or corrupt."""
+"""A transport that drops, delays, duplicates or corrupts the messages to one receiver."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.plan import Fault
+from gala_rl.faults.plan import Corruption, Fault
 from gala_rl.gossip.message import Event, Message, PeerDown
 from gala_rl.gossip.transports import Transport
 
 _EXPONENT_BIT = 1 << 30
-"""The highest of a float32's exponent: what was from 2^-67 to 2 becomes too large to be squared."""
+"""Highest exponent bit of a float32: numbers from 2^-67 to 2 become too large to be squared."""
 
 
 class FaultyTransport:
-    """One learner's end of a network, behind which messages suffer faults; see `Transport`.
+    """Injects faults into the messages that a learner receives; see `Transport`.
 
     Args:
-        inner: the end itself.
-        rank: of its learner, the receiver.
+        inner: the transport that it wraps.
+        rank: of the receiver.
         faults: of messages.
         clock: of the run.
 
     Attributes:
-        updates: that the learner has made, before the one it is in.
-        messages: to which faults have happened, by the fault's index; those cut off are not seen.
+        updates: made by the learner before the current one.
+        messages: number of affected messages, by the fault's index; those cut off are not counted.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class FaultyTransport:
         self.updates = 0
         self.messages: Counter[int] = Counter()
         self._inner, self._rank, self._faults, self._clock = inner, rank, faults, clock
-        self._under_way: dict[int, list[tuple[float, Message]]] = {}
+        self._in_flight: dict[int, list[tuple[float, Message]]] = {}
         self._delivered_version: dict[int, int] = {}
 
     def outbox(self) -> Tensor | None:
@@ -43,22 +43,22 @@ class FaultyTransport:
         return self._inner.outbox()
 
     def send(self, message: Message, receivers: Collection[int]) -> Message:
-        """See `Transport.send`: faults happen to what is received."""
+        """See `Transport.send`; faults affect what is received."""
         return self._inner.send(message, receivers)
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """See `Transport.poll`; a sender that is cut off is not heard, nor is its death."""
+        """See `Transport.poll`; a sender that is cut off does not arrive, nor does its death."""
         now_s = self._clock.elapsed_s()
-        present = {sender: self._present(sender, now_s) for sender in senders}
-        heard = [s for s in senders if all(fault.kind != "cut" for fault in present[s])]
+        active = {sender: self._active_faults(sender, now_s) for sender in senders}
+        connected = [s for s in senders if all(fault.kind != "cut" for fault in active[s])]
         events: list[Event] = []
-        for event in self._inner.poll(heard):
+        for event in self._inner.poll(connected):
             if isinstance(event, PeerDown):
-                self._under_way.pop(event.learner, None)
+                self._in_flight.pop(event.learner, None)
                 events.append(event)
             else:
-                self._dispatch(event, present[event.sender], now_s)
-        for sender in heard:
+                self._enqueue(event, active[event.sender], now_s)
+        for sender in connected:
             events += self._arrivals(sender, now_s)
         return events
 
@@ -66,52 +66,51 @@ class FaultyTransport:
         """See `Transport.close`."""
         self._inner.close()
 
-    def _present(self, sender: int, now_s: float) -> list[Fault]:
-        """What happens now to messages of a sender."""
+    def _active_faults(self, sender: int, now_s: float) -> list[Fault]:
         edge = sender, self._rank
-        return [f for f in self._faults if edge in f.edges and f.is_on(self.updates, now_s)]
+        return [f for f in self._faults if edge in f.edges and f.is_active(self.updates, now_s)]
 
-    def _dispatch(self, message: Message, faults: Sequence[Fault], now_s: float) -> None:
-        """Put a message on its way, once or more often."""
-        due_s, times, original = now_s, 1, message
+    def _enqueue(self, message: Message, faults: Sequence[Fault], now_s: float) -> None:
+        """Apply faults to a message and put it in flight."""
+        due_s, copies, original = now_s, 1, message
         for fault in faults:
             match fault.kind:
                 case "corrupt":
                     message = corrupted(message, fault.how)
                 case "duplicate":
-                    times += 1
+                    copies += 1
                 case "delay":
                     due_s += fault.delay_s
         if due_s > now_s and message is original:
-            # What was lent will be overwritten before it is due.
+            # The sender overwrites its memory before the message is due.
             message = Message(message.sender, message.version, message.parameters.clone())
-        # A copy that the sender has spoilt meanwhile is as good as none.
+        # The sender may have overwritten the message while it was copied.
         if message is original or original.is_whole():
             self.messages.update(fault.index for fault in faults)
-            queue = self._under_way.setdefault(message.sender, [])
-            queue += [(due_s, message)] * times
+            queue = self._in_flight.setdefault(message.sender, [])
+            queue += [(due_s, message)] * copies
 
     def _arrivals(self, sender: int, now_s: float) -> list[Message]:
-        """The newest message that is due; what it has overtaken is dropped."""
-        queue = self._under_way.get(sender)
+        """Return the newest message that is due; older ones are dropped."""
+        queue = self._in_flight.get(sender)
         if not queue:
             return []
-        seen = self._delivered_version.get(sender, 0)
-        newest = max((m.version for due_s, m in queue if due_s <= now_s), default=seen)
-        self._under_way[sender] = [(due_s, m) for due_s, m in queue if m.version > newest]
-        if newest <= seen:
+        delivered = self._delivered_version.get(sender, 0)
+        newest = max((m.version for due_s, m in queue if due_s <= now_s), default=delivered)
+        self._in_flight[sender] = [(due_s, m) for due_s, m in queue if m.version > newest]
+        if newest <= delivered:
             return []
         self._delivered_version[sender] = newest
         return [message for _, message in queue if message.version == newest]
 
 
-def corrupted(message: Message, how: str) -> Message:
-    """A message whose parameters are not those that were sent.
+def corrupted(message: Message, how: Corruption) -> Message:
+    """Return a copy of a message with corrupt parameters.
 
     Args:
         message: as it was sent.
-        how: "nan": one number is none; "size": the last is missing; "bits": the highest bit of
-            the exponent of all of them is another.
+        how: "nan": one number becomes NaN; "size": the last number is missing; "bits": the highest
+            exponent bit of every number is flipped.
     """
     parameters = message.parameters.clone()
     match how:
@@ -121,6 +120,4 @@ def corrupted(message: Message, how: str) -> Message:
             parameters = parameters[:-1]
         case "bits":
             parameters.view(torch.int32).bitwise_xor_(_EXPONENT_BIT)
-        case _:
-            raise ValueError(f"no way to corrupt a message: {how!r}")
     return Message(message.sender, message.version, parameters)

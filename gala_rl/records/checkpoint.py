@@ -7,9 +7,9 @@
         shared.safetensors       tensors that belong to all learners, where there are any
         manifest.json            counters of the run, and the SHA-256 of every other file
 
-Learners write their parts into a hidden folder, each on its own, counters last: a part without
-them does not count. When all are there the manifest is added, everything is flushed to disk, and
-the folder gets its name.
+Each learner writes its part into a hidden folder, counters last: a part without counters is not
+used. When all parts are there, the manifest is added, everything is flushed to disk, and the folder
+gets its name.
 """
 
 import hashlib
@@ -22,21 +22,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gala_rl.decode import Count, Rule, decode
 from gala_rl.errors import StorageError, UserError
-from gala_rl.records.atomic_replace import finish_replacing, flush_to_disk, put_in_place
-from gala_rl.records.plausible import are_counts, is_count
-from gala_rl.records.run_folder import checkpoint_folders, read_json
+from gala_rl.records.files import finish_replacing, flush_to_disk, put_in_place, read_json
+from gala_rl.records.run_folder import checkpoint_folders
 
 FORMAT = 1
 _SHARED = "shared.safetensors"
+_MANIFEST = "manifest.json"
 
 _log = logging.getLogger(__name__)
+
+
+class Manifest(TypedDict):
+    """Content of `manifest.json`.
+
+    Attributes:
+        format: version of the format.
+        agent_steps: of all learners together.
+        learner_agent_steps: by rank.
+        learners: ranks of those that have a part, such as "00".
+        sha256: by name of a file.
+    """
+
+    format: int
+    agent_steps: Count
+    learner_agent_steps: list[Count]
+    learners: Annotated[list[str], Rule("a list of learners", bool)]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class LearnerState:
     """One learner's part of a checkpoint.
 
     Attributes:
-        tensors: parameters, optimiser state, random states, what the simulators can save.
+        tensors: parameters, optimiser state, random states, and the simulators' state, if any.
         counters: plain JSON values.
     """
 
@@ -54,47 +73,51 @@ class LearnerState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose checksums have been found right.
+    """A checkpoint whose checksums are right.
 
     Attributes:
         path: its folder.
-        agent_steps: of all learners together.
         manifest: as written.
     """
 
     path: Path
-    agent_steps: int
-    manifest: dict[str, Any]
+    manifest: Manifest
+
+    @property
+    def agent_steps(self) -> int:
+        """Agent steps of all learners together."""
+        return self.manifest["agent_steps"]
 
     def learners(self) -> list[int]:
-        """Ranks that have a part in it."""
-        return sorted(int(name) for name in self.manifest["learners"])
+        """Return the ranks of the learners that have a part in it."""
+        return sorted(map(int, self.manifest["learners"]))
 
     def load(self, learner: int) -> LearnerState:
-        """One learner's part."""
+        """Return one learner's part, with the tensors that all learners share."""
         tensors = self._tensors(f"learner_{learner:02d}.safetensors")
         return LearnerState(self.shared() | tensors, self.counters(learner))
 
     def counters(self, learner: int) -> dict[str, Any]:
-        """The counters of one learner's part."""
+        """Return the counters of one learner's part."""
         return read_json(self.path / f"learner_{learner:02d}.json")
 
     def mixed_versions(self, learner: int) -> dict[int, int]:
-        """Versions that a learner had mixed, by sender; at most that of the sender's own part.
+        """Return the versions that a learner had mixed, by sender.
 
-        Parts are written one after another. A sender whose part is the older one goes on from it,
-        and what it sends from then on is new.
+        Parts are written one after another, so a learner may have mixed a version that its sender
+        had not reached in its own, older part. The sender goes on from that part and sends such
+        versions anew: they are capped at the version of the sender's part.
         """
         mixed = {int(j): version for j, version in self.counters(learner)["mixed_versions"].items()}
         sent = {j: self.counters(j)["version"] for j in mixed.keys() & set(self.learners())}
         return {j: min(version, sent.get(j, version)) for j, version in mixed.items()}
 
     def agent_steps_of(self, learner: int) -> int:
-        """Agent steps from which a learner goes on: those of its part, if it has one."""
-        made = self.manifest["learner_agent_steps"]
+        """Return the agent steps from which a learner goes on: those of its part, if it has one."""
+        steps = self.manifest["learner_agent_steps"]
         if learner in self.learners():
             return int(self.counters(learner)["agent_steps"])
-        return int(made[learner]) if learner < len(made) else 0
+        return steps[learner] if learner < len(steps) else 0
 
     @property
     def resumes_at(self) -> int:
@@ -102,7 +125,7 @@ class Checkpoint:
         return sum(map(self.agent_steps_of, range(len(self.manifest["learner_agent_steps"]))))
 
     def shared(self) -> dict[str, Tensor]:
-        """Tensors that belong to all learners."""
+        """Return the tensors that belong to all learners."""
         return self._tensors(_SHARED) if _SHARED in self.manifest["sha256"] else {}
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
@@ -113,51 +136,55 @@ class Checkpoint:
 
 
 def partial_folder(checkpoints: Path, request: str) -> Path:
-    """Where the parts of a checkpoint in the making are gathered."""
+    """Return the folder in which the parts of a checkpoint are gathered until it is complete."""
     return checkpoints / f".partial-{request}"
 
 
-def counters_in_the_making(folder: Path, learner: int) -> Path:
-    """Where the last file of a learner's part is written, until it is whole."""
+def partial_counters(folder: Path, learner: int) -> Path:
+    """Return the file into which the counters of a part are written, until they get their name."""
     return folder / f".learner_{learner:02d}.json"
 
 
 def write_part(folder: Path, learner: int, state: LearnerState) -> None:
-    """Write one learner's part into the folder of a checkpoint in the making.
+    """Write one learner's part into a partial folder.
 
     Raises:
-        StorageError: when it cannot be written; it does not count then.
+        StorageError: when it cannot be written; the part is not used then.
     """
     stem = folder / f"learner_{learner:02d}"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
         save_file(tensors, stem.with_suffix(".safetensors"))
-        aside = counters_in_the_making(folder, learner)
-        aside.write_text(json.dumps(state.counters), encoding="utf-8")
-        aside.replace(stem.with_suffix(".json"))
+        counters = partial_counters(folder, learner)
+        counters.write_text(json.dumps(state.counters), encoding="utf-8")
+        counters.replace(stem.with_suffix(".json"))
 
 
 def copy_part(folder: Path, files: dict[str, bytes]) -> None:
-    """Add one learner's part, written elsewhere, to the folder of a checkpoint in the making.
+    """Add one learner's part, written on another machine, to a partial folder.
+
+    Args:
+        folder: from `partial_folder`.
+        files: contents by name.
 
     Raises:
         ValueError: when a name leads out of the folder.
-        StorageError: when it cannot be written; it does not count then.
+        StorageError: when it cannot be written; the part is not used then.
     """
     if any(Path(name).name != name for name in files):
         raise ValueError(f"{sorted(files)} are no files of a checkpoint")
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
-        # Counters last: a part without them does not count.
+        # Counters last: a part without them is not used.
         for name in sorted(files, key=lambda name: name.endswith(".json")):
-            aside = folder / f".{name}"
-            aside.write_bytes(files[name])
-            aside.replace(folder / name)
+            partial = folder / f".{name}"
+            partial.write_bytes(files[name])
+            partial.replace(folder / name)
 
 
 def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write what belongs to all learners into the folder of a checkpoint in the making.
+    """Write the tensors that belong to all learners into a partial folder.
 
     Raises:
         StorageError: when it cannot be written.
@@ -167,12 +194,12 @@ def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def parts(folder: Path) -> list[str]:
-    """Names of the learners whose part in the making is whole, such as "00"."""
+    """Return the learners whose parts in a partial folder are whole, such as "00"."""
     return sorted(path.stem.removeprefix("learner_") for path in folder.glob("learner_*.json"))
 
 
 def drop_parts(folder: Path, learners: int) -> None:
-    """Remove the parts of others than the first so many learners from one in the making."""
+    """Remove from a partial folder the parts of all but the first `learners` learners."""
     with _storage_errors(folder):
         for name in parts(folder):
             if int(name) >= learners:
@@ -189,21 +216,21 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
-    """Turn the whole parts of a folder into a checkpoint and drop the oldest ones.
+    """Turn the whole parts in a partial folder into a checkpoint, and remove the oldest ones.
 
-    One that holds the same stays instead: nothing was learned since.
+    A checkpoint that exists already with the same content stays instead.
 
     Args:
         folder: from `partial_folder`.
         agent_steps: of all learners together.
         learner_steps: agent steps by rank.
-        kept: number of newest whole checkpoints to keep.
+        kept: number of newest whole checkpoints that stay.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        StorageError: when it cannot be written; the older ones are all there then.
+        StorageError: when it cannot be written; all older ones stay then.
     """
     learners = parts(folder)
     files = sorted(folder / name for learner in learners for name in _files_of(int(learner)))
@@ -213,7 +240,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
     with _storage_errors(final):
         for stray in set(folder.iterdir()) - set(files):
             stray.unlink()
-        manifest = {
+        manifest: Manifest = {
             "format": FORMAT,
             "agent_steps": agent_steps,
             "learner_agent_steps": learner_steps,
@@ -221,29 +248,30 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             "sha256": {file.name: _sha256(file) for file in files},
         }
         finish_replacing(final)
-        if final.exists() and _holds(final, manifest):
+        # Parts may be newer than those of a checkpoint of as many steps: they decide, not the name.
+        if final.exists() and (same := _try_open(final)) and same.manifest == manifest:
             discard(folder)
             return final
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        for path in [*files, folder / "manifest.json", folder]:
+        (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        for path in [*files, folder / _MANIFEST, folder]:
             flush_to_disk(path)
         put_in_place(folder, final)
-        for there in checkpoint_folders(final.parent):
-            # Damaged ones do not count, and go when they are the oldest.
+        for existing in checkpoint_folders(final.parent):
+            # Damaged ones are not counted among the kept, and go when they are the oldest.
             if kept == 0:
-                shutil.rmtree(there)
-            elif there == final or _is_whole(there):
+                shutil.rmtree(existing)
+            elif existing == final or _try_open(existing) is not None:
                 kept -= 1
     return final
 
 
 def discard(folder: Path) -> None:
-    """Forget a checkpoint in the making."""
+    """Remove a partial folder, if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def newest(checkpoints: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; damaged ones are reported and passed over.
+    """Return the newest whole checkpoint, None if there is none; log and skip damaged ones.
 
     Raises:
         UserError: when there are checkpoints but none is whole.
@@ -262,55 +290,46 @@ def newest(checkpoints: Path) -> Checkpoint | None:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """A checkpoint, after holding every file against its checksum.
+    """Return a checkpoint after checking every file's checksum.
 
     Raises:
         UserError: when something is missing, damaged or of another format.
     """
     try:
-        _check_plain(folder / "manifest.json")
-        manifest = read_json(folder / "manifest.json")
-        found = manifest["format"]
-        if found == FORMAT:
-            _check_content(folder, manifest)
-            return Checkpoint(folder, manifest["agent_steps"], manifest)
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = error if isinstance(error, (UserError, OSError, ValueError)) else repr(error)
-        raise UserError(f"checkpoint {folder} is damaged: {what}") from error
-    raise UserError(f"checkpoint {folder} has format {short(found)}, this version reads {FORMAT}")
+        _check_plain(folder / _MANIFEST)
+        content = read_json(folder / _MANIFEST)
+        if content.get("format", FORMAT) == FORMAT:
+            manifest = decode(Manifest, content, _MANIFEST)
+            _check_files(folder, manifest)
+            return Checkpoint(folder, manifest)
+    except (UserError, OSError, ValueError) as error:
+        raise UserError(f"checkpoint {folder} is damaged: {error}") from error
+    found = short(content["format"])
+    raise UserError(f"checkpoint {folder} has format {found}, this version reads {FORMAT}")
 
 
-def _holds(folder: Path, manifest: dict[str, Any]) -> bool:
-    """Whether it is whole and of this content; as many steps may be those of earlier parts."""
-    return _is_whole(folder) and open_checkpoint(folder).manifest == manifest
-
-
-def _is_whole(folder: Path) -> bool:
+def _try_open(folder: Path) -> Checkpoint | None:
     try:
-        open_checkpoint(folder)
+        return open_checkpoint(folder)
     except UserError:
-        return False
-    return True
+        return None
 
 
-def _check_content(folder: Path, manifest: dict[str, Any]) -> None:
+def _check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest["sha256"].items():
         if Path(name).name != name:
             raise ValueError(f"{name} is in another folder")
         _check_plain(folder / name)
         if _sha256(folder / name) != expected:
             raise ValueError(f"{name} has changed")
-    steps, learners = manifest["learner_agent_steps"], manifest["learners"]
-    if not (is_count(manifest["agent_steps"]) and are_counts(steps) and learners):
-        raise ValueError("its manifest does not count")
-    for name in learners:
-        rank = int(name) if isinstance(name, str) else -1
-        if not 0 <= rank < len(steps) or not _files_of(rank) <= set(manifest["sha256"]):
+    for name in manifest["learners"]:
+        rank, ranks = int(name), len(manifest["learner_agent_steps"])
+        if not 0 <= rank < ranks or not _files_of(rank) <= manifest["sha256"].keys():
             raise ValueError(f"learner {short(name)} is not in it")
 
 
 def _check_plain(file: Path) -> None:
-    """Refuse what is no file of the checkpoint's own: a link, a pipe, a device that never ends."""
+    """Raise a ValueError for a link, a pipe or a device, which may lead elsewhere or never end."""
     if not stat.S_ISREG(file.lstat().st_mode):
         raise ValueError(f"{file.name} is not a plain file")
 

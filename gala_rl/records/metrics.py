@@ -1,4 +1,4 @@
-"""Metrics: one JSON line a learner and interval, appended, readable while the run goes on."""
+"""Metrics: a JSON line per learner and interval, appended, readable while the run goes on."""
 
 import bisect
 import heapq
@@ -7,36 +7,40 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
+from gala_rl.decode import Count, Number, Rule, fits
 from gala_rl.errors import StorageError
-from gala_rl.records.plausible import are_counts, are_numbers, is_count, is_number
 
 Row = dict[str, Any]
 _Game = tuple[float, int, float]
-"""Time at which it ended, place in the order in which games were told, score."""
+"""Time at which it ended, order in which its row was read, score."""
 
 RECENT_EPISODES = 100
 """`mean_return` is the mean over this many last full games."""
 
 _SMALLEST_DECIMAL = 1e-3
-"""Scores below it are shown with an exponent."""
+"""Scores below it are printed with an exponent."""
 
 
 class MetricsWriter:
-    """Appends rows to a learner's file; each row is one write, so a reader never sees half.
+    """Appends rows to a file, one write per row, so that a reader never sees half a row.
 
-    Raises a StorageError when the file cannot be opened for that.
+    Args:
+        path: of the file.
+
+    Raises:
+        StorageError: when it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             self._file = path.open("ab", buffering=0)
-            is_cut = _ends_in_a_cut_line(path)
+            is_torn = _has_torn_last_line(path)
         except OSError as error:
             raise StorageError(f"{path} cannot be opened ({error.strerror})") from error
-        if is_cut:
+        if is_torn:
             self._append(b"\n")
 
     def write(self, row: dict[str, Any]) -> None:
@@ -60,8 +64,8 @@ class MetricsWriter:
         self._file.close()
 
 
-def _ends_in_a_cut_line(path: Path) -> bool:
-    """Whether a killed writer left half a row, which would spoil the next one."""
+def _has_torn_last_line(path: Path) -> bool:
+    """Return whether a killed writer left half a row, to which the next row would be added."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
@@ -69,14 +73,14 @@ def _ends_in_a_cut_line(path: Path) -> bool:
 
 
 class MetricsReader:
-    """Reads what was appended to a learner's file since the last call."""
+    """Reads the rows that were appended to a file since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0
 
-    def new_rows(self) -> list[dict[str, Any]]:
-        """Complete rows not returned before; a line cut by a killed writer is left out."""
+    def new_rows(self) -> list[Row]:
+        """Return the complete rows that were not returned before; torn lines are left out."""
         if not self._path.is_file():
             return []
         with self._path.open("rb") as file:
@@ -95,37 +99,52 @@ class MetricsReader:
         return rows
 
 
-_COUNTS = (
-    *("learner", "agent_steps", "total_agent_steps", "updates", "episodes"),
-    *("mixes", "staleness_updates", "overdue"),
-)
-_NUMBERS = (
-    *("time", "agent_steps_per_s", "policy_loss", "value_loss", "entropy"),
-    *("grad_norm", "update_norm", "learning_rate", "rss_mb"),
-)
+class _LearnerRow(TypedDict):
+    """Columns of a learner's row that something is computed from."""
+
+    learner: Count
+    agent_steps: Count
+    total_agent_steps: Count
+    updates: Count
+    episodes: Count
+    mixes: Count
+    staleness_updates: Count
+    overdue: Count
+    time: Number
+    agent_steps_per_s: Annotated[Number, Rule("above 0", lambda v: v > 0)]
+    policy_loss: Number
+    value_loss: Number
+    entropy: Number
+    grad_norm: Number
+    update_norm: Number
+    learning_rate: Number
+    rss_mb: Number
+    mean_return: Number | None
+    episode_returns: list[Number]
+    episode_times: NotRequired[list[Number]]
+    rejected: dict[str, Count]
 
 
-def of_learners(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those rows that a learner can have written, and that can be computed with."""
-    return [
-        row
-        for row in rows
-        if all(is_count(row.get(name)) for name in _COUNTS)
-        and all(is_number(row.get(name)) for name in _NUMBERS)
-        and row["agent_steps_per_s"] > 0
-        and ((score := row.get("mean_return", "")) is None or is_number(score))
-        and are_numbers(row.get("episode_returns"))
-        and are_numbers(times := row.get("episode_times", row["episode_returns"]))
-        and len(times) == len(row["episode_returns"])
-        and isinstance(row.get("rejected"), dict)
-        and are_counts(list(row["rejected"].values()))
-    ]
+def learner_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows that a learner can have written; damaged and foreign ones are dropped."""
+    return [row for row in rows if fits(_LearnerRow, row) and _has_all_times(row)]
 
 
-def kept(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
-    """A learner's rows that lead to its end: no later row is at as few agent steps, or fewer.
+def _has_all_times(row: Row) -> bool:
+    return len(_times(row)) == len(row["episode_returns"])
 
-    A run that was killed goes on from its newest checkpoint; what it had done since is done anew.
+
+def _times(row: Row) -> list[float]:
+    """Return when the games of a row ended; earlier versions did not write it."""
+    times: list[float] = row.get("episode_times", [row["time"]] * len(row["episode_returns"]))
+    return times
+
+
+def drop_superseded(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
+    """Return a learner's rows without those whose work was done again later.
+
+    A run that was killed goes on from its newest checkpoint and does again what it had done since.
+    So a row is dropped if a later one is at as few agent steps, or fewer.
 
     Args:
         rows: in the order in which they were written.
@@ -143,38 +162,36 @@ class RecentGames:
     """Mean score of the last 100 games of all learners, in the order in which they ended.
 
     Attributes:
-        count: games that have been counted.
-        mean: of the last of them; None before the first.
+        count: number of games that have been counted.
+        mean: mean score of the last 100 of them; None before the first.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: float | None = None
         self._newest: list[_Game] = []
-        self._later: list[_Game] = []
+        self._uncounted: list[_Game] = []
         self._numbers = itertools.count()
 
     def add(self, row: Row) -> None:
-        """Note the games of a learner's row."""
-        returns = row["episode_returns"]
-        # Rows of earlier versions don't say when their games ended.
-        times = row.get("episode_times", [row["time"]] * len(returns))
-        for ended_at, score in zip(times, returns, strict=True):
-            # Other machines' clocks may differ: a game has ended by the time of its row.
-            heapq.heappush(self._later, (min(ended_at, row["time"]), next(self._numbers), score))
+        """Add the games of a learner's row, to be counted by `count_until`."""
+        for noted_at, score in zip(_times(row), row["episode_returns"], strict=True):
+            # A game ended before its row was written, whatever another machine's clock says.
+            ended_at = min(noted_at, row["time"])
+            heapq.heappush(self._uncounted, (ended_at, next(self._numbers), score))
 
     def count_until(self, time: float) -> None:
-        """Count the noted games that had ended by then."""
-        while self._later and self._later[0][0] <= time:
-            # One that is told late goes where it belongs.
-            bisect.insort(self._newest, heapq.heappop(self._later))
+        """Count the games that had ended by a time."""
+        while self._uncounted and self._uncounted[0][0] <= time:
+            # A game whose row comes late goes where it belongs.
+            bisect.insort(self._newest, heapq.heappop(self._uncounted))
             del self._newest[:-RECENT_EPISODES]
             self.count += 1
         self.mean = mean([score for _, _, score in self._newest])
 
 
 def score_text(score: float | None) -> str:
-    """Return a score as it is shown: three significant digits, and all digits before the point."""
+    """Return a score for people: three significant digits, and all digits before the point."""
     if score is None:
         return "no game over yet"
     size = abs(float(f"{score:.3g}"))  # 9.996 is shown as 10.0
@@ -185,5 +202,5 @@ def score_text(score: float | None) -> str:
 
 
 def mean(values: list[float]) -> float | None:
-    """Mean, None of nothing."""
+    """Return the mean, None for an empty list."""
     return sum(values) / len(values) if values else None

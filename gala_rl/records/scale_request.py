@@ -1,19 +1,27 @@
-"""A person's request, in a run's folder, that the run go on with another number of learners."""
+"""A request, by a file in a run's folder, that the run go on with another number of learners."""
 
 import contextlib
 import stat
+from typing import TypedDict
 
+from gala_rl.decode import decode, fits
 from gala_rl.errors import LearnerFailure, StorageError, UserError
-from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from gala_rl.records.files import read_json, write_json
+from gala_rl.records.run_folder import RunFolder
 
 _MAX_BYTES = 1_000
 
 
+class _Refusal(TypedDict):
+    why: str
+    is_mistake: bool
+
+
 def place(folder: RunFolder, learners: int) -> None:
-    """Ask for it; whoever trains the run takes it up within a second.
+    """Write a request; the process that trains the run takes it up within a second.
 
     Raises:
-        UserError: when somebody else is asking.
+        UserError: when there is another request.
         StorageError: when it cannot be written.
     """
     if folder.scale_request.exists():
@@ -24,10 +32,10 @@ def place(folder: RunFolder, learners: int) -> None:
 
 
 def pending(folder: RunFolder) -> int | None:
-    """The number of learners that is asked for, None if nothing is; never waits.
+    """Return the requested number of learners, None without a request; never block.
 
     Raises:
-        UserError: when it is not a request.
+        UserError: when the file is not a request.
     """
     path = folder.scale_request
     try:
@@ -39,13 +47,13 @@ def pending(folder: RunFolder) -> int | None:
     if status.st_size > _MAX_BYTES:
         raise UserError(f"{path} has {status.st_size:,} bytes, which no request has")
     learners = read_json(path).get("learners")
-    if type(learners) is not int:
+    if not fits(int, learners):
         raise UserError(f"{path} asks for {str(learners)[:60]!r} learners: give a whole number")
     return learners
 
 
 def refuse(folder: RunFolder, why: UserError | LearnerFailure) -> None:
-    """Remove it and leave behind why; whoever waits can but be told nothing on a full disk."""
+    """Remove the request, and write why it is refused unless the disk is full."""
     answer = {"why": str(why), "is_mistake": isinstance(why, UserError)}
     with contextlib.suppress(StorageError):
         write_json(folder.scale_refusal, answer)
@@ -53,16 +61,17 @@ def refuse(folder: RunFolder, why: UserError | LearnerFailure) -> None:
 
 
 def why_refused(folder: RunFolder) -> UserError | LearnerFailure | None:
-    """Why the last request was refused; None if that is not known."""
-    if not folder.scale_refusal.is_file():
+    """Return why the last request was refused; None if that is not known."""
+    file = folder.scale_refusal
+    if not file.is_file():
         return None
-    answer = read_json(folder.scale_refusal)
-    error = UserError if answer.get("is_mistake") is True else LearnerFailure
-    return error(f"run {folder.path} has refused: {answer.get('why')}")
+    answer = decode(_Refusal, read_json(file), str(file))
+    error = UserError if answer["is_mistake"] else LearnerFailure
+    return error(f"run {folder.path} has refused: {answer['why']}")
 
 
 def withdraw(folder: RunFolder) -> None:
-    """Remove it, if it is there."""
-    # Where it cannot be removed nothing else could be written either, which is told then.
+    """Remove the request, if there is one."""
+    # Where it cannot be removed, the run cannot write anything else either, and says so.
     with contextlib.suppress(OSError):
         folder.scale_request.unlink()

@@ -81,7 +81,7 @@ class LearnerRun:
     def inject_faults(self, folder: RunFolder, clock: FaultClock) -> None:
         """Inject the faults of the run's plan from now on."""
         self._faults = LearnerFaults(folder, self.rank, clock)
-        self._faults.inject(self.agent.gossip)
+        self._faults.wrap_transport(self.agent.gossip)
 
     def set_stop_checks(self, stop: NDArray[np.int64] | None, between: Callable[[], bool]) -> None:
         """Handle the supervisor's requests within updates too.

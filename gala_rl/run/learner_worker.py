@@ -12,7 +12,7 @@ from gala_rl.learners.learner import Coupling
 from gala_rl.methods import find
 from gala_rl.processes.heartbeat import beat
 from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader, of_learners
+from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.run.learner_run import LearnerRun
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.shared_counters import LearnerCounter
@@ -150,7 +150,7 @@ def _restart(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
 
 def _recall(spec: LearnerSpec, run: LearnerRun) -> None:
     reader = MetricsReader(spec.folder.metrics_file(spec.rank))
-    run.recall(of_learners(reader.new_rows()))
+    run.recall(learner_rows(reader.new_rows()))
 
 
 def _take_over(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:

@@ -97,7 +97,7 @@ class LocalRun:
         """See `SupervisedRun`."""
         self._learners.poll()
         if self._state.faults is not None:
-            self._state.faults.wake(enumerate(self._learners.process_ids))
+            self._state.faults.continue_stopped(enumerate(self._learners.process_ids))
 
     def scale(self) -> str | None:
         """See `SupervisedRun`."""

@@ -12,7 +12,7 @@ from gala_rl.agent import InitialParameters, message_size
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling.gradients import LOOPBACK
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.monitor import FaultMonitor
+from gala_rl.faults.log import FaultMonitor
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.graph import max_in_degree

@@ -163,7 +163,7 @@ class Scaling:
             scale_request.refuse(self._folder, failure)
             return None
         made = self._counters.total_agent_steps
-        self._folder.note_scale(before, learners, made, self._capacity)
+        self._folder.record_scale(before, learners, made, self._capacity)
         scale_request.withdraw(self._folder)
         return f"learners: {before} before, {learners} now"
 

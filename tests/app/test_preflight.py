@@ -269,7 +269,7 @@ def test_a_run_that_is_trained_can_be_scaled_to_what_it_has_room_for(tmp_path: P
     folder = RunFolder(make_run(tmp_path / "run", 400))
     with pytest.raises(UserError, match="is not being trained: start it with gala resume"):
         preflight.check_scale(folder.path, 1)
-    with folder.hold():
+    with folder.lock():
         for learners in (1, 3, 4):
             assert preflight.check_scale(folder.path, learners) == CONFIG
         with pytest.raises(UserError, match="room for 4; a new run has more with --max-learners"):
@@ -278,7 +278,7 @@ def test_a_run_that_is_trained_can_be_scaled_to_what_it_has_room_for(tmp_path: P
             preflight.check_scale(folder.path, 2)
         with pytest.raises(UserError, match="learners 0 is too small"):
             preflight.check_scale(folder.path, 0)
-        folder.note_scale(2, 1, 100, capacity=4)
+        folder.record_scale(2, 1, 100, capacity=4)
         assert preflight.check_scale(folder.path, 4).learners == 1
 
 
@@ -299,15 +299,15 @@ def test_a_run_whose_learners_cannot_join_or_leave_is_not_scaled(
     Path("edges.json").write_text("[[0, 1], [1, 0]]")
     config = resolve(dataclasses.replace(CONFIG, **{"algorithm": A2CSettings()} | changes))
     folder = RunFolder(make_run(tmp_path / "run", config=config))
-    with folder.hold(), pytest.raises(UserError) as refusal:
+    with folder.lock(), pytest.raises(UserError) as refusal:
         preflight.check_scale(folder.path, 2)
     assert words in str(refusal.value)
 
 
 def test_a_scaled_run_is_continued_by_the_command_that_started_it(tmp_path: Path) -> None:
     folder = RunFolder(make_run(tmp_path / "run", 400))
-    folder.note_scale(2, 4, 100, capacity=4)
-    folder.note_scale(4, 3, 200, capacity=4)
+    folder.record_scale(2, 4, 100, capacity=4)
+    folder.record_scale(4, 3, 200, capacity=4)
     for learners in (2, 3):
         same = dataclasses.replace(CONFIG, learners=learners)
         preflight.check_unchanged(folder.path, same, values(same, "learners"))

@@ -17,7 +17,8 @@ from gala_rl.app import restart
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.files import read_json
+from gala_rl.records.run_folder import RunFolder
 from tests.folders import fake_run, tree
 from tests.run.processes import ROOT, survivors
 
@@ -104,7 +105,7 @@ def test_a_run_that_is_being_trained_is_not_moved(
     here: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_run(here.path, agent_steps=None)
-    with here.hold():
+    with here.lock():
         before = tree(here.path)
         assert main(["train", "gala-a2c", "--out", "run", "--resume"]) == 2
         assert tree(here.path) == before

@@ -13,7 +13,7 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
-from gala_rl.records.run_folder import read_json
+from gala_rl.records.files import read_json
 from tests.run.processes import CONFIG, ROOT
 
 LARGE = replace(CONFIG, learners=2, simulators=4, lstm_size=256, log_every=5)

@@ -17,7 +17,8 @@ from gala_lab.main import main
 from gala_rl import load_network
 from gala_rl.cli import main as command_line
 from gala_rl.records import checkpoint
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.files import read_json
+from gala_rl.records.run_folder import RunFolder
 from tests.folders import tree
 
 

@@ -178,14 +178,14 @@ def test_a_fault_happens_once_its_row_is_where_it_outlives_the_node(
     folder = RunFolder(tmp_path / "run")
     fault = {"kind": "nan", "learner": 1, "at_updates": 3}
     folder.create(replace(CONFIG, fault_plan=plan(tmp_path, fault)))
-    clock, healthy = FaultClock(4, kept_bytes=0), torch.nn.Linear(1, 1)
+    clock, healthy = FaultClock(4, copied_bytes=0), torch.nn.Linear(1, 1)
     agent = SimpleNamespace(updates=3, agent_steps=30, learner=healthy)
     seen: list[int] = []
 
     def sleep(seconds: float) -> None:
         assert agent.learner is healthy
         seen.append(len(rows(folder)))
-        clock.note_kept(folder.faults_file.stat().st_size)
+        clock.record_copied(folder.faults_file.stat().st_size)
 
     monkeypatch.setattr("gala_rl.faults.clock.time.sleep", sleep)
     monkeypatch.setattr("gala_rl.faults.inject.PoisonedLearner", lambda learner: "poisoned")
@@ -205,7 +205,7 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
     ranks = (range(1), range(1, 2))
     place = NodeRunFolder(NodeSpec(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
     assert place.faults is not None
-    elapsed_s = place.faults.clock.elapsed_if_begun_s()
+    elapsed_s = place.faults.clock.elapsed_if_started_s()
     assert elapsed_s is not None
     assert elapsed_s >= 300.0
     read = {"metrics/faults.jsonl": len(before)}
@@ -217,7 +217,7 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
         assert place.appended(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
     slept: list[float] = []
     monkeypatch.setattr("gala_rl.faults.clock.time.sleep", slept.append)
-    place.faults.clock.wait_until_kept(read["metrics/faults.jsonl"])
+    place.faults.clock.wait_until_copied(read["metrics/faults.jsonl"])
     assert slept == []
     place.remove()
 
@@ -241,7 +241,7 @@ def test_a_node_that_is_running_is_killed_once_in_each_life_and_never_again(
 
     faults = NodeFaults(folder)
     assert look(faults) == [], "nobody has told that the run has begun"
-    faults.clock.begin_at(1.0)
+    faults.clock.start_at(1.0)
     nobody = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
     assert all(look(faults, index=0) == look(faults, **away) == [] for away in nobody)
     assert faults.poll(cast(NodeHandle, node), 49, 490) == []
@@ -249,7 +249,7 @@ def test_a_node_that_is_running_is_killed_once_in_each_life_and_never_again(
     assert look(faults) == []
     faults.close()
     again = NodeFaults(folder)
-    again.clock.begin_at(1.0)
+    again.clock.start_at(1.0)
     assert look(again) == ["fault 1: kill-node, node 1 after 60 updates"]
     node.incarnation = 2
     assert look(again) == []
@@ -263,11 +263,11 @@ class TestClock:
 
     def test_the_earliest_of_what_is_told_counts(self) -> None:
         clock = FaultClock(1)
-        clock.begin_at(None)
-        assert clock.elapsed_if_begun_s() is None
+        clock.start_at(None)
+        assert clock.elapsed_if_started_s() is None
         for told in (100.0, 300.0, 200.0):
-            clock.begin_at(told)
-        elapsed_s = clock.elapsed_if_begun_s()
+            clock.start_at(told)
+        elapsed_s = clock.elapsed_if_started_s()
         assert elapsed_s is not None
         assert elapsed_s >= 300.0
         assert elapsed_s <= clock.elapsed_s()
@@ -276,19 +276,19 @@ class TestClock:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looks: list[float] = []
-        clock = FaultClock(1, kept_bytes=10)
+        clock = FaultClock(1, copied_bytes=10)
 
         def sleep(seconds: float) -> None:
             looks.append(seconds)
             if len(looks) == 3:
-                clock.note_kept(25)
+                clock.record_copied(25)
 
         monkeypatch.setattr("gala_rl.faults.clock.time.sleep", sleep)
-        clock.wait_until_kept(10)
+        clock.wait_until_copied(10)
         assert looks == []
-        clock.wait_until_kept(20)
+        clock.wait_until_copied(20)
         assert len(looks) == 3
-        FaultClock(1).wait_until_kept(10**9)
+        FaultClock(1).wait_until_copied(10**9)
         assert len(looks) == 3
 
 

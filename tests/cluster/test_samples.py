@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gala_lab.bench.fault_costs import costs
 from gala_lab.main import main
 from gala_rl.cluster.protocol import ProgressSamples
 from gala_rl.cluster.samples import NodeSamples, merged
-from gala_rl.faults.costs import ProgressSample, costs
-from gala_rl.faults.sampler import ProgressSampler
+from gala_rl.faults.sampler import ProgressSample, ProgressSampler
 from tests.cluster.machines import Machines, node_actors, wait_until
 
 RATE = 100

@@ -151,7 +151,7 @@ def test_a_lasting_fault_is_on_from_its_moment_for_its_length(
     when = {"at_updates": at, "updates": length} if by_updates else {"at_s": at, "seconds": length}
     fault = Fault(index=0, kind="slow", learner=0, **when)  # type: ignore[arg-type]
     updates, elapsed_s = (now, 0.0) if by_updates else (0, float(now))
-    assert fault.has_come(updates, elapsed_s) is (now >= at)
-    assert fault.is_on(updates, elapsed_s) is (at <= now < at + length)
+    assert fault.has_begun(updates, elapsed_s) is (now >= at)
+    assert fault.is_active(updates, elapsed_s) is (at <= now < at + length)
     endless = replace(fault, updates=None, seconds=None)
-    assert endless.is_on(updates, elapsed_s) is (now >= at)
+    assert endless.is_active(updates, elapsed_s) is (now >= at)

@@ -3,7 +3,7 @@
 import torch
 
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.plan import HOW, Fault
+from gala_rl.faults.plan import CORRUPTIONS, Fault
 from gala_rl.faults.transport import FaultyTransport, corrupted
 from gala_rl.gossip import Gossip, MemoryNetwork, Message, PeerDown, directed_ring
 from gala_rl.gossip.mixing import defect
@@ -139,7 +139,7 @@ def test_a_duplicate_is_refused_as_not_newer_and_mixed_once() -> None:
 
 
 def test_no_corrupt_message_is_mixed_and_every_one_is_counted() -> None:
-    for how in HOW:
+    for how in CORRUPTIONS:
         fault = Fault(index=0, kind="corrupt", edges=EDGE, at_updates=4, updates=5, how=how)
         gossip, end, parameters = exchange(fault, 12)
         assert gossip.node.rejected.total() == end.messages[0] == 5
@@ -148,7 +148,7 @@ def test_no_corrupt_message_is_mixed_and_every_one_is_counted() -> None:
 
 
 def test_corruption_leaves_the_sender_and_others_alone() -> None:
-    for how in HOW:
+    for how in CORRUPTIONS:
         sent = Message(1, 3, torch.tensor([0.25, -1.0, 1.5]))
         assert defect(corrupted(sent, how).parameters, 3) is not None
         assert sent.parameters.tolist() == [0.25, -1.0, 1.5]

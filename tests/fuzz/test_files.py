@@ -20,13 +20,13 @@ from gala_rl.config import run as configs
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
-from gala_rl.faults.log import FaultLog
-from gala_rl.faults.monitor import FaultMonitor
+from gala_rl.faults.log import FaultLog, FaultMonitor
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip import topology
 from gala_rl.methods import resolve
-from gala_rl.records.metrics import MetricsReader, of_learners
-from gala_rl.records.run_folder import RunFolder, write_json
+from gala_rl.records.files import write_json
+from gala_rl.records.metrics import MetricsReader, learner_rows
+from gala_rl.records.run_folder import RunFolder
 from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
 from tests.lab.compare.rows import make_run, rows
 
@@ -62,7 +62,7 @@ def test_a_config_is_refused_or_can_be_resumed_and_evaluated(
         count += refused(lambda: check_resume(folder.path, None))
         refused(lambda: check_evaluation(folder.path, 1, "mean"))
         if not refused(folder.read_config):
-            refused(lambda: folder.note_resume(folder.read_config()))
+            refused(lambda: folder.record_resume(folder.read_config()))
         folder.summary_file.unlink(missing_ok=True)
     assert inputs / 4 < count < inputs
 
@@ -102,7 +102,7 @@ def test_a_plan_of_faults_is_refused_or_can_be_followed(
             count += 1
             continue
         for fault in read_plan(file):
-            assert not fault.is_on(-1, -1.0)
+            assert not fault.is_active(-1, -1.0)
             assert all(learner >= 0 for learner in fault.learners)
     assert inputs / 4 < count < inputs
 
@@ -190,7 +190,7 @@ def test_rows_that_come_back_can_be_computed_with(tmp_path: Path, seed: int, inp
         text = b"\n".join([*spoiled, b""])
         file.write_bytes(spoiled_bytes(text, chance) if chance.random() < 0.2 else text)
         reader = MetricsReader(file)
-        for row in of_learners(reader.new_rows() + reader.new_rows()):
+        for row in learner_rows(reader.new_rows() + reader.new_rows()):
             kept += 1
             assert sum(row["episode_returns"]) < float("inf")
             assert f"{row['learner']:02d}".isdigit()

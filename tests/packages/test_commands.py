@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.files import read_json
+from gala_rl.records.run_folder import RunFolder
 from tests.books import newest
 from tests.run.processes import GIVE_UP_S, ROOT, start_command
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gala_rl.errors import StorageError, UserError
-from gala_rl.records import atomic_replace as replacing
 from gala_rl.records import checkpoint
+from gala_rl.records import files as replacing
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.run_folder import RunFolder
 

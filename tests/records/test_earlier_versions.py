@@ -12,7 +12,7 @@ import torch
 
 from gala_rl import evaluate
 from gala_rl.app.train import resume
-from gala_rl.records.metrics import MetricsReader, of_learners
+from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from tests.books import newest
 
@@ -39,7 +39,7 @@ def test_an_earlier_runs_records_are_read(folder: RunFolder) -> None:
     for file in folder.metrics_files():
         rows = MetricsReader(file).new_rows()
         assert rows
-        assert of_learners(rows) == rows
+        assert learner_rows(rows) == rows
 
 
 def test_an_earlier_run_is_evaluated_and_resumed(folder: RunFolder) -> None:
@@ -47,7 +47,7 @@ def test_an_earlier_run_is_evaluated_and_resumed(folder: RunFolder) -> None:
     before = newest(folder)
     summary = resume(folder.path, steps=before.agent_steps + 200)
     assert summary["agent_steps"] >= before.agent_steps + 200
-    rows = of_learners(MetricsReader(folder.metrics_file(0)).new_rows())
+    rows = learner_rows(MetricsReader(folder.metrics_file(0)).new_rows())
     steps = [row["agent_steps"] for row in rows]
     assert steps == sorted(set(steps))
     assert steps[0] <= before.agent_steps_of(0) < steps[-1]

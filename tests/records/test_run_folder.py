@@ -15,7 +15,8 @@ from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records import provenance
-from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from gala_rl.records.files import read_json, write_json
+from gala_rl.records.run_folder import RunFolder
 
 CONFIG = TrainConfig(env="CartPole-v1", learners=2, seed=5, algorithm=A2CSettings(discount=0.9))
 
@@ -59,15 +60,15 @@ def test_a_topology_of_ones_own_goes_with_the_run(folder: RunFolder, tmp_path: P
 
 def test_a_run_is_trained_by_one_process_at_a_time(folder: RunFolder) -> None:
     folder.create(CONFIG)
-    folder.check_free()
+    folder.check_unlocked()
     assert not folder.lock_file.exists(), "nothing is written by looking"
     for _ in range(2):
-        with folder.hold():
+        with folder.lock():
             with pytest.raises(UserError, match="is being trained by another process"):
-                folder.check_free()
-            with pytest.raises(UserError, match="stop it"), folder.hold():
+                folder.check_unlocked()
+            with pytest.raises(UserError, match="stop it"), folder.lock():
                 pass
-        folder.check_free()
+        folder.check_unlocked()
 
 
 def test_an_empty_folder_can_be_used(folder: RunFolder) -> None:
@@ -157,8 +158,8 @@ def test_a_resume_is_noted_beside_what_was_known(folder: RunFolder) -> None:
     folder.create(CONFIG)
     before = read_json(folder.config_file)
     longer = configs.from_dict(configs.to_dict(CONFIG) | {"steps": 50_000_000}, ALGORITHMS)
-    folder.note_resume(longer)
-    folder.note_resume(longer)
+    folder.record_resume(longer)
+    folder.record_resume(longer)
     after = read_json(folder.config_file)
     assert folder.read_config() == longer
     assert len(after["resumes"]) == 2
@@ -209,15 +210,15 @@ def test_changes_of_the_number_of_learners_are_noted_and_the_last_one_counts(
     folder.create(CONFIG)
     before = read_json(folder.config_file)
     assert folder.read_scales() == []
-    folder.note_scale(2, 4, 1_000, capacity=6)
-    folder.note_scale(4, 1, 2_000, capacity=6)
+    folder.record_scale(2, 4, 1_000, capacity=6)
+    folder.record_scale(4, 1, 2_000, capacity=6)
     assert [(c["from"], c["to"], c["agent_steps"]) for c in folder.read_scales()] == [
         (2, 4, 1_000),
         (4, 1, 2_000),
     ]
     config = folder.read_config()
     assert config == replace(CONFIG, learners=1, max_learners=6)
-    assert folder.learners_ever(config) == 4
+    assert folder.max_learners_so_far(config) == 4
     after = read_json(folder.config_file)
     assert {k: after[k] for k in before if k != "config"} == {
         k: v for k, v in before.items() if k != "config"
@@ -226,7 +227,7 @@ def test_changes_of_the_number_of_learners_are_noted_and_the_last_one_counts(
 
 def test_whether_a_run_is_trained_can_be_seen_from_outside(folder: RunFolder) -> None:
     folder.create(CONFIG)
-    seen = [folder.is_held]
-    with folder.hold():
-        seen.append(folder.is_held)
-    assert [*seen, folder.is_held] == [False, True, False]
+    seen = [folder.is_locked]
+    with folder.lock():
+        seen.append(folder.is_locked)
+    assert [*seen, folder.is_locked] == [False, True, False]

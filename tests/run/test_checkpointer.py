@@ -133,7 +133,7 @@ def test_a_part_that_cannot_be_written_is_a_full_disk_as_long_as_somebody_waits_
 ) -> None:
     partial = checkpoint.partial_folder(run.folder.checkpoints, "1")
     partial.mkdir()
-    checkpoint.counters_in_the_making(partial, 1).symlink_to("/dev/full")
+    checkpoint.partial_counters(partial, 1).symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left"):
         run.contribute(1)
 

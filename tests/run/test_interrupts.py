@@ -12,7 +12,8 @@ import pytest
 
 from gala_rl.app.train import train
 from gala_rl.records import checkpoint
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.files import read_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.interrupts import Interrupts
 from gala_rl.run.learner_spec import FINAL
 from tests.books import newest

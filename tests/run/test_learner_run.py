@@ -15,7 +15,7 @@ from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.records import checkpoint
-from gala_rl.records.metrics import MetricsReader, of_learners
+from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_run import LearnerRun
 from tests.run.processes import CONFIG
@@ -100,7 +100,7 @@ def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_re
     again = LearnerRun(config, 0, network.transport(0), torch.device("cpu"), folder)
     again.restore(checkpoint.open_checkpoint(path))
     assert again.agent.gossip.node.rejected == {"not newer": 3}
-    again.recall(of_learners(MetricsReader(folder.metrics_file(0)).new_rows()))
+    again.recall(learner_rows(MetricsReader(folder.metrics_file(0)).new_rows()))
     assert again.agent.gossip.node.rejected == {"not newer": 4}
     again.close()
 

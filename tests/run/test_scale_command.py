@@ -11,7 +11,8 @@ from gala_rl.app.scale import _update_s, scale
 from gala_rl.app.train import resume
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.files import read_json
+from gala_rl.records.run_folder import RunFolder
 from tests.books import newest
 from tests.run.processes import (
     GIVE_UP_S,
@@ -70,7 +71,7 @@ def test_whoever_waits_is_told_when_the_run_ends(
     monkeypatch.setattr("gala_rl.app.scale._START_S", -1e6)
     folder = RunFolder(tmp_path / "run")
     folder.create(TWO)
-    with folder.hold(), pytest.raises(LearnerFailure, match="has not followed in time"):
+    with folder.lock(), pytest.raises(LearnerFailure, match="has not followed in time"):
         scale(folder.path, 3)
     assert not folder.scale_request.exists()
 
@@ -82,7 +83,7 @@ def test_a_run_is_waited_for_as_long_as_its_updates_take(
     folder.create(TWO)
     assert _update_s(folder, TWO) == 0.0
     rates = iter([[], [{"agent_steps_per_s": 1e6}, {"agent_steps_per_s": 0.1}]])
-    monkeypatch.setattr("gala_rl.app.scale.of_learners", lambda rows: next(rates))
+    monkeypatch.setattr("gala_rl.app.scale.learner_rows", lambda rows: next(rates))
     assert _update_s(folder, TWO) == pytest.approx(TWO.update_agent_steps / 0.1)
 
 
@@ -92,7 +93,7 @@ def test_so_it_is_when_the_run_refuses_or_has_ended(
     folder = RunFolder(tmp_path / "run")
     folder.create(TWO)
     held = [True, True, False]
-    monkeypatch.setattr(RunFolder, "is_held", property(lambda self: held.pop(0)))
+    monkeypatch.setattr(RunFolder, "is_locked", property(lambda self: held.pop(0)))
     with pytest.raises(UserError, match="has ended before it was scaled"):
         scale(folder.path, 3)
     assert not folder.scale_request.exists()

@@ -10,8 +10,9 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.errors import StorageError, SupervisorFailure
+from gala_rl.records.files import read_json
 from gala_rl.records.metrics import MetricsWriter
-from gala_rl.records.run_folder import RunFolder, read_json
+from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 from tests.books import newest
 from tests.run.processes import CONFIG, children, make_system, start_command

@@ -11,7 +11,7 @@ from gala_lab.compare.curves import (
     reached,
     summarised,
 )
-from gala_rl.records.metrics import kept
+from gala_rl.records.metrics import drop_superseded
 from tests.lab.compare.rows import rows
 
 
@@ -39,7 +39,7 @@ def test_what_a_killed_run_did_after_its_checkpoint_is_not_counted() -> None:
     before = rows([10.0, 20.0, 30.0], [100, 200, 300], returns=[[1.0], [2.0], [777.0]])
     after = rows([1005.0, 1015.0], [300, 400], returns=[[3.0], [4.0]])
     after[0]["agent_steps_per_s"] = 10.0  # 50 of the 100 steps, in the 5 s since 1000.0
-    (rest,) = [kept(before + after)]
+    (rest,) = [drop_superseded(before + after)]
     assert [row["agent_steps"] for row in rest] == [100, 200, 300, 400]
     curve = curve_of([rest])
     # The 50 steps before the checkpoint count as long as the 50 after it.

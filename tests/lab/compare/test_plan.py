@@ -22,7 +22,7 @@ from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
-from gala_rl.records.run_folder import read_json
+from gala_rl.records.files import read_json
 from tests.folders import tree
 
 BASE = TrainConfig(env="CartPole-v1", steps=1000)

@@ -17,7 +17,8 @@ from gala_lab.compare.run import evaluation_of
 from gala_lab.main import main
 from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
-from gala_rl.records.run_folder import RunFolder, read_json, write_json
+from gala_rl.records.files import read_json, write_json
+from gala_rl.records.run_folder import RunFolder
 from tests.folders import tree
 from tests.lab.compare.rows import make_run
 from tests.run.processes import ROOT, learners_of, survivors, wait_until
@@ -173,7 +174,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
 def test_one_comparison_is_made_by_one_process_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with RunFolder(tmp_path).hold():
+    with RunFolder(tmp_path).lock():
         (tmp_path / "compare.json").write_text('{"methods": {}, "seeds": []}')
         assert main(["compare", "a2c", *SHORT[:4], "--out", str(tmp_path)]) == 2
     assert "another process" in capsys.readouterr().err

@@ -1,38 +1,32 @@
-"""What a fault costs: how far learners were when, before and after it, read off samples."""
+"""What a fault costs, from sampled progress of the learners before and after it."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+
+from gala_rl.faults.sampler import ProgressSample
 
 SOON_S = 5.0
-"""What is lost at once is looked for in so many seconds after a fault."""
+"""`soon_sps` is the rate over this many seconds after a fault."""
 RECOVERED = 0.95
-"""Share of the former rate at which a run has recovered."""
+"""Share of the former rate at which a run counts as recovered."""
 _WINDOW_S = 2.0
-"""A rate after the fault is that of so many seconds."""
-
-
-class ProgressSample(NamedTuple):
-    """One look: the time in seconds, and the agent steps of each learner so far."""
-
-    time_s: float
-    agent_steps: list[int]
+"""Rates after the fault are taken over this many seconds."""
 
 
 def costs(
-    samples: Sequence[ProgressSample], fault_s: float, struck: Collection[int]
+    samples: Sequence[ProgressSample], fault_s: float, affected: Collection[int]
 ) -> dict[str, float | None]:
-    """What a fault costs.
+    """Return what a fault costs.
 
     Args:
         samples: in order, from before the fault and from at least `SOON_S` after it.
-        fault_s: when it came.
-        struck: ranks of the learners to which it happened.
+        fault_s: when it began.
+        affected: ranks of the learners that it affects.
 
     Returns:
-        `before_sps`; `soon_sps`, in the first 5 s; `lost_agent_steps`, that the former rate would
-        have made until the last sample; `recovery_s` until 2 s have at least 0.95 of the former
-        rate, None if none have; `longest_pause_s` of the other learners, None without others, and
-        before the fault `longest_pause_before_s`.
+        `before_sps`; `soon_sps`, in the first 5 s; `lost_agent_steps`, those that the former rate
+        would have made until the last sample; `recovery_s` until 2 s have at least 0.95 of the
+        former rate, None if none have; `longest_pause_s` of the other learners, None without
+        others; and `longest_pause_before_s`, the same before the fault.
     """
     before = [sample for sample in samples if sample.time_s <= fault_s]
     after = [sample for sample in samples if sample.time_s > fault_s]
@@ -47,8 +41,8 @@ def costs(
         "soon_sps": _rate(after[0], soon),
         "lost_agent_steps": max(0.0, expected - (_total(after[-1]) - _total(after[0]))),
         "recovery_s": _recovery_s(after, rate, fault_s),
-        "longest_pause_s": _longest_pause_s(after, struck),
-        "longest_pause_before_s": _longest_pause_s(before, struck),
+        "longest_pause_s": _longest_pause_s(after, affected),
+        "longest_pause_before_s": _longest_pause_s(before, affected),
     }
 
 
@@ -62,7 +56,7 @@ def _rate(first: ProgressSample, last: ProgressSample) -> float:
 
 
 def _recovery_s(after: Sequence[ProgressSample], rate: float, fault_s: float) -> float | None:
-    """Seconds from the fault to the begin of the first window at nearly the former rate."""
+    """Return the seconds from the fault to the first window at nearly the former rate."""
     end = 0
     for sample in after:
         while end < len(after) and after[end].time_s < sample.time_s + _WINDOW_S:
@@ -74,19 +68,19 @@ def _recovery_s(after: Sequence[ProgressSample], rate: float, fault_s: float) ->
     return None
 
 
-def _longest_pause_s(samples: Sequence[ProgressSample], struck: Collection[int]) -> float | None:
-    """Longest time in which a learner other than the struck ones made no step."""
+def _longest_pause_s(samples: Sequence[ProgressSample], affected: Collection[int]) -> float | None:
+    """Return the longest time in which a learner that is not affected made no step."""
     pauses = [
         _pause_s([(sample.time_s, sample.agent_steps[rank]) for sample in samples])
         for rank in range(len(samples[0].agent_steps))
-        if rank not in struck
+        if rank not in affected
     ]
     return max(pauses, default=None)
 
 
-def _pause_s(seen: Sequence[tuple[float, int]]) -> float:
-    longest, (since, steps) = 0.0, seen[0]
-    for time_s, made in seen:
+def _pause_s(steps_at: Sequence[tuple[float, int]]) -> float:
+    longest, (since, steps) = 0.0, steps_at[0]
+    for time_s, made in steps_at:
         longest = max(longest, time_s - since)
         if made > steps:
             since, steps = time_s, made

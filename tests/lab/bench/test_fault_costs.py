@@ -2,13 +2,16 @@
 
 import pytest
 
-from gala_rl.faults.costs import ProgressSample, costs
+from gala_lab.bench.fault_costs import costs
+from gala_rl.faults.sampler import ProgressSample
 
 RATE = 100
 """Agent steps a second of each of two learners."""
 
 
-def run(struck_for_s: float, other_for_s: float = 0.0, others: bool = True) -> list[ProgressSample]:
+def run(
+    stopped_for_s: float, other_for_s: float = 0.0, others: bool = True
+) -> list[ProgressSample]:
     """Twenty seconds; at 10 s learner 1 stops making steps for a while, and so may learner 0."""
 
     def made(time_s: float, pause_s: float) -> int:
@@ -16,7 +19,7 @@ def run(struck_for_s: float, other_for_s: float = 0.0, others: bool = True) -> l
         return round(RATE * (time_s - paused))
 
     times = [k / 20 for k in range(401)]
-    rows = [[made(t, other_for_s), made(t, struck_for_s)] for t in times]
+    rows = [[made(t, other_for_s), made(t, stopped_for_s)] for t in times]
     return [
         ProgressSample(t, row if others else row[1:]) for t, row in zip(times, rows, strict=True)
     ]
@@ -32,22 +35,22 @@ def test_a_fault_that_costs_nothing_costs_nothing() -> None:
 
 
 def test_a_struck_learner_costs_its_share_and_others_do_not_pause() -> None:
-    found = costs(run(struck_for_s=3.0), 10.0, {1})
+    found = costs(run(stopped_for_s=3.0), 10.0, {1})
     assert found["soon_sps"] == pytest.approx(200 - 100 * 3 / 5, rel=0.02)
     assert found["lost_agent_steps"] == pytest.approx(300, rel=0.02)
-    # Two seconds at 0.95 of the rate may begin 0.2 s before the struck learner is back.
+    # Two seconds at 0.95 of the rate may begin 0.2 s before the affected learner is back.
     assert found["recovery_s"] == pytest.approx(2.8, abs=0.1)
     assert found["longest_pause_s"] == pytest.approx(0.05)
 
 
 def test_others_that_wait_pause_as_long_as_they_do() -> None:
-    found = costs(run(struck_for_s=3.0, other_for_s=2.5), 10.0, {1})
+    found = costs(run(stopped_for_s=3.0, other_for_s=2.5), 10.0, {1})
     assert found["longest_pause_s"] == pytest.approx(2.5, abs=0.1)
     assert found["longest_pause_before_s"] == pytest.approx(0.05)
 
 
 def test_a_single_learner_has_no_others_and_may_never_recover() -> None:
-    found = costs(run(struck_for_s=10.0, others=False), 10.0, {0})
+    found = costs(run(stopped_for_s=10.0, others=False), 10.0, {0})
     assert found["recovery_s"] is None
     assert found["longest_pause_s"] is None
     assert found["soon_sps"] == 0
