@@ -1,8 +1,8 @@
-"""The ε-ball of graphs that look the same from every learner, for any number of learners.
+"""The ε-ball of circulant graphs by Fourier transform, for any number of learners.
 
-There every mixing matrix is circulant: learner i hears i - d for the same distances d, so the
-discrete Fourier transform over learners turns matrices into numbers, one for each of the n - 1
-modes of disagreement. A rotating graph has such numbers for each round of its period.
+In a circulant graph, the in-neighbours of learner i are i - d for the same distances d. So the
+discrete Fourier transform over learners diagonalises every mixing matrix: one eigenvalue for each
+of the n - 1 modes of disagreement, per round of the period.
 """
 
 import itertools
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.theory.quantities import AGREED, Ball, rounds_to_halve
+from gala_rl.theory.quantities import AGREED, Ball, delayed_responses, rounds_to_halve
 
 _NEGLIGIBLE = 1e-6
-"""Share of a disagreement at which a sum over rounds may end."""
+"""Share of a disagreement at which a sum over rounds is truncated."""
 
 _ROUNDING = 1e-12
-"""Far below any λ other than 0. What the transform leaves of a 0 would spoil roots of products."""
+"""Eigenvalues below this are rounding errors of 0, which would spoil roots of products."""
 
 _MAX_ROUNDS = 1024
 
@@ -27,10 +27,10 @@ Modes = NDArray[np.complex128]
 
 
 def modes_of(offsets: list[list[int]], learners: int) -> Modes:
-    """Eigenvalues λ [period, n - 1] of the mixing matrices on disagreement, by Fourier transform.
+    """Return the eigenvalues λ [period, n - 1] of the mixing matrices on disagreement.
 
     Args:
-        offsets: distances, round by round, at which every learner hears others.
+        offsets: distances of the in-neighbours, per round.
         learners: n.
     """
     weights = np.zeros((len(offsets), learners))
@@ -42,17 +42,17 @@ def modes_of(offsets: list[list[int]], learners: int) -> Modes:
 
 
 def ball(offsets: list[list[int]], learners: int, miss: float) -> Ball:
-    """Messages arrive at once; each learner misses each mix with probability `miss` < 1.
+    """Return the ball for messages without delay and mixes missed with probability `miss` < 1.
 
-    Misses are independent of one another and of the updates so far. Then the quadratic form that
-    tells what is left of a disagreement, E[Φᵀ(I - J)Φ] for the random product Φ, stays circulant,
-    and one round more maps its eigenvalues to
+    Misses are independent of one another and of the updates so far. Then the quadratic form of what
+    is left of a disagreement, E[Φᵀ(I - J)Φ] for the random product Φ, stays circulant, and one more
+    round maps its eigenvalues to
 
         |λ̄_q|² Q_q + p (1 - p) |1 - λ_q|² ΣQ / n,    λ̄ = p + (1 - p) λ
 
     With p = 0 that is |λ_q|² Q_q, and the worst case is Σ_m β^m = β / (1 - β). With p > 0 the worst
-    case holds in root mean square over misses, for the worst updates that do not know which mixes
-    will be missed. Nothing smaller than infinity holds for certain: a learner may miss any number.
+    case is a root mean square over misses, for the worst updates that do not depend on future
+    misses. No finite bound holds with certainty, since a learner may miss any number of mixes.
     """
     if learners == 1:
         return AGREED
@@ -63,8 +63,8 @@ def ball(offsets: list[list[int]], learners: int, miss: float) -> Ball:
         left.append(share)
         if len(left) % period == 0 and share <= _NEGLIGIBLE:
             break
-    # What m + l rounds leave is at most what m leave of what l leave, so windows of all these
-    # rounds shrink at least geometrically; exactly so with p = 0.
+    # Shares left are submultiplicative in the number of rounds, so the rest of the sum is at most a
+    # geometric series; it is one exactly with p = 0.
     before = left[-1 - period] if len(left) > period else 1.0
     beta = (left[-1] / before) ** (1 / period)
     return Ball(
@@ -76,10 +76,10 @@ def ball(offsets: list[list[int]], learners: int, miss: float) -> Ball:
 
 
 def _left(modes: Modes, miss: float) -> Iterator[float]:
-    """Largest root mean square share of a disagreement left after 1, 2, … rounds."""
+    """Yield the largest root mean square share of a disagreement left after 1, 2, … rounds."""
     period, learners = len(modes), modes.shape[1] + 1
     kept, spread = _second_moments(modes, miss)
-    # One row for each round of the period that a window may end with; windows grow backwards.
+    # One row per round of the period in which a window may end; windows grow backwards.
     forms = np.ones((period, learners - 1))
     for length in itertools.count(1):
         first = (np.arange(period) - length) % period
@@ -88,7 +88,7 @@ def _left(modes: Modes, miss: float) -> Iterator[float]:
 
 
 def _second_moments(modes: Modes, miss: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a round keeps of a mode's square, and what it makes of the mean square of all modes."""
+    """Return the factors of a mode's own square and of all modes' mean square in one round."""
     learners = modes.shape[1] + 1
     kept = np.abs(miss + (1 - miss) * modes) ** 2
     spread = miss * (1 - miss) * np.abs(1 - modes) ** 2 * (learners - 1) / learners
@@ -96,16 +96,16 @@ def _second_moments(modes: Modes, miss: float) -> tuple[NDArray[np.float64], NDA
 
 
 def _mean_square(modes: Modes, miss: float) -> float:
-    """E‖D‖²_F / n in the long run, for independent updates of unit size; mean over a period.
+    """Return the stationary E‖D‖²_F / n for independent unit updates, averaged over a period.
 
     A mode's variance just after the update of round k obeys v_{k+1} = |λ̄_k|² v_k + s_k, where the
-    source s_k = 1 + p (1 - p) Σ_q |1 - λ_q|² v_q / n is the next update and what misses of round k
-    let the other modes leak into this one. So variances are linear in the sources of the period,
-    and those solve as many equations.
+    source s_k = 1 + p (1 - p) Σ_q |1 - λ_q|² v_q / n is the next update and the leakage from other
+    modes that misses of round k cause. So variances are linear in the sources of the period, which
+    solve a linear system of as many equations.
     """
     period, learners = len(modes), modes.shape[1] + 1
     kept, spread = _second_moments(modes, miss)
-    # response[k, l]: variance in round k, for each mode, if the source of round l alone were 1.
+    # response[k, l]: variance per mode in round k if only the source of round l were 1.
     response = np.empty((period, period, learners - 1))
     for source in range(period):
         gain = 1 / (1 - kept.prod(axis=0))
@@ -119,12 +119,12 @@ def _mean_square(modes: Modes, miss: float) -> float:
 
 
 def delayed_ball(offsets: list[list[int]], learners: int, delay: int) -> Ball:
-    """All mix in step, but messages are always `delay` rounds old: x ← w y_k + μ y_{k-delay}.
+    """Return the ball for synchronous rounds whose messages are always `delay` rounds old.
 
-    Here y = x + u, w is a learner's weight for itself and μ = λ - w. What is left after m rounds
-    of an update is h(m) = w h(m - 1) + μ h(m - 1 - delay), h(0) = 1: row m of the powers of the
-    augmented graph, whose virtual nodes hold what was sent before. The sums of |h| and |h|² are
-    taken round by round until each mode is down to its slowest root, and finished as geometric
+    x ← w y_k + μ y_{k-delay}, with y = x + u, w a learner's weight for itself and μ = λ - w. After
+    m rounds, h(m) = w h(m - 1) + μ h(m - 1 - delay), h(0) = 1, is left of an update: row m of the
+    powers of the augmented graph, whose virtual nodes hold earlier messages. |h| and |h|² are
+    summed round by round until only the slowest root of each mode matters; the rest is a geometric
     series with that root.
     """
     if learners == 1:
@@ -133,16 +133,18 @@ def delayed_ball(offsets: list[list[int]], learners: int, delay: int) -> Ball:
     period = len(modes)
     own = np.array([1.0 / (1 + len(graph)) for graph in offsets])
     roots = _slowest_roots(modes, own, delay)
+    weights = own[:, None]
+    responses = delayed_responses(weights, modes - weights, np.ones_like(modes), delay, np.multiply)
     left: list[float] = []
     squares: deque[NDArray[np.float64]] = deque(maxlen=period)
     total = np.zeros(modes.shape)
     settled = period * math.ceil(128 * (delay + 1) / period)
-    for response in itertools.islice(_responses(modes, own, delay), settled):
+    for response in itertools.islice(responses, settled):
         size = np.abs(response)
         left.append(float(size.max()))
         squares.append(size**2)
         total += squares[-1]
-        # Newer values can be tiny while an older message is still to come.
+        # Recent values can be tiny while an older message is yet to arrive.
         if len(left) % period == 0 and max(left[-delay - period :]) <= _NEGLIGIBLE**2:
             break
     slowest = float(roots.max())
@@ -156,20 +158,8 @@ def delayed_ball(offsets: list[list[int]], learners: int, delay: int) -> Ball:
     )
 
 
-def _responses(modes: Modes, own: NDArray[np.float64], delay: int) -> Iterator[Modes]:
-    """What is left of a unit update after 1, 2, … rounds, [period of the update, n - 1]."""
-    period = len(modes)
-    past: deque[Modes] = deque([np.zeros_like(modes)] * delay, maxlen=delay + 1)
-    past.append(np.ones_like(modes))
-    for length in itertools.count():
-        now = (np.arange(period) + length) % period
-        weight = own[now, None]
-        past.append(weight * past[-1] + (modes[now] - weight) * past[0])
-        yield past[-1]
-
-
 def _slowest_roots(modes: Modes, own: NDArray[np.float64], delay: int) -> NDArray[np.float64]:
-    """Largest modulus [n - 1] of the eigenvalues of the augmented graph over a whole period."""
+    """Return the largest eigenvalue modulus per mode [n - 1] of the augmented graph per period."""
     size = delay + 1
     product = np.broadcast_to(np.eye(size, dtype=np.complex128), (modes.shape[1], size, size))
     for weight, values in zip(own, modes, strict=True):

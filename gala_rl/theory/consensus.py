@@ -1,4 +1,4 @@
-"""Distances between learners' parameters, and agreement between their gradients, as measured."""
+"""Measure distances between learners' parameters and the similarity of their gradients."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Consensus(NamedTuple):
-    """How far apart n parameter vectors are.
+    """Distances between n parameter vectors.
 
     Attributes:
         rms: root mean square Euclidean distance from their mean.
@@ -21,9 +21,9 @@ class Consensus(NamedTuple):
 
 
 def consensus(vectors: Tensor) -> Consensus:
-    """Distances between the rows of [n, P].
+    """Return the distances between the rows of [n, P].
 
-    By the products of all pairs of centred rows, [n, n], rather than pair by pair over P.
+    Computed from the Gram matrix [n, n] of the centred rows, rather than pair by pair over P.
     """
     mean = vectors.mean(dim=0)
     centred = vectors - mean
@@ -38,9 +38,9 @@ def consensus(vectors: Tensor) -> Consensus:
 
 
 def mean_pairwise_cosine(gradients: Tensor) -> float | None:
-    """Mean cosine of the angle between two of n gradients [n, P]; None if one of them is zero.
+    """Return the mean cosine between pairs of n gradients [n, P]; None if one of them is zero.
 
-    From the sum of the unit vectors: ‖Σ g/‖g‖‖² counts every pair twice and every vector once.
+    Computed from the sum of unit vectors: ‖Σ g/‖g‖‖² counts each pair twice, each vector once.
     """
     count = len(gradients)
     norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)

@@ -1,17 +1,16 @@
-"""The ε-ball of any mixing matrices, by numerical linear algebra: for graphs of one's own."""
+"""The ε-ball of any mixing matrices by dense linear algebra, for graphs that are not circulant."""
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.theory.quantities import AGREED, UNBOUNDED, Ball, rounds_to_halve
+from gala_rl.theory.quantities import AGREED, UNBOUNDED, Ball, delayed_responses, rounds_to_halve
 
 _NEGLIGIBLE = 1e-4
-"""Share of a disagreement at which sums over rounds end; what follows is estimated from it."""
+"""Share of a disagreement at which sums over rounds are truncated and the rest is estimated."""
 
 _MAX_ROUNDS = 20_000
 
@@ -19,24 +18,24 @@ Matrix = NDArray[np.float64]
 
 
 def ball(matrices: Matrix, miss: float) -> Ball:
-    """Messages arrive at once; each learner misses each mix with probability `miss` < 1.
+    """Return the ball for messages without delay and mixes missed with probability `miss` < 1.
 
-    As `circulant.ball`, with matrices in place of modes: one round more maps the quadratic form Q
-    that tells what is left to E[PᵀQP] = P̄ᵀQP̄ + p (1 - p) (I - W)ᵀ diag(Q) (I - W).
+    As `circulant.ball`, with matrices instead of modes: one more round maps the quadratic form Q of
+    what is left to E[PᵀQP] = P̄ᵀQP̄ + p (1 - p) (I - W)ᵀ diag(Q) (I - W).
 
     Args:
-        matrices: W [period, n, n] of the rounds, rows sum to 1.
+        matrices: W [period, n, n], whose rows sum to 1.
         miss: p.
     """
     period, learners = matrices.shape[:2]
     if learners == 1:
         return AGREED
-    left, squares = _settled(_left(matrices, miss), period)
+    left, squares = _truncated(_left(matrices, miss), period)
     if left[-1] >= 1:
         return UNBOUNDED
     before = left[-1 - period] if len(left) > period else 1.0
     beta = (left[-1] / before) ** (1 / period) if miss else _beta(matrices, 0)
-    # What m + l rounds leave is at most what m leave of what l leave.
+    # Shares left are submultiplicative in the number of rounds.
     return Ball(
         beta=beta,
         half_life_rounds=rounds_to_halve(beta, left),
@@ -46,18 +45,16 @@ def ball(matrices: Matrix, miss: float) -> Ball:
 
 
 def delayed_ball(matrices: Matrix, delay: int) -> Ball:
-    """All mix in step, but messages are always `delay` rounds old.
+    """Return the ball for synchronous rounds whose messages are always `delay` rounds old.
 
-    What is left of an update after m rounds is H(m) = W₀ H(m - 1) + W₁ H(m - 1 - delay), with W₀
-    the weights that learners give themselves and W₁ those that they give to others.
-
-    On a graph that is not regular a delay turns even equal updates into disagreement: those with
-    more neighbours lag behind. So sizes of updates are not measured from their mean here.
+    See `delayed_responses` for what is left of an update. On an irregular graph a delay turns even
+    equal updates into disagreement, since learners with more neighbours lag behind. So sizes of
+    updates are not measured from their mean here.
     """
     period, learners = matrices.shape[:2]
     if learners == 1:
         return AGREED
-    left, squares = _settled(_delayed_left(matrices, delay), period, delay)
+    left, squares = _truncated(_delayed_left(matrices, delay), period, delay)
     beta = _beta(matrices, delay)
     slowest = beta**period
     if slowest >= 1:
@@ -72,28 +69,28 @@ def delayed_ball(matrices: Matrix, delay: int) -> Ball:
     )
 
 
-def _settled(
+def _truncated(
     shares: Iterator[tuple[float, float]], period: int, delay: int = 0
 ) -> tuple[list[float], list[float]]:
-    """Largest share left after each round and mean square, until the share is negligible."""
+    """Return the largest shares and mean squares left per round, until the share is negligible."""
     left: list[float] = []
     squares: list[float] = []
     for share, square in itertools.islice(shares, _MAX_ROUNDS // period * period):
         left.append(share)
         squares.append(square)
-        # Newer values can be tiny while an older message is still to come.
+        # Recent values can be tiny while an older message is yet to arrive.
         if len(left) % period == 0 and max(left[-delay - period :]) <= _NEGLIGIBLE:
             break
     return left, squares
 
 
 def _left(matrices: Matrix, miss: float) -> Iterator[tuple[float, float]]:
-    """Largest share left after 1, 2, … rounds, and E‖(I - J)Φ‖²_F / n."""
+    """Yield the largest share left after 1, 2, … rounds, and E‖(I - J)Φ‖²_F / n."""
     period, learners = matrices.shape[:2]
     identity = np.eye(learners)
     averages = miss * identity + (1 - miss) * matrices
     differences = identity - matrices
-    # One form for each round of the period that a window may end with; windows grow backwards.
+    # One form per round of the period in which a window may end; windows grow backwards.
     forms = np.broadcast_to(identity - 1 / learners, matrices.shape)
     for length in itertools.count(1):
         first = (np.arange(period) - length) % period
@@ -101,7 +98,7 @@ def _left(matrices: Matrix, miss: float) -> Iterator[tuple[float, float]]:
         own = np.diagonal(forms, axis1=1, axis2=2)[:, :, None]
         forms = average.swapaxes(1, 2) @ forms @ average
         forms += miss * (1 - miss) * (difference.swapaxes(1, 2) @ (own * difference))
-        # Where nothing is left, rounding may make it less.
+        # Rounding may make values below 0 where nothing is left.
         yield (
             math.sqrt(max(0.0, np.linalg.eigvalsh(forms).max())),
             max(0.0, float(np.trace(forms, axis1=1, axis2=2).mean())) / learners,
@@ -109,16 +106,13 @@ def _left(matrices: Matrix, miss: float) -> Iterator[tuple[float, float]]:
 
 
 def _delayed_left(matrices: Matrix, delay: int) -> Iterator[tuple[float, float]]:
-    """Largest share left after 1, 2, … rounds, and ‖(I - J)H‖²_F / n."""
-    period, learners = matrices.shape[:2]
+    """Yield the largest share left after 1, 2, … rounds, and ‖(I - J)H‖²_F / n."""
+    learners = matrices.shape[1]
     own = np.diagonal(matrices, axis1=1, axis2=2)[:, :, None]
     others = matrices - own * np.eye(learners)
-    past: deque[Matrix] = deque([np.zeros_like(matrices)] * delay, maxlen=delay + 1)
-    past.append(np.broadcast_to(np.eye(learners), matrices.shape))
-    for length in itertools.count():
-        now = (np.arange(period) + length) % period
-        past.append(own[now] * past[-1] + others[now] @ past[0])
-        disagreement = past[-1] - past[-1].mean(axis=1, keepdims=True)
+    first = np.broadcast_to(np.eye(learners), matrices.shape)
+    for response in delayed_responses(own, others, first, delay, np.matmul):
+        disagreement = response - response.mean(axis=1, keepdims=True)
         yield (
             float(np.linalg.norm(disagreement, ord=2, axis=(1, 2)).max()),
             float((disagreement**2).sum(axis=(1, 2)).mean()) / learners,
@@ -126,10 +120,11 @@ def _delayed_left(matrices: Matrix, delay: int) -> Iterator[tuple[float, float]]
 
 
 def augmented(matrix: Matrix, delay: int) -> Matrix:
-    """The mixing matrix [n (delay + 1), n (delay + 1)] with virtual nodes that hold old messages.
+    """Return the mixing matrix [n (delay + 1), n (delay + 1)] of the augmented graph.
 
-    Virtual node (r, j) holds what learner j had r rounds ago; row-stochastic like `matrix`.
-    Assran et al. 2019, https://arxiv.org/abs/1906.04585, treat bounded staleness so.
+    Its virtual node (r, j) holds the parameters of learner j from r rounds ago. Its rows sum to 1
+    like those of `matrix`. Assran et al. 2019, https://arxiv.org/abs/1906.04585, model bounded
+    staleness in this way.
     """
     learners = len(matrix)
     whole = np.zeros((learners * (delay + 1),) * 2)
@@ -141,14 +136,14 @@ def augmented(matrix: Matrix, delay: int) -> Matrix:
 
 
 def _beta(matrices: Matrix, delay: int) -> float:
-    """Second-largest modulus of the eigenvalues: geometric mean over the rounds of a period."""
+    """Return the second-largest eigenvalue modulus, as a geometric mean over a period."""
     period, learners = matrices.shape[:2]
     whole = np.eye(learners * (delay + 1))
     for matrix in matrices:
         whole = augmented(matrix, delay) @ whole
-    # Agreement stays agreement, so what is common to all must go: distances from learner 0 have
-    # none of it. Where all give themselves the same weight, even agreement on old messages other
-    # than the present parameters stays, so there each age has distances of its own.
+    # Agreement is preserved, so the component common to all learners is removed by distances from
+    # learner 0. Where all give themselves the same weight, agreement on old messages that differ
+    # from the current parameters is preserved too, so each age needs distances of its own.
     own = np.diagonal(matrices, axis1=1, axis2=2)
     same = np.allclose(own, own[:, :1])
     origin = np.arange(len(whole)) // learners * learners if same else 0

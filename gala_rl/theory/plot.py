@@ -1,4 +1,4 @@
-"""The table as a picture; needs matplotlib, of the extra `plots`."""
+"""Plot the table of `gala theory`; needs matplotlib, of the extra `plots`."""
 
 from pathlib import Path
 
@@ -7,11 +7,7 @@ from gala_rl.theory.table import Row
 
 
 def check_plot(file: str) -> None:
-    """Whether a picture can be drawn and where it shall go, before anything is computed.
-
-    Raises:
-        UserError: when it cannot.
-    """
+    """Raise a UserError if a plot cannot be drawn or saved; call it before computing anything."""
     path = Path(file)
     if path.suffix not in (".png", ".svg"):
         raise UserError(f"plot {file}: choose a name that ends in .png or .svg")
@@ -26,7 +22,7 @@ def check_plot(file: str) -> None:
 
 
 def draw(rows: list[Row], file: str) -> None:
-    """Worst and typical radius over the number of learners, a panel for each case.
+    """Plot worst and typical radius over the number of learners, with a panel per case.
 
     Raises:
         UserError: when the file cannot be written.
@@ -45,7 +41,7 @@ def draw(rows: list[Row], file: str) -> None:
             shown = [row for row in rows if (row.topology, row.case) == (name, case)]
             learners = [row.learners for row in shown]
             for style, factor in (("-", "epsilon_factor"), (":", "typical_factor")):
-                # A logarithmic axis has no place for exact agreement.
+                # A logarithmic axis cannot show the 0 of exact agreement.
                 radii = [getattr(row.ball, factor) or float("nan") for row in shown]
                 panel.plot(learners, radii, style, color=f"C{number}", marker="o", markersize=3)
     panels[0].set_ylabel("distance from the mean / size of an update")

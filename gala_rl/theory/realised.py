@@ -1,16 +1,15 @@
-"""The realised bound: how far apart learners can be, given the updates and mixes that happened.
+"""Realised bound: the largest distances that the updates and mixes of a run permit.
 
-Every parameter vector in a run is where the run began plus a sum of coefficient x update over all
+Every parameter vector in a run is the initial one plus a sum of coefficient x update over all
 updates of all learners. An update adds a coefficient of one; a mix averages coefficients as it
-averages parameters. So the coefficients are known without the vectors, and by the triangle
-inequality
+averages parameters. So coefficients are known without the vectors, and by the triangle inequality
 
     ‖x_a - x_b‖ ≤ Σ_e |c_ae - c_be| ‖u_e‖
 
-for any order, delay or loss of messages, and for any number of learners that die and come back.
-This is the bound of the GALA paper's Proposition 1 with the mixing matrices that were really
-applied in place of a power of β, each pair of learners by itself (Assran et al. 2019; products of
-row-stochastic matrices and their contraction: Dobrushin 1956). If updates are independent of one
+for any order, delay or loss of messages, and for any number of learners that die and return. This
+is the bound of the GALA paper's Proposition 1 with the mixing matrices that were actually applied
+instead of a power of β, for each pair of learners (Assran et al. 2019; for products of
+row-stochastic matrices and their contraction see Dobrushin 1956). If updates are independent of one
 another, the mean square distance is Σ_e (c_ae - c_be)² ‖u_e‖².
 """
 
@@ -21,22 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 HISTORY = 8
-"""Versions of a learner, at least, that may still be mixed or kept."""
+"""Least number of versions per learner that are remembered and may still be mixed or kept."""
 LONGEST_HISTORY, _MESSAGES = 64, 256
-"""Few learners on a busy machine are told late of, and have small matrices: they have more."""
+"""Few learners have small matrices and can afford a longer history, for events that come late."""
 _FIRST_CAPACITY, _LARGEST_CAPACITY = 256, 16_384
 _FORGOTTEN = 1e-12
-"""An update is dropped once no two learners differ by more than this share of it."""
+"""An update is forgotten once no two learners differ by more than this share of it."""
 
 
 class Bounds(NamedTuple):
-    """What the distances between learners can be.
+    """Bounds on the distances between learners.
 
     Attributes:
         span: upper bound of the largest distance between two learners.
         rms: upper bound of the root mean square distance from their mean.
         rms_independent: that distance if updates are independent of one another.
-        largest_update: norm of the largest update that is not forgotten yet.
+        largest_update: norm of the largest update that is not forgotten.
     """
 
     span: float
@@ -46,27 +45,27 @@ class Bounds(NamedTuple):
 
 
 class UntrackedError(LookupError):
-    """Parameters came from somewhere that is not known any more."""
+    """The coefficients of a message or of initial parameters are no longer known."""
 
 
 class Realised:
-    """Coefficients of all updates in all learners' parameters, as events come in.
+    """Coefficients of all updates in all learners' parameters; report events as they happen.
 
-    Updates that every learner has in equal parts are forgotten. Where too many are left, what came
-    before is summed up as one distance, D2's product of contractions.
+    Updates whose coefficients are equal in all learners are forgotten. If too many remain, all of
+    them are replaced by one distance, as in a product of contractions.
 
     Args:
-        learners: most there can be.
-        capacity: most updates that are remembered one by one.
-        members: those who begin, with equal parameters, the first so many; default: all. Others
-            join by `adopt`.
+        learners: largest number of learners.
+        capacity: largest number of updates that are tracked individually.
+        members: number of learners, the first ones, that begin with equal parameters; default: all.
+            Others join by `adopt`.
     """
 
     def __init__(
         self, learners: int, capacity: int = _LARGEST_CAPACITY, members: int | None = None
     ) -> None:
-        # Row i: learner i now. Row n + i: what is kept of it. Row 2n + i * H + version % H: what it
-        # sent, H versions back.
+        # Row i: learner i now. Row n + i: its kept version. Row 2n + i * H + version % H: a version
+        # that it sent, of the last H.
         history = min(max(HISTORY, _MESSAGES // learners), LONGEST_HISTORY)
         rows = learners * (2 + history)
         self._learners = learners
@@ -82,21 +81,21 @@ class Realised:
         self._begins_equal = True
 
     def place(self, learner: int, distance: float) -> None:
-        """A learner begins at a distance from a point that is common to all of them."""
+        """Report that a learner begins at a distance from a point common to all learners."""
         column = self._new_column(distance)
         self._coefficients[learner, :] = 0.0
         self._coefficients[learner, column] = 1.0
         self._begins_equal = False
 
     def place_sent(self, learner: int, version: int, distance: float) -> None:
-        """A message that was on its way when the run was resumed, at a distance from that point."""
+        """Report a message in flight when the run was resumed, at a distance from that point."""
         column = self._new_column(distance)
         row = self._open(learner, version)
         self._coefficients[row, :] = 0.0
         self._coefficients[row, column] = 1.0
 
     def update(self, learner: int, version: int, norm: float) -> None:
-        """A learner adds an update of that norm to its parameters and sends them."""
+        """Report that a learner added an update of this norm and sends its parameters."""
         column, row = self._new_column(norm), self._open(learner, version)
         self._coefficients[learner, column] = 1.0
         self._coefficients[row, : self._count] = self._coefficients[learner, : self._count]
@@ -104,13 +103,13 @@ class Realised:
             self._keep(learner, row)
 
     def keep(self, versions: Sequence[int]) -> None:
-        """Keep what the learners sent as these versions, and nothing that was kept before.
+        """Keep these sent versions for `bounds`, instead of those kept before.
 
-        Whoever copies messages and is told afterwards what came before and after them would else
-        find some of them forgotten.
+        A monitor copies messages first and reports the events before and after them later, when
+        these versions would otherwise be forgotten.
 
         Args:
-            versions: one a learner, not older than its last `HISTORY`; those may yet come.
+            versions: one per learner, among its last `HISTORY` or still to be reported.
         """
         held = self._learners + np.flatnonzero(self._is_held)
         self._coefficients[held] = 0.0
@@ -121,20 +120,20 @@ class Realised:
                 self._keep(learner, self._row(learner, version, learner))
 
     def mix(self, learner: int, messages: Sequence[tuple[int, int]]) -> None:
-        """A learner replaces its parameters by the mean of itself and (sender, version) messages.
+        """Report that a learner mixed its parameters with (sender, version) messages.
 
         Raises:
-            UntrackedError: when one of them is forgotten.
+            UntrackedError: when a message is forgotten.
         """
         rows = [learner, *(self._row(sender, version, learner) for sender, version in messages)]
         now = self._coefficients[:, : self._count]
         now[learner] = now[rows].mean(axis=0)
 
     def adopt(self, learner: int, message: tuple[int, int] | None) -> None:
-        """A learner begins, or again, with what (sender, version) was, or with what all began with.
+        """Report that a learner took over the parameters of a message, or the initial ones.
 
         Raises:
-            UntrackedError: when that is not known any more.
+            UntrackedError: when those are no longer known.
         """
         now = self._coefficients[:, : self._count]
         if message is not None:
@@ -146,19 +145,19 @@ class Realised:
         self._is_member[learner] = True
 
     def leave(self, learner: int) -> None:
-        """Nobody mixes what a learner has sent, unless it joins again by `adopt`."""
+        """Report that a learner left: its messages are not mixed until it joins by `adopt`."""
         sent = 2 * self._learners + learner * self._history + np.arange(self._history)
-        # Rows that are not in use are zero, and those that never were take no memory.
+        # Unused rows are zero; rows that were never used take no memory.
         self._coefficients[[learner, self._learners + learner, *sent]] = 0.0
         self._is_member[learner] = False
         self._is_held[learner] = False
         self._versions[learner] = self._kept[learner] = -1
 
     def bounds(self, versions: Sequence[int]) -> Bounds:
-        """Of what the learners have sent as these versions, one a learner.
+        """Return bounds for the parameters that learners sent as these versions, one per learner.
 
         Raises:
-            UntrackedError: when one of them was not kept and is forgotten.
+            UntrackedError: when a version was not kept and is forgotten.
         """
         rows = [self._kept_row(i, version) for i, version in enumerate(versions)]
         sent, norms = self._coefficients[rows, : self._count], self._norms[: self._count]
@@ -175,10 +174,10 @@ class Realised:
         )
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Everything that `bounds` is computed from, for whoever has to find out why it is wrong.
+        """Return all data that `bounds` is computed from, to investigate a violated bound.
 
-        `coefficients` [n * (2 + H), E]: row i is learner i now, row n + i what is kept of it, row
-        2n + i * H + version % H what it sent; `norms` [E]; `versions` [n, H].
+        `coefficients` [n * (2 + H), E]: row i is learner i now, row n + i its kept version, row
+        2n + i * H + version % H a sent version; `norms` [E]; `versions` [n, H].
         """
         return {
             "coefficients": self._coefficients[:, : self._count].copy(),
@@ -243,9 +242,9 @@ class Realised:
         self._coefficients, self._norms, self._count = coefficients, norms, count
 
     def _sum_up(self, rows: NDArray[np.int64], span: float) -> None:
-        """Begin anew from all live vectors, of which no two are further apart than `span`.
+        """Replace all updates by a unit per live vector; no two vectors differ by more than `span`.
 
-        Later differences have coefficients that sum to zero over them, so that each counts with
+        Coefficients of later differences sum to zero over these units, so each unit counts with
         half of that distance.
         """
         self._coefficients[rows] = 0.0

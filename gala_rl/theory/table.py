@@ -1,4 +1,4 @@
-"""The ε-balls of several topologies and numbers of learners, as rows for tables and JSON."""
+"""Tabulate ε-balls over topologies, numbers of learners and delays, as rows for `gala theory`."""
 
 import math
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ ABOUT = {
     "typical_factor": "root mean square distance of learners from their mean, if their updates are "
     "independent, have mean zero and root mean square size 1",
 }
-"""What the figures of a row mean."""
+"""Meaning of the numbers in a row."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """How messages arrive: at most one of the two differs from 0.
+    """Assumption about messages; at most one of `delay` and `miss` differs from 0.
 
     Attributes:
         name: synchronous, asynchronous or delayed.
@@ -42,7 +42,7 @@ class Case:
     miss: float = 0.0
 
     def __str__(self) -> str:
-        """For people."""
+        """Describe the case in words."""
         return {
             "synchronous": "synchronous: in every round all mix what was sent in it",
             "asynchronous": f"asynchronous: each learner misses a mix with probability "
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """The ball of one topology with so many learners, and so many a node if it is hierarchical."""
+    """The ball of one topology, number of learners and case."""
 
     topology: str
     learners: int
@@ -63,7 +63,7 @@ class Row:
     learners_per_node: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain numbers, with a reason where null stands for no bound."""
+        """Return the row as plain numbers; null where there is no bound, with the reason."""
         figures = {name: getattr(self.ball, name) for name in ABOUT}
         unbounded = math.inf in figures.values()
         return {
@@ -79,10 +79,10 @@ class Row:
 
 
 def cases(delay: int, miss: float) -> list[Case]:
-    """Learners in step, with missed mixes, and with old messages; without those that are 0.
+    """Return the cases synchronous, asynchronous and delayed, without those whose value is 0.
 
     Raises:
-        UserError: when a value is out of its bounds.
+        UserError: when a value is out of bounds.
     """
     check_case(delay, 0.0)
     check_case(0, miss)
@@ -96,13 +96,13 @@ def rows(
     each: list[Case],
     learners_per_node: int | None = None,
 ) -> list[Row]:
-    """A row for each topology, number of learners and case.
+    """Return a row for each topology, number of learners and case.
 
     Args:
-        name_or_file: as for training; None: all the named topologies, the hierarchical one only if
-            it is known how many learners a node has.
-        learners: numbers of them; None: `LEARNERS`, or as many as a file names.
-        each: from `cases`.
+        name_or_file: topology, as for training; None: all named ones, with the hierarchical one if
+            `learners_per_node` is given.
+        learners: numbers of learners; None: `LEARNERS`, or the number that a file names.
+        each: cases.
         learners_per_node: of the hierarchical topology.
 
     Raises:
@@ -129,7 +129,7 @@ def rows(
 
 
 def _numbers(name_or_file: str, learners_per_node: int | None) -> tuple[int, ...]:
-    """Numbers of learners to show where none are given."""
+    """Return the default numbers of learners of a topology."""
     if name_or_file in topology.NAMES:
         return LEARNERS
     if name_or_file == topology.HIERARCHICAL:

@@ -1,4 +1,4 @@
-"""The ε-ball of a topology: by Fourier transform where learners look alike, else numerically."""
+"""Compute the ε-ball of a topology: by Fourier transform if it is circulant, else numerically."""
 
 import math
 
@@ -12,22 +12,22 @@ from gala_rl.theory.checks import check_mixing
 from gala_rl.theory.quantities import UNBOUNDED, Ball
 
 MAX_DELAY = 16
-"""Rounds; older messages would make the roots that are needed too many."""
+"""Rounds; the number of roots to compute grows with the delay."""
 
 MAX_OWN_LEARNERS = 64
-"""Of a graph that does not look the same from every learner."""
+"""Largest number of learners for a graph that is not circulant."""
 
 
 def ball(topology: Topology, *, delay: int = 0, miss: float = 0.0) -> Ball:
-    """The ε-ball of a topology. At most one of `delay` and `miss` may differ from 0.
+    """Return the ε-ball of a topology. At most one of `delay` and `miss` may differ from 0.
 
     Args:
-        topology: any; of a graph that does not look the same from every learner, up to 64 learners.
+        topology: any; with at most 64 learners if it is not circulant.
         delay: age of every message, in rounds.
         miss: probability that a learner misses a mix, independently of everything else.
 
     Raises:
-        UserError: when some learner never hears of another, or a value is out of its bounds.
+        UserError: when the topology is not strongly connected, or a value is out of bounds.
     """
     check_case(delay, miss)
     offsets = _offsets(topology)
@@ -46,13 +46,13 @@ def ball(topology: Topology, *, delay: int = 0, miss: float = 0.0) -> Ball:
 
 
 def named_ball(name: str, learners: int, *, delay: int = 0, miss: float = 0.0) -> Ball:
-    """As `ball`, of a named topology of any size, without building it."""
+    """Return the ε-ball of a named topology of any size, without building it; see `ball`."""
     check_case(delay, miss)
     return _circulant_ball(named_offsets(name, learners), learners, delay, miss)
 
 
 def matrix_ball(weights: ArrayLike, *, delay: int = 0, miss: float = 0.0) -> Ball:
-    """As `ball`, of a mixing matrix [n, n] with weights of one's own.
+    """Return the ε-ball of a mixing matrix [n, n] with any weights; see `ball`.
 
     Raises:
         UserError: when it is no mixing matrix (see `check_mixing`), or a value is out of bounds.
@@ -62,11 +62,7 @@ def matrix_ball(weights: ArrayLike, *, delay: int = 0, miss: float = 0.0) -> Bal
 
 
 def check_case(delay: int, miss: float) -> None:
-    """Whether figures can be computed for this delay and this probability of a missed mix.
-
-    Raises:
-        UserError: when a value is out of its bounds.
-    """
+    """Raise a UserError if the delay or the probability of a missed mix is out of bounds."""
     if not 0 <= delay <= MAX_DELAY:
         raise UserError(f"delay {delay}: choose 0 … {MAX_DELAY} rounds")
     if not 0 <= miss <= 1:
@@ -90,12 +86,12 @@ def _dense_ball(matrices: NDArray[np.float64], delay: int, miss: float) -> Ball:
 
 
 def _offsets(topology: Topology) -> list[list[int]] | None:
-    """Distances at which all learners hear others, round by round; None where they differ."""
+    """Return the distances of in-neighbours per round; None if the graph is not circulant."""
     learners = topology.learners
     offsets = [[-j % learners for j in graph[0]] for graph in topology.rounds]
-    alike = all(
-        set(heard) == {(i - d) % learners for d in graph_offsets}
+    is_circulant = all(
+        set(in_neighbours) == {(i - d) % learners for d in graph_offsets}
         for graph, graph_offsets in zip(topology.rounds, offsets, strict=True)
-        for i, heard in enumerate(graph)
+        for i, in_neighbours in enumerate(graph)
     )
-    return offsets if alike else None
+    return offsets if is_circulant else None
