@@ -15,7 +15,7 @@ def graph_of(config: TrainConfig, learners: int) -> Topology:
 
 
 def max_in_degree(config: TrainConfig, learners: int) -> int:
-    """Return the largest in-degree of a run's topology with so many learners.
+    """Return the largest in-degree of a run's topology with this many learners.
 
     Raises:
         UserError: as `graph_of`.

@@ -13,7 +13,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import Message
 from gala_rl.methods import capacity
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.consensus_monitor import make_consensus_monitor
+from gala_rl.run.consensus_monitor import ConsensusMonitor
 
 _SAMPLE_EVERY_S = 5.0
 _BYTES_PER_S = 20e6
@@ -31,16 +31,23 @@ class ConsensusSampler:
         config: of the run, resolved.
         folder: of the run, to which rows are written.
         size: P, number of learned parameters.
+        nodes: all nodes; scaling adds and removes some.
     """
 
-    def __init__(self, config: ResolvedConfig, folder: RunFolder, size: int) -> None:
+    def __init__(
+        self, config: ResolvedConfig, folder: RunFolder, size: int, nodes: Sequence[NodeHandle]
+    ) -> None:
         room = capacity(config)
-        self._size = size
+        self._size, self._nodes = size, nodes
         self._learners = config.learners
         self._messages: list[Message | None] = [None] * room
         self._gradients = torch.zeros(room, size)
-        self._monitor = make_consensus_monitor(
-            config, folder, size, None, self._messages.__getitem__, list(self._gradients)
+        self._monitor = ConsensusMonitor(
+            config,
+            folder,
+            size,
+            read=self._messages.__getitem__,
+            gradients=list(self._gradients),
         )
         self._requests: list[Future[list[ParameterSnapshot]]] = []
         self._requested_at = 0.0
@@ -60,7 +67,7 @@ class ConsensusSampler:
         self._monitor.end_scaling(learners)
         self._learners = learners
 
-    def poll(self, nodes: Sequence[NodeHandle], total_agent_steps: int) -> None:
+    def poll(self, total_agent_steps: int) -> None:
         """Ask the nodes when it is time, and measure when all have answered.
 
         Raises:
@@ -72,26 +79,29 @@ class ConsensusSampler:
             self._requests = []
         elif self._requests and now - self._requested_at > _TIMEOUT_S:
             self._requests = []
-        elif not self._requests and now >= self._next_at and not any(n.is_lost for n in nodes):
-            self._requests = [node.snapshots(self._size) for node in nodes]
+        elif not self._requests and now >= self._next_at and not self._is_node_lost():
+            self._requests = [node.snapshots(self._size) for node in self._nodes]
             requested_bytes = 2 * self._learners * self._gradients[0].nbytes
             self._requested_at = now
             self._next_at = now + max(_SAMPLE_EVERY_S, requested_bytes / _BYTES_PER_S)
 
-    def sample(self, nodes: Sequence[NodeHandle], total_agent_steps: int) -> None:
+    def sample(self, total_agent_steps: int) -> None:
         """Measure now; waits for the nodes' answers.
 
         Raises:
             StorageError: when a row cannot be written.
         """
-        if not any(node.is_lost for node in nodes):
-            self._requests = [node.snapshots(self._size) for node in nodes]
+        if not self._is_node_lost():
+            self._requests = [node.snapshots(self._size) for node in self._nodes]
             wait(self._requests, timeout=_TIMEOUT_S)
             self._measure(total_agent_steps)
 
     def close(self) -> None:
         """Close the file."""
         self._monitor.close()
+
+    def _is_node_lost(self) -> bool:
+        return any(node.is_lost for node in self._nodes)
 
     def _measure(self, total_agent_steps: int) -> None:
         if any(not request.done() or request.exception() for request in self._requests):

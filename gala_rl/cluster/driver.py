@@ -66,12 +66,7 @@ class ClusterRun:
         # Nodes have the run state; the driver has the counters only.
         self._counters = SharedCounters(config.learners, 1, 1, capacity(config))
         self._counters.restore(config.learners, *progress_at(start, config))
-        checkpointer = Checkpointer(config, folder, self._counters, None, start is not None)
-        self._supervisor = RunSupervisor(self._counters, checkpointer)
         self._gossips = find(config.method).gossips
-        self._consensus: ConsensusSampler | None = None
-        if capacity(config) > 1 and self._gossips:
-            self._consensus = ConsensusSampler(config, folder, initial.learned)
         self._faults = None if config.fault_plan is None else NodeFaults(folder)
         self._notices: list[str] = []
         self._failure: RunFailure | None = None
@@ -86,7 +81,16 @@ class ClusterRun:
         self._members = ClusterMembers(
             connection, folder, self._counters, self._nodes, self._set_up
         )
+        self._consensus: ConsensusSampler | None = None
+        if capacity(config) > 1 and self._gossips:
+            self._consensus = ConsensusSampler(config, folder, initial.learned, self._nodes)
         self._scaling = Scaling(config, folder, self._counters, self._members, self._consensus)
+        self._supervisor = RunSupervisor(
+            self._counters,
+            Checkpointer(config, folder, self._counters, None, start is not None),
+            self._scaling,
+            self._consensus,
+        )
         for node in self._nodes:
             self._set_up(node)
 
@@ -284,18 +288,9 @@ class ClusterRun:
             failures = {kind.__name__: kind for kind in (LearnerFailure, StorageError, UserError)}
             self._failure = self._failure or failures[name](text)
 
-    def scale(self) -> str | None:
-        """See `SupervisedRun`: learners may join or leave, and nodes with them."""
-        return self._scaling.poll()
-
     def may_checkpoint(self) -> bool:
         """See `SupervisedRun`: while the number of learners changes, parts are not whole."""
         return not self._scaling.is_under_way
-
-    def sample_consensus(self) -> None:
-        """See `SupervisedRun`."""
-        if self._consensus is not None:
-            self._consensus.poll(self._nodes, self._counters.total_agent_steps)
 
     def on_shutdown(self) -> None:
         """See `SupervisedRun`."""
@@ -305,8 +300,6 @@ class ClusterRun:
                     fetch_part(self._folder, FINAL, node, rank)
             except ray.exceptions.RayError:
                 self._notice(node, "could not be asked for its part of a checkpoint")
-        if self._consensus is not None:
-            self._consensus.sample(self._nodes, self._counters.total_agent_steps)
 
     def close(self) -> None:
         """See `SupervisedRun`."""

@@ -41,7 +41,7 @@ from gala_rl.graph import graph_of
 from gala_rl.methods import resolve
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
-from gala_rl.run.run_state import make_run_state
+from gala_rl.run.run_state import RunState
 from gala_rl.run.shared_counters import LearnerCounter
 
 _Value = TypeVar("_Value")
@@ -88,7 +88,7 @@ class Node:
         self._ranks = spec.ranks[spec.node]
         initial, change = initial_parameters_of(config), spec.change
         members = config.learners if change is None else change.learners
-        self._state = state = make_run_state(
+        self._state = state = RunState(
             config,
             self._run_folder.folder,
             initial,

@@ -1,4 +1,4 @@
-"""Sharing: what learners that don't gossip do together within each of their gradient steps."""
+"""Coupling: what learners that do not gossip share in each gradient step."""
 
 from gala_rl.coupling.gradients import GradientAverage as GradientAverage
 from gala_rl.coupling.gradients import PeerLost as PeerLost

@@ -1,15 +1,15 @@
 """Gradients averaged over all learners by all-reduce: replicas that stay equal bit for bit.
 
 Replicas form a process group of `torch.distributed` (gloo, over the loopback interface unless they
-are on several machines; addresses are told through files). It breaks when one of them dies or is
-silent; then those that are left, and whoever is started instead, meet again and form the next one.
-Where they meet there is no leader:
+are on several machines; they exchange addresses through files). A group breaks when one of them
+dies or is silent; then the others and its replacement form the next one. Their rendezvous has no
+leader:
 
-* Everyone who needs a group writes down the number of a round, larger than any it took part in
-  and as large as any that is written there.
+* Each replica that needs a group publishes the number of a round: larger than that of any round it
+  took part in, and at least as large as any published number.
 * When all numbers are equal, that is the round, and all connect.
 
-A replica that dies while it waits comes back with a larger number, which all others take over.
+A replica that dies while it waits returns with a larger number, which all others adopt.
 """
 
 import shutil
@@ -34,16 +34,16 @@ _ENDED = -1
 
 
 class PeerLost(Exception):
-    """A replica is dead or silent: the group is no more, and the update in the making neither."""
+    """A replica is dead or silent: the group is broken, and the current update is void."""
 
 
 @dataclass(frozen=True)
 class ReplicaVotes:
-    """What replicas decide together, since they must all do it after the same update.
+    """What replicas decide together, since all must do it after the same update.
 
     Attributes:
         stop: whether to stop.
-        checkpoint: number of the newest checkpoint that is asked for.
+        checkpoint: number of the newest requested checkpoint.
     """
 
     stop: bool = False
@@ -51,13 +51,13 @@ class ReplicaVotes:
 
 
 class Rendezvous:
-    """Where replicas find one another; pass it to each process as an argument.
+    """Shared memory in which replicas agree on a round; pass it to each process as an argument.
 
     Args:
         replicas: number of learners, each a replica of all others.
-        folder: for the files through which they connect; emptied.
+        folder: for the files with addresses; emptied.
         deadline_s: longest wait of a connected replica for the others, seconds.
-        address: at which replicas of this machine take connections.
+        address: at which replicas of this machine accept connections.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Rendezvous:
         folder.mkdir()
 
     def round_folder(self, number: int) -> Path:
-        """Where addresses of one round are."""
+        """Return the folder with the addresses of one round."""
         return self.folder / f"round-{number}"
 
     def close(self) -> None:
@@ -79,82 +79,84 @@ class Rendezvous:
 
 
 class GradientAverage:
-    """One replica's part in averaging; a `Coupling`.
+    """One replica's end of the averaging; a `Coupling`.
 
     Args:
-        meeting: of all replicas.
+        rendezvous: of all replicas.
         rank: of this one.
 
     Attributes:
-        wishes: of this replica, carried by its next gradient.
-        agreed: what all replicas wished at the last.
+        votes: of this replica, sent with its next gradient.
+        agreed: decision of all replicas by their latest votes.
     """
 
-    def __init__(self, meeting: Rendezvous, rank: int) -> None:
-        self.wishes = self.agreed = ReplicaVotes()
-        self._meeting, self._rank = meeting, rank
+    def __init__(self, rendezvous: Rendezvous, rank: int) -> None:
+        self.votes = self.agreed = ReplicaVotes()
+        self._rendezvous, self._rank = rendezvous, rank
         self._group: Any = None
-        self._store: RendezvousStore | None = None  # which C++ calls as long as there is a group
+        self._store: RendezvousStore | None = None  # C++ calls it as long as there is a group.
         self._buffer: Tensor | None = None
 
-    def come(self) -> None:
-        """Say that this replica needs a group; it has none from now on."""
+    def request_group(self) -> None:
+        """Announce that this replica needs a group, and drop the one that it had."""
         self._group = None
-        rounds = self._meeting.rounds
+        rounds = self._rendezvous.rounds
         rounds[self._rank] = torch.maximum(rounds.max(), rounds[self._rank] + 1)
 
-    def all_here(self) -> bool:
-        """Whether all replicas need a group, so that it can be formed."""
-        rounds = self._meeting.rounds
+    def can_connect(self) -> bool:
+        """Return whether all replicas need a group, so that it can be formed."""
+        rounds = self._rendezvous.rounds
         newest = rounds.max()
         rounds[self._rank] = newest
         return bool((rounds == newest).all())
 
-    def somebody_ended(self) -> bool:
-        """Whether a replica has ended as all agreed: nobody will come to a group any more."""
-        return bool((self._meeting.rounds == _ENDED).any())
+    def has_ended(self) -> bool:
+        """Return whether a replica has ended as all agreed: no further group will be formed."""
+        return bool((self._rendezvous.rounds == _ENDED).any())
 
     def connect(self) -> None:
-        """Form the group that all are here for.
+        """Form the group that all replicas need.
 
         Raises:
-            PeerLost: when one of them does not.
+            PeerLost: when one of them does not connect.
         """
-        meeting = self._meeting
-        number = int(meeting.rounds[self._rank])
-        folder, deadline_s = meeting.round_folder(number), meeting.deadline_s
-        store = RendezvousStore(folder, deadline_s, lambda: bool((meeting.rounds > number).any()))
-        # `ProcessGroupGloo`, whose stubs lack what says where to listen.
+        rendezvous = self._rendezvous
+        number = int(rendezvous.rounds[self._rank])
+        folder, deadline_s = rendezvous.round_folder(number), rendezvous.deadline_s
+        store = RendezvousStore(
+            folder, deadline_s, lambda: bool((rendezvous.rounds > number).any())
+        )
+        # The stubs of `ProcessGroupGloo` lack the option for the address to listen at.
         gloo: Any = torch.distributed.ProcessGroupGloo
         options = gloo._Options()
         options._timeout = timedelta(seconds=deadline_s)
-        # By default it would listen at whatever address the machine's name has.
-        options._devices = [gloo.create_device(hostname=meeting.address)]
+        # By default it would listen at the address of the machine's host name.
+        options._devices = [gloo.create_device(hostname=rendezvous.address)]
         try:
-            self._group = gloo(store, self._rank, meeting.replicas, options)
+            self._group = gloo(store, self._rank, rendezvous.replicas, options)
             self._store = store
         except (RuntimeError, TimeoutError) as error:
             raise PeerLost("a replica did not connect") from error
 
-    def level(self, state: Tensor, updates: int) -> int:
-        """Give all replicas the state of the one that has made the most updates.
+    def synchronize(self, state: Tensor, updates: int) -> int:
+        """Broadcast the state of the replica that has made the most updates.
 
         Args:
             state: [P + S] of this replica, overwritten.
             updates: that this replica has made.
 
         Returns:
-            The number of updates that all have made now.
+            The number of updates that this state has been through.
 
         Raises:
-            PeerLost: when one of them is gone; the state is as it was.
+            PeerLost: when a replica is lost; the state is then unchanged.
         """
-        made = torch.zeros(self._meeting.replicas, dtype=torch.int64)
+        made = torch.zeros(self._rendezvous.replicas, dtype=torch.int64)
         made[self._rank] = updates
-        self._finish(self._connected.allreduce([made]))
+        self._wait(self._connected.allreduce([made]))
         most_advanced = int(made.argmax())
         host = _own_copy(state)
-        self._finish(self._connected.broadcast(host, root=most_advanced))
+        self._wait(self._connected.broadcast(host, root=most_advanced))
         state.copy_(host)
         return int(made[most_advanced])
 
@@ -162,47 +164,47 @@ class GradientAverage:
         """Replace a gradient [P] by its mean over all replicas; see `Coupling`.
 
         Raises:
-            FloatingPointError: when it is not finite; the others never see it.
-            PeerLost: when a replica is gone.
+            FloatingPointError: when it is not finite; the other replicas never see it.
+            PeerLost: when a replica is lost.
         """
         if not torch.isfinite(grads.sum()):
             raise FloatingPointError("the gradient is not finite: it is not averaged")
-        size, replicas = grads.numel(), self._meeting.replicas
+        size, replicas = grads.numel(), self._rendezvous.replicas
         if self._buffer is None:
             self._buffer = torch.empty(size + 2)
         self._buffer[:size].copy_(grads)
-        self._buffer[size:] = torch.tensor([self.wishes.stop, self.wishes.checkpoint])
-        self._finish(self._connected.allreduce([self._buffer]))
+        self._buffer[size:] = torch.tensor([self.votes.stop, self.votes.checkpoint])
+        self._wait(self._connected.allreduce([self._buffer]))
         grads.copy_(self._buffer[:size].div_(replicas))
         stop, checkpoint = self._buffer[size:].tolist()
-        # Everybody has seen a checkpoint asked for, or nobody saves it yet.
+        # The mean, rounded down: no replica saves a checkpoint before all have seen the request.
         self.agreed = ReplicaVotes(stop > 0, int(checkpoint // replicas))
 
     @contextmanager
     def counting(self, moments: Tensor) -> Iterator[None]:
-        """Replace running moments [M] by their mean over all replicas, once each has counted.
+        """Replace running moments [M] by their mean over all replicas, once each has updated them.
 
         Raises:
-            PeerLost: when a replica is gone; the moments are what this one has counted.
+            PeerLost: when a replica is lost; the moments are then those of this replica.
         """
         yield
         host = _own_copy(moments)
-        self._finish(self._connected.allreduce([host]))
-        moments.copy_(host.div_(self._meeting.replicas))
+        self._wait(self._connected.allreduce([host]))
+        moments.copy_(host.div_(self._rendezvous.replicas))
 
-    def part(self) -> None:
-        """End, once all replicas want to.
+    def leave(self) -> None:
+        """End, once all replicas are ready to.
 
         Raises:
             PeerLost: when one of them may have missed the last update.
         """
-        self._finish(self._connected.barrier())
-        self._meeting.rounds[self._rank] = _ENDED
+        self._wait(self._connected.barrier())
+        self._rendezvous.rounds[self._rank] = _ENDED
 
     def make_optimizer(
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
-        """Each replica has its own: equal gradients make equal steps. See `Coupling`."""
+        """Make this replica's own optimizer: equal gradients make equal steps. See `Coupling`."""
         return make_optimizer(parameters, settings, memory)
 
     @property
@@ -211,15 +213,15 @@ class GradientAverage:
             raise ValueError("this replica has no group: connect first")
         return self._group
 
-    def _finish(self, work: torch.distributed.Work) -> None:
+    def _wait(self, work: torch.distributed.Work) -> None:
         """Wait for a collective operation."""
         try:
-            work.wait(timedelta(seconds=self._meeting.deadline_s))
+            work.wait(timedelta(seconds=self._rendezvous.deadline_s))
         except RuntimeError as error:
             self._group = None
             raise PeerLost("a replica is dead or silent") from error
 
 
 def _own_copy(tensor: Tensor) -> Tensor:
-    """Return a copy on the host; what is cut off in a collective leaves the tensor as it was."""
+    """Return a copy on the host, so that a broken collective leaves the tensor unchanged."""
     return tensor.to("cpu", copy=True)

@@ -1,4 +1,4 @@
-"""Locks between processes that the kernel opens when their holder dies, however it dies."""
+"""Locks between processes, which the kernel releases when their holder dies, however it dies."""
 
 import fcntl
 import os
@@ -15,11 +15,11 @@ _POLL_INTERVAL_S = 0.0002
 class FileLocks:
     """Any number of locks, each a byte of one file; POSIX record locks belong to a process.
 
-    Nothing is ever written to the file. One process may make one `FileLocks` of a file: closing
-    one would open the locks of the other.
+    Nothing is ever written to the file. A process may make only one `FileLocks` per file: closing
+    one would release the locks of the other.
 
     Args:
-        path: of the file; made if it is not there.
+        path: of the file; made if missing.
         deadline_s: longest wait for a lock, seconds.
     """
 
@@ -29,19 +29,19 @@ class FileLocks:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     @contextmanager
-    def hold(self, number: int) -> Iterator[None]:
+    def acquire(self, number: int) -> Iterator[None]:
         """Hold one of the locks.
 
         Raises:
             TimeoutError: when another process has held it for longer than the deadline.
         """
-        self._take(number)
+        self._acquire(number)
         try:
             yield
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
 
-    def _take(self, number: int) -> None:
+    def _acquire(self, number: int) -> None:
         give_up = time.monotonic() + self._deadline_s
         while True:
             try:
@@ -58,5 +58,5 @@ class FileLocks:
                 beat()
 
     def close(self) -> None:
-        """Open all locks that are held here."""
+        """Release all locks that this process holds."""
         os.close(self._file)

@@ -4,12 +4,12 @@ Each learner computes its gradient at its own copy of the parameters, applies it
 and copies the result back, which is what it acts with next. Two forms:
 
 * Without locks ("Hogwild"): "Asynchronous Methods for Deep Reinforcement Learning", Mnih et al.
-  2016, with RMSprop's statistics shared. Steps of two learners at the same numbers at the same
-  time may lose one of them; nobody ever waits.
-* Chunk by chunk under a lock for each chunk: "Accelerated Methods for Deep Reinforcement
-  Learning", Stooke and Abbeel 2018. No step is lost, and a chunk is never read half-way.
+  2016, with RMSprop's statistics shared. If two learners step the same parameters at the same
+  time, one of the steps may be lost; no learner ever waits.
+* Chunk by chunk with a lock per chunk: "Accelerated Methods for Deep Reinforcement Learning",
+  Stooke and Abbeel 2018. No step is lost, and a chunk is never read half-way.
 
-Running moments, behind the parameters that learn, are brought up to date in the same two ways.
+Running moments, behind the learned parameters, are updated in the same two ways.
 """
 
 from collections.abc import Iterator
@@ -25,25 +25,25 @@ from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.learners.optimizers import Optimizer, make_optimizer, state_size
 
 LOCKED_CHUNKS = 3
-"""As in the paper's release: others may work on the chunks that one is done with."""
+"""As in the paper's release: a learner's finished chunks are free for others."""
 _ALIGNMENT = 64
-"""Chunks begin at multiples of so many floats: no two share a cache line, and vector
-instructions cut them up as they would cut the whole."""
+"""Chunks begin at multiples of this many floats: no two share a cache line, and vector
+instructions split them as they would split the whole."""
 
 
 class SharedParameters:
     """The shared memory; pass it to each learner's process as an argument. A `Coupling`.
 
     Args:
-        initial: [P] parameters to begin with.
+        initial: [P] parameters at the start.
         settings: of the optimiser.
-        lock_file: for the locks of the chunks; None: one chunk and no lock.
+        lock_file: for the locks of the chunks; None for one chunk without a lock.
         deadline_s: longest wait for a lock, seconds.
-        learned: length of the first part of the parameters, which gradients change; None: all.
+        learned: number of learned parameters, which come first; None for all.
 
     Attributes:
         parameters: [P] of all learners.
-        optimizer_state: [S] of all learners; each chunk's own, one behind the other.
+        optimizer_state: [S] of all learners: the states of the chunks, one behind the other.
         learned: as given.
     """
 
@@ -59,7 +59,7 @@ class SharedParameters:
         self.learned = size if learned is None else learned
         chunk = -(-size // (1 if lock_file is None else LOCKED_CHUNKS))
         chunk = -(-chunk // _ALIGNMENT) * _ALIGNMENT
-        self._places = [slice(start, start + chunk) for start in range(0, size, chunk)]
+        self._slices = [slice(start, start + chunk) for start in range(0, size, chunk)]
         self.parameters = shared_zeros((size,), torch.float32).copy_(initial)
         states = sum(state_size(settings, len(part)) for part in self.chunks(initial))
         self.optimizer_state = shared_zeros((states,), torch.float32)
@@ -68,34 +68,34 @@ class SharedParameters:
         self._optimizers(settings, fresh=True)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from what `tensors` told; before any learner starts."""
+        """Load what `tensors` returned; before any learner starts."""
         self.parameters.copy_(tensors["parameters"])
         self.optimizer_state.copy_(tensors["optimizer"])
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of it."""
+        """Return the tensors for a checkpoint."""
         return {"parameters": self.parameters, "optimizer": self.optimizer_state}
 
     def average(self, grads: Tensor) -> None:
-        """Gradients stay their learner's own; see `Coupling`."""
+        """Leave the gradient as it is; see `Coupling`."""
 
     def make_optimizer(
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
-        """One learner's hand on the optimiser of all; see `Coupling`.
+        """Make an optimizer that steps the shared parameters; see `Coupling`.
 
         Args:
             parameters: [P] the learner's own copy.
             settings: of the optimiser.
-            memory: left alone, since statistics are shared.
+            memory: not used, since statistics are shared.
         """
         if self._lock_file is not None:
             self._locks = FileLocks(self._lock_file, self._deadline_s)
         return SharedOptimizer(self, self._optimizers(settings), parameters)
 
     @contextmanager
-    def hold(self, chunk: int) -> Iterator[None]:
-        """Keep other learners' processes from a chunk, if there are locks.
+    def lock(self, chunk: int) -> Iterator[None]:
+        """Lock a chunk, if there are locks.
 
         Raises:
             TimeoutError: when another learner holds it for too long.
@@ -103,32 +103,32 @@ class SharedParameters:
         if self._locks is None:
             yield
             return
-        with self._locks.hold(chunk):
+        with self._locks.acquire(chunk):
             yield
 
     @contextmanager
     def counting(self, moments: Tensor) -> Iterator[None]:
-        """Lend the running moments [M] of all learners, and take them back; see `Coupling`.
+        """Copy the shared running moments [M] in, and back afterwards; see `Coupling`.
 
         Raises:
             TimeoutError: when another learner holds them for too long.
         """
         shared = self.parameters[-len(moments) :]
         begin = len(self.parameters) - len(moments)
-        with ExitStack() as held:
-            for chunk, place in enumerate(self._places):
-                if place.stop > begin:
-                    held.enter_context(self.hold(chunk))
+        with ExitStack() as locks:
+            for chunk, part in enumerate(self._slices):
+                if part.stop > begin:
+                    locks.enter_context(self.lock(chunk))
             moments.copy_(shared)
             yield
             shared.copy_(moments)
 
     def chunks(self, vector: Tensor) -> list[Tensor]:
-        """The parts of a vector [P] that are stepped one after the other."""
-        return [vector[place] for place in self._places]
+        """Split a vector [P] into the parts that are stepped one after the other."""
+        return [vector[part] for part in self._slices]
 
     def _optimizers(self, settings: AlgorithmSettings, fresh: bool = False) -> list[Optimizer]:
-        """One for each chunk, all on the shared memory."""
+        """Return an optimizer per chunk, all on the shared memory."""
         optimizers, start = [], 0
         for part in self.chunks(self.parameters):
             end = start + state_size(settings, len(part))
@@ -137,19 +137,19 @@ class SharedParameters:
         return optimizers
 
     def close(self) -> None:
-        """Remove the file of the locks, once all learners have ended."""
+        """Remove the lock file, once all learners have ended."""
         if self._lock_file is not None:
             self._lock_file.unlink(missing_ok=True)
 
 
 class SharedOptimizer:
-    """Steps the parameters of all learners along one learner's gradient; an `Optimizer`.
+    """Steps the shared parameters along one learner's gradient; an `Optimizer`.
 
     Args:
-        shared: the parameters of all.
+        shared: parameters of all learners.
         optimizers: of its chunks.
-        parameters: [P] the learner's own copy, brought up to date here and, what learns, by each
-            step.
+        parameters: [P] the learner's own copy, overwritten here; each step overwrites its learned
+            part.
     """
 
     def __init__(
@@ -168,22 +168,21 @@ class SharedOptimizer:
         """See `Optimizer`; always in place.
 
         Raises:
-            FloatingPointError: when the gradient is not finite; the parameters are as they were.
+            FloatingPointError: when the gradient is not finite; the parameters are then unchanged.
             TimeoutError: when another learner holds a chunk for too long.
         """
         if out is not None:
             raise ValueError("shared parameters are updated in place")
         if not torch.isfinite(grads.sum()):
             raise FloatingPointError("the gradient is not finite: it is not shared")
-        # Running moments are taken over by `counting` alone, so that none of the steps of an update
-        # changes what those before it have seen.
+        # Only `counting` copies running moments, so that all steps of an update see the same ones.
         learned = (v[: self._shared.learned] for v in (self._shared.parameters, self._parameters))
         chunks = zip(
             self._optimizers, *map(self._shared.chunks, (grads.cpu(), *learned)), strict=True
         )
         norms = []
         for number, (optimizer, grad, shared, own) in enumerate(chunks):
-            with self._shared.hold(number):
+            with self._shared.lock(number):
                 norms.append(optimizer.step(grad, learning_rate))
                 own.copy_(shared)
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))

@@ -1,4 +1,4 @@
-"""Where the replicas of one round leave their addresses for one another: a file for each."""
+"""The store through which the replicas of one round exchange addresses: a file per key."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ _POLL_INTERVAL_S = 0.002
 
 
 class RendezvousStore(torch.distributed.Store):  # type: ignore[name-defined,misc]
-    """A store of `torch.distributed` without a server; whoever may read the folder may read it.
+    """A store of `torch.distributed` without a server; access is that of the folder.
 
     Args:
-        folder: of the round, made if it is not there; files from elsewhere may be added to it.
-        deadline_s: longest wait for a card, seconds.
-        is_over: whether it is of no use to go on waiting.
+        folder: of the round, made if missing; files from other machines may be added to it.
+        deadline_s: longest wait for a value, seconds.
+        is_over: returns whether the round is over, so that waiting is useless.
     """
 
     def __init__(self, folder: Path, deadline_s: float, is_over: Callable[[], bool]) -> None:
@@ -26,24 +26,24 @@ class RendezvousStore(torch.distributed.Store):  # type: ignore[name-defined,mis
         folder.mkdir(exist_ok=True)
 
     def set(self, key: str, value: bytes) -> None:
-        """Leave a card for all to see."""
+        """Publish a value."""
         publish_address(self._folder, quote(key, safe=""), value)
 
     def get(self, key: str) -> bytes:
-        """Wait for a card and read it; errors as `wait`."""
+        """Wait for a value and return it; raises as `wait`."""
         self.wait([key])
         return self._path(key).read_bytes()
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
-        """Wait until all these cards are there.
+        """Wait until all these keys have values.
 
         Raises:
-            TimeoutError: when one does not come in time, or never will.
+            TimeoutError: when one is not published in time, or the round is over.
         """
         give_up = time.monotonic() + self._deadline_s
         while not all(self._path(key).is_file() for key in keys):
             if self._is_over() or time.monotonic() > give_up:
-                raise TimeoutError(f"nobody has left a card for one of {keys}")
+                raise TimeoutError(f"one of {keys} has not been published")
             time.sleep(_POLL_INTERVAL_S)
 
     def _path(self, key: str) -> Path:
@@ -51,7 +51,7 @@ class RendezvousStore(torch.distributed.Store):  # type: ignore[name-defined,mis
 
 
 def publish_address(folder: Path, name: str, content: bytes) -> None:
-    """Put a card into the folder of a round: it is there whole or not at all."""
+    """Write a file into the folder of a round, atomically."""
     folder.mkdir(exist_ok=True)
     unfinished = folder / f".{name}"
     unfinished.write_bytes(content)
@@ -59,7 +59,7 @@ def publish_address(folder: Path, name: str, content: bytes) -> None:
 
 
 def published_addresses(folder: Path) -> dict[str, bytes]:
-    """All cards in the folder of a round, by name; none if there is no such folder."""
+    """Return the files in the folder of a round, by name; none if there is no such folder."""
     if not folder.is_dir():
         return {}
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}

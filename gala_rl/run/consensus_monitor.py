@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,17 +40,15 @@ class ConsensusMonitor:
     """Measures distances, follows the journal to bound them, and writes rows of both.
 
     Args:
-        learners: number of members at the start: ranks 0 to `learners` - 1.
+        config: of the run, resolved.
+        folder: of the run, for rows, and for evidence of distances beyond their bounds.
         size: number of learned parameters, which come first in a message. Behind them may be
             running moments, in units of their own, and the optimiser's state.
-        journal: updates and mixes of all learners; None where their order is not known: then there
-            are neither bounds nor traffic.
         read: returns the latest message of a learner in place, None before its first.
         gradients: [P] latest published gradient of each learner that there can be.
-        radius: returns the worst-case radius of this many learners, in units of the update size, if
-            all mixed in every round; None where it takes too long to compute.
-        path: file for the rows.
-        defects: folder for the evidence of distances beyond their bounds.
+        journal: updates and mixes of all learners; None where their order is not known: then there
+            are neither bounds nor traffic.
+        checkpoint: to continue from, if there is a journal; None for a new run.
 
     Attributes:
         latest: the newest row; None before the first, and while there is one learner.
@@ -59,36 +56,37 @@ class ConsensusMonitor:
 
     def __init__(
         self,
-        learners: int,
+        config: ResolvedConfig,
+        folder: RunFolder,
         size: int,
         *,
-        journal: JournalReader | None,
         read: Callable[[int], Message | None],
         gradients: Sequence[Tensor],
-        radius: Callable[[int], float | None],
-        path: Path,
-        defects: Path,
+        journal: JournalReader | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.latest: dict[str, Any] | None = None
+        self._config = config
         self._journal = journal
         self._read = read
         self._gradients = gradients
-        self._radius_of, self._radius = radius, radius(learners)
-        self._path = path
+        self._path, self._defects = folder.consensus_file, folder.defects
         self._writer: MetricsWriter | None = None
-        self._defects = defects
         self._defects_kept = 0
         # While the number of learners changes, those that stay are measured, but all of both
         # numbers may mix messages.
-        self._measured = self._mixing = learners
+        learners = self._measured = self._mixing = config.learners
+        self._radius = self._radius_of(learners)
         self._realised = None if journal is None else Realised(len(gradients), members=learners)
         self._traffic = Traffic(len(gradients))
         # Rows of learners that never join stay untouched, and take no memory.
         self._sent = torch.empty(len(gradients), size)
         self._next_sample = time.monotonic() + _SAMPLE_EVERY_S
         self._notices: list[str] = []
+        if checkpoint is not None:
+            self._restore(checkpoint)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
         """Bound distances from a checkpoint on, whose messages may not have been mixed yet."""
         assert self._realised is not None
         saved = checkpoint.learners()
@@ -177,6 +175,15 @@ class ConsensusMonitor:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()
+
+    def _radius_of(self, learners: int) -> float | None:
+        """Return the worst-case radius, in units of the update size, if all mix in every round.
+
+        None for one learner, and where it takes too long to compute.
+        """
+        graph = graph_of(self._config, learners)
+        is_quick = graph.name in NAMES or learners <= _CUSTOM_GRAPH_LEARNERS
+        return ball(graph).epsilon_factor if is_quick and learners > 1 else None
 
     def _copy_messages(self) -> tuple[list[int], Bounds | None] | None:
         """Copy the latest messages; return their versions and bounds, None if one is missing."""
@@ -272,44 +279,3 @@ def is_exceeded(measured: Consensus, bounds: Bounds) -> bool:
         measured.span > _SLACK * bounds.span + rounding
         or measured.rms > _SLACK * bounds.rms + rounding
     )
-
-
-def make_consensus_monitor(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    size: int,
-    journal: JournalReader | None,
-    read: Callable[[int], Message | None],
-    gradients: Sequence[Tensor],
-    checkpoint: Checkpoint | None = None,
-) -> ConsensusMonitor:
-    """Return the monitor of a run; see `ConsensusMonitor`.
-
-    Args:
-        config: of the run, resolved.
-        folder: of the run.
-        size: number of learned parameters.
-        journal: as `ConsensusMonitor`.
-        read: as `ConsensusMonitor`.
-        gradients: as `ConsensusMonitor`.
-        checkpoint: to continue from, if there is a journal; None for a new run.
-    """
-
-    def radius(learners: int) -> float | None:
-        graph = graph_of(config, learners)
-        is_quick = graph.name in NAMES or learners <= _CUSTOM_GRAPH_LEARNERS
-        return ball(graph).epsilon_factor if is_quick and learners > 1 else None
-
-    monitor = ConsensusMonitor(
-        config.learners,
-        size,
-        journal=journal,
-        read=read,
-        gradients=gradients,
-        radius=radius,
-        path=folder.consensus_file,
-        defects=folder.defects,
-    )
-    if checkpoint is not None:
-        monitor.restore(checkpoint)
-    return monitor

@@ -9,10 +9,10 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.checkpointer import Checkpointer
-from gala_rl.run.consensus_monitor import ConsensusMonitor, make_consensus_monitor
+from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor
-from gala_rl.run.run_state import make_run_state
+from gala_rl.run.run_state import RunState
 from gala_rl.run.scaling import LocalMembers, Scaling
 from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
@@ -40,18 +40,18 @@ class LocalRun:
         initial: InitialParameters,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self._state = state = make_run_state(config, folder, initial, checkpoint)
-        self._counters = state.counters
+        self._state = state = RunState(config, folder, initial, checkpoint)
+        counters = self._counters = state.counters
         self._monitor: ConsensusMonitor | None = None
         if state.journal is not None:
-            self._monitor = make_consensus_monitor(
+            self._monitor = ConsensusMonitor(
                 config,
                 folder,
                 initial.learned,
-                state.journal.reader(),
-                state.mailboxes.lend,
-                list(state.counters.gradients),
-                checkpoint,
+                read=state.mailboxes.lend,
+                gradients=list(counters.gradients),
+                journal=state.journal.reader(),
+                checkpoint=checkpoint,
             )
         path = None if checkpoint is None else checkpoint.path
 
@@ -59,12 +59,18 @@ class LocalRun:
             return state.learner_spec(rank, str(device), path)
 
         self._learners = LearnerSupervisor(map(spec, range(config.learners)))
-        members = LocalMembers(state.counters, self._learners, spec)
-        self._scaling = Scaling(config, folder, state.counters, members, self._monitor)
-        checkpointer = Checkpointer(
-            config, folder, state.counters, state.coupling, checkpoint is not None
+        self._supervisor = RunSupervisor(
+            counters,
+            Checkpointer(config, folder, counters, state.coupling, checkpoint is not None),
+            Scaling(
+                config,
+                folder,
+                counters,
+                LocalMembers(counters, self._learners, spec),
+                self._monitor,
+            ),
+            self._monitor,
         )
-        self._supervisor = RunSupervisor(state.counters, checkpointer)
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -99,23 +105,12 @@ class LocalRun:
         if self._state.faults is not None:
             self._state.faults.continue_stopped(enumerate(self._learners.process_ids))
 
-    def scale(self) -> str | None:
-        """See `SupervisedRun`."""
-        return self._scaling.poll()
-
     def may_checkpoint(self) -> bool:
         """See `SupervisedRun`; a leaving learner may be writing its part of a checkpoint."""
         return self._learners.all_ended_from(self._counters.learners)
 
-    def sample_consensus(self) -> None:
-        """See `SupervisedRun`."""
-        if self._monitor is not None:
-            self._monitor.poll(self._counters.total_agent_steps)
-
     def on_shutdown(self) -> None:
-        """See `SupervisedRun`."""
-        if self._monitor is not None:
-            self._monitor.sample(self._counters.total_agent_steps)
+        """See `SupervisedRun`; learners here leave everything in shared memory and the folder."""
 
     def close(self) -> None:
         """See `SupervisedRun`."""

@@ -1,4 +1,4 @@
-"""The life of a replica: it steps with all others, and meets them anew when one of them is lost."""
+"""The loop of a replica: it steps with all others, and forms a new group when one is lost."""
 
 import time
 
@@ -10,28 +10,28 @@ from gala_rl.run.shared_counters import SharedCounters
 
 _TRIES = 5
 """Groups in a row that may break without an update in any of them."""
-_LOOK_EVERY_S = 0.005
+_POLL_EVERY_S = 0.005
 
 
 def train_in_step(worker: LearnerWorker, average: GradientAverage) -> bool:
-    """Be a replica until the budget is spent or a stop is asked for.
+    """Train as a replica until the budget is spent or a stop is requested.
 
     Returns:
-        Whether its state belongs in the final checkpoint.
+        Whether the replica's state belongs in the final checkpoint.
 
     Raises:
-        PeerLost: when there is no working together, though no replica is dead.
+        PeerLost: when groups keep breaking although no replica is dead.
     """
     run, counters = worker.run, worker.spec.counters
     tries, updates = 0, run.agent.updates
     while True:
-        if not _meet(counters, average):
+        if not _wait_for_all(counters, average):
             return counters.stop or _is_complete(worker)
         try:
             average.connect()
-            _level(worker, average)
-            _step_together(worker, average)
-            average.part()
+            _synchronize(worker, average)
+            _step_in_lockstep(worker, average)
+            average.leave()
             return True
         except PeerLost:
             tries = tries + 1 if run.agent.updates <= updates else 0
@@ -40,39 +40,39 @@ def train_in_step(worker: LearnerWorker, average: GradientAverage) -> bool:
                 raise
 
 
-def _meet(counters: SharedCounters, average: GradientAverage) -> bool:
-    """Wait until all replicas are there; False if there is nothing left to do together.
+def _wait_for_all(counters: SharedCounters, average: GradientAverage) -> bool:
+    """Wait until all replicas need a group; return False if there will be no further group.
 
-    Nobody waits for a dead replica in vain: the supervisor starts it again, or stops the run.
+    A dead replica is not waited for in vain: the supervisor restarts it, or stops the run.
     """
-    average.come()
-    while not average.all_here():
-        if counters.stop or average.somebody_ended():
+    average.request_group()
+    while not average.can_connect():
+        if counters.stop or average.has_ended():
             return False
         beat()
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)
     return True
 
 
-def _level(worker: LearnerWorker, average: GradientAverage) -> None:
-    """Have all replicas go on from the state that is furthest."""
+def _synchronize(worker: LearnerWorker, average: GradientAverage) -> None:
+    """Continue from the state of the most advanced replica."""
     run = worker.run
-    updates = average.level(run.agent.learner.state, run.agent.updates)
+    updates = average.synchronize(run.agent.learner.state, run.agent.updates)
     run.continue_at(updates)
     average.agreed = ReplicaVotes()
     worker.publish_counters()
 
 
-def _step_together(worker: LearnerWorker, average: GradientAverage) -> None:
-    """What all replicas decide here follows from what is the same for all of them."""
+def _step_in_lockstep(worker: LearnerWorker, average: GradientAverage) -> None:
+    """Make updates; all replicas take the same decisions, since they depend on equal values."""
     counters = worker.spec.counters
 
-    def tell_wishes() -> bool:
-        average.wishes = ReplicaVotes(counters.stop, counters.checkpoint_wanted)
+    def vote() -> bool:
+        average.votes = ReplicaVotes(counters.stop, counters.checkpoint_wanted)
         return average.agreed.stop
 
-    # A rollout that one replica alone drops would leave the others waiting for its gradient.
-    worker.run.set_stop_checks(None, tell_wishes)
+    # If one replica alone dropped a rollout, the others would wait for its gradient.
+    worker.run.set_stop_checks(None, vote)
     while not _is_complete(worker) and not average.agreed.stop:
         worker.advance(worker.total_agent_steps)
         worker.save_if_requested(average.agreed.checkpoint)

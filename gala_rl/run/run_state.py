@@ -4,7 +4,6 @@ A local run owns one `RunState`, and so does each node of a cluster. A serial ru
 parts, except for the memory that only processes need.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from gala_rl.actors import RemoteActors
@@ -25,27 +24,44 @@ from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.shared_counters import SharedCounters
 
 
-@dataclass(frozen=True)
 class RunState:
     """Memory that the learners' processes share with their supervisor.
 
-    Attributes:
+    Args:
         config: of the run, resolved.
         folder: of the run, or a node's copy of it.
+        initial: parameters of all learners at the start.
+        checkpoint: to continue from; None for a new run.
+        faults: follows the fault plan, if the caller has its own monitor.
+        address: at which this machine's replicas accept connections.
+
+    Attributes:
         mailboxes: latest message per learner.
         counters: progress per learner, and the supervisor's requests.
         coupling: what learners share that do not gossip; None if they gossip.
         journal: updates and mixes per learner; None without gossip.
-        faults: follows the run's fault plan; None without a plan.
+        faults: follows the fault plan; None without a plan.
     """
 
-    config: ResolvedConfig
-    folder: RunFolder
-    mailboxes: SharedMailboxes
-    counters: SharedCounters
-    coupling: SharedCoupling | None
-    journal: Journal | None
-    faults: FaultMonitor | None
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        folder: RunFolder,
+        initial: InitialParameters,
+        checkpoint: Checkpoint | None = None,
+        *,
+        faults: FaultMonitor | None = None,
+        address: str = LOOPBACK,
+    ) -> None:
+        self._config, self._folder = config, folder
+        size, room = initial.parameters.numel(), capacity(config)
+        optimizer_size = state_size(config.algorithm, size)
+        self.mailboxes = SharedMailboxes(room, message_size(config, size))
+        self.counters = SharedCounters(config.learners, size, optimizer_size, room)
+        self.coupling = make_shared_coupling(config, folder, initial, checkpoint, address)
+        self.journal = make_journal(config, self.coupling)
+        self.faults = faults or make_fault_monitor(config, folder)
+        self.restore_progress(config.learners, *progress_at(checkpoint, config))
 
     def restore_progress(self, learners: int, agent_steps: list[int], updates: list[int]) -> None:
         """Continue with this many learners.
@@ -75,8 +91,8 @@ class RunState:
             remote_actors: the learner's actors on other machines, if it has any.
         """
         return LearnerSpec(
-            config=self.config,
-            folder=self.folder,
+            config=self._config,
+            folder=self._folder,
             rank=rank,
             device=device,
             mailboxes=self.mailboxes,
@@ -87,40 +103,6 @@ class RunState:
             checkpoint=checkpoint,
             remote_actors=remote_actors,
         )
-
-
-def make_run_state(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    initial: InitialParameters,
-    checkpoint: Checkpoint | None = None,
-    *,
-    faults: FaultMonitor | None = None,
-    address: str = LOOPBACK,
-) -> RunState:
-    """Allocate the state of a run whose learners are processes.
-
-    Args:
-        config: of the run, resolved.
-        folder: of the run, or a node's copy of it.
-        initial: parameters of all learners at the start.
-        checkpoint: to continue from; None for a new run.
-        faults: follows the fault plan, if the caller has its own; default: as the config says.
-        address: at which this machine's replicas accept connections.
-    """
-    size, room = initial.parameters.numel(), capacity(config)
-    coupling = make_shared_coupling(config, folder, initial, checkpoint, address)
-    state = RunState(
-        config=config,
-        folder=folder,
-        mailboxes=SharedMailboxes(room, message_size(config, size)),
-        counters=SharedCounters(config.learners, size, state_size(config.algorithm, size), room),
-        coupling=coupling,
-        journal=make_journal(config, coupling),
-        faults=faults or make_fault_monitor(config, folder),
-    )
-    state.restore_progress(config.learners, *progress_at(checkpoint, config))
-    return state
 
 
 def make_journal(config: ResolvedConfig, coupling: SharedCoupling | None) -> Journal | None:

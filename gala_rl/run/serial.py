@@ -15,7 +15,7 @@ from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records import checkpoint as checkpoints
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run.consensus_monitor import ConsensusMonitor, make_consensus_monitor
+from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.coupling import couple, make_shared_coupling
 from gala_rl.run.interrupts import Interrupts
 from gala_rl.run.learner_run import LearnerRun
@@ -73,14 +73,14 @@ class _SerialRun:
                 learner.inject_faults(folder, self._faults.clock)
         self._monitor: ConsensusMonitor | None = None
         if self._journal is not None:
-            self._monitor = make_consensus_monitor(
+            self._monitor = ConsensusMonitor(
                 config,
                 folder,
                 initial.learned,
-                self._journal.reader(),
-                self._network.latest,
-                [learner.agent.learner.flat.grads for learner in self._learners],
-                checkpoint,
+                read=self._network.latest,
+                gradients=[learner.agent.learner.flat.grads for learner in self._learners],
+                journal=self._journal.reader(),
+                checkpoint=checkpoint,
             )
         if checkpoint is not None:
             self._send_again(checkpoint)

@@ -9,6 +9,7 @@ from gala_rl.errors import StorageError, SupervisorFailure
 from gala_rl.run.checkpointer import Checkpointer
 from gala_rl.run.interrupts import Interrupts
 from gala_rl.run.pace import UpdatePace
+from gala_rl.run.scaling import ScaledMonitor, Scaling
 from gala_rl.run.shared_counters import SharedCounters
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
 
@@ -28,14 +29,8 @@ class SupervisedRun(Protocol):
     def poll(self) -> None:
         """Check on all learners; called a few times a second. May raise a StorageError."""
 
-    def scale(self) -> str | None:
-        """Handle requests to scale; called until a stop is requested. Returns a notice, if any."""
-
     def may_checkpoint(self) -> bool:
         """Return whether a checkpoint may be begun or completed now."""
-
-    def sample_consensus(self) -> None:
-        """Measure distances between learners if it is time. May raise a StorageError."""
 
     def on_shutdown(self) -> None:
         """Collect what learners leave behind, before `close`. May raise a StorageError."""
@@ -47,16 +42,35 @@ class SupervisedRun(Protocol):
         """Return the status, with these notices and all others since the last call."""
 
 
+class DistanceMonitor(ScaledMonitor, Protocol):
+    """Measures distances between learners; both methods may raise a StorageError."""
+
+    def poll(self, total_agent_steps: int) -> None:
+        """Measure if it is time; called a few times a second."""
+
+    def sample(self, total_agent_steps: int) -> None:
+        """Measure now."""
+
+
 class RunSupervisor:
     """Supervises learners until all have ended.
 
     Args:
         counters: where learners are asked to stop.
         checkpointer: of the run.
+        scaling: of the run.
+        monitor: of distances between learners; None if they do not gossip.
     """
 
-    def __init__(self, counters: SharedCounters, checkpointer: Checkpointer) -> None:
+    def __init__(
+        self,
+        counters: SharedCounters,
+        checkpointer: Checkpointer,
+        scaling: Scaling,
+        monitor: DistanceMonitor | None,
+    ) -> None:
         self._counters, self._checkpointer = counters, checkpointer
+        self._scaling, self._monitor = scaling, monitor
         self._pace = UpdatePace(counters)
         self._notices: list[str] = []
         self._failure: StorageError | SupervisorFailure | None = None
@@ -75,6 +89,8 @@ class RunSupervisor:
                 interrupted = interrupts.count > 0
                 with self._errors_recorded():
                     learners.on_shutdown()
+                    if self._monitor is not None:
+                        self._monitor.sample(self._counters.total_agent_steps)
             finally:
                 learners.close()
             status = self._status_of(learners)
@@ -101,7 +117,8 @@ class RunSupervisor:
             with self._errors_recorded():
                 if stop_asked_at is None:
                     self._scale_and_save(learners)
-                learners.sample_consensus()
+                if self._monitor is not None:
+                    self._monitor.poll(self._counters.total_agent_steps)
                 observe(self._status_of(learners))
             if stop_asked_at is not None and time.monotonic() - stop_asked_at > patience_s:
                 self._note_killed(learners.status([]), patience_s)
@@ -120,7 +137,7 @@ class RunSupervisor:
             )
 
     def _scale_and_save(self, learners: SupervisedRun) -> None:
-        notices = [learners.scale()]
+        notices = [self._scaling.poll()]
         if learners.may_checkpoint():
             notices.append(self._checkpointer.poll(self._pace))
         self._notices += [notice for notice in notices if notice is not None]

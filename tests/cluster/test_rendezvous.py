@@ -84,10 +84,10 @@ def test_who_ends_is_seen_to_end_elsewhere_and_nothing_is_sent_back(tmp_path: Pa
     first, second = Machine(tmp_path / "first", 0), Machine(tmp_path / "second", 1)
     first.rendezvous.rounds[:2] = -1
     here, there = (GradientAverage(m.rendezvous, 2) for m in (first, second))
-    assert not there.somebody_ended()
+    assert not there.has_ended()
     second.cluster_rendezvous.receive(0, first.cluster_rendezvous.local_addresses())
-    assert there.somebody_ended()
-    assert not here.all_here()
+    assert there.has_ended()
+    assert not here.can_connect()
     second.rendezvous.round_folder(1).mkdir()
     (second.rendezvous.round_folder(1) / "own").write_bytes(b"here")
     second.rendezvous.rounds[2] = 1

@@ -39,7 +39,7 @@ def test_every_replica_gets_the_mean_and_all_the_same_bits(tmp_path: Path, repli
         meet(average)
         averaged[rank] = gradient(rank)
         average.average(averaged[rank])
-        average.part()
+        average.leave()
 
     run_replicas(Rendezvous(replicas, tmp_path / "replicas", DEADLINE_S), life)
     expected = torch.stack([gradient(rank).double() for rank in range(replicas)]).mean(0)
@@ -57,7 +57,7 @@ def test_running_moments_are_the_mean_of_what_the_replicas_have_counted(tmp_path
         for count in (1.0, 2.0):
             with average.counting(moments[rank]):
                 moments[rank].add_(count * rank)
-        average.part()
+        average.leave()
 
     run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
     counted = torch.stack([gradient(rank).double() for rank in range(3)]).mean(0) + 1.0 + 2.0
@@ -84,12 +84,12 @@ def test_a_replica_lost_while_moments_are_averaged_leaves_the_others_their_own(
     assert all((moments[rank] == rank + 1.0).all() for rank in survivors)
 
 
-def test_a_state_that_is_cut_off_on_its_way_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_state_whose_broadcast_breaks_is_not_loaded(tmp_path: Path) -> None:
     average = GradientAverage(Rendezvous(2, tmp_path / "replicas", DEADLINE_S), 0)
     average._group = CutOff(updates_of_the_other=7)
     state = gradient(0)
     with pytest.raises(PeerLost):
-        average.level(state, 3)
+        average.synchronize(state, 3)
     assert torch.equal(state, gradient(0))
 
 
@@ -149,7 +149,7 @@ def test_replicas_are_one_learner_with_all_their_simulators(tmp_path: Path) -> N
             metrics = learner.update(batch[rank], rate)
             torch.testing.assert_close(float(metrics.grad_norm), norm, rtol=1e-4, atol=1e-6)
         states[rank] = learner.state
-        average.part()
+        average.leave()
 
     run_replicas(Rendezvous(replicas, tmp_path / "replicas", DEADLINE_S), life)
     assert (states[0] - begin).abs().max() > 0.01
@@ -157,7 +157,7 @@ def test_replicas_are_one_learner_with_all_their_simulators(tmp_path: Path) -> N
     assert all(torch.equal(states[0], other) for other in states.values())
 
 
-def test_one_wish_to_stop_stops_all_and_a_checkpoint_waits_until_all_know(tmp_path: Path) -> None:
+def test_one_vote_to_stop_stops_all_and_a_checkpoint_waits_for_all_votes(tmp_path: Path) -> None:
     known = [
         [ReplicaVotes(False, 3), ReplicaVotes(False, 4), ReplicaVotes(False, 3)],
         [ReplicaVotes(False, 4), ReplicaVotes(True, 4), ReplicaVotes(False, 4)],
@@ -167,31 +167,31 @@ def test_one_wish_to_stop_stops_all_and_a_checkpoint_waits_until_all_know(tmp_pa
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
         agreed[rank] = []
-        for wishes in known:
-            average.wishes = wishes[rank]
+        for votes in known:
+            average.votes = votes[rank]
             average.average(gradient(rank))
             agreed[rank].append(average.agreed)
-        average.part()
+        average.leave()
 
     run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
     assert all(agreed[rank] == [ReplicaVotes(False, 3), ReplicaVotes(True, 4)] for rank in range(3))
 
 
-def test_replicas_level_to_the_one_that_is_furthest(tmp_path: Path) -> None:
+def test_replicas_synchronize_to_the_most_advanced(tmp_path: Path) -> None:
     states = [torch.full((7,), float(rank)) for rank in range(3)]
     made = [4, 6, 5]
 
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
-        assert average.level(states[rank], made[rank]) == 6
-        average.part()
+        assert average.synchronize(states[rank], made[rank]) == 6
+        average.leave()
 
     run_replicas(Rendezvous(3, tmp_path / "replicas", DEADLINE_S), life)
     assert all((state == 1.0).all() for state in states)
 
 
-def test_who_loses_a_peer_knows_and_all_meet_again_in_a_later_round(tmp_path: Path) -> None:
-    meeting = Rendezvous(3, tmp_path / "replicas", 1.0)
+def test_a_lost_peer_is_noticed_and_all_connect_again_in_a_later_round(tmp_path: Path) -> None:
+    rendezvous = Rendezvous(3, tmp_path / "replicas", 1.0)
     averaged: dict[int, Tensor] = {}
     all_connected = Barrier(3)
 
@@ -200,16 +200,16 @@ def test_who_loses_a_peer_knows_and_all_meet_again_in_a_later_round(tmp_path: Pa
         all_connected.wait(DEADLINE_S)
         if rank == 1:
             # As if it were killed: another takes its place and knows nothing.
-            average = GradientAverage(meeting, rank)
+            average = GradientAverage(rendezvous, rank)
         else:
             with pytest.raises(PeerLost):
                 average.average(gradient(rank))
         meet(average)
         averaged[rank] = gradient(rank)
         average.average(averaged[rank])
-        average.part()
+        average.leave()
 
-    run_replicas(meeting, life)
+    run_replicas(rendezvous, life)
     assert all(torch.equal(averaged[0], other) for other in averaged.values())
 
 
@@ -227,21 +227,21 @@ def test_a_silent_replica_is_waited_for_until_the_deadline(tmp_path: Path) -> No
     assert sorted(lost) == [1, 2]
 
 
-def test_who_comes_back_while_others_wait_takes_them_to_a_new_round(tmp_path: Path) -> None:
-    meeting = Rendezvous(3, tmp_path / "replicas", DEADLINE_S)
-    waiting, dying, late = (GradientAverage(meeting, rank) for rank in range(3))
-    waiting.come()
-    dying.come()
-    assert not waiting.all_here()
-    again = GradientAverage(meeting, 1)
-    again.come()
-    late.come()
-    assert late.all_here() is False, "the first still waits for the round that is over"
-    assert waiting.all_here()
-    assert meeting.rounds.tolist() == [2, 2, 2]
+def test_a_replica_that_returns_while_others_wait_begins_a_new_round(tmp_path: Path) -> None:
+    rendezvous = Rendezvous(3, tmp_path / "replicas", DEADLINE_S)
+    waiting, dying, late = (GradientAverage(rendezvous, rank) for rank in range(3))
+    waiting.request_group()
+    dying.request_group()
+    assert not waiting.can_connect()
+    again = GradientAverage(rendezvous, 1)
+    again.request_group()
+    late.request_group()
+    assert late.can_connect() is False, "the first still waits for the round that is over"
+    assert waiting.can_connect()
+    assert rendezvous.rounds.tolist() == [2, 2, 2]
 
 
-def test_a_gradient_that_is_not_finite_is_not_for_others(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_is_not_sent(tmp_path: Path) -> None:
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
         poisoned = gradient(rank)
@@ -258,10 +258,10 @@ def test_a_gradient_that_is_not_finite_is_not_for_others(tmp_path: Path) -> None
 
 
 def test_nothing_listens_beyond_this_machine_and_nothing_is_left(tmp_path: Path) -> None:
-    meeting = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
-    (meeting.folder / "left-over").touch()
-    meeting = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
-    assert list(meeting.folder.iterdir()) == []
+    rendezvous = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
+    (rendezvous.folder / "left-over").touch()
+    rendezvous = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
+    assert list(rendezvous.folder.iterdir()) == []
     addresses: list[str] = []
 
     def life(average: GradientAverage, rank: int) -> None:
@@ -272,14 +272,14 @@ def test_nothing_listens_beyond_this_machine_and_nothing_is_left(tmp_path: Path)
             if connection.status == psutil.CONN_LISTEN
         )
         average.average(gradient(rank))
-        average.part()
+        average.leave()
 
-    run_replicas(meeting, life)
+    run_replicas(rendezvous, life)
     assert addresses
     assert set(addresses) <= {"127.0.0.1", "::1"}
-    assert meeting.rounds.tolist() == [-1, -1]
-    assert GradientAverage(meeting, 0).somebody_ended()
-    meeting.close()
+    assert rendezvous.rounds.tolist() == [-1, -1]
+    assert GradientAverage(rendezvous, 0).has_ended()
+    rendezvous.close()
     assert list(tmp_path.iterdir()) == []
 
 

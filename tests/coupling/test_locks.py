@@ -18,7 +18,7 @@ PROCESSES.set_forkserver_preload(["tests.coupling.test_parameters"])
 
 
 def hold_for_ever(path: Path, number: int, holds: Event) -> None:
-    with FileLocks(path, GIVE_UP_S).hold(number):
+    with FileLocks(path, GIVE_UP_S).acquire(number):
         holds.set()
         time.sleep(GIVE_UP_S)
 
@@ -27,7 +27,7 @@ def count_up(path: Path, counter: Path, times: int) -> None:
     """Read, wait, write: increments are lost unless one at a time does it."""
     locks = FileLocks(path, GIVE_UP_S)
     for _ in range(times):
-        with locks.hold(2):
+        with locks.acquire(2):
             value = int(counter.read_text(encoding="utf-8"))
             time.sleep(0.001)
             counter.write_text(str(value + 1), encoding="utf-8")
@@ -54,14 +54,14 @@ def test_a_lock_is_waited_for_until_the_deadline_and_free_when_its_holder_is_kil
     holder.start()
     assert holds.wait(GIVE_UP_S)
     locks = FileLocks(path, 0.05)
-    with locks.hold(0), locks.hold(2):
+    with locks.acquire(0), locks.acquire(2):
         pass
-    with pytest.raises(TimeoutError, match=r"held lock 1 of .* for 0\.05 s"), locks.hold(1):
+    with pytest.raises(TimeoutError, match=r"held lock 1 of .* for 0\.05 s"), locks.acquire(1):
         pass
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with locks.hold(1):
+    with locks.acquire(1):
         pass
     locks.close()
     assert path.stat().st_size == 0

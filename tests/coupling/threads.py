@@ -11,26 +11,26 @@ GIVE_UP_S = 60.0
 
 def meet(average: GradientAverage) -> GradientAverage:
     """Wait for all replicas and connect."""
-    average.come()
+    average.request_group()
     give_up = time.monotonic() + GIVE_UP_S
-    while not average.all_here():
+    while not average.can_connect():
         assert time.monotonic() < give_up, "waited in vain"
         time.sleep(0.001)
     average.connect()
     return average
 
 
-def run_replicas(meeting: Rendezvous, life: Callable[[GradientAverage, int], None]) -> None:
-    """Let each replica of a meeting do something, all at once; raises what any of them raises."""
+def run_replicas(rendezvous: Rendezvous, life: Callable[[GradientAverage, int], None]) -> None:
+    """Run `life` for all replicas at once; raise the first error of any of them."""
     errors: list[BaseException] = []
 
     def run(rank: int) -> None:
         try:
-            life(GradientAverage(meeting, rank), rank)
+            life(GradientAverage(rendezvous, rank), rank)
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(meeting.replicas)]
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(rendezvous.replicas)]
     for thread in threads:
         thread.start()
     for thread in threads:

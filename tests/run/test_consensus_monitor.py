@@ -1,4 +1,4 @@
-"""The consensus watch: rows of real runs keep their bounds; what exceeds them is kept."""
+"""The consensus monitor: rows of real runs keep their bounds; what exceeds them is saved."""
 
 import json
 import signal
@@ -95,7 +95,7 @@ def test_learners_in_processes_stay_within_the_bounds(
     assert all(e["age_s"] > 0 and e["skipped_updates"] >= 0 for r in rows for e in r["edges"])
 
 
-def test_so_they_do_when_one_is_killed_and_comes_back(tmp_path: Path) -> None:
+def test_so_they_do_when_one_is_killed_and_restarted(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     system = make_system(replace(CONFIG, max_restarts=3), folder)
     killed: list[int] = []
@@ -125,7 +125,7 @@ def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
 
 
 def moments_are_far_apart(folder: RunFolder) -> bool:
-    """Whether a watch that did not leave the moments out would have told of a defect."""
+    """Return whether a monitor that measured moments too would have reported a defect."""
     saved = newest(folder)
     whole = torch.stack([saved.load(rank).tensors["parameters"] for rank in range(3)])
     largest_bound: float = max(row["consensus_span_bound"] for row in rows_of(folder))
@@ -159,7 +159,7 @@ def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
     assert moments_are_far_apart(folder) == (config.env == UNSCALED.env)
 
 
-def test_one_learner_alone_is_not_watched(tmp_path: Path) -> None:
+def test_one_learner_alone_is_not_measured(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     observer = StopAt(updates=5)
     observer.system = make_system(replace(CONFIG, learners=1), folder)
@@ -169,27 +169,28 @@ def test_one_learner_alone_is_not_watched(tmp_path: Path) -> None:
 
 
 class Scene:
-    """A watch on two learners whose messages and journals a test writes itself."""
+    """A monitor of two learners whose messages and journals a test writes itself."""
 
     def __init__(self, path: Path) -> None:
         journal = Journal(learners=2, in_degree=1)
         self.network = MemoryNetwork(2)
         self.writers: list[JournalWriter] = [journal.writer(0), journal.writer(1)]
-        self.defects = path / "defects"
-        self.watch = ConsensusMonitor(
-            2,
+        folder, config = RunFolder(path / "run"), replace(CONFIG, learners=2)
+        folder.create(config)
+        self.defects = folder.defects
+        self.monitor = ConsensusMonitor(
+            config,
+            folder,
             SIZE,
-            journal=journal.reader(),
             read=self.network.latest,
             gradients=[torch.ones(SIZE), torch.ones(SIZE)],
-            radius=lambda learners: 2.0,
-            path=path / "consensus.jsonl",
-            defects=self.defects,
+            journal=journal.reader(),
         )
+        self.monitor._radius = 2.0
 
-    def look(self) -> dict[str, Any] | None:
-        self.watch.sample(0)
-        return self.watch.latest
+    def sample(self) -> dict[str, Any] | None:
+        self.monitor.sample(0)
+        return self.monitor.latest
 
     def send(self, learner: int, version: int, value: float, norm: float) -> None:
         self.writers[learner].update(version, norm)
@@ -200,14 +201,14 @@ class Scene:
 def scene(tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path)
     yield scene
-    scene.watch.close()
+    scene.monitor.close()
 
 
-def test_nothing_is_measured_before_everybody_has_sent(scene: Scene) -> None:
+def test_nothing_is_measured_before_all_have_sent(scene: Scene) -> None:
     scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
-    assert scene.look() is None
+    assert scene.sample() is None
     scene.send(1, 1, -0.5, 0.5 * SIZE**0.5)
-    row = scene.look()
+    row = scene.sample()
     assert row is not None
     assert row["consensus_span"] == pytest.approx(SIZE**0.5)
     assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)
@@ -215,50 +216,50 @@ def test_nothing_is_measured_before_everybody_has_sent(scene: Scene) -> None:
     assert row["consensus_rms_nominal_bound"] == pytest.approx(3.0 * 0.5 * SIZE**0.5)
 
 
-def test_a_distance_beyond_its_bound_is_told_and_kept_with_all_it_takes(scene: Scene) -> None:
+def test_a_distance_beyond_its_bound_is_reported_with_its_evidence(scene: Scene) -> None:
     scene.send(0, 1, 0.5, 0.1)
     scene.send(1, 1, -0.5, 0.1)
     for version in range(2, 7):
-        scene.look()
-        scene.look()
+        scene.sample()
+        scene.sample()
         scene.send(0, version, 0.5, 0.0)
-    (first, *others) = scene.watch.take_notices()
+    (first, *others) = scene.monitor.take_notices()
     assert first.startswith("DEFECT: learners are 2.449 apart, more than the 0.2 ")
-    assert len(others) == 2, "told three times at most"
-    assert scene.watch.take_notices() == []
-    told = json.loads((scene.defects / "consensus_0000000001.json").read_text(encoding="utf-8"))
+    assert len(others) == 2, "reported three times at most"
+    assert scene.monitor.take_notices() == []
+    report = json.loads((scene.defects / "consensus_0000000001.json").read_text(encoding="utf-8"))
     kept = load_file(scene.defects / "consensus_0000000001.safetensors")
-    assert consensus(kept["sent"]).span == pytest.approx(told["measured"]["span"])
+    assert consensus(kept["sent"]).span == pytest.approx(report["measured"]["span"])
     apart = (kept["coefficients"][2] - kept["coefficients"][3]).abs()
-    assert float(apart @ kept["norms"]) == pytest.approx(told["bounds"]["span"])
+    assert float(apart @ kept["norms"]) == pytest.approx(report["bounds"]["span"])
 
 
-def test_a_distance_beyond_its_bound_that_cannot_be_kept_is_an_error_of_the_folder(
+def test_evidence_that_cannot_be_written_is_a_storage_error(
     scene: Scene,
 ) -> None:
     scene.defects.touch()
     scene.send(0, 1, 0.5, 0.1)
     scene.send(1, 1, -0.5, 0.1)
     with pytest.raises(StorageError, match=r"defect .* cannot be written"):
-        scene.look()
+        scene.sample()
 
 
-def test_bounds_end_with_a_word_when_entries_are_lost(scene: Scene) -> None:
+def test_bounds_end_with_a_notice_when_entries_are_lost(scene: Scene) -> None:
     for version in range(1, 40_000):
         scene.writers[0].update(version, 0.1)
     scene.send(0, 40_000, 0.0, 0.1)
     scene.send(1, 1, 0.0, 0.1)
-    row = scene.look()
-    (notice,) = scene.watch.take_notices()
+    row = scene.sample()
+    (notice,) = scene.monitor.take_notices()
     assert notice.startswith("bounds of the consensus distance end here: learner 0 wrote ")
     assert row is not None
     assert row["consensus_span_bound"] is None
     assert row["consensus_span"] == 0.0
-    scene.look()
-    assert scene.watch.take_notices() == []
+    scene.sample()
+    assert scene.monitor.take_notices() == []
 
 
-def test_a_learner_that_is_faster_than_a_look_has_its_bounds_all_the_same(
+def test_a_learner_that_is_faster_than_a_sample_has_its_bounds_all_the_same(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.send(0, 1, 0.5, 0.5 * SIZE**0.5)
@@ -271,8 +272,8 @@ def test_a_learner_that_is_faster_than_a_look_has_its_bounds_all_the_same(
                 scene.send(0, version, 0.5, 0.0)
         return sent(learner)
 
-    monkeypatch.setattr(scene.watch, "_read", overtaken)
-    row = scene.look()
+    monkeypatch.setattr(scene.monitor, "_read", overtaken)
+    row = scene.sample()
     assert row is not None
     assert row["versions"] == [1, 1]
     assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)

@@ -16,7 +16,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.coupling import couple
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_worker import make_worker
-from gala_rl.run.run_state import make_run_state
+from gala_rl.run.run_state import RunState
 from gala_rl.run.shared_counters import LearnerCounter
 from tests.books import ascending_rows
 from tests.run.processes import CONFIG
@@ -28,7 +28,7 @@ RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
 def spec_of(config: ResolvedConfig, folder: RunFolder) -> LearnerSpec:
     """Of learner 0, in this process."""
     folder.create(config)
-    state = make_run_state(config, folder, initial_parameters_of(config))
+    state = RunState(config, folder, initial_parameters_of(config))
     return state.learner_spec(0, "cpu", checkpoint=None)
 
 
