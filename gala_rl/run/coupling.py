@@ -1,4 +1,4 @@
-"""What learners that don't gossip have in common, made before they start."""
+"""What learners that do not gossip share, made before they start."""
 
 from gala_rl.agent import InitialParameters
 from gala_rl.checks.checkpoint import check_vector
@@ -16,43 +16,42 @@ SharedCoupling = Rendezvous | SharedParameters
 def make_shared_coupling(
     config: ResolvedConfig,
     folder: RunFolder,
-    beginning: InitialParameters,
-    start: Checkpoint | None,
+    initial: InitialParameters,
+    checkpoint: Checkpoint | None,
     address: str = LOOPBACK,
 ) -> SharedCoupling | None:
-    """What the learners of a run share; None if they gossip, or if there is one alone.
+    """Return what the learners of a run share; None if they gossip, or if there is only one.
 
     Args:
         config: of the run, resolved.
         folder: of the run.
-        beginning: what all begin with.
-        start: what to continue from.
-        address: at which this machine's replicas take connections.
+        initial: parameters of all learners at the start.
+        checkpoint: to continue from; None for a new run.
+        address: at which this machine's replicas accept connections.
     """
     sharing = find(config.method).sharing
     if sharing == "gradients" and not config.serial:
-        # Whoever has waited so long for a silent replica is not taken for silent itself.
+        # A replica that has waited this long for a silent one must not count as hung itself.
         deadline_s = config.hang_after / 4
-        place = folder.path / ".replicas"
-        return Rendezvous(config.learners, place, deadline_s, address)
+        return Rendezvous(config.learners, folder.path / ".replicas", deadline_s, address)
     if sharing in ("parameters", "locked-parameters"):
         locks = None
         if sharing == "locked-parameters" and not config.serial:
             locks = folder.path / ".chunks"
-        # A silent holder is killed, which opens its locks, well before.
+        # Long before, a hung learner is killed, which releases its locks.
         deadline_s = 2 * config.hang_after
         shared = SharedParameters(
-            beginning.parameters, config.algorithm, locks, deadline_s, beginning.learned
+            initial.parameters, config.algorithm, locks, deadline_s, initial.learned
         )
-        if start is not None:
-            saved = start.shared()
+        if checkpoint is not None:
+            saved = checkpoint.shared()
             for name, own in shared.tensors().items():
-                check_vector(start, saved, name, own.numel())
+                check_vector(checkpoint, saved, name, own.numel())
             shared.restore(saved)
         return shared
     return None
 
 
-def couple(common: SharedCoupling | None, rank: int) -> Coupling | None:
-    """One learner's part in it."""
-    return GradientAverage(common, rank) if isinstance(common, Rendezvous) else common
+def couple(shared: SharedCoupling | None, rank: int) -> Coupling | None:
+    """Return one learner's end of what all share."""
+    return GradientAverage(shared, rank) if isinstance(shared, Rendezvous) else shared

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: the first asks for a clean stop, the second stops at once."""
+"""Ctrl-C, SIGTERM, closed terminal: the first requests a clean stop, the second stops at once."""
 
 import signal
 import threading
@@ -6,12 +6,12 @@ from types import FrameType, TracebackType
 
 
 class Interrupts:
-    """Counts interrupts while its `with` block runs, instead of raising in the middle of a step.
+    """Counts interrupts during its `with` block, instead of raising in the middle of a step.
 
-    A terminal that is closed may say so twice, by SIGHUP: that never stops at once. Whoever was
-    started to ignore it, by `nohup` say, goes on.
+    A closed terminal may send SIGHUP twice, so a second SIGHUP does not stop at once. A program
+    that was started to ignore SIGHUP, for example by `nohup`, continues to.
 
-    Outside the main thread signals cannot be caught, and it counts none.
+    Outside the main thread signals cannot be handled, and the count stays 0.
     """
 
     def __init__(self) -> None:

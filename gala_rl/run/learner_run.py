@@ -1,4 +1,4 @@
-"""One learner within a run: its agent, its rows of metrics, its part of every checkpoint."""
+"""A learner within a run: its agent, its metrics rows, its part of each checkpoint."""
 
 import time
 from collections import Counter, deque
@@ -31,23 +31,22 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.threads import learner_threads
 
 _ROW_EVERY_S = 2.0
-"""Longest time between two rows of metrics, if no number of updates was asked for."""
+"""Longest time between two metrics rows, unless the user has set `log_every`."""
 
 
 class LearnerRun:
-    """Steps an agent and keeps its books.
+    """Advances an agent, and writes its metrics and its parts of checkpoints.
 
     Args:
         config: of the run, resolved.
         rank: of the learner.
-        transport: its end of the network.
+        transport: the learner's end of the network.
         device: where it learns.
         folder: of the run.
-        updates: made before by this learner; a restarted or resumed learner gets other simulator
-            and action seeds than it had at the start.
-        journal: where it writes down what it does to its parameters, if somebody watches.
-        shares: what it shares with the others within its gradient steps, if it does not gossip; or
-            its actors on other machines.
+        updates: that the learner has made before; they change the seeds of simulators and actions,
+            so that a restarted or resumed learner does not repeat its first games.
+        journal: records updates and mixes; None if there is no consensus monitor.
+        shares: the coupling of learners that do not gossip; or actors on other machines.
     """
 
     def __init__(
@@ -63,11 +62,11 @@ class LearnerRun:
     ) -> None:
         self.rank = rank
         self._owns_parameters = not isinstance(shares, SharedParameters)
-        elsewhere = shares if isinstance(shares, RemoteActors) else None
+        remote_actors = shares if isinstance(shares, RemoteActors) else None
         coupling = None if isinstance(shares, RemoteActors) else shares
         seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
         self.agent: Agent = build_agent(
-            config, rank, transport, device, int(seed), journal, coupling, elsewhere
+            config, rank, transport, device, int(seed), journal, coupling, remote_actors
         )
         self._config = config
         self._writer = MetricsWriter(folder.metrics_file(rank))
@@ -97,13 +96,13 @@ class LearnerRun:
         self.agent.learner.wants_stop = between
 
     def advance(self, total_agent_steps: int) -> None:
-        """One step of the agent.
+        """Make one step of the agent: a rollout, an update, and gossip.
 
         Args:
-            total_agent_steps: made by all learners before it; sets the learning rate.
+            total_agent_steps: of all learners before this step; determines the learning rate.
 
         Raises:
-            StopAsked: when a stop was asked for before its update.
+            StopRequested: when a stop was requested before the update.
         """
         if self._faults is not None:
             self._faults.before_update(self.agent)
@@ -112,10 +111,10 @@ class LearnerRun:
         self._unwritten = (metrics, learning_rate)
 
     def write_row_if_due(self, total_agent_steps: int) -> bool:
-        """Write a row of metrics if one is due; returns whether it did.
+        """Write a metrics row if one is due; return whether it was.
 
-        One is due after every `log_every` updates. Where that was not given, so is one after two
-        seconds, so that slow simulators show scores early.
+        One is due after `log_every` updates. If the user has not set that, one is also due after
+        two seconds, so that slow simulators show scores early.
         """
         is_late = time.perf_counter() - self._interval_start > _ROW_EVERY_S
         if self.agent.updates % self._config.updates_per_row and not (
@@ -127,11 +126,11 @@ class LearnerRun:
 
     @property
     def learners(self) -> int:
-        """Number of learners that this one goes by."""
+        """Number of learners in the run, as far as this learner knows."""
         return self._config.learners
 
     def change_learners(self, learners: int) -> None:
-        """Go by another number of learners: neighbours, learning rate and threads follow."""
+        """Adopt another number of learners: neighbours, learning rate and threads follow."""
         self._config = replace(self._config, learners=learners)
         topology = graph_of(self._config, learners)
         self.agent.gossip.change_topology(topology)
@@ -147,10 +146,10 @@ class LearnerRun:
         self._timings_before = Timings(timings.rollout_s, timings.update_s, timings.gossip_s)
 
     def write_row(self, total_agent_steps: int) -> None:
-        """Write a row of metrics for what happened since the last one, if anything did.
+        """Write a metrics row about the updates since the last one, if there were any.
 
         Args:
-            total_agent_steps: made by all learners, those included that the row tells of.
+            total_agent_steps: of all learners, including those that the row is about.
         """
         if self._unwritten is None:
             return
@@ -195,7 +194,7 @@ class LearnerRun:
         self._begin_interval()
 
     def save(self, folder: Path, sent: Message | None) -> None:
-        """Write this learner's part into the folder of a checkpoint in the making.
+        """Write this learner's part of a checkpoint.
 
         Args:
             folder: from `checkpoint.partial_folder`.
@@ -208,10 +207,10 @@ class LearnerRun:
             checkpoint.write_part(folder, self.rank, self.state(sent))
 
     def state(self, sent: Message | None) -> LearnerState:
-        """Everything this learner needs to continue.
+        """Return everything that this learner needs to continue.
 
         Args:
-            sent: the last message it sent, which its neighbours may not have mixed yet.
+            sent: its latest message, which its neighbours may not have mixed yet.
         """
         agent, node = self.agent, self.agent.gossip.node
         tensors = agent.source.state()
@@ -242,7 +241,7 @@ class LearnerRun:
         return LearnerState(tensors, counters)
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint; simulators start new games where their state is not in it."""
+        """Continue from a checkpoint; simulators without a saved state start new games."""
         state = saved.load(self.rank)
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
@@ -262,33 +261,32 @@ class LearnerRun:
             agent.learner.generator.set_state(tensors["learner_generator"])
 
     def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
-        """Take over another learner's (or one's own former) parameters and optimiser state."""
+        """Load parameters and optimiser state, of another learner or saved by this one."""
         self.agent.learner.flat.load(parameters)
         if self._owns_parameters:
             self.agent.learner.optimizer.state.copy_(optimizer_state)
 
-    def recall(self, rows: list[dict[str, Any]]) -> None:
-        """Count on from the rows of metrics that this learner wrote before it died."""
-        node = self.agent.gossip.node
-        if rows:
-            self._recent.clear()
+    def restore_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Continue counting from the metrics rows that this learner wrote before it died."""
+        if not rows:
+            return
+        node, last = self.agent.gossip.node, rows[-1]
+        self._recent.clear()
         for row in rows:
             self._recent.extend(row["episode_returns"])
-        if rows:
-            last = rows[-1]
-            self._episodes = last["episodes"]
-            node.mixes, node.overdue = last["mixes"], last["overdue"]
-            node.rejected = Counter(last["rejected"])
+        self._episodes = last["episodes"]
+        node.mixes, node.overdue = last["mixes"], last["overdue"]
+        node.rejected = Counter(last["rejected"])
 
     def continue_at(self, updates: int) -> None:
-        """Set the counters of a learner that has been here before."""
+        """Set the counters of a learner that has made this many updates before."""
         self.agent.updates = updates
         self.agent.agent_steps = updates * self._config.update_agent_steps
         self.agent.gossip.node.restore(updates, {}, 0)
         self._begin_interval()
 
     def close(self) -> None:
-        """Release simulators and files."""
+        """Close simulators and files."""
         self._writer.close()
         if self._faults is not None:
             self._faults.close()

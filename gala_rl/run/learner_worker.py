@@ -150,7 +150,7 @@ def _restart(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
 
 def _recall(spec: LearnerSpec, run: LearnerRun) -> None:
     reader = MetricsReader(spec.folder.metrics_file(spec.rank))
-    run.recall(learner_rows(reader.new_rows()))
+    run.restore_metrics(learner_rows(reader.new_rows()))
 
 
 def _take_over(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:

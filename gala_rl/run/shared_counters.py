@@ -1,7 +1,7 @@
-"""The few numbers that learners' processes and their supervisor share, without locks.
+"""Counters that learners' processes and their supervisor share, without locks.
 
-Every cell has one writer. A number is eight aligned bytes, so it is read old or new, never torn,
-whoever is killed while writing.
+Each counter has one writer. It is eight aligned bytes, so a reader gets the old or the new value,
+never a torn one, even if the writer is killed.
 """
 
 import enum
@@ -14,7 +14,7 @@ from gala_rl.gossip.transports.shared import shared_zeros
 
 
 class LearnerCounter(enum.IntEnum):
-    """What a learner tells the supervisor."""
+    """What a learner reports to the supervisor."""
 
     AGENT_STEPS = 0
     UPDATES = 1
@@ -22,32 +22,32 @@ class LearnerCounter(enum.IntEnum):
     CHECKPOINT_WRITTEN = 3
     READY = 4
     LEARNERS = 5
-    """Number of learners that it went by in its last update."""
+    """Number of learners in the run as of its latest update."""
     DONE = 6
-    """Whether it has ended because there was nothing left to do."""
+    """Whether it has ended in order, so that it is not to be restarted."""
 
 
 class SharedCounters:
-    """Counters of all learners, the supervisor's wishes, and everyone's optimiser state.
+    """Counters per learner, the supervisor's requests, optimiser states and gradients.
 
-    The optimiser state is copied here now and then so that a restarted learner can begin with a
-    neighbour's; a copy that is half old and half new is as good as either, element by element.
-    So is a gradient, by which the supervisor sees how far learners agree.
+    Learners copy their optimiser state here now and then, so that a restarted neighbour can take it
+    over; a copy that is half old and half new is as good as either, element by element. So it is
+    with gradients, which the consensus monitor compares.
 
-    Members are the first so many learners; their number may change while a run goes on.
+    Members are the learners of the lowest ranks; their number may change during a run.
 
     Args:
         learners: number of members.
         size: P, length of a parameter vector.
         state_size: S, length of an optimiser's state.
-        capacity: most members there can be; default: those that there are.
+        capacity: most members that there can be; default: `learners`.
     """
 
     def __init__(
         self, learners: int, size: int, state_size: int, capacity: int | None = None
     ) -> None:
         capacity = learners if capacity is None else capacity
-        self._cells = shared_zeros((capacity, len(LearnerCounter)), torch.int64)
+        self._counters = shared_zeros((capacity, len(LearnerCounter)), torch.int64)
         self._members = shared_zeros((2,), torch.int64)
         self.set_learners(learners)
         self._stop = shared_zeros((1,), torch.int64)
@@ -62,11 +62,11 @@ class SharedCounters:
 
     @property
     def learners_ever(self) -> int:
-        """Number of those that are members or have been."""
+        """Number of learners that are or have been members."""
         return int(self._members[1])
 
     def set_learners(self, learners: int) -> None:
-        """Written by the supervisor; learners look at it before each update."""
+        """Set the number of members, which learners read before each update."""
         self._members[1] = max(learners, self.learners_ever)
         self._members[0] = learners
 
@@ -78,68 +78,69 @@ class SharedCounters:
             self.set(rank, LearnerCounter.AGENT_STEPS, steps)
             self.set(rank, LearnerCounter.UPDATES, made)
 
-    def set(self, learner: int, cell: LearnerCounter, value: int) -> None:
-        """Written by the learner (by the supervisor only before the learner starts)."""
-        self._cells[learner, cell] = value
+    def set(self, learner: int, counter: LearnerCounter, value: int) -> None:
+        """Set a counter; the supervisor may do so only before the learner starts."""
+        self._counters[learner, counter] = value
 
     def raise_progress(self, learner: int, agent_steps: int, updates: int) -> None:
         """Raise a learner's counters to these values; counters never decrease."""
-        for cell, value in (
+        for counter, value in (
             (LearnerCounter.AGENT_STEPS, agent_steps),
             (LearnerCounter.UPDATES, updates),
         ):
-            self.set(learner, cell, max(value, self.get(learner, cell)))
+            self.set(learner, counter, max(value, self.get(learner, counter)))
 
-    def get(self, learner: int, cell: LearnerCounter) -> int:
-        """Read by anybody."""
-        return int(self._cells[learner, cell])
+    def get(self, learner: int, counter: LearnerCounter) -> int:
+        """Return a counter."""
+        return int(self._counters[learner, counter])
 
     def heartbeat(self, learner: int) -> NDArray[np.int64]:
-        """[1] where a learner's process shows its signs of life; see `processes.heartbeat`."""
-        place: NDArray[np.int64] = self._cells[learner].numpy()[LearnerCounter.HEARTBEAT_NS :][:1]
-        return place
+        """Return the memory [1] for the heartbeat of a learner's process."""
+        counter = LearnerCounter.HEARTBEAT_NS
+        memory: NDArray[np.int64] = self._counters[learner, counter : counter + 1].numpy()
+        return memory
 
-    def column(self, cell: LearnerCounter) -> list[int]:
-        """One number of every learner that is a member or has been."""
-        column: list[int] = self._cells[: self.learners_ever, cell].tolist()
+    def column(self, counter: LearnerCounter) -> list[int]:
+        """Return a counter of all learners that are or have been members, by rank."""
+        column: list[int] = self._counters[: self.learners_ever, counter].tolist()
         return column
 
-    def members(self, cell: LearnerCounter) -> list[int]:
-        """One number of every member."""
-        return self.column(cell)[: self.learners]
+    def members(self, counter: LearnerCounter) -> list[int]:
+        """Return a counter of all members, by rank."""
+        return self.column(counter)[: self.learners]
 
     @property
     def total_agent_steps(self) -> int:
-        """Of all learners together."""
-        return int(self._cells[:, LearnerCounter.AGENT_STEPS].sum())
+        """Agent steps of all learners together."""
+        return int(self._counters[:, LearnerCounter.AGENT_STEPS].sum())
 
     @property
     def stop(self) -> bool:
-        """Whether learners are asked to stop after the update they are in."""
+        """Whether learners are asked to stop after their current update."""
         return bool(self._stop[0])
 
     def stop_flag(self) -> NDArray[np.int64]:
-        """[1] not 0 once learners are asked to stop: for those that look at every step."""
+        """Return memory [1] that is nonzero once learners are asked to stop, for quick checks."""
         flag: NDArray[np.int64] = self._stop.numpy()
         return flag
 
     def ask_to_stop(self) -> None:
-        """Written by the supervisor."""
+        """Ask all learners to stop."""
         self._stop[0] = 1
 
     @property
     def checkpoint_wanted(self) -> int:
-        """Number of the checkpoint that learners are asked for, 0 before the first."""
+        """Number of the newest requested checkpoint; 0 before the first."""
         return int(self._checkpoint[0])
 
     def ask_for_checkpoint(self, number: int) -> None:
-        """Written by the supervisor; all before are over."""
+        """Ask for parts of a checkpoint; this ends all earlier requests."""
         self._checkpoint[0] = number
 
     def give_checkpoint_up(self) -> None:
-        """Written by the supervisor: nobody need contribute any more to what was asked for last."""
+        """Withdraw the latest request."""
         self._checkpoint[1] = self._checkpoint[0]
 
     def awaits_checkpoint(self, number: int) -> bool:
-        """Whether learners may still contribute to the checkpoint of that number."""
+        """Return whether learners may still contribute to the checkpoint of this number."""
         return bool(self._checkpoint[1] < number == self._checkpoint[0])

@@ -1,4 +1,4 @@
-"""Traffic: updates, mixes and the age of messages by edge, between two rows of the watch."""
+"""Updates, mixes and the age of messages per edge, between two rows of the consensus monitor."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ from gala_rl.gossip.journal import Entry, Kind
 from gala_rl.theory.realised import LONGEST_HISTORY
 
 _MOST_EDGES = 256
-"""More edges are not told one by one."""
+"""More edges are not written one by one."""
 
 UNKNOWN: dict[str, Any] = {
     "updates": None,
@@ -16,12 +16,12 @@ UNKNOWN: dict[str, Any] = {
     "update_norm_max": None,
     "edges": [],
 }
-"""A row where there is no journal to count."""
+"""A row without a journal."""
 
 
 @dataclass
 class _Edge:
-    """Sums over the mixes of one edge."""
+    """Sums over the mixes of an edge."""
 
     mixes: int = 0
     ages: int = 0
@@ -40,7 +40,7 @@ class _Edge:
 
 @dataclass
 class _Sums:
-    """Of all learners since the last row."""
+    """Sums over all learners since the last row."""
 
     updates: int = 0
     mixes: int = 0
@@ -50,10 +50,10 @@ class _Sums:
 
 
 class Traffic:
-    """Counts the entries of the journal.
+    """Counts the entries of a journal.
 
     Args:
-        learners: n.
+        learners: number of learners that there can be.
     """
 
     def __init__(self, learners: int) -> None:
@@ -62,7 +62,7 @@ class Traffic:
         self._sums = _Sums()
 
     def count(self, entry: Entry) -> None:
-        """Take in an entry; they come in the order of their times."""
+        """Count an entry; entries are in the order of their times."""
         sums = self._sums
         if entry.kind == Kind.UPDATE:
             sums.updates += 1
@@ -76,17 +76,17 @@ class Traffic:
                 self._count_edge(entry, sender, version)
 
     def forget(self, learner: int) -> None:
-        """A learner has left: what it misses, and what is missed of it, is not skipped."""
+        """Forget a learner that has left: what it then misses does not count as skipped."""
         for edge in [edge for edge in self._mixed_version if learner in edge]:
             del self._mixed_version[edge]
 
     def take_row(self) -> dict[str, Any]:
-        """What was counted since the last call.
+        """Return what was counted since the last call.
 
-        `mixed_share`: of the updates that were followed by a mix. By edge, means over its mixes:
-        `age_s` from sending to having mixed, None if all were told of too late; `lag_updates` by
-        which the receiver's count of updates was ahead of the message's; `skipped_updates` of the
-        sender that were never heard here.
+        `mixed_share`: share of updates that were followed by a mix. Per edge, means over its mixes:
+        `age_s`, seconds from sending to mixing, None if no time of sending is known;
+        `lag_updates`, by which the receiver's count of updates was ahead of the sender's;
+        `skipped_updates`, updates of the sender that the receiver never got.
         """
         sums, self._sums = self._sums, _Sums()
         made = max(1, sums.updates)
@@ -96,7 +96,7 @@ class Traffic:
         ]
         return {
             "updates": sums.updates,
-            # The first mix may be of an update that the row before has counted.
+            # The first mix may follow an update that the row before has counted.
             "mixed_share": min(1.0, sums.mixes / made),
             "update_norm_mean": sums.norms / made,
             "update_norm_max": sums.largest_norm,
@@ -107,8 +107,8 @@ class Traffic:
         ends = sender, entry.learner
         edge = self._sums.edges.setdefault(ends, _Edge())
         edge.mixes += 1
-        known, sent_at = self._sent_at[sender][version % LONGEST_HISTORY]
-        if known == version:
+        sent_version, sent_at = self._sent_at[sender][version % LONGEST_HISTORY]
+        if sent_version == version:
             edge.ages += 1
             edge.age_s += entry.time_s - sent_at
         edge.lag_updates += entry.version - version

@@ -82,7 +82,7 @@ def test_a_row_is_due_by_seconds_too_unless_updates_were_asked_for(
     assert len(MetricsReader(folder.metrics_file(0)).new_rows()) == rows
 
 
-def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_recalled(
+def test_rejected_messages_count_once_for_a_learner_that_is_restored_twice(
     tmp_path: Path,
 ) -> None:
     config = resolve(replace(CONFIG, learners=2, log_every=1))
@@ -100,7 +100,7 @@ def test_rejected_messages_count_once_for_a_learner_that_is_restored_and_then_re
     again = LearnerRun(config, 0, network.transport(0), torch.device("cpu"), folder)
     again.restore(checkpoint.open_checkpoint(path))
     assert again.agent.gossip.node.rejected == {"not newer": 3}
-    again.recall(learner_rows(MetricsReader(folder.metrics_file(0)).new_rows()))
+    again.restore_metrics(learner_rows(MetricsReader(folder.metrics_file(0)).new_rows()))
     assert again.agent.gossip.node.rejected == {"not newer": 4}
     again.close()
 
