@@ -36,6 +36,8 @@ class RunState:
         address: at which this machine's replicas accept connections.
 
     Attributes:
+        config: as given.
+        folder: as given.
         mailboxes: latest message per learner.
         counters: progress per learner, and the supervisor's requests.
         coupling: what learners share that do not gossip; None if they gossip.
@@ -53,7 +55,7 @@ class RunState:
         faults: FaultMonitor | None = None,
         address: str = LOOPBACK,
     ) -> None:
-        self._config, self._folder = config, folder
+        self.config, self.folder = config, folder
         size, room = initial.parameters.numel(), capacity(config)
         optimizer_size = state_size(config.algorithm, size)
         self.mailboxes = SharedMailboxes(room, message_size(config, size))
@@ -91,8 +93,8 @@ class RunState:
             remote_actors: the learner's actors on other machines, if it has any.
         """
         return LearnerSpec(
-            config=self._config,
-            folder=self._folder,
+            config=self.config,
+            folder=self.folder,
             rank=rank,
             device=device,
             mailboxes=self.mailboxes,

@@ -16,7 +16,7 @@ from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor
-from gala_rl.run.run_state import make_run_state
+from gala_rl.run.run_state import RunState
 from tests.cluster.machines import CONFIG
 
 
@@ -41,7 +41,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         config = resolve(replace(CONFIG, max_learners=4, learners=1))
-        state = make_run_state(config, RunFolder(path), initial_parameters_of(config))
+        state = RunState(config, RunFolder(path), initial_parameters_of(config))
         self.mailboxes, self.counters = state.mailboxes, state.counters
         self.supervisor = FakeSupervisor()
 
