@@ -65,9 +65,12 @@ def with_a_small_budget(command: str) -> list[str]:
     elif "--cluster" in arguments:
         arguments += ["--learners", "2", "--learners-per-node", "1"]
     if arguments[0] == "train":
-        arguments += ["--simulators", "4", "--max-episode-frames", "200"]
+        arguments += ["--simulators", "4"]
     if arguments[0] == "compare":
-        arguments += ["--seeds", "1", "--max-episode-frames", "200"]
+        arguments += ["--seeds", "1"]
+    env = arguments[arguments.index("--env") + 1] if "--env" in arguments else "NoFrameskip"
+    if arguments[0] in ("train", "compare") and ("NoFrameskip" in env or "ALE/" in env):
+        arguments += ["--max-episode-frames", "200"]
     if arguments[0] == "simulate":
         arguments += ["--updates", "5"]
     if arguments[0] == "bench":

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_resolved
-from gala_rl.checks.environment import unused_atari_rows
-from gala_rl.checks.learners import unused_gossip_rows
+from gala_rl.checks.unused import unused_rows
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
 from gala_rl.config.run import TrainConfig
@@ -221,10 +220,11 @@ def check(plan: Plan) -> None:
         for seed in (plan.seeds[0], plan.seeds[-1]):
             configs.check(replace(config, seed=seed))
         check_resolved(config)
+        # Options for gossip are for the methods that gossip, if there is one.
+        is_for_another = any(find(name).gossips for name in plan.methods)
+        own = replace(config, gossip=GossipSettings()) if is_for_another else config
         if is_new:
-            check_rows(unused_atari_rows(config))
-        if is_new and not any(find(name).gossips for name in plan.methods):
-            check_rows(unused_gossip_rows(config))
+            check_rows(unused_rows(own))
         if config.steps < config.total_simulators:
             raise UserError(
                 f"steps {config.steps} is too small: {config.total_simulators} simulators make "

@@ -1,1 +1,1 @@
-"""What a person does with the systems: train, resume, evaluate, measure, watch."""
+"""Commands of a user: train, resume, scale and evaluate; their checks and their progress."""

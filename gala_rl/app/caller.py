@@ -1,4 +1,4 @@
-"""What belongs to the program that calls the package: what it may start, and its own state."""
+"""The calling program: its state, which stays unchanged, and the processes it may start."""
 
 import multiprocessing
 import os
@@ -17,22 +17,22 @@ from gala_rl.errors import UserError
 
 @contextmanager
 def unchanged_caller() -> Iterator[None]:
-    """Compute with the package's own defaults, and give the caller its state back at the end.
+    """Compute with the package's own defaults, and restore the caller's state at the end.
 
-    That is what PyTorch has for the whole process (threads, default type and device, whether there
-    are gradients), the states of the global random generators and the filters of warnings. Signal
-    handlers and environment variables are given back where they are set.
+    The state is what PyTorch has per process (threads, default type and device, whether gradients
+    are computed), the global random generators and the filters of warnings. Signal handlers and
+    environment variables are restored where they are set.
     """
     _open_standard_streams()
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    of_torch, of_python = torch.get_rng_state(), random.getstate()
-    of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002
-    # Within it every call to PyTorch takes longer, so only where there is another default.
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+    # This context slows every call to PyTorch, so enter it only where the default differs.
     is_elsewhere = torch.get_default_device().type != "cpu"
     on_cpu = torch.device("cpu") if is_elsewhere else nullcontext()
     torch.set_default_dtype(torch.float32)
-    # What trains or plays sets its own. Threads that only built a network here would be missed in
-    # a process that is forked later, which then waits for them for ever.
+    # Training and evaluation set their own threads. A process that is forked later would lack the
+    # threads that had built a network here, and wait for them for ever.
     torch.set_num_threads(1)
     try:
         with warnings.catch_warnings(), torch.enable_grad(), on_cpu:
@@ -40,15 +40,15 @@ def unchanged_caller() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
-        torch.set_rng_state(of_torch)
-        np.random.set_state(of_numpy)  # noqa: NPY002
-        random.setstate(of_python)
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def _open_standard_streams() -> None:
-    """Lead streams that the program was started without, by `>&-` say, to nowhere.
+    """Open standard streams that the program was started without, by `>&-` say, as /dev/null.
 
-    Files that are opened would get their numbers, and what anybody prints.
+    Otherwise the next files that are opened would get their numbers, and all that is printed.
     """
     for stream in (0, 1, 2):
         try:

@@ -53,12 +53,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Play full games with the policy of a run's newest checkpoint.
 
-    Ctrl-C ends it with the games that are over by then.
+    Ctrl-C ends the evaluation with the games that have ended by then.
 
     Args:
         run: folder of the run.
-        episodes: games a policy.
-        policy: most probable actions, or random ones as in training.
+        episodes: games per policy.
+        policy: "greedy" takes the most probable actions, "sample" random ones as in training.
         learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
         seed: of games and actions.
         max_steps: agent steps after which a game is cut and counts by its score until then;
@@ -66,10 +66,10 @@ def evaluate(
         console: where progress goes; default: standard error.
 
     Returns:
-        `results`, one entry a policy, with `mean_return`, `standard_error`, all `returns` (raw,
+        `results`, one entry per policy, with `mean_return`, `standard_error`, all `returns` (raw,
         full games), `games_cut`, and `simulator_failures`, which end games as they stand; whether
-        it was `interrupted`; and what was evaluated. A policy none of whose games was over when it
-        was interrupted has no entry.
+        it was `interrupted`; and what was evaluated. A policy without a finished game at the time
+        of an interrupt has no entry.
 
     Raises:
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
@@ -109,7 +109,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
     return {
         "learner": name,
         "mean_return": float(np.mean(scores)),
-        # One game tells nothing about how others would differ from it.
+        # One game says nothing about the spread of others.
         "standard_error": None if count == 1 else float(np.std(scores, ddof=1)) / math.sqrt(count),
         "min": min(scores),
         "max": max(scores),
@@ -121,7 +121,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 @unchanged_caller()
 def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
-    """The network of a run as its newest checkpoint has it, to act with.
+    """Return the network of a run, with the parameters of its newest checkpoint.
 
     Args:
         run: folder of the run.
@@ -156,7 +156,7 @@ def _newest(run: str | Path) -> tuple[ResolvedConfig, Checkpoint]:
 
 
 def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
-    """Parameter vectors [P], P = `size`, by the name under which they are reported."""
+    """Return parameter vectors [P], P = `size`, by the name under which they are reported."""
     ranks = saved.learners()
 
     def parameters_of(rank: int) -> Tensor:
@@ -177,18 +177,18 @@ def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
 
 
 class _Games:
-    """Games of one policy: how many there are to be, and what those that are over scored.
+    """Games of one policy: their number, and the scores of those that have ended.
 
     Args:
-        wanted: how many there are to be.
-        max_steps: after which a game is cut.
+        wanted: number of games to play.
+        max_steps: agent steps after which a game is cut.
 
     Attributes:
-        shares: how many of them each simulator plays: taking the first games to end would favour
-            short ones.
-        returns: of each simulator's games that are over.
-        cut: how many of these were cut.
-        failures: of simulators.
+        shares: number of games per simulator; taking the first games to end would favour short
+            ones.
+        returns: scores of the games that have ended, per simulator.
+        cut: number of games that were cut.
+        failures: number of failures of simulators.
     """
 
     def __init__(self, wanted: int, max_steps: int) -> None:
@@ -201,12 +201,12 @@ class _Games:
 
     @property
     def scores(self) -> list[float]:
-        """Those of all games that are over."""
+        """Scores of all games that have ended."""
         return [score for played in self.returns for score in played]
 
     @property
     def playing(self) -> NDArray[np.bool_]:
-        """[simulators] whether there are games left to play."""
+        """[simulators], whether a simulator has games left to play."""
         pairs = zip(self.returns, self.shares, strict=True)
         return np.array([len(played) < share for played, share in pairs])
 
@@ -240,7 +240,7 @@ def _play(
         start = seed
         while games.playing.any():
             _play_on(simulators, model, policy, games, start, progress)
-            # One simulator cannot start over by itself: games that follow a cut one start together.
+            # Simulators are reset together, so games that follow a cut one start together.
             start = int(np.random.SeedSequence((seed, start)).generate_state(1)[0] % 2**31)
     finally:
         games.failures = simulators.failures
@@ -256,7 +256,7 @@ def _play_on(
     seed: int,
     progress: GamesProgress,
 ) -> None:
-    """Play until every simulator has played its share, or has had a game cut."""
+    """Play until every simulator has played its share, or one of its games was cut."""
     observations = simulators.reset(seed)
     state = model.initial_state(len(observations))
     scores = np.zeros(len(observations))

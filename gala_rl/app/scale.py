@@ -1,4 +1,4 @@
-"""Scaling: asks a run that is being trained for another number of learners, and waits for it."""
+"""Scaling: request another number of learners from a run that is being trained, and wait."""
 
 import time
 from pathlib import Path
@@ -11,25 +11,27 @@ from gala_rl.records import scale_request
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 
-_LOOK_EVERY_S = 0.1
+_POLL_EVERY_S = 0.1
 _START_S = 60.0
-"""Beyond the time after which a silent learner is killed: for the start of those that join."""
+"""Time for joining learners to start, besides that after which a silent one is killed."""
 _UPDATES = 3
-"""Members go by the new number in their next update, and those that join make one then."""
+"""Updates before the change is complete: present learners take it up in their next, joining ones
+make one after it."""
 
 
 def scale(run: str | Path, learners: int) -> dict[str, Any]:
-    """Have a run that is being trained go on with another number of learners.
+    """Change the number of learners of a run that is being trained.
 
-    Learners 0 to `learners` - 1 train then: the others end after the update they are in, or new
-    ones begin with what one of them has sent. Nobody is stopped or restarted for that.
+    Learners 0 to `learners` - 1 train from then on. The others end after their present update, or
+    new ones start from parameters that one of the present learners has sent. No learner is
+    restarted for that.
 
     Args:
         run: folder of the run.
-        learners: how many.
+        learners: new number of learners.
 
     Returns:
-        The change as `config.json` has it: `time`, `from`, `to` and `agent_steps`.
+        The change as in `config.json`: `time`, `from`, `to` and `agent_steps`.
 
     Raises:
         UserError: when the run cannot be scaled so, or ends meanwhile.
@@ -37,23 +39,23 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
     """
     config = check_scale(run, learners)
     folder = RunFolder(Path(run))
-    known = len(folder.read_scales())
+    changes_before = len(folder.read_scales())
     scale_request.place(folder, learners)
     try:
-        patience_s = config.hang_after + _START_S + _UPDATES * _update_s(folder, config)
-        _wait(folder, time.monotonic() + patience_s)
+        timeout_s = config.hang_after + _START_S + _UPDATES * _update_s(folder, config)
+        _wait(folder, time.monotonic() + timeout_s)
     except BaseException:
         scale_request.withdraw(folder)
         raise
-    changes = folder.read_scales()[known:]
+    changes = folder.read_scales()[changes_before:]
     if not changes or changes[-1]["to"] != learners:
-        said = LearnerFailure(f"run {run} has refused {learners} learners: see what it says")
-        raise scale_request.why_refused(folder) or said
+        unexplained = LearnerFailure(f"run {run} has refused {learners} learners: see its output")
+        raise scale_request.why_refused(folder) or unexplained
     return {**changes[-1]}
 
 
 def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
-    """Seconds that an update of the slowest learner took of late; 0 if none has written a row."""
+    """Return the seconds of the slowest learner's last updates; 0 if none has written a row."""
     rates = []
     for rank in range(config.learners):
         rows = learner_rows(MetricsReader(folder.metrics_file(rank)).new_rows())
@@ -62,14 +64,14 @@ def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
 
 
 def _wait(folder: RunFolder, deadline: float) -> None:
-    """Until the run has removed the request, which it does when it has followed or refused."""
+    """Return once the run has removed the request, having carried it out or rejected it."""
     while True:
-        # In this order: a run may follow and end at once.
-        is_locked = folder.is_locked
+        # In this order: a run may carry out the request and end at once.
+        is_trained = folder.is_locked
         if not folder.scale_request.exists():
             return
-        if not is_locked:
+        if not is_trained:
             raise UserError(f"run {folder.path} has ended before it was scaled")
         if time.monotonic() > deadline:
-            raise LearnerFailure(f"run {folder.path} has not followed in time: see what it says")
-        time.sleep(_LOOK_EVERY_S)
+            raise LearnerFailure(f"run {folder.path} has not followed in time: see its output")
+        time.sleep(_POLL_EVERY_S)

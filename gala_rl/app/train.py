@@ -1,4 +1,4 @@
-"""Training and resuming: from a config to a finished run folder."""
+"""Train and resume: from a config to a finished run folder."""
 
 import shutil
 import time
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @unchanged_caller()
 def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
-    """Train from the beginning.
+    """Start a run and train to its end.
 
     Args:
         config: of the run.
@@ -64,8 +64,8 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
     """`train` with a config that `check_start` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
-    beginning = initial_parameters_of(config)
-    check_shared_memory(config, beginning.parameters.numel())
+    initial = initial_parameters_of(config)
+    check_shared_memory(config, initial.parameters.numel())
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
@@ -73,9 +73,9 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
         folder.create(config)
         with folder.lock():
             try:
-                return _run(config, folder, beginning, None, console or Console(), connection)
+                return _run(config, folder, initial, None, console or Console(), connection)
             except UserError:
-                # Where no learner has begun, the mended program is to find its folder unused.
+                # If no learner has started, the corrected program needs an unused folder.
                 if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
                     shutil.rmtree(folder.path)
                 raise
@@ -114,21 +114,21 @@ def resume_checked(
     check_may_train(config)
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints.absolute())
-    assert start is not None  # check_resume has seen one
-    # Only while a run is held are there requests that somebody waits for.
+    assert start is not None  # check_resume has found one
+    # Requests are waited for only while a run is being trained: this one is left over.
     scale_request.withdraw(folder)
-    beginning = initial_parameters_of(config)
-    size = beginning.parameters.numel()
+    initial = initial_parameters_of(config)
+    size = initial.parameters.numel()
     check_checkpoint(start, config, size, _device_here(config))
     check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.lock():
         folder.record_resume(config)
         rewind(folder, start)
-        return _run(config, folder, beginning, start, console or Console(), connection)
+        return _run(config, folder, initial, start, console or Console(), connection)
 
 
 def cluster_of(config: ResolvedConfig) -> AbstractContextManager["Connection | None"]:
-    """The cluster that a config asks for; only then is Ray imported.
+    """Return the connection to a config's cluster, if any; Ray is imported only then.
 
     Raises:
         UserError: when it is not installed.
@@ -143,48 +143,48 @@ def cluster_of(config: ResolvedConfig) -> AbstractContextManager["Connection | N
 
 
 def _device_here(config: ResolvedConfig) -> torch.device:
-    """Where this machine computes: nowhere but on its CPU if learners are on others."""
+    """Return the device on this machine: its CPU if the learners are on a cluster."""
     return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
 
 
 def _run(
     config: ResolvedConfig,
     folder: RunFolder,
-    beginning: InitialParameters,
+    initial: InitialParameters,
     start: Checkpoint | None,
     console: Console,
     connection: "Connection | None",
 ) -> dict[str, Any]:
-    # Simulators may change the current folder.
-    there = RunFolder(folder.path.absolute())
-    config = there.with_own_files(config)
+    # Absolute, since simulators may change the working directory.
+    absolute = RunFolder(folder.path.absolute())
+    config = absolute.with_own_files(config)
     device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
-    frames_per_step = beginning.frames_per_step
+    frames_per_step = initial.frames_per_step
     where = str(device) if connection is None else counted(len(connection.nodes), "node")
     progress = Progress(config, frames_per_step, done_before, console)
     progress.tell(
         f"{config.method} on {config.env}: {counted(config.learners, 'learner')} x "
         f"{counted(config.simulators, 'simulator')} on {where}, "
-        f"{beginning.parameter_count:,} parameters, run in {folder.path}"
+        f"{initial.parameter_count:,} parameters, run in {folder.path}"
     )
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         with progress, event_errors_told_once(), preserve_working_directory():
-            monitor = MetricsMonitor(config, there, progress, start)
+            monitor = MetricsMonitor(config, absolute, progress, start)
             if config.serial:
-                outcome = run_serial(config, there, device, beginning, start, monitor)
+                outcome = run_serial(config, absolute, device, initial, start, monitor)
             elif connection is not None:
                 from gala_rl.cluster.driver import ClusterRun
 
-                outcome = ClusterRun(connection, there, beginning, start).run(monitor)
+                outcome = ClusterRun(connection, absolute, initial, start).run(monitor)
             else:
-                outcome = LocalRun(config, there, device, beginning, start).run(monitor)
-            # What has ended the run may go on, and is told once.
-            trouble = (OSError, StorageError) if outcome.failure is not None else ()
-            with suppress(*trouble):
+                outcome = LocalRun(config, absolute, device, initial, start).run(monitor)
+            # The failure that ended the run may occur again here; it is reported once.
+            repeated = (OSError, StorageError) if outcome.failure is not None else ()
+            with suppress(*repeated):
                 monitor.close(outcome.status)
-        elapsed = time.monotonic() - began
+        elapsed = time.monotonic() - started
         summary = _summary(config, folder, outcome, monitor, frames_per_step)
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
         summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
@@ -192,7 +192,7 @@ def _run(
         if outcome.failure is not None:
             raise outcome.failure
     except (LearnerFailure, StorageError, SupervisorFailure) as error:
-        if not folder.exists:  # Somebody has deleted it: there is nothing to go on from.
+        if not folder.exists:  # It was deleted: there is nothing to continue from.
             raise
         way = "make room, then" if isinstance(error, StorageError) else "go on with"
         raise type(error)(f"{error}; {way}: {folder.command_to_continue()}") from error
@@ -200,7 +200,7 @@ def _run(
 
 
 def resolve_device(config: ResolvedConfig) -> torch.device:
-    """The device that `config.device` means here.
+    """Return the device that `config.device` means on this machine.
 
     Raises:
         UserError: when PyTorch cannot use it.

@@ -1,7 +1,7 @@
-"""Whether a checkpoint holds what its run can continue from; found out before anything starts.
+"""Check that a checkpoint holds what its run can continue from, before anything starts.
 
-Checksums tell damage alone: whoever can write the files can write those too. So what a checkpoint
-holds is held against what a run of that config saves.
+Checksums detect damage only: a program that can write the files can write checksums too. So the
+content of a checkpoint is compared with what a run of that config saves.
 """
 
 from collections.abc import Mapping
@@ -34,12 +34,12 @@ def check_checkpoint(
         start: the checkpoint.
         config: of the run, resolved.
         size: P, length of its parameter vector.
-        device: where it learns.
+        device: on which it learns.
     """
     learners, saved = config.learners, len(start.manifest["learner_agent_steps"])
     is_scaled = why_not_scaled(config) is None
     if saved > capacity(config) or (saved != learners and not is_scaled):
-        raise UserError(f"checkpoint {start.path} is that of {saved} learners, not of {learners}")
+        raise UserError(f"checkpoint {start.path} has {saved} learners, not {learners}")
     for rank in start.learners():
         state = start.load(rank)
         _check_counters(start, rank, state.counters, max(learners, saved))
@@ -54,7 +54,7 @@ def check_checkpoint(
 
 
 def check_vector(start: Checkpoint, tensors: Mapping[str, Tensor], name: str, length: int) -> None:
-    """Raise a UserError if a checkpoint's tensor is no vector of so many finite numbers."""
+    """Raise a UserError unless a checkpoint's tensor is a vector of `length` finite numbers."""
     if name not in tensors:
         raise _unfit(start, f"{name} is missing")
     if wrong := defect(tensors[name], length):
@@ -66,9 +66,9 @@ def _unfit(start: Checkpoint, why: str) -> UserError:
 
 
 def _vectors(config: ResolvedConfig, size: int, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Lengths of the vectors that a learner must have, by name."""
+    """Return the lengths of the vectors that a learner must have, by name."""
     if find(config.method).sharing in ("parameters", "locked-parameters"):
-        return {"parameters": size, "copy": size}  # The rest is everybody's.
+        return {"parameters": size, "copy": size}  # All learners share the rest.
     lengths = {"parameters": size, "optimizer": state_size(config.algorithm, size)}
     return lengths | ({"sent": message_size(config, size)} if "sent" in tensors else {})
 
@@ -84,13 +84,13 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
         if not fits(dict[str, Count], counts):
             raise _unfit(start, f"{name} of learner {rank} are no counts")
         if keys is not None and not keys >= counts.keys():
-            raise _unfit(start, f"{name} of learner {rank} name others than its learners")
+            raise _unfit(start, f"{name} of learner {rank} name learners that there are not")
     if not fits(list[Number], counters.get("recent_returns")):
         raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
 
 
 def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, size: int) -> None:
-    """Averages of squares, and Adam's count of steps behind them, are never negative."""
+    """Reject negative averages of squares, or a negative count of Adam's steps behind them."""
     is_adam = config.algorithm.optimizer == "adam"
     if (state[size:] if is_adam else state).min() < 0.0:
         raise _unfit(start, "optimizer has negative averages of squares")
@@ -98,7 +98,7 @@ def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, siz
 
 def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.device) -> None:
     try:
-        # A GPU's would bring up the whole device here.
+        # Restoring a GPU's generator would initialise the whole device here.
         if device.type == "cpu":
             torch.Generator().set_state(state)  # type: ignore[arg-type]
     except (TypeError, RuntimeError) as error:
@@ -108,7 +108,7 @@ def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.devi
 def _check_simulators(
     start: Checkpoint, config: ResolvedConfig, device: torch.device, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Let simulators like those of the run continue from what was saved of them."""
+    """Restore the saved state of the simulators in simulators like those of the run."""
     transport = MemoryNetwork(config.learners).transport(0)
     with seeded_generators(config.seed):
         agent = build_agent(config, 0, transport, device, seed=0)

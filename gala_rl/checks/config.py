@@ -10,10 +10,11 @@ from typing import Any
 
 from gala_rl.checks import check_rows
 from gala_rl.checks.cluster import cluster_rows, no_cluster_rows
-from gala_rl.checks.environment import environment_rows, unused_atari_rows
+from gala_rl.checks.environment import environment_rows
 from gala_rl.checks.fault_plan import check_fault_plan
-from gala_rl.checks.learners import learners_rows, unused_gossip_rows
+from gala_rl.checks.learners import learners_rows
 from gala_rl.checks.machine import device_rows, memory_rows
+from gala_rl.checks.unused import unused_rows
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig, check
 from gala_rl.graph import graph_of
@@ -31,7 +32,7 @@ def check_new_config(
         UserError: as `check_config`.
     """
     resolved = check_config(config, settings)
-    check_rows(chain(unused_gossip_rows(resolved), unused_atari_rows(resolved)))
+    check_rows(unused_rows(resolved))
     return resolved
 
 

@@ -1,10 +1,7 @@
-"""Check the settings whose meaning depends on the environment: simulators, network, Atari."""
-
-import dataclasses
+"""Check the settings whose meaning depends on the environment: simulators and network."""
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import AtariProtocol
 
 
 def environment_rows(config: ResolvedConfig) -> list[Row]:
@@ -74,19 +71,4 @@ def _process_rows(config: ResolvedConfig) -> list[Row]:
             f"{config.hang_after:g}, by which the learner itself is killed: use a quarter of it "
             f"or less",
         ),
-    ]
-
-
-def unused_atari_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about options for Atari games, where the environment is none."""
-    if config.environment.kind == "atari":
-        return []
-    given = {
-        entry.name: value
-        for entry in dataclasses.fields(AtariProtocol)
-        if (value := getattr(config.atari, entry.name)) != entry.default
-    }
-    return [
-        (True, f"{name} {value} is for Atari games, and env {config.env!r} is none: leave it out")
-        for name, value in given.items()
     ]

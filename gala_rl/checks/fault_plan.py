@@ -5,7 +5,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.faults.plan import KINDS, Fault, read_plan
 from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.graph import graph_of
-from gala_rl.methods import METHODS, find
+from gala_rl.methods import find, gossiping
 
 
 def check_fault_plan(config: ResolvedConfig) -> None:
@@ -55,13 +55,12 @@ def _node_rows(place: str, node: int, config: ResolvedConfig) -> list[Row]:
 
 def _edge_rows(place: str, fault: Fault, config: ResolvedConfig) -> list[Row]:
     method = find(config.method)
-    able = ", ".join(m.name for m in METHODS if m.gossips)
     graph, receiver = graph_of(config, config.learners), min(fault.learners)
     senders = ", ".join(map(str, graph.all_in_neighbours(receiver)))
     return [
         (
             not method.gossips,
-            f"{place} happens to messages, and {method.name} sends none: {able} do",
+            f"{place} happens to messages, and {method.name} sends none: {gossiping()} do",
         ),
         (
             not any(sender in graph.all_in_neighbours(to) for sender, to in fault.edges),

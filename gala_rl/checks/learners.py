@@ -1,11 +1,8 @@
 """Check how several learners train together: by gossip, by gradients, in turn."""
 
-import dataclasses
-
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import GossipSettings
-from gala_rl.methods import METHODS, find, why_not_scaled
+from gala_rl.methods import find, gossiping, why_not_scaled
 
 
 def learners_rows(config: ResolvedConfig) -> list[Row]:
@@ -25,7 +22,7 @@ def learners_rows(config: ResolvedConfig) -> list[Row]:
         (
             steps_together and config.serial,
             f"serial is impossible with {method.name}: its learners make each step together, not "
-            f"in turn; leave it out, or choose one whose learners gossip: {_gossiping()}",
+            f"in turn; leave it out, or choose one whose learners gossip: {gossiping()}",
         ),
         (
             steps_together and config.algorithm.may_stop_early,
@@ -40,30 +37,3 @@ def learners_rows(config: ResolvedConfig) -> list[Row]:
             f"--deadline, or a longer --hang-after",
         ),
     ]
-
-
-def unused_gossip_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about options for gossip, where the method's learners do not gossip."""
-    method = find(config.method)
-    if method.gossips:
-        return []
-    given = {
-        entry.name: value
-        for entry in dataclasses.fields(GossipSettings)
-        if (value := getattr(config.gossip, entry.name)) != entry.default
-    }
-    reason = f"learners of {method.name} don't gossip"
-    if method.sharing == "nothing":
-        reason = f"{method.name} has one learner, which has no other to gossip with"
-    return [
-        (
-            True,
-            f"{name} {value} is of no use: {reason}; leave it out, or choose a method whose "
-            f"learners do: {_gossiping()}",
-        )
-        for name, value in given.items()
-    ]
-
-
-def _gossiping() -> str:
-    return ", ".join(method.name for method in METHODS if method.gossips)

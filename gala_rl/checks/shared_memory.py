@@ -1,9 +1,10 @@
-"""Whether the machine's shared memory has room for a run; a container's is often small."""
+"""Check that the machine's shared memory has room for a run; a container's is often small."""
 
 import os
 from pathlib import Path
 
 from gala_rl.agent import message_size
+from gala_rl.checks.machine import FLOAT_BYTES
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
@@ -11,15 +12,14 @@ from gala_rl.gossip.transports.shared import SLOTS
 from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import capacity, find
 
-_FLOAT_BYTES = 4
 _SMALL_BYTES = 1 << 20
-"""All counters together, each in a page of its own, are less."""
+"""More than all counters together, each in a page of its own."""
 _MEMORY = Path("/dev/shm")
-"""Where Linux keeps it. Docker gives a container 64 MiB if nobody says otherwise."""
+"""Shared memory on Linux. Docker gives a container 64 MiB by default."""
 
 
 def check_shared_memory(config: ResolvedConfig, size: int) -> None:
-    """Raise a UserError if less is free than a run needs: its learners could not begin, or live.
+    """Raise a UserError if less is free than a run needs: its learners would crash.
 
     Args:
         config: of the run, resolved.
@@ -38,23 +38,23 @@ def check_shared_memory(config: ResolvedConfig, size: int) -> None:
 
 
 def shared_bytes(config: ResolvedConfig, size: int) -> int:
-    """What a run puts there, all of it at its start: room for learners that may join included.
+    """Return the bytes that a run allocates at its start, for learners that may join too.
 
     Args:
         config: of the run, resolved.
-        size: P.
+        size: P, length of its parameter vector.
     """
     algorithm, sharing = config.algorithm, find(config.method).sharing
     own = size + state_size(algorithm, size)
-    of_learner = _FLOAT_BYTES * (SLOTS * message_size(config, size) + own)
+    per_learner = FLOAT_BYTES * (SLOTS * message_size(config, size) + own)
     if sharing == "gossip":
-        of_learner += RING_BYTES
-    needed = capacity(config) * of_learner + _SMALL_BYTES
+        per_learner += RING_BYTES
+    needed = capacity(config) * per_learner + _SMALL_BYTES
     if sharing in ("parameters", "locked-parameters"):
-        needed += _FLOAT_BYTES * own
+        needed += FLOAT_BYTES * own
     if algorithm.acts_in_processes:
-        seen = config.environment.observation
+        observation = config.environment.observation
         rollouts = config.learners * config.simulators * algorithm.slots_per_actor
         steps = rollouts * (algorithm.rollout_steps + 1)
-        needed += steps * seen.size * (1 if seen.is_image else _FLOAT_BYTES)
+        needed += steps * observation.size * (1 if observation.is_image else FLOAT_BYTES)
     return needed

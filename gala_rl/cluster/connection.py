@@ -104,7 +104,7 @@ def _join(address: str) -> None:
         ray.shutdown()
         reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise UserError(
-            f"cluster {address!r} cannot be joined: {reason}; this machine has to be one of it, by "
+            f"cluster {address!r} cannot be joined: {reason}; this machine has to join it by "
             f"`ray start`, with the same Ray and, if it has a token, with the same token and "
             f"RAY_AUTH_MODE=token: docs/cluster.md"
         ) from error

@@ -34,9 +34,17 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
         has_learners: whether it will run learners; the driver's machine, and one with actors only,
             need neither GPU nor shared memory for them.
     """
-    host = platform.node()
     try:
         config = resolve(configs.from_dict(values, ALGORITHMS))
+    except UserError as error:
+        return {"host": platform.node(), "error": str(error)}
+    return probe_config(config, has_learners=has_learners)
+
+
+def probe_config(config: ResolvedConfig, *, has_learners: bool) -> dict[str, Any]:
+    """Return what `probe` does, for a resolved config."""
+    host = platform.node()
+    try:
         parameters = initial_parameters_of(config).parameters.numel()
         if has_learners:
             device_of(config)
@@ -75,7 +83,7 @@ def check_probes(config: ResolvedConfig, probes: list[dict[str, Any]]) -> None:
     Raises:
         UserError: naming the machine and what is wrong there.
     """
-    compare([probe(config_to_probe(config), has_learners=False), *probes])
+    compare([probe_config(config, has_learners=False), *probes])
 
 
 def compare(probes: list[dict[str, Any]]) -> None:
@@ -113,7 +121,7 @@ class RestartedNodes:
     """
 
     def __init__(self, config: ResolvedConfig) -> None:
-        self._values = config_to_probe(config)
+        self._config, self._values = config, config_to_probe(config)
         self._probes: dict[int, tuple[Future[dict[str, Any]], float]] = {}
         self._errors: dict[int, str] = {}
 
@@ -154,4 +162,4 @@ class RestartedNodes:
 
     @cached_property
     def _here(self) -> dict[str, Any]:
-        return probe(self._values, has_learners=False)
+        return probe_config(self._config, has_learners=False)

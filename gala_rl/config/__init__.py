@@ -1,1 +1,1 @@
-"""The configuration of a run: every field that a user can set, with help, unit and bounds."""
+"""The config of a run: every setting, with its default, help, unit and bounds."""

@@ -1,4 +1,4 @@
-"""A config in which nothing is left open: what a run is built from."""
+"""A config in which nothing is optional: a run is built from it."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from gala_rl.cores import usable_cores
 from gala_rl.spaces import EnvironmentSpec
 
 RULE_SIMULATORS = 16
-"""Number of simulators at which the learning rate is taken as given (papers: 16)."""
+"""Number of simulators at which `learning_rate` applies unscaled (papers: 16)."""
 
 _ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
 """A learner writes a metrics row after this many agent steps or updates, whichever comes first."""
@@ -20,7 +20,7 @@ class ResolvedConfig(TrainConfig):
     """A `TrainConfig` with everything filled in; `gala_rl.methods.resolve` makes it.
 
     Attributes:
-        environment: specs of the environment, read off one instance of it.
+        environment: specs of the environment, read off one instance.
     """
 
     learners: int = field(metadata=TrainConfig.__dataclass_fields__["learners"].metadata)
@@ -30,12 +30,12 @@ class ResolvedConfig(TrainConfig):
 
     @property
     def updates_per_row(self) -> int:
-        """Updates of a learner between two metrics rows: `log_every`, or its default."""
+        """Updates between two metrics rows of a learner: `log_every`, or its default."""
         return self.log_every or min(_ROW_UPDATES, -(-_ROW_AGENT_STEPS // self.update_agent_steps))
 
     @property
     def update_agent_steps(self) -> int:
-        """Agent steps that an update learns from, T x B."""
+        """Agent steps per update, T x B."""
         algorithm = self.algorithm
         return algorithm.rollout_steps * algorithm.batch_simulators(self.simulators)
 
@@ -53,20 +53,20 @@ class ResolvedConfig(TrainConfig):
         return algorithm.learning_rate * scale
 
     def learning_rate_at(self, agent_steps: int) -> float:
-        """Learning rate once all learners together have made `agent_steps`."""
+        """Return the learning rate after `agent_steps` of all learners together."""
         if self.algorithm.learning_rate_schedule == "constant":
             return self.initial_learning_rate
         return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
 
     def threads_per_learner(self) -> int:
-        """Cores of the machine per learner, at least 1: the most threads that it may keep busy."""
+        """Return the largest number of threads of a learner: its share of the cores, at least 1."""
         return max(
             1, usable_cores() // (1 if self.serial else learners_per_machine(self, self.learners))
         )
 
 
 def learners_per_machine(config: TrainConfig, learners: int) -> int:
-    """Learners that share the cores of a machine: all of them, unless there is a cluster."""
+    """Return how many learners share the cores of a machine: all, unless there is a cluster."""
     if config.cluster is None or config.learners_per_node is None:
         return learners
     return min(config.learners_per_node, learners)

@@ -1,7 +1,7 @@
-"""Every choice a person can make, as frozen dataclasses; imports neither torch nor Gymnasium.
+"""The settings of a run, checked, and their way to JSON and back; imports neither torch nor Gym.
 
-The command line, `config.json` and the Python API all read these same fields, so a default, its
-unit and its source are written once, here.
+The command line, `config.json` and the Python API read the same fields, so a default, its unit and
+its source are written once.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite i
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run, complete: with the code's version it determines what happens."""
+    """All settings of a training run; those that are None are filled in when it starts."""
 
     method: str = setting("gala-a2c", "what to train; `gala methods` lists them")
     env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment", metavar="ID")
@@ -153,7 +153,7 @@ class TrainConfig:
 
 
 def parse_count(text: str) -> int:
-    """A whole number written as 4000000, 4_000_000, 4e6 or 4M (k, M and G are powers of 1000).
+    """Parse a whole number such as 4000000, 4_000_000, 4e6 or 4M (k, M, G: powers of 1000).
 
     Raises:
         ValueError: when it is not a whole number.
@@ -171,7 +171,7 @@ def parse_count(text: str) -> int:
 
 
 def check(config: Any, prefix: str = "") -> None:
-    """Hold every field of a settings dataclass against its type and bounds.
+    """Check the type and the bounds of every field of a settings dataclass.
 
     Raises:
         UserError: naming the first offending field, its value and what is allowed.
@@ -218,7 +218,7 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The config as plain JSON values; the algorithm's settings say of which they are."""
+    """Return the config as plain JSON values, with the name of its algorithm."""
     values = dataclasses.asdict(config)
     for entry in dataclasses.fields(config):
         if entry.metadata.get("is_read"):
@@ -231,7 +231,7 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 def from_dict(
     values: Mapping[str, Any], algorithms: Mapping[str, type[AlgorithmSettings]]
 ) -> TrainConfig:
-    """The config that `to_dict` wrote; every field is checked.
+    """Return the config that `to_dict` wrote, with every field checked.
 
     Args:
         values: JSON values.
@@ -285,5 +285,5 @@ def _check_object(values: Any, prefix: str) -> None:
 
 
 def default_run_folder(config: TrainConfig, stamp: str) -> Path:
-    """Where a run goes when `out` is not given: runs/METHOD-ENV-STAMP."""
+    """Return the folder of a run without `out`: runs/METHOD-ENV-STAMP."""
     return Path("runs") / f"{config.method}-{config.env.replace('/', '_')}-{stamp}"

@@ -1,4 +1,4 @@
-"""What can be chosen about each part of a run, as frozen dataclasses with help, unit and source."""
+"""Settings of each part of a run, as frozen dataclasses with help, unit and source."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,13 @@ _INT32 = 2**31 - 1
 
 
 def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bounds: float) -> Any:
-    """A dataclass field with what help says of it and, optionally, its bounds.
+    """Define a dataclass field with its help text and, optionally, its bounds.
 
     Args:
-        default: value where none is given.
+        default: value if none is given.
         text: what the setting does.
-        unset: what happens by default, where the default is None.
-        metavar: name of the value in help; default: by its type.
+        unset: what the default None means.
+        metavar: name of the value in help; by default it follows from the type.
         bounds: `minimum`, `above`, `maximum`.
     """
     metadata = {"help": text, "unset": unset, "metavar": metavar, **bounds}
@@ -24,7 +24,7 @@ def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bo
 
 @dataclass(frozen=True, kw_only=True)
 class AtariProtocol:
-    """How an Atari game is presented; ignored for every other environment."""
+    """How an Atari game is presented; for other environments, only defaults are accepted."""
 
     sticky_actions: float | None = setting(
         None,
@@ -156,7 +156,7 @@ def with_default(default: Any, name: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class GossipSettings:
-    """How learners average their parameters; without effect with one learner."""
+    """How learners average their parameters; for methods that gossip."""
 
     topology: str = setting(
         "directed-ring",

@@ -1,6 +1,6 @@
-"""Methods: named combinations of algorithm, system and gossip, each with its paper's settings.
+"""Methods: find them by name, and resolve a config to what a method needs.
 
-Imports no torch, and Gymnasium only to resolve: the command line lists methods at once.
+Imports no torch, and Gymnasium only to resolve, so that the command line lists methods at once.
 """
 
 import dataclasses
@@ -67,14 +67,14 @@ _OFF_POLICY = (
     "td3",
     "tqc",
 )
-"""Methods of other packages that nothing here resembles."""
+"""Methods of other packages that have no counterpart here."""
 
 _MOST_LEARNERS = 10_000
-"""That `TrainConfig.learners` allows."""
+"""Maximum of `TrainConfig.learners`."""
 
 
 def find(name: str) -> Method:
-    """The method of that name.
+    """Return the method of that name.
 
     Raises:
         UserError: when there is none.
@@ -89,6 +89,11 @@ def find(name: str) -> Method:
     else:
         guess = f"choose one of {', '.join(names)}"
     raise UserError(f"method {name!r} is unknown: {guess}")
+
+
+def gossiping() -> str:
+    """Return the names of the methods whose learners gossip, for a message."""
+    return ", ".join(method.name for method in METHODS if method.gossips)
 
 
 def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
@@ -159,10 +164,10 @@ def _simulators_of(
 
 
 def learners_of(config: TrainConfig) -> int:
-    """Number of learners: as given, or as many as the method has on this machine.
+    """Return the number of learners: as given, or the method's default on this machine.
 
     Raises:
-        UserError: when the method is unknown or has one learner alone.
+        UserError: when the method is unknown, or has one learner and several are given.
     """
     method = find(config.method)
     learners = config.learners or method.default_learners(usable_cores())
@@ -213,17 +218,16 @@ def resolve(
 
 
 def why_not_scaled(config: TrainConfig) -> str | None:
-    """Why the number of learners cannot change while a run goes on; None if it can."""
+    """Return why the number of learners cannot change during a run; None if it can."""
     from gala_rl.gossip import topology
 
     method = find(config.method)
-    able = ", ".join(m.name for m in METHODS if m.gossips)
     if not method.gossips:
         reason = {
             "nothing": "has one learner",
-            "gradients": "averages each gradient over all learners, who begin and end together",
+            "gradients": "averages each gradient over all learners, which begin and end together",
         }.get(method.sharing, "has learners with one parameter vector, made for their number")
-        return f"{method.name} {reason}; these can be scaled: {able}"
+        return f"{method.name} {reason}; these can be scaled: {gossiping()}"
     if config.serial:
         return "learners take turns in one process; without --serial they can join and leave"
     if not topology.is_name(config.gossip.topology):
@@ -235,7 +239,7 @@ def why_not_scaled(config: TrainConfig) -> str | None:
 
 
 def capacity(config: ResolvedConfig) -> int:
-    """Most learners that a run can be scaled to, those it has where it cannot be."""
+    """Return the largest number of learners that a run can be scaled to."""
     learners = config.learners
     twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
     return config.max_learners or twice

@@ -1,4 +1,4 @@
-"""What several learners cannot do together is rejected, and so are options without effect."""
+"""What several learners cannot do together is rejected."""
 
 import dataclasses
 from typing import Any
@@ -6,45 +6,11 @@ from typing import Any
 import pytest
 
 from gala_rl import methods
-from gala_rl.checks.config import check_config, check_new_config
+from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import UserError
 from gala_rl.methods.ppo import PPOSettings
-
-SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
-"""Methods whose learners share gradients or parameters."""
-
-
-@pytest.mark.parametrize("method", SHARING)
-@pytest.mark.parametrize(
-    ("gossip", "text"),
-    [
-        (GossipSettings(topology="complete"), "topology complete is of no use"),
-        (GossipSettings(mix_optimizer=True), "mix_optimizer True is of no use"),
-        (GossipSettings(max_staleness=3), "max_staleness 3 is of no use"),
-    ],
-)
-def test_settings_of_gossip_are_refused_where_learners_do_not_gossip(
-    method: str, gossip: GossipSettings, text: str
-) -> None:
-    with pytest.raises(UserError, match=rf"{text}: learners of {method} .*: gala-a2c"):
-        check_new_config(TrainConfig(method=method, gossip=gossip))
-
-
-@pytest.mark.parametrize("method", ["a2c", "ppo", "impala"])
-def test_settings_of_gossip_are_refused_where_there_is_one_learner(method: str) -> None:
-    config = TrainConfig(method=method, env="CartPole-v1", gossip=GossipSettings(when="any"))
-    line = rf"when any is of no use: {method} has one learner.*; leave it out, .*: gala-a2c, "
-    with pytest.raises(UserError, match=line):
-        check_new_config(config)
-    check_config(config)  # A run that was started with it goes on.
-
-
-def test_learners_that_gossip_have_settings_of_gossip_even_if_there_is_one_so_far() -> None:
-    gossip = GossipSettings(topology="complete", when="any")
-    config = TrainConfig(env="CartPole-v1", learners=1, gossip=gossip)
-    assert check_new_config(config).gossip == gossip
 
 
 def test_learners_that_step_together_cannot_take_turns() -> None:

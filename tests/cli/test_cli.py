@@ -118,16 +118,16 @@ def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method
             continue
         if entry.name == "normalize_observations":
             continue  # the game shows images; its own test is below
-        if entry.name == "simulator_processes":
-            continue  # C++ threads step the game; its own test is below
+        if entry.name in ("simulator_processes", "simulator_deadline"):
+            continue  # C++ threads step the game; their own test is below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
         if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
             continue  # not with --serial, nor on a ring; tests of their own are here too
-        if group == "gossip" and find(method).sharing not in ("nothing", "gossip"):
-            continue
+        if group == "gossip" and not find(method).gossips:
+            continue  # refused, as a test of checks shows
         if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
-            continue  # refused, as a test of methods shows
+            continue  # refused, as a test of checks shows
         apart = ("serial", "normalize_rewards", "simulator_groups")
         if entry.name in apart and preset.name == "impala":
             continue  # not together with as many actors as simulators

@@ -1,0 +1,35 @@
+"""Reject options that have no effect, in a new run: the config of an older one may have some."""
+
+import dataclasses
+from typing import Any
+
+from gala_rl.checks import Row
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.methods import find, gossiping
+
+
+def unused_rows(config: ResolvedConfig) -> list[Row]:
+    """Rows about settings that differ from their defaults, and have no effect."""
+    method, rows = find(config.method), list[Row]()
+    if config.environment.kind != "atari":
+        atari = [*_changed(config.atari), ("simulator_threads", config.simulator_threads)]
+        remedy = f"is for Atari games, and env {config.env!r} is none: leave it out"
+        rows += [(value is not None, f"{name} {value} {remedy}") for name, value in atari]
+    if not method.gossips:
+        reason = f"learners of {method.name} don't gossip"
+        if method.sharing == "nothing":
+            reason = f"{method.name} has one learner, which has no other to gossip with"
+        remedy = f"leave it out, or choose a method whose learners do: {gossiping()}"
+        gossip = _changed(config.gossip)
+        rows += [(True, f"{name} {v} is of no use: {reason}; {remedy}") for name, v in gossip]
+    deadline_s = config.simulator_deadline
+    without = "is of no use without --simulator-processes: give them, or leave it out"
+    is_unused = deadline_s is not None and config.simulator_processes is None
+    return [*rows, (is_unused, f"simulator_deadline {deadline_s} {without}")]
+
+
+def _changed(settings: Any) -> list[tuple[str, Any]]:
+    """Return name and value of each setting that differs from its default."""
+    values = {entry.name: entry.default for entry in dataclasses.fields(settings)}
+    now = ((name, getattr(settings, name)) for name in values)
+    return [(name, value) for name, value in now if value != values[name]]
