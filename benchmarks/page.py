@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
-from gala_lab.bench import tables
+from gala_lab.bench import result_tables
 from gala_rl.records.metrics import score_text
 
 ROOT = Path(__file__).parents[1]
@@ -104,9 +104,9 @@ def _figure(table: Callable[[dict[str, Any]], figures.Table], result: dict[str, 
 
 def _benchmark(result: dict[str, Any]) -> str:
     parts = []
-    for title, columns, rows in tables.tables(result):
+    for title, columns, rows in result_tables.tables(result):
         parts += [f"{title[0].upper()}{title[1:]}.", _table(columns, rows)]
-    parts += [f"{note[0].upper()}{note[1:]}." for note in tables.notes(result)]
+    parts += [f"{note[0].upper()}{note[1:]}." for note in result_tables.notes(result)]
     return "\n\n".join(parts)
 
 

@@ -26,8 +26,8 @@ import torch
 from rich.console import Console
 
 import gala_rl
-from gala_lab.simulation.config import SimulationConfig
 from gala_lab.simulation.simulate import simulate
+from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_rl.agent import Agent, build_agent
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig

@@ -1,239 +1,227 @@
-"""The command line of `gala bench`: a command for each benchmark, its options and its tables."""
+"""The command line of `gala bench`: one command per benchmark, its options and its tables."""
 
 import argparse
-import dataclasses
 import json
-from typing import Any, get_args, get_type_hints
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import count, counts
+from gala_rl.cli.options import add_json, add_options, options_from
 from gala_rl.cli.parser import add_command
 from gala_rl.config.run import TrainConfig
+from gala_rl.config.settings import setting
 
-_FAULTS_METHODS = ["gala-a2c", "a2c-allreduce", "impala"]
+
+def _as_in_train(name: str) -> Any:
+    entry = TrainConfig.__dataclass_fields__[name]
+    return field(default=entry.default, metadata=entry.metadata)
+
+
+def _learners(text: str, unset: str) -> Any:
+    return setting(None, text, unset=unset, minimum=1)
+
+
+def _seconds(default: float) -> Any:
+    return setting(default, "length of each measurement", above=0, metavar="SECONDS")
+
+
+def _repeats() -> Any:
+    return setting(3, "rounds of all measurements; ratios need 3", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every benchmark of training trains."""
+
+    env: str = _as_in_train("env")
+    simulators: int = setting(16, "simulators per learner", minimum=1)
+    device: Literal["auto", "cpu", "cuda"] = _as_in_train("device")
+    precision: Literal["float32", "bfloat16"] = _as_in_train("precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughputOptions:
+    """Options of `gala bench throughput`."""
+
+    learners: int | None = _learners("learners of gala-a2c", "as in train")
+    seconds: float = _seconds(20.0)
+    repeats: int = _repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GossipOptions:
+    """Options of `gala bench gossip`."""
+
+    learners: int = setting(64, "1, 2, 4, … up to N learners")
+    parameters: tuple[int, ...] = setting(
+        (10**6, 10**7, 10**8), "sizes of network", minimum=1, metavar="P"
+    )
+    seconds: float = _seconds(1.0)
+    repeats: int = _repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingOptions:
+    """Options of `gala bench scaling`."""
+
+    learners: int | None = _learners("1, 2, 4, … up to N learners", "2 x cores")
+    seconds: float = _seconds(10.0)
+    repeats: int = _repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StragglersOptions:
+    """Options of `gala bench stragglers`."""
+
+    learners: int | None = _learners("learners, 2 at least", "cores")
+    method: tuple[str, ...] = setting(
+        ("gala-a2c",), "methods to measure in turn, each beside the first", metavar="M"
+    )
+    slowed: tuple[int, ...] | None = setting(
+        None, "numbers of slowed learners", unset="0 to all but one"
+    )
+    seconds: float = _seconds(10.0)
+    repeats: int = _repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultsOptions:
+    """Options of `gala bench faults`."""
+
+    learners: int | None = _learners("learners of methods with several, 2 at least", "cores")
+    method: tuple[str, ...] | None = setting(
+        None,
+        "methods to measure in turn",
+        unset="gala-a2c,a2c-allreduce,impala; gala-a2c with --cluster",
+        metavar="M",
+    )
+    plan: str | None = setting(
+        None,
+        "faults, of which the first is measured: docs/faults.md",
+        unset="a kill",
+        metavar="FILE",
+    )
+    cluster: str | None = setting(None, "as in train: docs/cluster.md", metavar="ADDRESS")
+    learners_per_node: int | None = setting(None, "as in train", minimum=1, metavar="G")
+    seconds: float = _seconds(10.0)
+    repeats: int = _repeats()
 
 
 def add_bench(commands: Any) -> None:
     """Add `bench` to the commands of `gala`."""
     text = "measure this machine and this program on it"
     parser = add_command(commands, "bench", text, None, "gala bench throughput --env CartPole-v1")
-    benchmarks = parser.add_subparsers(title="benchmarks", metavar="WHAT")
-    _add_throughput(benchmarks)
-    _add_gossip(benchmarks)
-    _add_scaling(benchmarks)
-    _add_stragglers(benchmarks)
-    _add_faults(benchmarks)
+    parsers = parser.add_subparsers(title="benchmarks", metavar="WHAT")
+    for name, (text, example, kind, measure) in _BENCHMARKS.items():
+        own = add_command(parsers, name, text, partial(_run, kind, measure), example)
+        if kind is not GossipOptions:
+            add_options(own, TrainingOptions)
+        add_options(own, kind)
+        add_json(own, "tables")
 
 
-def _add_throughput(benchmarks: Any) -> None:
-    text = "measure parts of training alone and together, beside bare simulators and plain PyTorch"
-    example = "gala bench throughput --env CartPole-v1 --learners 2 --seconds 5"
-    parser = add_command(benchmarks, "throughput", text, _throughput, example)
-    _add_training(parser, "learners of gala-a2c (default: as in train)")
-    _add_rounds(parser, 20.0)
-
-
-def _add_gossip(benchmarks: Any) -> None:
-    text = "measure send, poll and mix of a learner in a ring, beside a plain copy"
-    example = "gala bench gossip --learners 8 --parameters 1M"
-    parser = add_command(benchmarks, "gossip", text, _gossip, example)
-    parser.add_argument(
-        "--learners", type=count, default=64, metavar="N", help="1, 2, 4, … up to N (default: 64)"
-    )
-    parser.add_argument(
-        "--parameters",
-        type=counts,
-        default=[10**6, 10**7, 10**8],
-        metavar="P,…",
-        help="sizes of network (default: 1M,10M,100M)",
-    )
-    _add_rounds(parser, 1.0)
-
-
-def _add_scaling(benchmarks: Any) -> None:
-    text = "measure training with 1, 2, 4, … learners, at equal simulators in all and per learner"
-    example = "gala bench scaling --env CartPole-v1 --learners 4"
-    parser = add_command(benchmarks, "scaling", text, _scaling, example)
-    _add_training(parser, "1, 2, 4, … up to N (default: 2 x cores)")
-    _add_rounds(parser, 10.0)
-
-
-def _add_stragglers(benchmarks: Any) -> None:
-    text = "measure training while some learners are slowed down, 2x and 4x, from outside"
-    example = "gala bench stragglers --method gala-a2c,a2c-allreduce --learners 4"
-    parser = add_command(benchmarks, "stragglers", text, _stragglers, example)
-    _add_training(parser, "learners, 2 at least (default: cores)")
-    parser.add_argument(
-        "--method",
-        type=lambda text: text.split(","),
-        default=["gala-a2c"],
-        metavar="M,…",
-        help="methods to measure in turn, each beside the first (default: gala-a2c)",
-    )
-    parser.add_argument(
-        "--slowed",
-        type=counts,
-        metavar="N,…",
-        help="numbers of slowed learners (default: 0 to all but one)",
-    )
-    _add_rounds(parser, 10.0)
-
-
-def _add_faults(benchmarks: Any) -> None:
-    text = "measure what training loses when a learner is killed, or by a plan of faults"
-    example = "gala bench faults --method gala-a2c --env CartPole-v1 --learners 2"
-    parser = add_command(benchmarks, "faults", text, _faults, example)
-    _add_training(parser, "learners of methods with several, 2 at least (default: cores)")
-    parser.add_argument(
-        "--method",
-        type=lambda text: text.split(","),
-        metavar="M,…",
-        help="methods to measure in turn (default: gala-a2c,a2c-allreduce,impala; gala-a2c with "
-        "--cluster)",
-    )
-    parser.add_argument(
-        "--plan",
-        metavar="FILE",
-        help="faults, of which the first is measured: docs/faults.md (default: a kill)",
-    )
-    parser.add_argument("--cluster", metavar="ADDRESS", help="as in train: docs/cluster.md")
-    parser.add_argument("--learners-per-node", type=count, metavar="G", help="as in train")
-    _add_rounds(parser, 10.0)
-
-
-def _add_training(parser: Any, learners: str) -> None:
-    devices = get_args(get_type_hints(TrainConfig)["device"])
-    parser.add_argument(
-        "--env",
-        default="PongNoFrameskip-v4",
-        metavar="ID",
-        help="Gymnasium id of the environment (default: PongNoFrameskip-v4)",
-    )
-    parser.add_argument("--learners", type=count, metavar="N", help=learners)
-    parser.add_argument(
-        "--simulators",
-        type=count,
-        default=16,
-        metavar="N",
-        help="simulators per learner (default: 16)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=devices,
-        default="auto",
-        help="auto: cuda if there is a GPU (default: auto)",
-    )
-    precisions = get_args(get_type_hints(TrainConfig)["precision"])
-    parser.add_argument(
-        "--precision", choices=precisions, default="float32", help="as in train (default: float32)"
-    )
-
-
-def _add_rounds(parser: Any, seconds: float) -> None:
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=seconds,
-        metavar="SECONDS",
-        help=f"length of each measurement (default: {seconds:g})",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=count,
-        default=3,
-        metavar="N",
-        help="rounds of all measurements; ratios need 3 (default: 3)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def _config(options: argparse.Namespace) -> TrainConfig:
-    return TrainConfig(
-        env=options.env,
-        learners=options.learners,
-        simulators=options.simulators,
-        device=options.device,
-        precision=options.precision,
-    )
-
-
-def _throughput(options: argparse.Namespace) -> int:
-    from gala_rl.app import preflight
-
-    config = _config(options)
-    preflight.check_bench([config], options.seconds, options.repeats)
-    from gala_lab.bench.throughput import bench_throughput
-
-    return _report(bench_throughput(config, options.seconds, options.repeats), options)
-
-
-def _gossip(options: argparse.Namespace) -> int:
-    from gala_lab.bench import plans
-    from gala_rl.app import preflight
-
-    preflight.check_bench([], options.seconds, options.repeats)
-    plans.check_gossip(options.learners, options.parameters)
-    from gala_lab.bench.gossip import bench_gossip
-
-    return _report(
-        bench_gossip(options.learners, options.parameters, options.seconds, options.repeats),
-        options,
-    )
-
-
-def _scaling(options: argparse.Namespace) -> int:
-    from gala_lab.bench import plans
-    from gala_rl.app import preflight
-
-    config = _config(options)
-    preflight.check_bench([config], options.seconds, options.repeats)
-    cases = [planned.config for planned in plans.scaling(config) if planned.skipped is None]
-    preflight.check_bench(cases, options.seconds, options.repeats)
-    from gala_lab.bench.scaling import bench_scaling
-
-    return _report(bench_scaling(config, options.seconds, options.repeats), options)
-
-
-def _stragglers(options: argparse.Namespace) -> int:
-    from gala_lab.bench import plans
-    from gala_rl.app import preflight
-
-    config, slowed = plans.stragglers(_config(options), options.slowed)
-    configs = [dataclasses.replace(config, method=method) for method in options.method]
-    preflight.check_bench(configs, options.seconds, options.repeats)
-    from gala_lab.bench.stragglers import bench_stragglers
-
-    result = bench_stragglers(config, slowed, options.seconds, options.repeats, options.method)
-    return _report(result, options)
-
-
-def _faults(options: argparse.Namespace) -> int:
-    from gala_lab.bench import plans
-    from gala_rl.app import preflight
-
-    config = dataclasses.replace(
-        _config(options), cluster=options.cluster, learners_per_node=options.learners_per_node
-    )
-    if config.cluster is None or config.learners is not None:
-        config, _ = plans.stragglers(config, None)
-    preflight.check_bench([], options.seconds, options.repeats)
-    methods = options.method or (_FAULTS_METHODS if config.cluster is None else ["gala-a2c"])
-    configs = [plans.disturbed(config, method, options.plan) for method in methods]
-    preflight.check_bench(configs, options.seconds, options.repeats)
-    from gala_lab.bench.faults import bench_faults
-
-    arguments = methods, options.plan, options.seconds, options.repeats
-    return _report(bench_faults(config, *arguments), options)
-
-
-def _report(result: dict[str, Any], options: argparse.Namespace) -> int:
-    if options.json:
-        options.document = json.dumps(result, indent=2, allow_nan=False)
+def _run(kind: Any, measure: Callable[[TrainConfig, Any], Any], given: argparse.Namespace) -> int:
+    options = options_from(given, kind)
+    config = TrainConfig(**vars(options_from(given, TrainingOptions)), learners=options.learners)
+    result = measure(config, options)
+    if given.json:
+        given.document = json.dumps(result, indent=2, allow_nan=False)
         return 0
-    from gala_lab.bench import tables
+    from gala_lab.bench import result_tables
 
-    for table in tables.tables(result):
+    for table in result_tables.tables(result):
         print_table(*table)
-    for note in tables.notes(result):
+    for note in result_tables.notes(result):
         say(note)
     return 0
+
+
+# Plans are made before PyTorch is imported, which takes seconds: mistakes are reported at once.
+
+
+def _throughput(config: TrainConfig, options: ThroughputOptions) -> dict[str, Any]:
+    from gala_rl.checks.config import check_config
+
+    resolved = check_config(config)
+    from gala_lab.bench.throughput_benchmark import bench_throughput
+
+    return bench_throughput(resolved, options.seconds, options.repeats)
+
+
+def _gossip(_: TrainConfig, options: GossipOptions) -> dict[str, Any]:
+    from gala_lab.bench import benchmark_plans
+
+    benchmark_plans.check_gossip(options.learners, options.parameters)
+    from gala_lab.bench.gossip_benchmark import bench_gossip
+
+    return bench_gossip(options.learners, options.parameters, options.seconds, options.repeats)
+
+
+def _scaling(config: TrainConfig, options: ScalingOptions) -> dict[str, Any]:
+    from gala_lab.bench import benchmark_plans
+
+    plan = benchmark_plans.scaling(config)
+    from gala_lab.bench.scaling_benchmark import bench_scaling
+
+    return bench_scaling(plan, options.seconds, options.repeats)
+
+
+def _stragglers(config: TrainConfig, options: StragglersOptions) -> dict[str, Any]:
+    from gala_lab.bench import benchmark_plans
+
+    configs, slowed = benchmark_plans.stragglers(config, options.method, options.slowed)
+    from gala_lab.bench.straggler_benchmark import bench_stragglers
+
+    return bench_stragglers(configs, slowed, options.seconds, options.repeats)
+
+
+def _faults(config: TrainConfig, options: FaultsOptions) -> dict[str, Any]:
+    from gala_lab.bench import benchmark_plans
+
+    config = replace(
+        config,
+        cluster=options.cluster,
+        learners_per_node=options.learners_per_node,
+        fault_plan=options.plan,
+    )
+    configs = benchmark_plans.faults(config, options.method)
+    from gala_lab.bench.fault_benchmark import bench_faults
+
+    return bench_faults(configs, options.seconds, options.repeats)
+
+
+_BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[str, Any]]]] = {
+    "throughput": (
+        "measure parts of training alone and together, beside bare simulators and plain PyTorch",
+        "gala bench throughput --env CartPole-v1 --learners 2 --seconds 5",
+        ThroughputOptions,
+        _throughput,
+    ),
+    "gossip": (
+        "measure send, poll and mix of a learner in a ring, beside a plain copy",
+        "gala bench gossip --learners 8 --parameters 1M",
+        GossipOptions,
+        _gossip,
+    ),
+    "scaling": (
+        "measure training with 1, 2, 4, … learners, at equal simulators in all and per learner",
+        "gala bench scaling --env CartPole-v1 --learners 4",
+        ScalingOptions,
+        _scaling,
+    ),
+    "stragglers": (
+        "measure training while some learners are slowed down, 2x and 4x, from outside",
+        "gala bench stragglers --method gala-a2c,a2c-allreduce --learners 4",
+        StragglersOptions,
+        _stragglers,
+    ),
+    "faults": (
+        "measure what training loses when a learner is killed, or by a plan of faults",
+        "gala bench faults --method gala-a2c --env CartPole-v1 --learners 2",
+        FaultsOptions,
+        _faults,
+    ),
+}
+"""By name of the command: what it does, an example, its options, and what makes its result."""

@@ -3,6 +3,7 @@
 import importlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,9 @@ class CpuMeter:
     def sample(self) -> None:
         """Read the times as they are now."""
         for pid, process in self._processes.items():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            self._seconds[pid] = times.user + times.system
+                self._seconds[pid] = times.user + times.system
         self._now = time.perf_counter()
 
     @property
@@ -65,10 +64,10 @@ class RaplMeter:
                 if _read(zone / "name").startswith("package"):
                     self._range[zone] = int(_read(zone / "max_energy_range_uj"))
                     self._last[zone] = int(_read(zone / "energy_uj"))
+            if not self._last:
+                self.missing = f"RAPL cannot be read here: no processor package in {root}"
         except (OSError, ValueError) as error:
-            self._give_up(error)
-        if not self._last and self.missing is None:
-            self.missing = f"RAPL cannot be read here: no processor package in {root}"
+            self.missing = f"RAPL cannot be read here: {error}"
 
     def sample(self) -> None:
         """Add what was used since the last sample."""
@@ -81,15 +80,12 @@ class RaplMeter:
                 self._joules += (now - last + wrapped) * _MICRO
                 self._last[zone] = now
         except (OSError, ValueError) as error:
-            self._give_up(error)
+            self.missing = f"RAPL cannot be read here: {error}"
 
     @property
     def joules(self) -> float | None:
-        """Used since the start until the last sample; None where it cannot be read."""
+        """Energy from the start until the last sample; None where it cannot be read."""
         return None if self.missing else self._joules
-
-    def _give_up(self, error: Exception) -> None:
-        self.missing = f"RAPL cannot be read here: {error}"
 
 
 class GpuMeter:
@@ -107,10 +103,8 @@ class GpuMeter:
         self._utilisations: list[float] = []
         self._bytes: list[int] = []
         self._joules: list[float] = []
-        self.missing: str | None = None
-        self.energy_missing: str | None = None
+        self.missing = self.energy_missing = "no GPU is used" if uuid is None else None
         if uuid is None:
-            self.missing = self.energy_missing = "no GPU is used"
             return
         try:
             self._nvml: Any = importlib.import_module("pynvml")
@@ -119,7 +113,7 @@ class GpuMeter:
             return
         try:
             self._nvml.nvmlInit()
-            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+            self._gpu = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
         except self._nvml.NVMLError as error:
             self._give_up(error)
         self.sample()
@@ -128,16 +122,17 @@ class GpuMeter:
         """Read utilisation, memory and energy as they are now."""
         if self.missing is not None:
             return
-        nvml, gpu = self._nvml, self._handle
         try:
-            self._utilisations.append(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100.0)
-            self._bytes.append(nvml.nvmlDeviceGetMemoryInfo(gpu).used)
-        except nvml.NVMLError as error:
+            utilisation = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu).gpu / 100.0
+            used_bytes = self._nvml.nvmlDeviceGetMemoryInfo(self._gpu).used
+        except self._nvml.NVMLError as error:
             self._give_up(error)
             return
+        self._utilisations.append(utilisation)
+        self._bytes.append(used_bytes)
         try:
-            self._joules.append(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) * _MILLI)
-        except nvml.NVMLError as error:
+            self._joules.append(_MILLI * self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu))
+        except self._nvml.NVMLError as error:
             self.energy_missing = f"the GPU's energy cannot be read: {error}"
 
     @property
@@ -153,7 +148,7 @@ class GpuMeter:
 
     @property
     def joules(self) -> float | None:
-        """Used between the first and the last sample; None where it cannot be read."""
+        """Energy between the first and the last sample; None where it cannot be read."""
         return self._joules[-1] - self._joules[0] if self.energy_missing is None else None
 
     def _give_up(self, error: object) -> None:
@@ -161,7 +156,7 @@ class GpuMeter:
 
 
 class Meters:
-    """All of them, started at once.
+    """All meters, started at once.
 
     Args:
         process_ids: of the learners.
@@ -176,15 +171,15 @@ class Meters:
         self._rapl = RaplMeter(powercap)
 
     def sample(self) -> None:
-        """Read all of them; a few times a second is often enough."""
+        """Read all of them; a few times per second is often enough."""
         for meter in (self._cpu, self._rapl, self._gpu):
             meter.sample()
 
     def readings(self, env_frames: int) -> dict[str, float | None]:
-        """What was used from the start until the last sample.
+        """Return what was used from the start until the last sample.
 
         Args:
-            env_frames: made in that time; energy is given for a million of them.
+            env_frames: made in that time; energy is per million of them.
         """
         return {
             "cpu_cores_used": self._cpu.cores_used,
@@ -195,7 +190,7 @@ class Meters:
         }
 
     def missing(self) -> list[str]:
-        """Why some readings are None, a line each."""
+        """Return why some readings are None, a line each."""
         reasons = (self._rapl.missing, self._gpu.missing, self._gpu.energy_missing)
         return list(dict.fromkeys(reason for reason in reasons if reason is not None))
 

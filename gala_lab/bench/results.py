@@ -1,38 +1,30 @@
-"""What every benchmark returns beside its numbers: settings, fingerprint, and what is missing."""
+"""The JSON document that every benchmark returns: settings, cases, provenance, what is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gala_lab.bench.rounds import (
-    MIN_ROUNDS,
-    NOISY_ABOVE,
-    Ratios,
-    Round,
-    paired,
-    summarize,
-)
+from gala_lab.bench.rounds import MIN_ROUNDS, NOISY_ABOVE, Ratios, Round, paired, summarize
 from gala_rl.config.run import TrainConfig
 from gala_rl.records.provenance import provenance
 
 
 def case(labels: Mapping[str, Any], rounds: Sequence[Round], ratios: Ratios) -> dict[str, Any]:
-    """One thing that was measured in several rounds.
+    """Return one case, measured in several rounds.
 
     Args:
-        labels: what it was.
+        labels: what was measured.
         rounds: its measurements.
         ratios: to form within each round.
 
     Returns:
-        The labels, what `summarize` makes of the rounds, and the `rounds`, with their ratios if
+        The labels, what `summarize` returns for the rounds, and the `rounds`, with their ratios if
         there are enough of them.
     """
-    summary = summarize(rounds, ratios)
     formed = ratios if len(rounds) >= MIN_ROUNDS else {}
     whole = [
         {**r, **{name: paired([r], ratio)[0] for name, ratio in formed.items()}} for r in rounds
     ]
-    return {**labels, **summary, "rounds": whole}
+    return {**labels, **summarize(rounds, ratios), "rounds": whole}
 
 
 def result(
@@ -41,7 +33,7 @@ def result(
     numbers: Mapping[str, Any],
     missing: Iterable[str],
 ) -> dict[str, Any]:
-    """A whole result, as it is printed with `--json`.
+    """Return a whole result, as it is printed with `--json`.
 
     Args:
         benchmark: its name.
@@ -56,7 +48,7 @@ def result(
     if settings["repeats"] < MIN_ROUNDS:
         notes.append(f"ratios need {MIN_ROUNDS} rounds: --repeats {MIN_ROUNDS}")
     cases = numbers.get("cases", [numbers])
-    if noisy := any(case["noisy"] for case in cases if "noisy" in case):
+    if noisy := any(case.get("noisy", False) for case in cases):
         notes.append(
             f"too noisy to conclude from where so marked (spread above {NOISY_ABOVE:.0%} of the "
             f"median): quieten the machine, or take more rounds or seconds"
@@ -72,17 +64,11 @@ def result(
 
 
 def settings_of(config: TrainConfig, device: str) -> dict[str, Any]:
-    """What tells one training from another in a benchmark; all else has its default.
+    """Return the settings of a training that benchmarks vary; all others have their defaults.
 
     Args:
         config: resolved.
         device: type of the device that the config's means here.
     """
-    return {
-        "method": config.method,
-        "env": config.env,
-        "learners": config.learners,
-        "simulators": config.simulators,
-        "device": device,
-        "precision": config.precision,
-    }
+    names = ("method", "env", "learners", "simulators", "precision")
+    return {name: getattr(config, name) for name in names} | {"device": device}

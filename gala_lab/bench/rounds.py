@@ -1,7 +1,7 @@
-"""What rounds of measurements allow to be said: medians, paired ratios, spread, too noisy or not.
+"""Statistics of rounds of measurements: medians, paired ratios, their spread, too noisy or not.
 
 A round measures everything once, in turn, so that two numbers of one round saw the same machine:
-ratios are taken within a round and the median over the rounds. Nothing here reads a clock.
+ratios are taken within a round and the median over the rounds.
 
 Whether a ratio can be concluded from follows from its spread: the width, relative to the median,
 of the narrowest interval of order statistics that encloses the true median with a probability of
@@ -27,13 +27,13 @@ Ratios = Mapping[str, tuple[str, str]]
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Two of the values between which the true median lies with a probability of 3/4 or more.
+    """Return the interval that encloses the true median with a probability of 3/4 or more.
 
     The k-th smallest and the k-th largest enclose it unless fewer than k values fall on one of its
     sides, each value falling on either with probability 1/2 (the sign test's interval).
 
     Returns:
-        Those of the largest such k; None if there is none, for fewer than `MIN_ROUNDS` values.
+        Two of the values, those of the largest such k; None for fewer than `MIN_ROUNDS` values.
     """
     count, k, outside = len(values), 0, 1
     while 8 * outside <= 2**count:
@@ -46,7 +46,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Width of `median_interval` relative to the median; None where either does not exist."""
+    """Return the width of `median_interval` relative to the median; None if it does not exist."""
     interval = median_interval(values)
     if interval is None or (middle := statistics.median(values)) == 0:
         return None
@@ -54,7 +54,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def summarize(rounds: Sequence[Round], ratios: Ratios) -> dict[str, Any]:
-    """Medians of all measurements and paired ratios, and which ratios are too noisy.
+    """Return medians of all measurements and paired ratios, and which ratios are too noisy.
 
     Args:
         rounds: at least one, all with the same names.
@@ -83,7 +83,7 @@ def summarize(rounds: Sequence[Round], ratios: Ratios) -> dict[str, Any]:
 
 
 def paired(rounds: Sequence[Round], ratio: tuple[str, str]) -> list[float | None]:
-    """A ratio (numerator, denominator) within each round; None where it cannot be formed."""
+    """Return a ratio (numerator, denominator) in each round; None where it cannot be formed."""
     return [_divide(r[ratio[0]], r[ratio[1]]) for r in rounds]
 
 
@@ -92,6 +92,6 @@ def _divide(numerator: float | None, denominator: float | None) -> float | None:
 
 
 def _known(column: Sequence[float | None]) -> list[float]:
-    """The numbers of a column; none at all if any is missing, lest rounds be compared unequally."""
+    """Return a column's numbers; none at all if any is missing: rounds must be compared equally."""
     numbers = [value for value in column if value is not None]
     return numbers if len(numbers) == len(column) else []

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gala_lab.compare.curves import (
+from gala_lab.compare.comparison_plan import FILE, Plan, read_record
+from gala_lab.compare.learning_curves import (
     Array,
     Curve,
     curve_of,
@@ -16,8 +17,7 @@ from gala_lab.compare.curves import (
     rows_of,
     summarised,
 )
-from gala_lab.compare.plan import FILE, Plan, read_record
-from gala_lab.compare.run import evaluation_of, is_complete
+from gala_lab.compare.run_schedule import evaluation_of, is_complete
 from gala_lab.compare.statistics import (
     CONFIDENCE,
     RESAMPLES,
@@ -36,13 +36,13 @@ from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder
 
 POINTS = 101
-"""Of a curve."""
+"""Points of a curve."""
 
 Result = dict[str, Any]
 
 
 def result_of(plan: Plan) -> Result:
-    """Everything that the plan's complete runs say, as plain JSON values."""
+    """Return measures, aggregates and curves of the plan's complete runs, as plain JSON values."""
     origins: list[tuple[Any, ...]] = []
     curves: dict[str, list[Curve]] = {name: [] for name in plan.methods}
     methods: dict[str, Any] = {}
@@ -67,10 +67,10 @@ def result_of(plan: Plan) -> Result:
         "env": plan.configs[0].env,
         "steps": plan.configs[0].steps,
         "simulators_total": plan.configs[0].total_simulators,
-        "settings": plan.settings,
-        "threshold": plan.threshold,
-        "evaluation_episodes": plan.episodes,
-        "evaluation_max_steps": plan.max_steps,
+        "settings": plan.options.settings,
+        "threshold": plan.options.threshold,
+        "evaluation_episodes": plan.options.episodes,
+        "evaluation_max_steps": plan.options.max_steps,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "seeds": list(plan.seeds),
@@ -87,7 +87,7 @@ def _most_at_once(plan: Plan) -> int:
 
 
 def _origins(file: Path) -> list[tuple[Any, ...]]:
-    """Machine, versions and commit of each start of a run."""
+    """Return machine, versions and commit of each start of a run."""
     content = read_json(file)
     resumes = content.get("resumes", [])
     starts = [content, *decode(list[dict[str, Any]], resumes, str(file), "resumes")]
@@ -101,7 +101,7 @@ def _measured(
     agent_steps, updates = (sum(row[name] for row in last) for name in ("agent_steps", "updates"))
     seconds = float(curve.seconds[-1])
     peaks = [max(row["rss_mb"] for row in own) for own in rows if own]
-    evaluation = evaluation_of(config, plan.episodes, plan.max_steps)
+    evaluation = evaluation_of(config, plan.options)
     results = None if evaluation is None else evaluation["results"][0]
     no_game = not curve.games[-1]
     return {
@@ -109,7 +109,9 @@ def _measured(
         "games": int(curve.games[-1]),
         "evaluation": None if results is None else results["mean_return"],
         "evaluation_games_cut": None if results is None else results["games_cut"],
-        "reached": None if plan.threshold is None else reached(curve, plan.threshold),
+        "reached": None
+        if plan.options.threshold is None
+        else reached(curve, plan.options.threshold),
         "agent_steps": agent_steps,
         "updates": updates,
         "seconds": seconds,
@@ -122,11 +124,9 @@ def _measured(
 
 def _aggregated(plan: Plan, config: ResolvedConfig, runs: list[dict[str, Any]]) -> dict[str, Any]:
     complete = [run for run in runs if run["complete"]]
-
-    def middle(name: str) -> float | None:
-        return statistics.median(run[name] for run in complete) if complete else None
-
     arrived = [run["reached"] for run in complete if run["reached"] is not None]
+    rates = ("agent_steps_per_s", "updates_per_s", "seconds", "peak_rss_mb")
+    has_threshold = plan.options.threshold is not None
     return {
         "learners": config.learners,
         "simulators": config.simulators,
@@ -134,23 +134,19 @@ def _aggregated(plan: Plan, config: ResolvedConfig, runs: list[dict[str, Any]]) 
         "complete": len(complete),
         "score": _score(complete, "score"),
         "evaluation": _score(complete, "evaluation"),
-        "reached_share": None if plan.threshold is None else len(arrived) / len(runs),
-        **{
-            f"reached_{name}": statistics.median(there[name] for there in arrived)
-            if arrived
-            else None
-            for name in ("agent_steps", "seconds")
-        },
-        **{
-            name: middle(name)
-            for name in ("agent_steps_per_s", "updates_per_s", "seconds", "peak_rss_mb")
-        },
+        "reached_share": len(arrived) / len(runs) if has_threshold else None,
+        **{f"reached_{name}": _median(arrived, name) for name in ("agent_steps", "seconds")},
+        **{name: _median(complete, name) for name in rates},
         "config": configs.to_dict(config),
     }
 
 
+def _median(rows: Sequence[dict[str, Any]], name: str) -> float | None:
+    return statistics.median(row[name] for row in rows) if rows else None
+
+
 def _sample(runs: Sequence[dict[str, Any]], name: str) -> Scores:
-    """Scores [runs, 1] of those that have one."""
+    """Return scores [runs, 1] of the runs that have one."""
     return np.array([[run[name]] for run in runs if run[name] is not None], dtype=float)
 
 
@@ -166,7 +162,7 @@ def _score(runs: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:
 
 
 def _add_improvements(methods: dict[str, Any]) -> None:
-    """To each method but the first: how probable it is that a run of it beats one of the first."""
+    """Add to each method but the first the probability that it beats the first."""
     samples = {
         name: _sample([run for run in method["runs"] if run["complete"]], "score")
         for name, method in methods.items()
@@ -185,7 +181,7 @@ def _add_improvements(methods: dict[str, Any]) -> None:
 
 
 def _curves(steps: int, curves: dict[str, list[Curve]]) -> dict[str, Any]:
-    """Interquartile means and intervals on grids of agent steps and of seconds.
+    """Return interquartile means and intervals on grids of agent steps and of seconds.
 
     By seconds a method's curve ends where the first of its runs does.
     """

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float64]
 
 RESAMPLES = 2_000
-"""Of the runs, behind an interval."""
+"""Number of bootstrap samples behind an interval."""
 CONFIDENCE = 0.95
 
 
 def interquartile_mean(scores: Scores) -> Scores:
-    """Mean of the middle half: without the lowest and the highest quarter of all runs x tasks.
+    """Return the mean of the middle half of runs x tasks, without the lowest and highest quarter.
 
     The number cut off each end is rounded down, so that up to three scores it is the mean.
 
@@ -34,7 +34,7 @@ def interquartile_mean(scores: Scores) -> Scores:
 
 
 def probability_of_improvement(scores: Scores, others: Scores) -> Scores:
-    """Chance that a run has a higher score than another method's at the same task; a tie is half.
+    """Return the chance that a run beats one of another method at the same task; a tie is half.
 
     The Mann-Whitney statistic of each task, averaged over tasks.
 
@@ -53,12 +53,12 @@ def probability_of_improvement(scores: Scores, others: Scores) -> Scores:
 def bootstrap_interval(
     statistic: Callable[..., Scores], *samples: Scores, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic when runs are drawn again, with replacement.
+    """Return the percentile interval of a statistic over runs drawn again, with replacement.
 
     Stratified: each task's runs are drawn from that task's, and each method's from that method's.
 
     Args:
-        statistic: of as many samples.
+        statistic: function of that many samples.
         samples: [runs, tasks] of each method.
         resamples: number of draws; the draws are the same at every call.
 
@@ -80,7 +80,7 @@ def _drawn_again(sample: Scores, rng: np.random.Generator) -> Scores:
 
 
 def interval(values: Scores) -> Scores:
-    """The middle 95 % of [resamples, ...]: its lower and upper end, [2, ...]."""
+    """Return the ends [2, ...] of the middle 95 % of [resamples, ...]."""
     tail = (1 - CONFIDENCE) / 2
     ends: Scores = np.quantile(values, [tail, 1 - tail], axis=0)
     return ends

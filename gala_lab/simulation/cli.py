@@ -1,14 +1,14 @@
 """The command line of `gala simulate`: its options, its table, its JSON."""
 
 import argparse
-import dataclasses
 import json
 from typing import Any
 
-from gala_lab.simulation.config import SCHEMES, SimulationConfig
+from gala_lab.simulation.simulation_config import SCHEMES, SimulationConfig
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import Headings, add_settings
+from gala_rl.cli.options import Headings, add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
+from gala_rl.cli.plots import PLOT_HELP, check_plot
 
 _HEADINGS: Headings = {
     "run": ("learners", "updates", "duration_s", "seed"),
@@ -43,29 +43,26 @@ def add_simulate(commands: Any) -> None:
         "schemes", metavar="SCHEME", nargs="*", help=f"{', '.join(SCHEMES)} (default: all of them)"
     )
     add_settings(parser, SimulationConfig, headings=_HEADINGS)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--plot", metavar="FILE", help="draw the curves: a .png, .pdf or .svg file")
+    add_json(parser)
+    parser.add_argument("--plot", metavar="FILE", help=PLOT_HELP)
 
 
-def _simulate(options: argparse.Namespace) -> int:
-    from gala_lab.simulation.checks import check
-    from gala_lab.simulation.plot import check_plot, plot
+def _simulate(given: argparse.Namespace) -> int:
+    from gala_lab.plots import draw_simulations
     from gala_lab.simulation.simulate import simulate
+    from gala_lab.simulation.simulation_checks import check
 
-    names = [entry.name for entry in dataclasses.fields(SimulationConfig)]
-    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    config = SimulationConfig(**given)
-    schemes = list(dict.fromkeys(options.schemes)) or list(SCHEMES)
+    config = options_from(given, SimulationConfig)
+    schemes = list(dict.fromkeys(given.schemes)) or list(SCHEMES)
     for scheme in schemes:
         check(scheme, config)
-    if options.plot is not None:
-        check_plot(options.plot)
+    if given.plot is not None:
+        check_plot(given.plot)
     results = [simulate(scheme, config) for scheme in schemes]
-    if options.plot is not None:
-        plot(results, options.plot)
-    if options.json:
-        content = {"simulations": results}
-        options.document = json.dumps(content, indent=2, allow_nan=False)
+    if given.plot is not None:
+        draw_simulations(results, given.plot)
+    if given.json:
+        given.document = json.dumps({"simulations": results}, indent=2, allow_nan=False)
     else:
         _print(results, config)
     return 0
@@ -74,9 +71,8 @@ def _simulate(options: argparse.Namespace) -> int:
 def _print(results: list[dict[str, Any]], config: SimulationConfig) -> None:
     columns = [_column(result) for result in results]
     rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
-    title = (
-        f"{config.learners:,} learners, {config.problem}, {config.message_bytes:,} bytes a message"
-    )
+    size = f"{config.message_bytes:,} bytes per message"
+    title = f"{config.learners:,} learners, {config.problem}, {size}"
     print_table(title, ["", *(result["scheme"] for result in results)], rows)
     for result in results:
         if result["consensus"]["is_growing"]:
@@ -84,11 +80,11 @@ def _print(results: list[dict[str, Any]], config: SimulationConfig) -> None:
 
 
 def _column(result: dict[str, Any]) -> dict[str, str]:
-    """What the table says of one scheme, by the label of the row."""
+    """Return the cells of one scheme, by the label of the row."""
     rates, consensus, loss = result["updates_per_s"], result["consensus"], result["loss"]
     age, link = result["staleness_updates"], result["link_bytes_per_s"]
     return {
-        "updates a second, all learners": _shown(rates["total"]),
+        "updates per second, all learners": _shown(rates["total"]),
         "  slowest, median, fastest learner": _listed(
             rates["slowest"], rates["median"], rates["fastest"]
         ),
@@ -100,10 +96,10 @@ def _column(result: dict[str, Any]) -> dict[str, str]:
         "loss: first, last, seconds until halved": _listed(
             loss["first"], loss["last"], loss["halved_after_s"]
         ),
-        "MB a second from a port: mean, busiest": _listed(
+        "MB per second from a port: mean, busiest": _listed(
             link["mean"] / 1e6, link["busiest"] / 1e6
         ),
-        "failures, learners there at the end": (
+        "failures, learners present at the end": (
             f"{result['failures']:,}, {result['present_at_end']:,}"
         ),
         "simulated seconds, updates": f"{result['elapsed_s']:,.1f}, {result['updates']:,}",
@@ -115,7 +111,7 @@ def _listed(*values: float | None) -> str:
 
 
 def _shown(value: float | None) -> str:
-    """Three digits; of what does not exist a dash."""
+    """Three digits; a dash for what does not exist."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

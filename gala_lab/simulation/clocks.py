@@ -1,15 +1,15 @@
-"""When learners finish their updates, fail, and come back."""
+"""The times at which learners finish their updates, fail, and return."""
 
 import math
 
 import numpy as np
 
-from gala_lab.simulation.config import SimulationConfig
-from gala_lab.simulation.randomness import exponential, positive
+from gala_lab.simulation.random_streams import exponential, positive
+from gala_lab.simulation.simulation_config import SimulationConfig
 
 
 class Clocks:
-    """The timing of all learners, which what they learn has no part in.
+    """The timing of all learners, independent of what they learn.
 
     Args:
         config: of the cluster.
@@ -19,7 +19,7 @@ class Clocks:
     def __init__(
         self, config: SimulationConfig, compute: np.random.Generator, failure: np.random.Generator
     ) -> None:
-        # A core takes its learners in turn: each is slower by how many there are to a core.
+        # A core takes its learners in turn: each is slower by the number of learners per core.
         sharing = 1.0 if config.cores is None else max(1.0, config.learners / config.cores)
         self._mean_s = [config.compute_s * sharing] * config.learners
         for straggler in range(config.stragglers):
@@ -31,7 +31,7 @@ class Clocks:
         self._failure_s = [self._next_failure_s(0.0) for _ in range(config.learners)]
 
     def finish(self, learner: int, start_s: float) -> tuple[float, bool]:
-        """When the update to begin at `start_s` ends, and whether by the learner's failure.
+        """Return when the update begun at `start_s` ends, and whether by the learner's failure.
 
         A learner that waits may fail too: that is a time before `start_s`.
         """
@@ -43,8 +43,8 @@ class Clocks:
             return self._failure_s[learner], True
         return end_s, False
 
-    def come_back(self, learner: int, failed_s: float) -> float:
-        """When a learner that failed is there again."""
+    def recover(self, learner: int, failed_s: float) -> float:
+        """Return when a learner that failed is back."""
         back_s = failed_s + self._restart_s
         self._failure_s[learner] = self._next_failure_s(back_s)
         return back_s

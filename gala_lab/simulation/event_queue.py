@@ -1,18 +1,18 @@
-"""The discrete events of learners that never wait for one another, in the order of time."""
+"""The discrete events of learners that never wait for one another, in order of time."""
 
 import heapq
 
 from gala_lab.simulation.world import World
 
 FAILED, RETURNED, PORT_FREE, APPLIED, UPDATED = range(5)
-"""What can happen to a learner, in the order in which it does within one instant."""
+"""Kinds of events of a learner, in the order in which they happen within one instant."""
 
 
 class EventQueue:
-    """What is going to happen. Begins with the first update of everybody who is there.
+    """Future events. It starts with the first update of every learner that is present.
 
     Args:
-        world: whose clocks and learners they are.
+        world: clocks and learners.
     """
 
     def __init__(self, world: World) -> None:
@@ -26,25 +26,25 @@ class EventQueue:
                 self.add(world.config.join_at_s, RETURNED, learner)
 
     def add(self, time_s: float, kind: int, learner: int) -> None:
-        """Something will happen to a learner."""
+        """Add an event of a learner."""
         heapq.heappush(self._events, (time_s, kind, learner))
 
     def start_update(self, learner: int, start_s: float) -> None:
-        """The learner begins an update, or will; it ends, or the learner fails first."""
+        """Add the end of an update begun at `start_s`, or the failure that comes before it."""
         end_s, has_failed = self._world.clocks.finish(learner, start_s)
         self.add(max(self._now_s, end_s), FAILED if has_failed else UPDATED, learner)
 
     def fail(self, learner: int, now_s: float) -> None:
-        """The learner is dead and will come back."""
+        """Mark a learner as failed and add its return."""
         self._world.fail(learner)
-        self.add(self._world.clocks.come_back(learner, now_s), RETURNED, learner)
+        self.add(self._world.clocks.recover(learner, now_s), RETURNED, learner)
 
     def next_instant(self) -> tuple[float, list[tuple[int, int]]]:
-        """The time of what happens next, and all that happens then as (what, learner)."""
+        """Remove and return the next time, and all its events as (kind, learner)."""
         events = self._events
         now_s, kind, learner = heapq.heappop(events)
         self._now_s = now_s
-        happening = [(kind, learner)]
+        events_now = [(kind, learner)]
         while events and events[0][0] == now_s:
-            happening.append(heapq.heappop(events)[1:])
-        return now_s, happening
+            events_now.append(heapq.heappop(events)[1:])
+        return now_s, events_now

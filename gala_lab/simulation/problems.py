@@ -1,26 +1,26 @@
-"""What the simulated learners learn: problems small enough to be exact, noisy as gradients are."""
+"""Problems that simulated learners learn: small enough to be exact, with noisy gradients."""
 
 from typing import Protocol
 
 import numpy as np
 
-from gala_lab.simulation.config import SimulationConfig
-from gala_lab.simulation.randomness import Vector, below, normal
+from gala_lab.simulation.random_streams import Vector, below, normal
+from gala_lab.simulation.simulation_config import SimulationConfig
 
 _SAMPLES, _BATCH = 4096, 32
 
 
 class Problem(Protocol):
-    """All learners share it. Vectors that it returns, or is given, are never written to."""
+    """The problem of all learners. Vectors that it returns or is given are never written to."""
 
     def start(self) -> Vector:
-        """[d] parameters of all learners at the beginning."""
+        """Return the initial parameters [d] of all learners."""
 
     def update(self, parameters: Vector) -> Vector:
-        """[d] what one update adds to parameters [d]: -learning rate x a noisy gradient."""
+        """Return what one update adds to parameters [d]: -learning rate x a noisy gradient."""
 
     def loss(self, parameters: Vector) -> float:
-        """What is to be minimised, without noise; NaN where there is no such thing."""
+        """Return the loss without noise; NaN if the problem has none."""
 
 
 class Quadratic:
@@ -102,7 +102,7 @@ def _sigmoid(scores: Vector) -> Vector:
 
 
 def make_problem(config: SimulationConfig, generator: np.random.Generator) -> Problem:
-    """The problem that the config names."""
+    """Return the problem that the config names."""
     kinds: dict[str, type[Quadratic] | type[Logistic] | type[RandomWalk]] = {
         "quadratic": Quadratic,
         "logistic": Logistic,

@@ -1,4 +1,4 @@
-"""How learners keep together: gossip, all-reduce, a parameter server, local SGD.
+"""Schemes of communication: gossip, all-reduce, a parameter server, local SGD.
 
 Each scheme is an endless generator of the times at which a simulation may end. After each change
 of the learners' parameters it calls `observe` with the time, seconds.
@@ -7,7 +7,6 @@ of the learners' parameters it calls `observe` with the time, seconds.
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from gala_lab.simulation import costs
 from gala_lab.simulation.event_queue import (
     APPLIED,
     FAILED,
@@ -16,7 +15,12 @@ from gala_lab.simulation.event_queue import (
     UPDATED,
     EventQueue,
 )
-from gala_lab.simulation.network import Network
+from gala_lab.simulation.network_model import (
+    Network,
+    all_reduce_bytes,
+    all_reduce_s,
+    transfer_s,
+)
 from gala_lab.simulation.world import World
 from gala_rl.gossip import topology
 
@@ -25,21 +29,21 @@ Scheme = Callable[[World, Observe], Iterator[float]]
 
 
 def gossip(world: World, observe: Observe) -> Iterator[float]:
-    """Update, send, mix with what is there, never wait.
+    """Update, send, mix with what has arrived, never wait.
 
     "Gossip-based Actor-Learner Architectures for Deep Reinforcement Learning", Assran et al.
-    2019, Algorithm 1. Those whose updates end at the same instant all send before any mixes.
+    2019, Algorithm 1. Learners whose updates end at the same instant all send before any mixes.
     """
-    agenda = EventQueue(world)
-    gossiping = _Gossiping(world, agenda)
+    events = EventQueue(world)
+    gossiping = _Gossiping(world, events)
     while True:
-        now_s, happening = agenda.next_instant()
-        for kind, learner in happening:
-            gossiping.happen(kind, learner, now_s)
-        for kind, learner in happening:
+        now_s, events_now = events.next_instant()
+        for kind, learner in events_now:
+            gossiping.apply(kind, learner, now_s)
+        for kind, learner in events_now:
             if kind == UPDATED:
                 gossiping.mix(learner, now_s)
-                agenda.start_update(learner, now_s)
+                events.start_update(learner, now_s)
         observe(now_s)
         yield now_s
 
@@ -48,16 +52,16 @@ class _Gossiping:
     """Learners, and the network between them.
 
     Args:
-        world: whose learners they are.
-        agenda: of what happens to them.
+        world: state of the learners.
+        events: of the learners.
     """
 
-    def __init__(self, world: World, agenda: EventQueue) -> None:
+    def __init__(self, world: World, events: EventQueue) -> None:
         config = world.config
-        self._world, self._agenda = world, agenda
+        self._world, self._events = world, events
         per_node = config.learners_per_node
         self._graph = topology.make(config.topology, config.learners, per_node)
-        message_s = costs.transfer_s(config.message_bytes, config.bandwidth_bytes_per_s)
+        message_s = transfer_s(config.message_bytes, config.bandwidth_bytes_per_s)
         self._network = Network(
             self._graph,
             topology.resolve_when(config.when, config.topology),
@@ -70,51 +74,51 @@ class _Gossiping:
             if not is_present:
                 self._network.lose(learner)
 
-    def happen(self, kind: int, learner: int, now_s: float) -> None:
-        """All that an event changes, except for what is mixed after it."""
+    def apply(self, kind: int, learner: int, now_s: float) -> None:
+        """Apply an event, except for the mix after it."""
         if kind == UPDATED:
             self._world.make_update(learner)
             version, parameters = self._world.updates[learner], self._world.parameters[learner]
             free_s = self._network.send(learner, version, parameters, now_s)
             if free_s is not None:
-                self._agenda.add(free_s, PORT_FREE, learner)
+                self._events.add(free_s, PORT_FREE, learner)
         elif kind == PORT_FREE:
             self._network.send_waiting(learner, now_s)
         elif kind == FAILED:
             self._network.lose(learner)
-            self._agenda.fail(learner, now_s)
+            self._events.fail(learner, now_s)
         elif kind == RETURNED:
             others = range(self._graph.learners)
-            self._world.come_back(learner, chain(self._graph.all_in_neighbours(learner), others))
-            self._agenda.start_update(learner, now_s)
+            self._world.join(learner, chain(self._graph.all_in_neighbours(learner), others))
+            self._events.start_update(learner, now_s)
 
     def mix(self, learner: int, now_s: float) -> None:
-        """Mix what is there for a learner that has just made an update, if it may."""
-        letters = self._network.take(learner, self._world.updates[learner], now_s)
-        self._world.mix(learner, letters)
+        """Mix the messages for a learner that has just made an update."""
+        messages = self._network.take(learner, self._world.updates[learner], now_s)
+        self._world.mix(learner, messages)
 
 
 def parameter_server(world: World, observe: Observe) -> Iterator[float]:
-    """Each learner sends its update to a server and goes on from what the server then holds.
+    """Send each update to a server and continue from the server's parameters.
 
-    "Large Scale Distributed Deep Networks", Dean et al. 2012 (Downpour SGD), a fetch and a push an
-    update. An update counts 1 / n, so that a round of all learners' is one averaged step here too.
+    "Large Scale Distributed Deep Networks", Dean et al. 2012 (Downpour SGD), with a fetch and a
+    push per update. An update counts 1 / n: one of each learner is one averaged step here too.
     """
     learners = world.config.learners
-    server, agenda = _Server(world), EventQueue(world)
+    server, events = _Server(world), EventQueue(world)
     while True:
-        now_s, happening = agenda.next_instant()
-        for kind, learner in happening:
+        now_s, events_now = events.next_instant()
+        for kind, learner in events_now:
             if kind == UPDATED:
-                agenda.add(server.receive(learner, now_s), APPLIED, learner)
+                events.add(server.receive(learner, now_s), APPLIED, learner)
             elif kind == APPLIED:
                 server.apply(learner, learners)
-                agenda.start_update(learner, server.reply(learner, now_s))
+                events.start_update(learner, server.reply(learner, now_s))
             elif kind == FAILED:
-                agenda.fail(learner, now_s)
+                events.fail(learner, now_s)
             elif kind == RETURNED:
-                world.come_back(learner, [])
-                agenda.start_update(learner, server.reply(learner, now_s))
+                world.join(learner, [])
+                events.start_update(learner, server.reply(learner, now_s))
         observe(now_s)
         yield now_s
 
@@ -123,13 +127,13 @@ class _Server:
     """The server's parameters and its port, which serves one learner after another each way.
 
     Args:
-        world: whose learners it serves.
+        world: state of the learners.
     """
 
     def __init__(self, world: World) -> None:
         config = world.config
         self._world = world
-        self._message_s = costs.transfer_s(config.message_bytes, config.bandwidth_bytes_per_s)
+        self._message_s = transfer_s(config.message_bytes, config.bandwidth_bytes_per_s)
         self._latency_s = config.latency_s
         self._in_free_s = self._out_free_s = 0.0
         self._parameters = world.served = world.problem.start()
@@ -137,13 +141,13 @@ class _Server:
         world.sent_messages.append(0)
 
     def receive(self, learner: int, now_s: float) -> float:
-        """When the update that a learner sends now is there."""
+        """Return when the update that a learner sends now arrives."""
         self._world.sent_messages[learner] += 1
         self._in_free_s = max(now_s + self._latency_s, self._in_free_s) + self._message_s
         return self._in_free_s
 
     def apply(self, learner: int, learners: int) -> None:
-        """Make a learner's update, computed from what it had read; others' came between."""
+        """Apply a learner's update to the server's parameters, which others have changed since."""
         world = self._world
         world.ages[world.total_updates - self._read_at[learner]] += 1
         update = world.problem.update(world.parameters[learner])
@@ -152,7 +156,7 @@ class _Server:
         world.mixes += 1
 
     def reply(self, learner: int, now_s: float) -> float:
-        """Hand a learner the parameters as they are now. Returns when they are there."""
+        """Send a learner the current parameters. Return when they arrive."""
         world = self._world
         world.sent_messages[-1] += 1
         world.parameters[learner] = self._parameters
@@ -162,7 +166,7 @@ class _Server:
 
 
 def all_reduce(world: World, observe: Observe) -> Iterator[float]:
-    """Everybody waits for everybody after each update: synchronous training."""
+    """Average all learners after each update: synchronous training."""
     now_s = 0.0
     while True:
         members = _members(world, now_s)
@@ -175,7 +179,7 @@ def all_reduce(world: World, observe: Observe) -> Iterator[float]:
 
 
 def local_sgd(world: World, observe: Observe) -> Iterator[float]:
-    """Everybody makes several updates alone, then waits for everybody and averages.
+    """Average all learners after several updates of each.
 
     "Local SGD Converges Fast and Communicates Little", Stich 2019.
     """
@@ -193,26 +197,26 @@ def local_sgd(world: World, observe: Observe) -> Iterator[float]:
 
 
 def _members(world: World, now_s: float) -> list[int]:
-    """Those who are there when a round begins; joiners come in with the others' parameters."""
+    """Return the learners that take part in a round; joiners take over the others' parameters."""
     config = world.config
     if now_s >= config.join_at_s:
         for learner in range(config.learners - config.joiners, config.learners):
             if not world.is_present[learner]:
-                world.come_back(learner, range(config.learners))
+                world.join(learner, range(config.learners))
     return [learner for learner, is_present in enumerate(world.is_present) if is_present]
 
 
 def _make_updates(world: World, learner: int, start_s: float, steps: int) -> list[float]:
-    """The ends of a learner's next updates: one under way at a failure is begun anew after it.
+    """Return the ends of a learner's next updates; one that a failure interrupts starts anew.
 
-    A barrier waits for whoever has failed, who comes back with the parameters that it had.
+    A barrier waits for a failed learner, which returns with the parameters that it had.
     """
     ends_s: list[float] = []
     while len(ends_s) < steps:
         end_s, has_failed = world.clocks.finish(learner, start_s)
         if has_failed:
             world.failures += 1
-            start_s = max(start_s, world.clocks.come_back(learner, end_s))
+            start_s = max(start_s, world.clocks.recover(learner, end_s))
         else:
             ends_s.append(end_s)
             start_s = end_s
@@ -220,12 +224,12 @@ def _make_updates(world: World, learner: int, start_s: float, steps: int) -> lis
 
 
 def _average(world: World, members: list[int], now_s: float) -> float:
-    """All members' parameters become their mean. Returns when."""
+    """Replace all members' parameters by their mean. Return when that is done."""
     config = world.config
     world.average(members)
     for learner in members:
-        world.sent_messages[learner] += costs.all_reduce_bytes(len(members), 1)
-    return now_s + costs.all_reduce_s(
+        world.sent_messages[learner] += all_reduce_bytes(len(members), 1)
+    return now_s + all_reduce_s(
         len(members), config.message_bytes, config.latency_s, config.bandwidth_bytes_per_s
     )
 

@@ -1,4 +1,4 @@
-"""A simulation from its config to its figures, as plain JSON values."""
+"""Runs a simulation from its config to its figures, as plain JSON values."""
 
 import dataclasses
 import math
@@ -7,20 +7,20 @@ from collections import Counter
 from typing import Any
 
 from gala_lab.simulation import schemes
-from gala_lab.simulation.checks import check
-from gala_lab.simulation.config import SimulationConfig
-from gala_lab.simulation.curve import Curve
+from gala_lab.simulation.consensus_curve import Curve
+from gala_lab.simulation.simulation_checks import check
+from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_lab.simulation.world import World
 from gala_rl.errors import UserError
 
-_FAILURES_AN_UPDATE = 100
+_FAILURES_PER_UPDATE = 100
 
 
 def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
-    """Let the learners of a config keep together by a scheme, until its length is reached.
+    """Simulate the learners of a config under a scheme.
 
     Args:
-        scheme: one of `gala_lab.simulation.config.SCHEMES`.
+        scheme: one of `gala_lab.simulation.simulation_config.SCHEMES`.
         config: of the cluster and its work.
 
     Returns:
@@ -41,9 +41,9 @@ def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
 
 
 def _check_that_updates_are_made(world: World) -> None:
-    """Raise a UserError in a cluster that does nothing but fail: it would never end."""
+    """Raise a UserError in a cluster that only fails: its simulation would never end."""
     config = world.config
-    if world.failures > _FAILURES_AN_UPDATE * (world.total_updates + config.learners):
+    if world.failures > _FAILURES_PER_UPDATE * (world.total_updates + config.learners):
         raise UserError(
             f"failure_every_s {config.failure_every_s:g} is too short for this cluster: learners "
             f"fail before they have made an update; give more"
@@ -92,7 +92,7 @@ def _figures(world: World, curve: Curve, elapsed_s: float) -> dict[str, Any]:
 
 
 def staleness(ages: Counter[int]) -> dict[str, float] | None:
-    """Mean, 95th percentile and largest of the ages that were counted; None of nothing."""
+    """Return mean, 95th percentile and maximum of the counted ages; None if there are none."""
     count = ages.total()
     if not count:
         return None

@@ -1,4 +1,4 @@
-"""The learners as they are at one instant, and the counts of what they have done so far."""
+"""The state of all learners at one instant, and counts of what they have done so far."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,29 +6,29 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from gala_lab.simulation.clocks import Clocks
-from gala_lab.simulation.config import SimulationConfig
-from gala_lab.simulation.network import InFlightMessage
+from gala_lab.simulation.network_model import InFlightMessage
 from gala_lab.simulation.problems import make_problem
-from gala_lab.simulation.randomness import Vector, generators
+from gala_lab.simulation.random_streams import Vector, generators
+from gala_lab.simulation.simulation_config import SimulationConfig
 
 
 class World:
-    """What schemes work on and measurements look at.
+    """State that schemes change and curves measure.
 
-    Parameter vectors are replaced, never written to: a message under way is a reference.
+    Parameter vectors are replaced, never written to: a message in flight is a reference.
 
     Args:
         config: of the cluster and its work.
 
     Attributes:
         parameters: [d] of each learner.
-        served: [d] of the server where there is one: what counts in place of the learners' mean.
-        is_present: whether each learner is there, rather than dead or not yet joined.
+        served: [d] of the server, if there is one: its loss counts, not that of the mean.
+        is_present: whether each learner is running: neither failed nor not yet joined.
         updates: made by each learner; also the version of what it sends.
         total_updates: their sum.
         mixes: updates after which the learner averaged with others.
-        ages: of what was mixed, in updates that its sender has made since; how often each.
-        sent_messages: by each port, parts of messages too; the server's, if any, is the last.
+        ages: count of each age of mixed parameters, in updates that their sender made since.
+        sent_messages: by each port, fractions included; the server's, if any, is the last.
         failures: of all learners.
     """
 
@@ -49,29 +49,29 @@ class World:
         self.failures = 0
 
     def make_update(self, learner: int) -> None:
-        """The learner's own step."""
+        """Make a learner's own update."""
         here = self.parameters[learner]
         self.parameters[learner] = here + self.problem.update(here)
         self.count_update(learner)
 
     def count_update(self, learner: int) -> None:
-        """An update has been made, wherever its result is kept."""
+        """Count an update of a learner."""
         self.updates[learner] += 1
         self.total_updates += 1
 
-    def mix(self, learner: int, letters: Sequence[InFlightMessage]) -> None:
-        """Mix as in GALA's Algorithm 1, x ← (x + Σ_j m_j) / (1 + k); nothing without letters."""
-        if not letters:
+    def mix(self, learner: int, messages: Sequence[InFlightMessage]) -> None:
+        """Mix k messages as in GALA's Algorithm 1, x ← (x + Σ_j m_j) / (1 + k)."""
+        if not messages:
             return
         total = self.parameters[learner]
-        for letter in letters:
-            total = total + letter.parameters
-            self.ages[self.updates[letter.sender] - letter.version] += 1
-        self.parameters[learner] = total / (1 + len(letters))
+        for message in messages:
+            total = total + message.parameters
+            self.ages[self.updates[message.sender] - message.version] += 1
+        self.parameters[learner] = total / (1 + len(messages))
         self.mixes += 1
 
     def average(self, members: Sequence[int]) -> None:
-        """Members take the mean of their parameters as they are, which nobody has gone past."""
+        """Replace the parameters of members by their mean, which is 0 updates old."""
         mean = np.mean([self.parameters[learner] for learner in members], axis=0)
         for learner in members:
             self.parameters[learner] = mean
@@ -79,12 +79,12 @@ class World:
         self.ages[0] += len(members)
 
     def fail(self, learner: int) -> None:
-        """The learner dies."""
+        """Mark a learner as failed."""
         self.is_present[learner] = False
         self.failures += 1
 
-    def come_back(self, learner: int, donors: Iterable[int]) -> None:
-        """The learner is there (again), with the parameters of the first donor that is, if any."""
+    def join(self, learner: int, donors: Iterable[int]) -> None:
+        """Mark a learner as present, with the parameters of the first donor that is, if any."""
         donor = next((other for other in donors if self.is_present[other]), learner)
         self.parameters[learner] = self.parameters[donor]
         self.is_present[learner] = True

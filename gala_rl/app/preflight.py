@@ -1,7 +1,7 @@
 """Check what a command is asked for before it starts; imports no torch, so it answers at once."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -168,18 +168,3 @@ def check_evaluation(
             ),
         ]
     )
-
-
-def check_bench(configs: Sequence[TrainConfig], seconds: float, repeats: int) -> None:
-    """Raise a UserError if training with one of the configs cannot be measured so."""
-    check_rows(
-        [
-            (
-                not 0 < seconds < float("inf"),
-                f"seconds {seconds} is impossible: give a positive number",
-            ),
-            (repeats < 1, f"repeats {repeats} is too small: it must be at least 1"),
-        ]
-    )
-    for config in configs:
-        check_config(config)

@@ -1,12 +1,13 @@
-"""Command-line options made from the config's fields, and back again."""
+"""Command-line options generated from settings dataclasses, and settings read back from them."""
 
 import argparse
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
-from gala_rl.config.run import TrainConfig, parse_count
+from gala_rl.config.run import TrainConfig, check, element_of, parse_count
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.methods import ALGORITHMS
 
@@ -15,11 +16,16 @@ _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossi
 Headings = Mapping[str, Collection[str]]
 """Names of settings, by the heading under which help shows them."""
 
-_RUN = "run"
-"""Heading of the settings that have no other."""
+MAX_STEPS = "agent steps after which a game of evaluation is cut and counts by its score until then"
+"""Help of the option that bounds the games of an evaluation."""
+
+_Settings = TypeVar("_Settings")
+
+_DEFAULT_HEADING = "run"
+"""Heading of the settings that are listed under no other."""
 
 _HEADINGS: Headings = {
-    _RUN: (),
+    _DEFAULT_HEADING: (),
     "learners": ("learners", "max_learners", "device", "serial"),
     "network": ("network", "lstm_size", "network_threads", "precision"),
     "simulators": (
@@ -52,7 +58,14 @@ def add_settings(
     without: Collection[str] = ("method",),
     headings: Headings = _HEADINGS,
 ) -> None:
-    """Add an option for each field of a settings dataclass, under headings."""
+    """Add an option for each field of a settings dataclass, under headings.
+
+    Args:
+        parser: to add them to.
+        kind: dataclass whose fields come from `setting`.
+        without: names of fields that get no option.
+        headings: of the fields; those in none of them come under "run".
+    """
     by_name = {name: heading for heading, names in headings.items() for name in names}
     groups = {heading: parser.add_argument_group(heading) for heading in headings}
     hints = get_type_hints(kind)
@@ -68,8 +81,32 @@ def add_settings(
                 shown = _shown(setting)
                 _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
         else:
-            group = groups[by_name.get(entry.name, _RUN)]
+            group = groups[by_name.get(entry.name, _DEFAULT_HEADING)]
             _add_setting(group, entry, hint, _shown(entry))
+
+
+def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
+    """Add an option for each field of a command's options dataclass, under no heading."""
+    hints = get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        _add_setting(parser, entry, hints[entry.name], _shown(entry))
+
+
+def options_from(given: argparse.Namespace, kind: Callable[..., _Settings]) -> _Settings:
+    """Return a command's options as its dataclass; what is not on the command line has its default.
+
+    Raises:
+        UserError: when a value is out of its bounds.
+    """
+    names = {entry.name for entry in dataclasses.fields(cast(Any, kind))}
+    options = kind(**{name: value for name, value in vars(given).items() if name in names})
+    check(options)
+    return options
+
+
+def add_json(parser: argparse.ArgumentParser, instead_of: str = "a table") -> None:
+    """Add the option that prints a JSON document."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead_of}")
 
 
 def _add_algorithms(parser: argparse.ArgumentParser) -> None:
@@ -115,12 +152,20 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     if get_origin(hint) is Literal:
         group.add_argument(flag, choices=get_args(hint), **options)
         return
-    value_type = next(t for t in (get_args(hint) or (hint,)) if t is not type(None))
-    options["type"] = {int: count, float: float, str: str}[value_type]
-    options["metavar"] = (
-        entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
+    element = element_of(hint)
+    value_type = element or next(
+        kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)
     )
+    parse: Any = {int: count, float: float, str: str}[value_type]
+    metavar = entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
+    options["type"] = parse if element is None else partial(_several, parse)
+    options["metavar"] = metavar if element is None else f"{metavar},…"
     group.add_argument(flag, **options)
+
+
+def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
+    """Values with commas between them."""
+    return tuple(parse(part) for part in text.split(","))
 
 
 def _shown(entry: Any) -> str:
@@ -131,18 +176,23 @@ def _shown(entry: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple):
+        return ",".join(map(_short, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _short(value: Any) -> str:
+    """A value as it may be given between commas: 1M rather than 1,000,000."""
+    for suffix, scale in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if isinstance(value, int) and value and value % scale == 0:
+            return f"{value // scale}{suffix}"
+    return str(value)
 
 
 def add_max_steps(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds the games of an evaluation."""
-    parser.add_argument(
-        "--max-steps",
-        type=count,
-        metavar="N",
-        help="agent steps after which a game of evaluation is cut and counts by its score until "
-        "then (default: 27,000; on Atari as --max-episode-frames)",
-    )
+    text = f"{MAX_STEPS} (default: 27,000; on Atari as --max-episode-frames)"
+    parser.add_argument("--max-steps", type=count, metavar="N", help=text)
 
 
 def count(text: str) -> int:
@@ -153,11 +203,6 @@ def count(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a whole number such as 4000000, 4e6 or 4M"
         ) from error
-
-
-def counts(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
-    return [count(part) for part in text.split(",")]
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 import argparse
 import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import count, counts
+from gala_rl.cli.options import add_json, add_options, options_from
 from gala_rl.cli.parser import add_command
+from gala_rl.cli.plots import PLOT_HELP, check_plot, save_plot
+from gala_rl.config.settings import setting
 
 if TYPE_CHECKING:
     from gala_rl.theory.table import Row
@@ -17,6 +20,28 @@ _NOTE = (
     "the size of their updates; typical: for independent updates. Halved after: rounds that leave "
     "at most half of a disagreement. See docs/theory.md."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TheoryOptions:
+    """Options of `gala theory`."""
+
+    topology: str | None = setting(
+        None, "as in train", unset="all that have a name", metavar="NAME|FILE"
+    )
+    learners: tuple[int, ...] | None = setting(
+        None,
+        "numbers of learners",
+        unset="2,4,8,16,64,256,1024,4096, or as the file has",
+    )
+    learners_per_node: int | None = setting(
+        None,
+        "show the hierarchical topology too, with this many learners per node",
+        metavar="G",
+    )
+    delay: int = setting(1, "age of messages in rounds")
+    miss: float = setting(0.1, "probability that a learner misses a mix", metavar="P")
+    plot: str | None = setting(None, PLOT_HELP, metavar="FILE")
 
 
 def add_theory(commands: Any) -> None:
@@ -29,47 +54,24 @@ def add_theory(commands: Any) -> None:
         "gala theory --learners 8",
         "gala theory --topology exponential --learners 4,16,64 --plot theory.png",
     )
-    parser.add_argument(
-        "--topology", metavar="NAME|FILE", help="as in train (default: all that have a name)"
-    )
-    parser.add_argument(
-        "--learners",
-        type=counts,
-        metavar="N,…",
-        help="numbers of learners (default: 2,4,8,16,64,256,1024,4096, or as the file has)",
-    )
-    parser.add_argument(
-        "--learners-per-node",
-        type=count,
-        metavar="G",
-        help="show the hierarchical topology too, with so many learners per node",
-    )
-    parser.add_argument(
-        "--delay", type=count, default=1, metavar="N", help="age of messages in rounds (default: 1)"
-    )
-    parser.add_argument(
-        "--miss",
-        type=float,
-        default=0.1,
-        metavar="P",
-        help="probability that a learner misses a mix (default: 0.1)",
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw the figures into a .png or .svg file")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_options(parser, TheoryOptions)
+    add_json(parser, "tables")
 
 
-def _theory(options: argparse.Namespace) -> int:
-    from gala_rl.theory import plot, table
+def _theory(given: argparse.Namespace) -> int:
+    from gala_rl.theory import table
 
+    options = options_from(given, TheoryOptions)
     if options.plot is not None:
-        plot.check_plot(options.plot)
+        check_plot(options.plot)
     cases = table.cases(options.delay, options.miss)
-    rows = table.rows(options.topology, options.learners, cases, options.learners_per_node)
+    learners = None if options.learners is None else list(options.learners)
+    rows = table.rows(options.topology, learners, cases, options.learners_per_node)
     if options.plot is not None:
-        plot.draw(rows, options.plot)
-    if options.json:
+        _draw(rows, options.plot)
+    if given.json:
         content = {"about": table.ABOUT, "rows": [row.as_json() for row in rows]}
-        options.document = json.dumps(content, indent=2, allow_nan=False)
+        given.document = json.dumps(content, indent=2, allow_nan=False)
         return 0
     for case in cases:
         print_table(
@@ -88,7 +90,7 @@ def _cells(row: "Row") -> list[str]:
     return [
         row.topology
         if row.learners_per_node is None
-        else f"{row.topology}, {row.learners_per_node} a node",
+        else f"{row.topology}, {row.learners_per_node} per node",
         f"{row.learners:,}",
         f"{ball.beta:.4f}",
         _figure(ball.spectral_gap),
@@ -103,3 +105,30 @@ def _figure(value: float) -> str:
     if value == math.inf:
         return "no bound"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _draw(rows: list["Row"], file: str) -> None:
+    """Draw worst and typical radius over the number of learners, a panel for each case."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    cases = list(dict.fromkeys(row.case for row in rows))
+    names = list(dict.fromkeys(row.topology for row in rows))
+    figure = Figure(figsize=(5 * len(cases), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(cases), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, case in zip(panels, cases, strict=True):
+        panel.set(xscale="log", yscale="log", xlabel="learners")
+        panel.set_title(str(case).replace(": ", ":\n"), fontsize=10)
+        for number, name in enumerate(names):
+            shown = [row for row in rows if (row.topology, row.case) == (name, case)]
+            learners = [row.learners for row in shown]
+            for style, factor in (("-", "epsilon_factor"), (":", "typical_factor")):
+                # A logarithmic axis cannot show the 0 of exact agreement.
+                radii = [getattr(row.ball, factor) or float("nan") for row in shown]
+                panel.plot(learners, radii, style, color=f"C{number}", marker="o", markersize=3)
+    panels[0].set_ylabel("distance from the mean / size of an update")
+    lines = [Line2D([], [], color=f"C{number}", label=name) for number, name in enumerate(names)]
+    lines.append(Line2D([], [], color="black", label="worst case"))
+    lines.append(Line2D([], [], color="black", linestyle=":", label="independent updates"))
+    panels[0].legend(handles=lines, fontsize=8)
+    save_plot(figure, file)

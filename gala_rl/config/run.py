@@ -183,9 +183,17 @@ def check(config: Any, prefix: str = "") -> None:
             continue
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
-        else:
-            _check_type(name, value, hints[entry.name])
-            _check_bounds(name, value, entry.metadata)
+            continue
+        element = element_of(hints[entry.name]) if isinstance(value, tuple) else None
+        for part in (value,) if element is None else value:
+            _check_type(name, part, element or hints[entry.name])
+            _check_bounds(name, part, entry.metadata)
+
+
+def element_of(hint: Any) -> Any:
+    """Return T of a type hint `tuple[T, ...]` or `tuple[T, ...] | None`; None of any other hint."""
+    kinds = (hint, *get_args(hint))
+    return next((get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple), None)
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

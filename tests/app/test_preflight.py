@@ -245,26 +245,6 @@ def test_an_evaluation_that_cannot_be_made_is_refused(
         preflight.check_evaluation(make_run(tmp_path / "run", 400), episodes, learner)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "repeats", "words"),
-    [
-        (0.0, 1, "seconds 0"),
-        (float("nan"), 1, "seconds nan"),
-        (float("inf"), 1, "seconds inf"),
-        (1.0, 0, "repeats 0"),
-    ],
-)
-def test_a_benchmark_needs_time(seconds: float, repeats: int, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        preflight.check_bench([CONFIG], seconds, repeats)
-
-
-def test_a_benchmark_needs_a_config_that_can_run() -> None:
-    preflight.check_bench([CONFIG], 0.1, 1)
-    with pytest.raises(UserError, match="simulators 0"):
-        preflight.check_bench([dataclasses.replace(CONFIG, simulators=0)], 0.1, 1)
-
-
 def test_a_run_that_is_trained_can_be_scaled_to_what_it_has_room_for(tmp_path: Path) -> None:
     folder = RunFolder(make_run(tmp_path / "run", 400))
     with pytest.raises(UserError, match="is not being trained: start it with gala resume"):

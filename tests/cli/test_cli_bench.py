@@ -1,14 +1,22 @@
 """The command line of `gala bench`: tables for people, JSON for programs."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gala_lab.bench import plans, scaling, stragglers, tables, throughput
+from gala_lab.bench import (
+    benchmark_plans,
+    result_tables,
+    scaling_benchmark,
+    straggler_benchmark,
+    throughput_benchmark,
+)
 from gala_lab.bench.results import case, result
 from gala_lab.main import main
 from gala_rl.config.run import TrainConfig
+from gala_rl.methods import resolve
 
 GOSSIP = ["bench", "gossip", "--learners", "4", "--parameters", "1k,3k", "--seconds", "0.01"]
 TRAINING = {
@@ -47,7 +55,9 @@ def test_gossip_is_measured_for_every_size_and_number_of_learners(
 def test_what_does_not_fit_into_memory_is_skipped_and_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "_free_bytes", lambda: plans.gossip_bytes(2, 3000))
+    monkeypatch.setattr(
+        benchmark_plans, "_free_bytes", lambda: benchmark_plans.gossip_bytes(2, 3000)
+    )
     assert main(GOSSIP) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "4 learners x 3,000 parameters skipped: needs 0.0 GiB" in text
@@ -69,21 +79,25 @@ def test_every_option_of_training_arrives(monkeypatch: pytest.MonkeyPatch) -> No
         calls.append(arguments)
         return {}
 
-    monkeypatch.setattr(throughput, "bench_throughput", note)
-    monkeypatch.setattr(scaling, "bench_scaling", note)
-    monkeypatch.setattr(stragglers, "bench_stragglers", note)
+    monkeypatch.setattr(throughput_benchmark, "bench_throughput", note)
+    monkeypatch.setattr(scaling_benchmark, "bench_scaling", note)
+    monkeypatch.setattr(straggler_benchmark, "bench_stragglers", note)
     given = ["--env", "CartPole-v1", "--learners", "2", "--simulators", "3", "--device", "cpu"]
     given += ["--seconds", "4", "--repeats", "5", "--json"]
-    config = TrainConfig(env="CartPole-v1", learners=2, simulators=3, device="cpu")
+    config = resolve(TrainConfig(env="CartPole-v1", learners=2, simulators=3, device="cpu"))
+    allreduce = resolve(replace(config, method="a2c-allreduce"))
     assert main(["bench", "throughput", *given]) == 0
     assert main(["bench", "scaling", *given]) == 0
     assert main(["bench", "stragglers", *given, "--slowed", "1,0"]) == 0
     assert main(["bench", "stragglers", *given, "--method", "gala-a2c,a2c-allreduce"]) == 0
-    assert calls == [
-        (config, 4.0, 5),
-        (config, 4.0, 5),
-        (config, [0, 1], 4.0, 5, ["gala-a2c"]),
-        (config, [0, 1], 4.0, 5, ["gala-a2c", "a2c-allreduce"]),
+    throughput, scaling, *stragglers = calls
+    assert throughput == (config, 4.0, 5)
+    plan, *rest = scaling
+    assert plan[-1].config == config
+    assert rest == [4.0, 5]
+    assert stragglers == [
+        ({"gala-a2c": config}, [0, 1], 4.0, 5),
+        ({"gala-a2c": config, "a2c-allreduce": allreduce}, [0, 1], 4.0, 5),
     ]
 
 
@@ -92,27 +106,27 @@ def rounds(names: set[str], **values: float) -> list[dict[str, float | None]]:
 
 
 def text_of(content: dict[str, Any]) -> str:
-    shown = tables.tables(content)
+    shown = result_tables.tables(content)
     for table in shown:
         assert all(len(row) == len(table.columns) for row in table.rows)
     cells = [cell for table in shown for row in table.rows for cell in row]
-    return " | ".join([*(table.title for table in shown), *cells, *tables.notes(content)])
+    return " | ".join([*(table.title for table in shown), *cells, *result_tables.notes(content)])
 
 
-def measured(columns: tuple[tables.Column, ...], ratios: Any) -> set[str]:
+def measured(columns: tuple[result_tables.Column, ...], ratios: Any) -> set[str]:
     return {column.name for column in columns} - set(ratios) | {
         name for ratio in ratios.values() for name in ratio
     }
 
 
 def test_the_table_of_throughput_leaves_out_what_was_not_measured_and_says_why() -> None:
-    names = measured(tables._THROUGHPUT, throughput.RATIOS)
+    names = measured(result_tables._THROUGHPUT, throughput_benchmark.RATIOS)
     done = rounds(names, achieved_sps=1234.0, ceiling_sps=1543.0)
     for number, a2c in enumerate((600.0, 617.0, 900.0)):
         done[number] |= {"a2c_sps": a2c, "gpu_utilisation": None}
     settings = TRAINING | {"seconds": 1.0, "repeats": 3}
     content = result(
-        "throughput", settings, case({}, done, throughput.RATIOS), ["no GPU is used"] * 2
+        "throughput", settings, case({}, done, throughput_benchmark.RATIOS), ["no GPU is used"] * 2
     )
     text = text_of(content)
     assert "training / ceiling | 0.80 | 0% | 0.80  0.80  0.80" in text
@@ -124,12 +138,12 @@ def test_the_table_of_throughput_leaves_out_what_was_not_measured_and_says_why()
 
 
 def test_the_tables_of_scaling_are_one_for_each_series() -> None:
-    names = measured(tables._SCALING, scaling.RATIOS)
+    names = measured(result_tables._SCALING, scaling_benchmark.RATIOS)
     labels = {"learners": 2, "simulators": 8, "skipped": None}
     cases = [
-        case(labels | {"equal": "total"}, rounds(names, sps=3.0), scaling.RATIOS),
+        case(labels | {"equal": "total"}, rounds(names, sps=3.0), scaling_benchmark.RATIOS),
         {"equal": "total", "learners": 4, "simulators": None, "skipped": "no"},
-        case(labels | {"equal": "learner"}, rounds(names, sps=2.5), scaling.RATIOS),
+        case(labels | {"equal": "learner"}, rounds(names, sps=2.5), scaling_benchmark.RATIOS),
     ]
     settings = TRAINING | {"seconds": 1.0, "repeats": 3}
     text = text_of(result("scaling", settings, {"cases": cases}, []))
@@ -141,10 +155,10 @@ def test_the_tables_of_scaling_are_one_for_each_series() -> None:
 
 
 def test_the_table_of_stragglers_says_what_is_arithmetic() -> None:
-    names = measured(tables._STRAGGLERS, stragglers.RATIOS)
+    names = measured(result_tables._STRAGGLERS, straggler_benchmark.RATIOS)
     labels = {"slowed": 1, "factor": 4.0, "skipped": None}
-    cases = [case(labels, rounds(names, running_share=0.25), stragglers.RATIOS)]
+    cases = [case(labels, rounds(names, running_share=0.25), straggler_benchmark.RATIOS)]
     settings = TRAINING | {"slowed": [1], "seconds": 1.0, "repeats": 3}
     content = result("stragglers", settings, {"cases": cases}, [])
     assert "1 | 4x | 25% |" in text_of(content)
-    assert "barrier (arithmetic)" in tables.tables(content)[0].columns
+    assert "barrier (arithmetic)" in result_tables.tables(content)[0].columns

@@ -9,7 +9,7 @@ import pytest
 
 from gala_lab.main import LABORATORY, main
 from gala_lab.simulation.cli import _HEADINGS
-from gala_lab.simulation.config import SimulationConfig
+from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_rl.cli import main as command_line
 from gala_rl.cli import options
 from gala_rl.cli.parser import _HINTS, _SYNONYMS

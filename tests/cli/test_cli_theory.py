@@ -127,7 +127,7 @@ def test_the_picture_is_drawn(
         (["--delay", "-1"], "-1"),
         (["--miss", "1.01"], "miss 1.01: choose a probability, 0 … 1"),
         (["--miss", "often"], "'often'"),
-        (["--plot", "balls.pdf"], "plot balls.pdf: choose a name that ends in .png or .svg"),
+        (["--plot", "balls.txt"], "plot balls.txt: choose a name that ends in .png, .pdf or .svg"),
         (["--plot", "no/such/balls.png"], "folder no/such does not exist, create it first"),
         (["--topology", "x" * 5000], "is unknown"),
         (["--topology", "hierarchical"], "needs to know the nodes: give --learners-per-node"),

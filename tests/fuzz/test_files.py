@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gala_lab.compare import plan as plans
-from gala_lab.compare.plan import Plan, configs_of, record
+from gala_lab.compare import comparison_plan as plans
+from gala_lab.compare.compare_options import CompareOptions
+from gala_lab.compare.comparison_plan import Plan, configs_of, record
+from gala_lab.compare.comparison_table import markdown
 from gala_lab.compare.report import result_of
-from gala_lab.compare.run import EVALUATION
+from gala_lab.compare.run_schedule import EVALUATION
 from gala_lab.compare.statistics import bootstrap_interval
-from gala_lab.compare.table import markdown
 from gala_rl.app.preflight import check_evaluation, check_resume
 from gala_rl.config import run as configs
 from gala_rl.config.run import TrainConfig
@@ -128,7 +129,8 @@ def compared(folder: Path) -> Plan:
     """A comparison of four small runs, as training would have left it."""
     base = TrainConfig(env="CartPole-v1", steps=400, learners=2)
     found = configs_of(base, ["a2c", "gala-a2c"], simulators_total=16)
-    plan = Plan(folder=folder, configs=found, seeds=range(2), threshold=20.0, episodes=1)
+    options = CompareOptions(seeds=2, threshold=20.0, episodes=1)
+    plan = Plan(folder=folder, configs=found, options=options)
     folder.mkdir()
     record(plan)
     for run in plan.runs:
@@ -156,7 +158,7 @@ def test_pages_of_a_comparison_are_refused_or_reported(
     monkeypatch.setattr(f"{report}.POINTS", 5)
     # It asks git each time.
     told = {"machine": {"cores": 2}, "versions": {"torch": "2"}, "commit": None}
-    for module in (report, "gala_lab.compare.plan", "gala_rl.records.run_folder"):
+    for module in (report, "gala_lab.compare.comparison_plan", "gala_rl.records.run_folder"):
         monkeypatch.setattr(f"{module}.provenance", lambda: told)
     chance, plan = random.Random(seed), compared(tmp_path / "compared")
     files = [p for p in sorted(plan.folder.rglob("*")) if p.suffix in (".json", ".jsonl")]

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from gala_lab.bench import plans
+from gala_lab.bench import benchmark_plans as plans
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.transports.shared import SLOTS, SharedMailboxes
@@ -16,9 +16,9 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "usable_cores", lambda: 3)
 
 
-def cases(config: TrainConfig, share: str) -> list[tuple[int | None, int | None, bool]]:
+def cases(config: TrainConfig, share: str) -> list[tuple[int, int, bool]]:
     return [
-        (case.config.learners, case.config.simulators, case.skipped is None)
+        (case.learners, case.simulators, case.skipped is None)
         for case in plans.scaling(config)
         if case.share == share
     ]
@@ -44,16 +44,16 @@ def test_scaling_goes_as_far_as_it_is_told() -> None:
 
 
 def test_stragglers_are_all_but_one_unless_told() -> None:
-    config, slowed = plans.stragglers(TrainConfig(), None)
-    assert (config.learners, slowed) == (3, [0, 1, 2])
-    config, slowed = plans.stragglers(TrainConfig(learners=5), [4, 1, 1])
-    assert (config.learners, slowed) == (5, [1, 4])
+    configs, slowed = plans.stragglers(TrainConfig(), ["gala-a2c"], None)
+    assert (configs["gala-a2c"].learners, slowed) == (3, [0, 1, 2])
+    configs, slowed = plans.stragglers(TrainConfig(learners=5), ["gala-a2c"], [4, 1, 1])
+    assert (configs["gala-a2c"].learners, slowed) == (5, [1, 4])
 
 
 @pytest.mark.parametrize(("learners", "slowed"), [(1, None), (0, None), (3, [3]), (None, [-1])])
 def test_stragglers_need_others(learners: int | None, slowed: list[int] | None) -> None:
     with pytest.raises(UserError, match=r"is too small|is impossible"):
-        plans.stragglers(TrainConfig(learners=learners), slowed)
+        plans.stragglers(TrainConfig(learners=learners), ["gala-a2c"], slowed)
 
 
 def test_memory_is_counted_as_mailboxes_take_it() -> None:

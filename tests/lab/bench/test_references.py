@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from gala_lab.bench import bare, parts, plain
+from gala_lab.bench import bare_simulators, component_rates, plain_network
 from gala_rl.agent import build_model
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
@@ -23,8 +23,7 @@ IMAGES = ObservationSpec(SHAPE, True)
 def test_bare_simulators_show_what_those_of_training_show() -> None:
     layer = make_simulators(PONG.env, PONG.simulators, 1, PONG.atari)
     layer.reset(7)
-    simulators = bare.make_bare(PONG)
-    bare.reset(simulators, 7)
+    simulators = bare_simulators.make_bare(PONG, 7)
     actions = np.random.default_rng(0).integers(layer.action.size, size=(40, PONG.simulators))
     for action in actions:
         observations, _, terminated, _, _ = simulators.step(action)
@@ -34,24 +33,26 @@ def test_bare_simulators_show_what_those_of_training_show() -> None:
 
 
 def test_only_games_of_ale_have_bare_simulators() -> None:
-    assert bare.is_there("PongNoFrameskip-v4")
-    assert not bare.is_there("CartPole-v1")
+    assert bare_simulators.is_available("PongNoFrameskip-v4")
+    assert not bare_simulators.is_available("CartPole-v1")
 
 
 def test_only_images_with_discrete_actions_have_a_plain_network() -> None:
-    assert plain.is_there(IMAGES, ActionSpec(6, True))
-    assert not plain.is_there(IMAGES, ActionSpec(6, False))
-    assert not plain.is_there(ObservationSpec((4,), False), ActionSpec(6, True))
+    assert plain_network.is_available(IMAGES, ActionSpec(6, True))
+    assert not plain_network.is_available(IMAGES, ActionSpec(6, False))
+    assert not plain_network.is_available(ObservationSpec((4,), False), ActionSpec(6, True))
 
 
-def make_update(learning_rate: float) -> tuple[plain.PlainNetwork, plain.PlainUpdate]:
+def make_update(
+    learning_rate: float,
+) -> tuple[plain_network.PlainNetwork, plain_network.PlainUpdate]:
     generator = torch.Generator().manual_seed(0)
-    network = plain.PlainNetwork(SHAPE, ACTIONS)
+    network = plain_network.PlainNetwork(SHAPE, ACTIONS)
     observations = torch.randint(256, (T + 1, B, *SHAPE), generator=generator, dtype=torch.uint8)
     rewards = torch.randn(T, B, generator=generator)
     discounts = torch.full((T, B), 0.99)
     discounts[1, 0] = 0.0
-    update = plain.PlainUpdate(
+    update = plain_network.PlainUpdate(
         network, A2CSettings(), observations, rewards, discounts, learning_rate
     )
     return network, update
@@ -102,10 +103,10 @@ def test_the_plain_update_learns_at_the_rate_it_is_given() -> None:
 def test_every_part_stands_for_the_agent_steps_it_makes() -> None:
     device = torch.device("cpu")
     expected = {
-        parts.simulators_only: 2,
-        parts.simulators_bare: 2,
-        parts.network_only: 2 * 5,
-        parts.network_plain: 2 * 5,
+        component_rates.simulators_only: 2,
+        component_rates.simulators_bare: 2,
+        component_rates.network_only: 2 * 5,
+        component_rates.network_plain: 2 * 5,
     }
     for part, agent_steps in expected.items():
         work = part(PONG, 0, device)

@@ -11,9 +11,15 @@ import psutil
 import pytest
 import torch
 
-from gala_lab.bench import parts, plans, scaling, stragglers, tables
+from gala_lab.bench import (
+    benchmark_plans,
+    component_rates,
+    result_tables,
+    scaling_benchmark,
+    straggler_benchmark,
+)
 from gala_lab.bench.throttle import Throttle
-from gala_lab.bench.training import Measurement, measure_training
+from gala_lab.bench.training_rate import Measurement, measure_training
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
@@ -24,6 +30,7 @@ GIVE_UP_S = 60.0
 CONFIG = resolve(
     TrainConfig(env="tests.environments:Drifting-v0", learners=2, simulators=2, device="cpu")
 )
+ONE = {"gala-a2c": CONFIG}
 
 
 @pytest.fixture
@@ -106,23 +113,23 @@ def test_a_learner_that_dies_ends_the_measurement() -> None:
         measure_training(config, 600.0)
 
 
-def broken_part(config: ResolvedConfig, rank: int, device: torch.device) -> parts.Work:
+def broken_part(config: ResolvedConfig, rank: int, device: torch.device) -> component_rates.Work:
     if rank == 1:
         raise ValueError("this part is broken")
-    return parts.Work(lambda k: None, 1)
+    return component_rates.Work(lambda k: None, 1)
 
 
 def test_a_part_that_fails_in_one_process_ends_all_of_them_at_once() -> None:
     with pytest.raises(LearnerFailure, match="broken_part failed"):
-        parts.rate(broken_part, CONFIG, torch.device("cpu"), 0.1, threads=1)
+        component_rates.rate(broken_part, CONFIG, torch.device("cpu"), 0.1, threads=1)
 
 
-def counting_part(config: ResolvedConfig, rank: int, device: torch.device) -> parts.Work:
-    return parts.Work(lambda k: time.sleep(0.001), 10)
+def counting_part(config: ResolvedConfig, rank: int, device: torch.device) -> component_rates.Work:
+    return component_rates.Work(lambda k: time.sleep(0.001), 10)
 
 
 def test_the_rate_of_a_part_is_that_of_all_processes() -> None:
-    assert parts.rate(counting_part, CONFIG, torch.device("cpu"), 0.1, threads=1) > 0
+    assert component_rates.rate(counting_part, CONFIG, torch.device("cpu"), 0.1, threads=1) > 0
 
 
 Call = tuple[int, int, int, float]
@@ -138,20 +145,21 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     ) -> Measurement:
         learners = config.learners
         calls.append((learners, config.simulators, slowed, factor))
-        names = {column.name for column in tables._STRAGGLERS} - set(stragglers.RATIOS)
+        names = {column.name for column in result_tables._STRAGGLERS} - set(
+            straggler_benchmark.RATIOS
+        )
         sps = 100.0 * (learners - slowed + slowed / factor)
         return Measurement({**dict.fromkeys(names), "sps": sps}, ["no meter"])
 
-    monkeypatch.setattr(scaling, "measure_training", note)
-    monkeypatch.setattr(stragglers, "measure_training", note)
-    monkeypatch.setattr(plans, "usable_cores", lambda: 2)
+    monkeypatch.setattr(scaling_benchmark, "measure_training", note)
+    monkeypatch.setattr(straggler_benchmark, "measure_training", note)
+    monkeypatch.setattr(benchmark_plans, "usable_cores", lambda: 2)
     return calls
 
 
 def test_scaling_compares_with_one_learner_of_its_series(trained: list[Call]) -> None:
-    result = scaling.bench_scaling(
-        TrainConfig(env=CONFIG.env, simulators=1, device="cpu"), seconds=1.0, repeats=3
-    )
+    plan = benchmark_plans.scaling(TrainConfig(env=CONFIG.env, simulators=1, device="cpu"))
+    result = scaling_benchmark.bench_scaling(plan, seconds=1.0, repeats=3)
     # One learner a core belongs to both series.
     assert trained == [(n, b, 0, 1.0) for n, b in ((1, 2), (2, 1), (1, 1), (4, 1))] * 3
     told = [(c["equal"], c["learners"], c.get("speedup"), c["skipped"]) for c in result["cases"]]
@@ -168,7 +176,7 @@ def test_scaling_compares_with_one_learner_of_its_series(trained: list[Call]) ->
 
 
 def test_stragglers_are_compared_with_the_ideal_and_a_barrier(trained: list[Call]) -> None:
-    result = stragglers.bench_stragglers(CONFIG, None, seconds=1.0, repeats=3)
+    result = straggler_benchmark.bench_stragglers(ONE, [0, 1], seconds=1.0, repeats=3)
     assert trained == [(2, 2, 0, 1.0), (2, 2, 1, 2.0), (2, 2, 1, 4.0)] * 3
     told = [(c["slowed"], c["factor"], c["sps"], c["barrier_sps"]) for c in result["cases"]]
     assert told == [(0, 1.0, 200.0, 200.0), (1, 2.0, 150.0, 100.0), (1, 4.0, 125.0, 50.0)]
@@ -178,28 +186,33 @@ def test_stragglers_are_compared_with_the_ideal_and_a_barrier(trained: list[Call
 
 def test_methods_are_slowed_in_turn_and_compared_with_the_first(trained: list[Call]) -> None:
     methods = ["gala-a2c", "a2c-allreduce"]
-    result = stragglers.bench_stragglers(CONFIG, [0, 1], 1.0, 3, methods)
+    configs = {method: resolve(replace(CONFIG, method=method)) for method in methods}
+    result = straggler_benchmark.bench_stragglers(configs, [0, 1], 1.0, 3)
     assert len(trained) == 3 * (2 + 4)
     told = [(c["method"], c["slowed"], c["factor"]) for c in result["cases"]]
     cases = [(0, 1.0), (1, 2.0), (1, 4.0)]
     assert told == [(method, k, factor) for k, factor in cases for method in methods]
     assert all(c["of_first_method"] == 1.0 for c in result["cases"])
     assert result["settings"]["method"] == "gala-a2c, a2c-allreduce"
-    shown = tables.tables(result)
+    shown = result_tables.tables(result)
     assert [table.title.partition(" on ")[0] for table in shown] == methods
     assert [len(table.rows) for table in shown] == [3, 3]
     assert all(table.columns[-1] == "of the first method" for table in shown)
 
 
 def test_the_share_of_slowed_learners() -> None:
-    assert stragglers.ideal_share(4, 0, 1.0) == stragglers.barrier_share(0, 1.0) == 1.0
-    assert stragglers.ideal_share(4, 1, 2.0) == 0.875
-    assert stragglers.ideal_share(4, 3, 4.0) == 0.4375
-    assert stragglers.barrier_share(1, 4.0) == 0.25
+    assert (
+        straggler_benchmark.ideal_share(4, 0, 1.0)
+        == straggler_benchmark.barrier_share(0, 1.0)
+        == 1.0
+    )
+    assert straggler_benchmark.ideal_share(4, 1, 2.0) == 0.875
+    assert straggler_benchmark.ideal_share(4, 3, 4.0) == 0.4375
+    assert straggler_benchmark.barrier_share(1, 4.0) == 0.25
 
 
 def test_a_whole_result_has_settings_rounds_and_a_fingerprint(trained: list[Call]) -> None:
-    result: dict[str, Any] = stragglers.bench_stragglers(CONFIG, [1], seconds=1.0, repeats=1)
+    result: dict[str, Any] = straggler_benchmark.bench_stragglers(ONE, [1], seconds=1.0, repeats=1)
     assert result["settings"] == {
         "method": "gala-a2c",
         "env": CONFIG.env,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gala_lab.compare.curves import (
+from gala_lab.compare.learning_curves import (
     curve_of,
     on_grid,
     reached,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gala_lab.compare.plan import (
+from gala_lab.compare.compare_options import CompareOptions
+from gala_lab.compare.comparison_plan import (
     Plan,
     Settings,
     check,
@@ -37,7 +38,7 @@ def _three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan_in(folder: Path, **changes: Any) -> Plan:
     values: dict[str, Any] = {"configs": configs_of(THREE, BOTH, simulators_total=18)}
-    return Plan(folder=folder, **{**values, "seeds": range(2), **changes})
+    return Plan(folder=folder, **{**values, "options": CompareOptions(seeds=2), **changes})
 
 
 def test_all_methods_have_as_many_simulators_in_all() -> None:
@@ -237,8 +238,9 @@ def recorded(tmp_path: Path) -> Plan:
 def test_the_same_question_more_seeds_and_more_methods_are_welcome(tmp_path: Path) -> None:
     plan = recorded(tmp_path)
     check(plan)
-    check(dataclasses.replace(plan, seeds=range(5)))
-    check(dataclasses.replace(plan, threshold=3.0, episodes=1, at_once=2))
+    check(dataclasses.replace(plan, options=CompareOptions(seeds=5)))
+    other = dataclasses.replace(plan.options, threshold=3.0, episodes=1, at_once=2)
+    check(dataclasses.replace(plan, options=other))
     check(dataclasses.replace(plan, configs=plan.configs[::-1]))
     (plan.folder / "compare.json").unlink()
     record(dataclasses.replace(plan, configs=plan.configs[:1]))
@@ -248,8 +250,8 @@ def test_the_same_question_more_seeds_and_more_methods_are_welcome(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"seeds": range(1)}, "seed 1 is left out"),
-        ({"seeds": range(1, 4)}, "seed 0 is left out"),
+        ({"options": CompareOptions(seeds=1)}, "seed 1 is left out"),
+        ({"options": CompareOptions(seeds=3, first_seed=1)}, "seed 0 is left out"),
         (
             {"configs": configs_of(BASE, ["a2c"], simulators_total=18)},
             "method gala-a2c is left out",
@@ -282,7 +284,7 @@ def test_another_question_in_the_same_folder_is_refused(
 
 def test_what_was_asked_is_on_record_with_where_and_with_what(tmp_path: Path) -> None:
     plan = recorded(tmp_path)
-    record(dataclasses.replace(plan, seeds=range(3), at_once=2))
+    record(dataclasses.replace(plan, options=CompareOptions(seeds=3, at_once=2)))
     content = read_json(plan.folder / "compare.json")
     assert list(content["methods"]) == BOTH
     assert content["seeds"] == [0, 1, 2]

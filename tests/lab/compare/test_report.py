@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gala_lab.compare import plot, table
-from gala_lab.compare.plan import Plan, configs_of, record
+from gala_lab.compare import comparison_table as table
+from gala_lab.compare.compare_options import CompareOptions
+from gala_lab.compare.comparison_plan import Plan, configs_of, record
 from gala_lab.compare.report import Result, result_of
+from gala_lab.plots import draw_comparison
 from gala_rl.config.run import TrainConfig
 from tests.lab.compare.rows import make_run, rows
 
@@ -19,9 +21,7 @@ def plan_in(folder: Path, threshold: float | None = 60.0, seeds: int = 4, at_onc
     return Plan(
         folder=folder,
         configs=configs_of(base, ["a2c", "gala-a2c"], simulators_total=16),
-        seeds=range(seeds),
-        threshold=threshold,
-        at_once=at_once,
+        options=CompareOptions(seeds=seeds, threshold=threshold, at_once=at_once),
     )
 
 
@@ -172,5 +172,5 @@ def test_pictures_are_drawn_of_whatever_there_is(
 ) -> None:
     pytest.importorskip("matplotlib")
     for result in (result_of(plan), silent):
-        plot.plot(result, tmp_path / "curves.png")
+        draw_comparison(result, tmp_path / "curves.png")
         assert (tmp_path / "curves.png").stat().st_size > 1000

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gala_lab.compare import run
-from gala_lab.compare.run import evaluation_of
+from gala_lab.compare import run_schedule
+from gala_lab.compare.compare_options import CompareOptions
+from gala_lab.compare.run_schedule import evaluation_of
 from gala_lab.main import main
 from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
@@ -126,7 +127,12 @@ def test_methods_are_trained_side_by_side_and_evaluated(
     assert main([*command, "--episodes", "2", "--max-steps", "5"]) == 0
     printed = capsys.readouterr().out
     cut = "a2c: games cut after 5 agent steps (--max-steps): 2;"
-    for words in ("a2c, seed 0: mean return", "greedy, 2 games a run", "up to 2 runs at once", cut):
+    for words in (
+        "a2c, seed 0: mean return",
+        "greedy, 2 games per run",
+        "up to 2 runs at once",
+        cut,
+    ):
         assert words in printed
     result = read_json(tmp_path / "there" / "result.json")
     for method in result["methods"].values():
@@ -136,9 +142,10 @@ def test_methods_are_trained_side_by_side_and_evaluated(
     evaluation = read_json(unborn / "evaluation.json")
     assert (evaluation["policy"], evaluation["episodes"]) == ("greedy", 2)
     config = replace(RunFolder(unborn).read_config(), out=str(unborn))
-    assert evaluation_of(config, 2, 5) == evaluation
+    assert evaluation_of(config, CompareOptions(episodes=2, max_steps=5)) == evaluation
     for episodes, max_steps in ((2, 6), (2, None), (3, 5)):
-        assert evaluation_of(config, episodes, max_steps) is None
+        options = CompareOptions(episodes=episodes, max_steps=max_steps)
+        assert evaluation_of(config, options) is None
 
 
 def test_an_evaluation_that_was_stopped_tells_its_games_and_is_not_kept(
@@ -153,7 +160,7 @@ def test_an_evaluation_that_was_stopped_tells_its_games_and_is_not_kept(
     }
     monkeypatch.setattr("gala_rl.app.evaluate.evaluate", lambda *_, **__: stopped)
     file = io.StringIO()
-    assert run._train(config, 9, None, Console(file=file)) == 130
+    assert run_schedule._train(config, CompareOptions(episodes=9), Console(file=file)) == 130
     assert file.getvalue() == "2 of 9 games were over: mean return 1.50\n"
     assert not (tmp_path / "evaluation.json").exists()
 

@@ -72,7 +72,7 @@ def test_the_probability_of_improvement_counts_pairs(mine: Scores, runs: int, se
     assert other_way == pytest.approx(1 - expected)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(SCORES)
 def test_an_interval_holds_its_estimate_and_lies_within_the_scores(scores: Scores) -> None:
     low, high = bootstrap_interval(interquartile_mean, scores, resamples=500)

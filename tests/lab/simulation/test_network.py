@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala_lab.simulation.network import Network
+from gala_lab.simulation.network_model import Network
 from gala_rl.gossip import topology
 from gala_rl.gossip.message import Message
 from gala_rl.gossip.node import GossipNode, Mix
@@ -97,8 +97,8 @@ def test_the_network_mixes_what_gossip_nodes_would_mix(
         versions[learner] += 1
         nodes.update(learner, versions[learner], now_s)
         assert network.send(learner, versions[learner], NOTHING, now_s) is None
-        letters = network.take(learner, versions[learner], now_s)
-        assert [(x.sender, x.version) for x in letters] == nodes.mix(learner, now_s)
+        messages = network.take(learner, versions[learner], now_s)
+        assert [(x.sender, x.version) for x in messages] == nodes.mix(learner, now_s)
 
 
 def pair(message_s: float, latency_s: float) -> tuple[Network, list[float]]:
@@ -108,7 +108,7 @@ def pair(message_s: float, latency_s: float) -> tuple[Network, list[float]]:
 
 
 def taken(network: Network, receiver: int, now_s: float) -> list[int]:
-    return [letter.version for letter in network.take(receiver, 1, now_s)]
+    return [message.version for message in network.take(receiver, 1, now_s)]
 
 
 def test_a_message_arrives_when_its_last_byte_has_left_and_the_latency_is_over() -> None:

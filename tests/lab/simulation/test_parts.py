@@ -8,13 +8,13 @@ import numpy as np
 import psutil
 import pytest
 
-from gala_lab.simulation.checks import check
 from gala_lab.simulation.clocks import Clocks
-from gala_lab.simulation.config import SimulationConfig
-from gala_lab.simulation.curve import Curve, Point, distances
+from gala_lab.simulation.consensus_curve import Curve, Point, distances
 from gala_lab.simulation.problems import make_problem
-from gala_lab.simulation.randomness import generators, positive
+from gala_lab.simulation.random_streams import generators, positive
 from gala_lab.simulation.simulate import staleness
+from gala_lab.simulation.simulation_checks import check
+from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_lab.simulation.world import World
 from gala_rl.errors import UserError
 from tests.lab.simulation.worlds import cluster
@@ -73,7 +73,7 @@ def test_clocks_slow_stragglers_and_bring_the_failed_back() -> None:
     assert all(start_s - 7.0 < failed_s < start_s + 1.0 for failed_s, start_s in late)
     assert len(late) / 99 == pytest.approx(1 - np.exp(-(7.0 + 1.0) / 5.0), abs=0.1)
     failed_s = late[-1][0]
-    assert mortal.come_back(1, failed_s) == failed_s + 7.0
+    assert mortal.recover(1, failed_s) == failed_s + 7.0
     assert mortal.finish(1, failed_s + 7.0)[0] > failed_s + 7.0
 
 

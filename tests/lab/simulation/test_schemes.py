@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gala_lab.simulation import schemes
-from gala_lab.simulation.config import SCHEMES, SimulationConfig
-from gala_lab.simulation.costs import all_reduce_s
+from gala_lab.simulation.network_model import all_reduce_s
 from gala_lab.simulation.simulate import simulate
+from gala_lab.simulation.simulation_config import SCHEMES, SimulationConfig
 from gala_lab.simulation.world import World
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
@@ -284,10 +284,10 @@ def test_a_learner_that_returns_takes_over_what_an_in_neighbour_has() -> None:
     world.parameters = [np.full(3, float(rank)) for rank in range(4)]
     for rank in (0, 1):
         world.fail(rank)
-    world.come_back(1, [0, 3, 2])
+    world.join(1, [0, 3, 2])
     assert world.parameters[1][0] == 3.0
     assert world.is_present == [False, True, True, True]
     assert world.failures == 2
     world.is_present = [False] * 4
-    world.come_back(2, range(4))
+    world.join(2, range(4))
     assert world.parameters[2][0] == 2.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gala_lab.main import main
-from gala_lab.simulation.config import SCHEMES
+from gala_lab.simulation.simulation_config import SCHEMES
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "simulate.md"
 SHORT = ["--learners", "4", "--updates", "20"]
@@ -23,7 +23,7 @@ def printed_json(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> An
 def test_all_schemes_are_compared_in_one_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", *SHORT]) == 0
     text = capsys.readouterr().out
-    for words in (*SCHEMES, "updates a second", "staleness", "consensus distance", "loss"):
+    for words in (*SCHEMES, "updates per second", "staleness", "consensus distance", "loss"):
         assert words in text
     assert "4 learners, quadratic" in text
 
@@ -81,8 +81,8 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
         (["--stragglers", "99"], "stragglers 99 are more than the 16 learners"),
         (["--latency-s", "-1"], "latency_s -1.0 is too small"),
         (["--latency", "1"], "option --latency is unknown: did you mean --latency-s?"),
-        (["--plot", "curve.txt"], "--plot curve.txt is no picture: end it in one of .png"),
-        (["--plot", "nowhere/curve.png"], "--plot nowhere/curve.png cannot be written"),
+        (["--plot", "curve.txt"], "plot curve.txt: choose a name that ends in .png"),
+        (["--plot", "nowhere/curve.png"], "plot nowhere/curve.png: folder nowhere does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

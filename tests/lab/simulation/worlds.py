@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gala_lab.simulation.config import SimulationConfig
+from gala_lab.simulation.simulation_config import SimulationConfig
 
 PROMPT = {"parameters": 1, "bandwidth_bytes_per_s": 1e30, "latency_s": 0.0}
 """A network on which a message is there at the instant at which it is sent."""

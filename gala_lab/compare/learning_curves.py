@@ -20,16 +20,16 @@ from gala_rl.records.run_folder import RunFolder
 Array = NDArray[np.float64]
 
 _UNACCOUNTED_S = 1.0
-"""Time between two rows of a learner that is not that of its steps: it was not training then."""
+"""A longer time between two rows of a learner than its steps took: it was not training then."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A run at each of its rows, all learners together, in their order.
+    """A run's progress at each of its metrics rows, all learners together, in order of time.
 
     Attributes:
         agent_steps: made so far.
-        seconds: trained so far, without pauses between a stop and a resume, or what was lost there.
+        seconds: trained so far, without pauses between a stop and a resume or work lost there.
         scores: mean raw return of the last 100 full games; NaN before the first.
         games: full games over so far.
     """
@@ -41,16 +41,16 @@ class Curve:
 
 
 def rows_of(run: RunFolder) -> list[list[Row]]:
-    """Rows of each learner's metrics, without those of work that a resume did not keep."""
+    """Return each learner's metrics rows, without those of work that a resume did not keep."""
     readers = map(MetricsReader, run.metrics_files())
     return [drop_superseded(learner_rows(reader.new_rows())) for reader in readers]
 
 
 def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
-    """The curve of a run.
+    """Return the learning curve of a run.
 
     Args:
-        learners: rows of each, in their order.
+        learners: rows of each, in order.
     """
     spans = _together([_spans(rows) for rows in learners if rows])
     recent = RecentGames()
@@ -71,7 +71,7 @@ def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
 
 
 def _spans(rows: Sequence[Row]) -> list[tuple[float, Row]]:
-    """Each row with the time at which the work that it tells of began."""
+    """Return each row with the time at which the work that it reports began."""
     spans, time, steps = [], float("-inf"), 0
     for row in rows:
         took = (row["agent_steps"] - steps) / row["agent_steps_per_s"]
@@ -82,10 +82,10 @@ def _spans(rows: Sequence[Row]) -> list[tuple[float, Row]]:
 
 
 def _together(learners: Sequence[list[tuple[float, Row]]]) -> list[tuple[float, Row]]:
-    """Spans of all learners by their ends; none begins while processes still start."""
+    """Return the spans of all learners by their ends; none begins while processes still start."""
     if not learners:
         return []
-    # One that joins after others have written rows has been waited for by nobody.
+    # The others did not wait for a learner that joined after they had written rows.
     first_row = min(spans[0][1]["time"] for spans in learners)
     ready = min(first_row, max(spans[0][0] for spans in learners))
     spans = [(max(begin, ready), row) for own in learners for begin, row in own]
@@ -93,7 +93,7 @@ def _together(learners: Sequence[list[tuple[float, Row]]]) -> list[tuple[float, 
 
 
 def _trained(spans: Array) -> Array:
-    """Seconds in which anybody trained until the end of each span [begin, end]; ends ascend."""
+    """Return the seconds in which any learner trained until each span's end; ends ascend."""
     if not len(spans):
         return np.zeros(0)
     begins, ends = spans.T
@@ -105,7 +105,7 @@ def _trained(spans: Array) -> Array:
 
 
 def reached(curve: Curve, threshold: float) -> dict[str, float] | None:
-    """When the mean of a full hundred games first was at the threshold; None if it never was."""
+    """Return when the mean of a full hundred games first reached the threshold; None if never."""
     there = np.flatnonzero((curve.games >= RECENT_EPISODES) & (curve.scores >= threshold))
     if not len(there):
         return None
@@ -117,13 +117,13 @@ def reached(curve: Curve, threshold: float) -> dict[str, float] | None:
 
 
 def on_grid(x: Array, y: Array, grid: Array) -> Array:
-    """The newest y at each point of a grid; NaN before the first."""
+    """Return the newest y at each point of a grid; NaN before the first."""
     newest = np.searchsorted(x, grid, side="right") - 1
     return np.concatenate([y, [np.nan]])[newest]  # -1 is the last, which is none
 
 
 def summarised(runs: Sequence[Array]) -> dict[str, list[float | None]]:
-    """Interquartile mean and interval at each point of a grid, None where a run has no value.
+    """Return interquartile mean and interval at each point, None where a run has no value.
 
     Args:
         runs: [points] of each.

@@ -1,8 +1,8 @@
-"""Finds what cannot be simulated before it starts."""
+"""Checks of a simulation, before it starts."""
 
 import psutil
 
-from gala_lab.simulation.config import SCHEMES, SimulationConfig
+from gala_lab.simulation.simulation_config import SCHEMES, SimulationConfig
 from gala_rl.config import run as configs
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
@@ -10,7 +10,7 @@ from gala_rl.gossip import topology
 _VECTOR_BYTES = 8
 """The simulation itself computes in double precision."""
 _COPIES = 6
-"""Parameter vectors a learner: its own, messages under way, the matrix that is measured."""
+"""Parameter vectors per learner: its own, messages in flight, the matrix that is measured."""
 _EDGE_BYTES = 250
 """An edge of the topology, with its inbox."""
 _EVENT_BYTES = 100
@@ -46,7 +46,7 @@ def check(scheme: str, config: SimulationConfig) -> None:
 
 
 def _check_memory(scheme: str, config: SimulationConfig) -> None:
-    """Refuse what cannot fit, before a complete graph on thousands of learners is even built."""
+    """Refuse what does not fit into memory, before a large complete graph is built."""
     learners, free_bytes = config.learners, psutil.virtual_memory().available
     needs = {f"dimension {config.dimension}": _COPIES * _VECTOR_BYTES * learners * config.dimension}
     if scheme == "gossip" and config.topology == "complete":

@@ -2,7 +2,7 @@
 
 One process plays one learner of a directed ring, and between its exchanges its in-neighbour,
 which sends it a new message each time: so each exchange mixes, and no other process disturbs.
-All is on one thread, as a learner's gossip is where there is a learner a core.
+All is on one thread, as a learner's gossip is where there is a learner per core.
 
 Bytes are those that the arithmetic needs, each read and each written one counted once, for P
 float32 parameters: copy and send 8 P (read P, write P), poll 4 P (the soundness check reads P),
@@ -15,13 +15,12 @@ import ctypes
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from gala_lab.bench import plans
+from gala_lab.bench import benchmark_plans
 from gala_lab.bench.results import case, result
 from gala_rl.gossip import Gossip, GossipNode, Message, SharedMailboxes, directed_ring
 from gala_rl.gossip.mixing import mix_
@@ -39,15 +38,11 @@ _BASE = 2
 """Learners that the cost of more of them is compared with: with 1 there is no gossip."""
 _MIN_TURNS = 5
 
-RATIOS = {f"{part}_over_copy": (f"{part}_gb_per_s", "copy_gb_per_s") for part in ("send", "mix")}
-RATIOS |= {
-    "exchange_over_copy": ("exchange_gb_per_s", "copy_gb_per_s"),
-    "outbox_exchange_over_copy": ("outbox_exchange_gb_per_s", "copy_gb_per_s"),
-    f"exchange_over_{_BASE}_learners": ("exchange_ms", f"exchange_{_BASE}_learners_ms"),
+RATIOS = {
+    f"{part}_over_copy": (f"{part}_gb_per_s", "copy_gb_per_s")
+    for part in ("send", "mix", "exchange", "outbox_exchange")
 }
-
-_Times = dict[str, list[float]]
-"""Seconds of each turn by what was done."""
+RATIOS[f"exchange_over_{_BASE}_learners"] = ("exchange_ms", f"exchange_{_BASE}_learners_ms")
 
 
 def bench_gossip(
@@ -66,10 +61,12 @@ def bench_gossip(
         `ms` and the bytes moved in `gb_per_s` (10⁹ bytes); cases that do not fit into memory
         are `skipped`, with the reason.
     """
-    plan = [(p, n) for p in parameters for n in plans.powers_of_two(learners)]
-    skipped = {pair: plans.memory_lacking(pair[1], pair[0]) for pair in plan}
+    plan = [(p, n) for p in parameters for n in benchmark_plans.powers_of_two(learners)]
+    skipped = {pair: benchmark_plans.memory_lacking(pair[1], pair[0]) for pair in plan}
     rounds: dict[tuple[int, int], list[dict[str, float | None]]] = {pair: [] for pair in plan}
-    with _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
         for _ in range(repeats):
             base: dict[int, float | None] = {}
             for size, count in plan:
@@ -79,28 +76,26 @@ def bench_gossip(
                         base[size] = measured["exchange_ms"]
                     measured[f"exchange_{_BASE}_learners_ms"] = base.get(size)
                     rounds[size, count].append(measured)
+    finally:
+        torch.set_num_threads(threads)
     cases = []
     for size, count in plan:
         labels = {"parameters": size, "learners": count, "skipped": skipped[size, count]}
         done = rounds[size, count]
         cases.append(case(labels, done, RATIOS) if done else labels)
-    settings = {
-        "learners": learners,
-        "parameters": list(parameters),
-        "seconds": seconds,
-        "repeats": repeats,
-    }
+    settings = {"learners": learners, "parameters": list(parameters)}
+    settings |= {"seconds": seconds, "repeats": repeats}
     return result("gossip", settings, {"cases": cases}, [])
 
 
 def _measure(learners: int, size: int, seconds: float) -> dict[str, float | None]:
-    """Median milliseconds and gigabytes a second of everything for one learner of a ring."""
+    """Return median milliseconds and gigabytes per second of each part of a learner's turn."""
     turn = _Turn(learners, size)
-    turn.make()
+    turn.run()
     turn.times.clear()
     end, turns = time.perf_counter() + seconds, 0
     while time.perf_counter() < end or turns < _MIN_TURNS:
-        turn.make()
+        turn.run()
         turns += 1
     measured: dict[str, float | None] = {}
     for part, per_parameter in _BYTES_PER_PARAMETER.items():
@@ -122,11 +117,11 @@ class _Turn:
         size: P.
 
     Attributes:
-        times: what was measured so far.
+        times: seconds of each turn so far, by what was done.
     """
 
     def __init__(self, learners: int, size: int) -> None:
-        self.times: _Times = defaultdict(list)
+        self.times: dict[str, list[float]] = defaultdict(list)
         topology = directed_ring(learners)
         mailboxes = SharedMailboxes(learners, size)
         self._neighbour = learners - 1
@@ -138,9 +133,12 @@ class _Turn:
         self._node = GossipNode(0, topology, size=size)
         self._version = 0
 
-    def make(self) -> None:
+    def run(self) -> None:
         """Copy, exchange piece by piece, and exchange as a whole, each with a new message."""
-        self._timed("copy", self._copy)
+        # The C library's copy: for large vectors it is up to twice as fast as torch's copy_.
+        size = self._source.numel() * self._source.element_size()
+        to, source = self._target.data_ptr(), self._source.data_ptr()
+        self._timed("copy", lambda: ctypes.memmove(to, source, size))
         if self._node.topology.learners > 1:
             self._receive()
             self._exchange_in_pieces()
@@ -155,19 +153,13 @@ class _Turn:
         self._version += 1
         self._timed(name, lambda: self._gossip.exchange(self._version))
 
-    def _copy(self) -> None:
-        # The C library's: for large vectors it is up to twice as fast as torch's copy_.
-        size = self._source.numel() * self._source.element_size()
-        ctypes.memmove(self._target.data_ptr(), self._source.data_ptr(), size)
-
     def _receive(self) -> None:
-        """The in-neighbour sends a new message."""
+        """Send a new message from the in-neighbour."""
         self._version += 1
-        message = Message(self._neighbour, self._version, self._others)
-        self._others_end.send(message, (0,))
+        self._others_end.send(Message(self._neighbour, self._version, self._others), (0,))
 
     def _exchange_in_pieces(self) -> None:
-        """What `Gossip.exchange` does."""
+        """Do what `Gossip.exchange` does."""
         node, own = self._node, self._own
         send = node.on_update(self._version)
         message = Message(0, send.version, self._parameters)
@@ -191,13 +183,3 @@ class _Turn:
         start = time.perf_counter()
         call()
         self.times[name].append(time.perf_counter() - start)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,12 +1,14 @@
 """Results of benchmarks as tables for people; imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gala_lab.bench.rounds import MIN_ROUNDS
 from gala_rl.errors import counted
 
 _ABSENT = "–"
+
+Result = Mapping[str, Any]
 
 
 class Table(NamedTuple):
@@ -29,25 +31,25 @@ _THROUGHPUT = (
     Column("simulators_bare_sps", "simulators of ALE bare, agent steps/s"),
     Column("simulators_only_sps", "simulators alone, agent steps/s"),
     Column("layer_over_bare", "simulators alone / bare", "{:.2f}"),
-    Column("network_plain_sps", "network in plain PyTorch, 1 thread a learner, agent steps/s"),
-    Column("network_one_thread_sps", "network alone, 1 thread a learner, agent steps/s"),
+    Column("network_plain_sps", "network in plain PyTorch, 1 thread per learner, agent steps/s"),
+    Column("network_one_thread_sps", "network alone, 1 thread per learner, agent steps/s"),
     Column("network_over_plain", "network alone / plain", "{:.2f}"),
     Column("network_only_sps", "network alone, agent steps/s"),
     Column("ceiling_sps", "ceiling of simulators and network, agent steps/s"),
     Column("achieved_sps", "training, agent steps/s"),
     Column("achieved_over_ceiling", "training / ceiling", "{:.2f}"),
-    Column("achieved_sps_per_learner", "training, agent steps/s a learner"),
+    Column("achieved_sps_per_learner", "training, agent steps/s per learner"),
     Column("slowest_learner_sps", "… the slowest learner"),
     Column("fastest_learner_sps", "… the fastest learner"),
     Column("a2c_sps", "a2c on all cores, agent steps/s"),
     Column("achieved_over_a2c", "training / a2c", "{:.2f}"),
     Column("gossip_share", "gossip's share of a learner's time", "{:.2%}"),
     Column("cpu_cores_used", "cores that training keeps busy", "{:.2f}"),
-    Column("rss_mb_per_learner", "resident memory a learner, MiB"),
+    Column("rss_mb_per_learner", "resident memory per learner, MiB"),
     Column("gpu_utilisation", "GPU busy", "{:.0%}"),
     Column("gpu_memory_mb", "GPU memory in use, MiB"),
-    Column("cpu_joules_per_million_frames", "processor energy, J a million frames"),
-    Column("gpu_joules_per_million_frames", "GPU energy, J a million frames"),
+    Column("cpu_joules_per_million_frames", "processor energy, J per million frames"),
+    Column("gpu_joules_per_million_frames", "GPU energy, J per million frames"),
 )
 _GOSSIP = (
     Column("send_ms", "send, ms", "{:.3f}"),
@@ -64,11 +66,11 @@ _GOSSIP = (
 )
 _SCALING = (
     Column("sps", "agent steps/s"),
-    Column("sps_per_learner", "a learner"),
+    Column("sps_per_learner", "per learner"),
     Column("speedup", "speed-up", "{:.2f}"),
     Column("gossip_share", "gossip's share", "{:.2%}"),
     Column("cpu_cores_used", "cores busy", "{:.2f}"),
-    Column("rss_mb_per_learner", "MiB a learner"),
+    Column("rss_mb_per_learner", "MiB per learner"),
 )
 _STRAGGLERS = (
     Column("running_share", "they run", "{:.0%}"),
@@ -82,7 +84,7 @@ _STRAGGLERS = (
     Column("cpu_cores_used", "cores busy", "{:.2f}"),
     Column("gossip_share", "gossip's share", "{:.2%}"),
 )
-
+_OF_FIRST = Column("of_first_method", "of the first method", "{:.2f}")
 _FAULTS = (
     Column("before_sps", "agent steps/s before"),
     Column("soon_sps", "in the 5 s after"),
@@ -95,22 +97,21 @@ _FAULTS = (
     Column("restarts", "restarts"),
 )
 
-_OF_FIRST = Column("of_first_method", "of the first method", "{:.2f}")
 
-
-def tables(result: Mapping[str, Any]) -> list[Table]:
-    """The tables of a result of any benchmark."""
-    return {
+def tables(result: Result) -> list[Table]:
+    """Return the tables of a result of any benchmark."""
+    make: dict[str, Callable[[Result], list[Table]]] = {
         "throughput": _throughput,
         "gossip": _gossip,
         "scaling": _scaling,
         "stragglers": _stragglers,
         "faults": _faults,
-    }[result["benchmark"]](result)
+    }
+    return make[result["benchmark"]](result)
 
 
-def notes(result: Mapping[str, Any]) -> list[str]:
-    """What the tables leave open, a line each: what was skipped or cannot be measured, and why."""
+def notes(result: Result) -> list[str]:
+    """Return what was skipped or cannot be measured, and why, a line each."""
     skipped = [
         counted(case["learners"], "learner")
         + (f" x {case['parameters']:,} parameters" if "parameters" in case else "")
@@ -121,100 +122,117 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return [*skipped, *result["notes"]]
 
 
-def _throughput(result: Mapping[str, Any]) -> list[Table]:
+def _throughput(result: Result) -> list[Table]:
     learners, cores = result["settings"]["learners"], result["machine"]["cores"]
     where = f"{counted(learners, 'learner')} on {counted(cores, 'core')}"
-    title = f"{_training(result)}, {where}: {_medians(result)}"
     rows = [
         [column.text, _cell(result, column), _spread(result, column), _rounds(result, column)]
         for column in _THROUGHPUT
         if result[column.name] is not None or column.name in result["needs_rounds"]
     ]
+    title = f"{_training(result)}, {where}: {_medians(result)}"
     return [Table(title, ["", "median", "spread", "rounds"], rows)]
 
 
-def _gossip(result: Mapping[str, Any]) -> list[Table]:
-    columns = ["learners", *(column.text for column in _GOSSIP)]
-    sizes = result["settings"]["parameters"]
+def _gossip(result: Result) -> list[Table]:
     return [
-        Table(
-            f"gossip on a directed ring, {size:,} parameters, 1 thread: {_medians(result)}",
-            columns,
-            [
-                _row([f"{case['learners']}"], case, _GOSSIP)
-                for case in result["cases"]
-                if case["parameters"] == size
-            ],
+        _table(
+            result,
+            f"gossip on a directed ring, {size:,} parameters, 1 thread",
+            {"learners": lambda case: f"{case['learners']}"},
+            _GOSSIP,
+            parameters=size,
         )
-        for size in sizes
+        for size in result["settings"]["parameters"]
     ]
 
 
-def _scaling(result: Mapping[str, Any]) -> list[Table]:
-    columns = ["learners", "simulators each", *(column.text for column in _SCALING)]
-    titles = {"total": "equal simulators in all", "learner": "equal simulators a learner"}
+def _scaling(result: Result) -> list[Table]:
+    titles = {"total": "equal simulators in all", "learner": "equal simulators per learner"}
     return [
-        Table(
-            f"{_training(result)}, {title}, {result['machine']['cores']} cores: {_medians(result)}",
-            columns,
-            [
-                _row([f"{case['learners']}", f"{case['simulators'] or _ABSENT}"], case, _SCALING)
-                for case in result["cases"]
-                if case["equal"] == share
-            ],
+        _table(
+            result,
+            f"{_training(result)}, {title}, {result['machine']['cores']} cores",
+            {
+                "learners": lambda case: f"{case['learners']}",
+                "simulators each": lambda case: f"{case['simulators'] or _ABSENT}",
+            },
+            _SCALING,
+            equal=share,
         )
         for share, title in titles.items()
     ]
 
 
-def _stragglers(result: Mapping[str, Any]) -> list[Table]:
+def _stragglers(result: Result) -> list[Table]:
     methods = result["settings"]["method"].split(", ")
-    columns = (*_STRAGGLERS, _OF_FIRST) if len(methods) > 1 else _STRAGGLERS
-    return [_stragglers_of(result, method, columns) for method in methods]
-
-
-def _stragglers_of(result: Mapping[str, Any], method: str, columns: tuple[Column, ...]) -> Table:
     learners, cores = result["settings"]["learners"], result["machine"]["cores"]
-    training = _training(result, method)
-    title = f"{training}, {learners} learners on {cores} cores, some slowed from outside"
-    rows = [
-        _row([f"{case['slowed']}", f"{case['factor']:g}x"], case, columns)
-        for case in result["cases"]
-        if case.get("method", method) == method
+    return [
+        _table(
+            result,
+            f"{_training(result, method)}, {learners} learners on {cores} cores, some slowed from "
+            f"outside",
+            {
+                "slowed": lambda case: f"{case['slowed']}",
+                "by": lambda case: f"{case['factor']:g}x",
+            },
+            (*_STRAGGLERS, _OF_FIRST) if len(methods) > 1 else _STRAGGLERS,
+            method=method,
+        )
+        for method in methods
     ]
-    texts = ["slowed", "by", *(column.text for column in columns)]
-    return Table(f"{title}: {_medians(result)}", texts, rows)
 
 
-def _faults(result: Mapping[str, Any]) -> list[Table]:
+def _faults(result: Result) -> list[Table]:
     plan = result["settings"]["plan"] or "a learner is killed"
     cluster, cores = result["settings"]["cluster"], result["machine"]["cores"]
     where = f"{cores} cores" if cluster is None else f"cluster {cluster}"
-    title = f"{_training(result)}, {plan}, {where}: {_medians(result)}"
-    rows = [_row([c["method"], f"{c['learners']}"], c, _FAULTS) for c in result["cases"]]
-    return [Table(title, ["method", "learners", *(c.text for c in _FAULTS)], rows)]
+    labels = {"method": lambda case: case["method"], "learners": lambda case: f"{case['learners']}"}
+    return [_table(result, f"{_training(result)}, {plan}, {where}", labels, _FAULTS)]
 
 
-def _training(result: Mapping[str, Any], method: str | None = None) -> str:
-    settings = result["settings"] | ({} if method is None else {"method": method})
+def _table(
+    result: Result,
+    title: str,
+    labels: Mapping[str, Callable[[Result], str]],
+    columns: Sequence[Column],
+    **only: Any,
+) -> Table:
+    """Return a table with a row for each case of a result.
+
+    Args:
+        result: of a benchmark with cases.
+        title: of the table, but for the number of rounds.
+        labels: what the first cells of a row say of a case, by heading.
+        columns: of the other cells.
+        only: what the cases have, if they say it.
+    """
+    rows = []
+    for case in result["cases"]:
+        if any(case.get(name, value) != value for name, value in only.items()):
+            continue
+        cells = ["skipped", *[""] * (len(columns) - 1)]
+        if not case["skipped"]:
+            cells = [_cell(case, column) for column in columns]
+        rows.append([*(label(case) for label in labels.values()), *cells])
+    heads = [*labels, *(column.text for column in columns)]
+    return Table(f"{title}: {_medians(result)}", heads, rows)
+
+
+def _training(result: Result, method: str | None = None) -> str:
+    settings = result["settings"]
     return (
-        f"{settings['method']} on {settings['env']}, {settings['simulators']} simulators a "
-        f"learner, {settings['device']}"
+        f"{method or settings['method']} on {settings['env']}, {settings['simulators']} simulators "
+        f"per learner, {settings['device']}"
     )
 
 
-def _medians(result: Mapping[str, Any]) -> str:
+def _medians(result: Result) -> str:
     repeats = result["settings"]["repeats"]
     return "1 round" if repeats == 1 else f"medians of {repeats} rounds"
 
 
-def _row(labels: list[str], case: Mapping[str, Any], columns: tuple[Column, ...]) -> list[str]:
-    if case["skipped"]:
-        return [*labels, "skipped", *[""] * (len(columns) - 1)]
-    return [*labels, *(_cell(case, column) for column in columns)]
-
-
-def _cell(case: Mapping[str, Any], column: Column) -> str:
+def _cell(case: Result, column: Column) -> str:
     value = case[column.name]
     if column.name in case["needs_rounds"]:
         return f"needs {MIN_ROUNDS} rounds"
@@ -224,11 +242,11 @@ def _cell(case: Mapping[str, Any], column: Column) -> str:
     return column.form.format(value) + noisy
 
 
-def _spread(case: Mapping[str, Any], column: Column) -> str:
+def _spread(case: Result, column: Column) -> str:
     spread = case["spread"][column.name]
     return _ABSENT if spread is None else f"{spread:.0%}"
 
 
-def _rounds(case: Mapping[str, Any], column: Column) -> str:
+def _rounds(case: Result, column: Column) -> str:
     values = (r.get(column.name) for r in case["rounds"])
     return "  ".join(column.form.format(value) for value in values if value is not None)

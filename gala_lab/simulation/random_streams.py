@@ -1,4 +1,4 @@
-"""Streams of random numbers, drawn in blocks: one at a time they would cost ten times as much."""
+"""Streams of random numbers, drawn in blocks: one draw at a time costs ten times as much."""
 
 import math
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ _BLOCK = 4096
 
 
 def generators(seed: int, count: int) -> list[np.random.Generator]:
-    """Independent generators, so that a draw of one kind never shifts those of another."""
+    """Return independent generators: draws of one kind never shift those of another."""
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
 
 
 def positive(
     generator: np.random.Generator, distribution: str, variation: float
 ) -> Iterator[float]:
-    """Positive numbers of mean 1.
+    """Yield positive numbers of mean 1.
 
     Args:
         generator: to draw from.
@@ -38,24 +38,24 @@ def positive(
 
 
 def exponential(generator: np.random.Generator) -> Iterator[float]:
-    """Positive numbers of mean 1 without memory: the times between failures."""
+    """Yield exponential numbers of mean 1: the times between failures."""
     return positive(generator, "gamma", 1.0)
 
 
 def normal(generator: np.random.Generator, dimension: int, deviation: float) -> Iterator[Vector]:
-    """Vectors [dimension] of independent normal elements."""
+    """Yield vectors [dimension] of independent normal elements."""
     rows = max(1, _BLOCK // dimension)
     while True:
         yield from deviation * generator.standard_normal((rows, dimension))
 
 
 def uniform(generator: np.random.Generator) -> Iterator[float]:
-    """Numbers from 0 to 1."""
+    """Yield numbers from 0 to 1."""
     while True:
         yield from generator.random(_BLOCK).tolist()
 
 
 def below(generator: np.random.Generator, limit: int) -> Iterator[int]:
-    """Whole numbers from 0 to limit - 1."""
+    """Yield whole numbers from 0 to limit - 1."""
     while True:
         yield from generator.integers(limit, size=_BLOCK).tolist()

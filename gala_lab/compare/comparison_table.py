@@ -1,4 +1,4 @@
-"""The table of a comparison: a column a method, for people."""
+"""The table of a comparison: a column per method, for people."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ Table = tuple[str, list[str], list[list[str]]]
 """Title, heads of columns, rows."""
 
 FEWEST_SEEDS = 6
-"""With fewer the scores seen miss the median of all seeds more often than an interval may."""
+"""With fewer, the scores seen miss the median of all seeds more often than an interval may."""
 
 
 def table_of(result: Result) -> Table:
-    """What there is to read of a result."""
+    """Return a result as a table."""
     methods = result["methods"]
     first = next(iter(methods))
     seeds = result["seeds"]
@@ -34,7 +34,7 @@ def table_of(result: Result) -> Table:
         ("score: IQM, 95 % interval", lambda m: _with_interval(m["score"], "iqm", score_text)),
     ]
     if result["evaluation_episodes"]:
-        label = f"greedy, {result['evaluation_episodes']} games a run: IQM, 95 % interval"
+        label = f"greedy, {result['evaluation_episodes']} games per run: IQM, 95 % interval"
         rows.append((label, lambda m: _with_interval(m["evaluation"], "iqm", score_text)))
     if len(methods) > 1:
         label = f"probability of a better score than {first}"
@@ -49,8 +49,8 @@ def table_of(result: Result) -> Table:
             ("  seconds until then, median", lambda m: _shown(m["reached_seconds"], ",.1f")),
         ]
     rows += [
-        ("agent steps a second", lambda m: _shown(m["agent_steps_per_s"])),
-        ("updates a second", lambda m: _shown(m["updates_per_s"], ",.1f")),
+        ("agent steps per second", lambda m: _shown(m["agent_steps_per_s"])),
+        ("updates per second", lambda m: _shown(m["updates_per_s"], ",.1f")),
         ("seconds", lambda m: _shown(m["seconds"], ",.1f")),
         ("peak memory of the learners, MiB", lambda m: _shown(m["peak_rss_mb"])),
     ]
@@ -59,7 +59,7 @@ def table_of(result: Result) -> Table:
 
 
 def notes_of(result: Result) -> list[str]:
-    """What a reader of the table must know besides, a line each."""
+    """Return what a reader of the table must know besides, a line each."""
     notes = []
     for name, method in result["methods"].items():
         runs = method["runs"]
@@ -91,7 +91,7 @@ def notes_of(result: Result) -> list[str]:
 
 
 def _few_seeds(result: Result) -> list[str]:
-    """What the numbers of so few runs cannot tell.
+    """Return what the numbers of this few runs do not show.
 
     Resampled means lie between the lowest and the highest of n scores, which miss the median of
     all seeds with probability 2^(1-n). Of two equal methods, n runs of one all beat the n of the
@@ -118,7 +118,7 @@ def _few_seeds(result: Result) -> list[str]:
 
 
 def markdown(result: Result) -> str:
-    """Table and notes as a document."""
+    """Return table and notes as a Markdown document."""
     title, columns, rows = table_of(result)
     lines = [title, "", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
     return "\n".join([*lines, *(f"\n{note}" for note in notes_of(result))]) + "\n"

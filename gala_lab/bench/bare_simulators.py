@@ -9,19 +9,19 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs.ids import atari_game
 
 
-def is_there(env_id: str) -> bool:
-    """Whether there is such a reference: for games of ALE alone."""
+def is_available(env_id: str) -> bool:
+    """Return whether the environment has this reference: only games of ALE do."""
     return atari_game(env_id) is not None
 
 
-def make_bare(config: ResolvedConfig) -> AtariVectorEnv:
-    """A learner's simulators as ALE makes them, with the settings that training has."""
+def make_bare(config: ResolvedConfig, seed: int) -> AtariVectorEnv:
+    """Return a learner's simulators as ALE makes them, with the settings of training, reset."""
     game = atari_game(config.env)
     assert game is not None
     rom, sticky = game
     protocol = config.atari
     ALEInterface.setLoggerMode(LoggerMode.Error)
-    return AtariVectorEnv(
+    simulators = AtariVectorEnv(
         rom,
         config.simulators,
         num_threads=config.simulator_threads or config.threads_per_learner(),
@@ -43,9 +43,6 @@ def make_bare(config: ResolvedConfig) -> AtariVectorEnv:
         life_loss_info=protocol.life_loss_terminal,
         reward_clipping=False,
     )
-
-
-def reset(simulators: AtariVectorEnv, seed: int) -> None:
-    """Start new games; the seed fixes all that follows."""
-    seeds = np.random.SeedSequence(seed).generate_state(simulators.num_envs) % 2**31
+    seeds = np.random.SeedSequence(seed).generate_state(config.simulators) % 2**31
     simulators.reset(seed=seeds.astype(np.int64))
+    return simulators

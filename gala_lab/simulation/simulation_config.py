@@ -1,4 +1,4 @@
-"""What is simulated: the cluster, the work on it, and for how long."""
+"""The settings of a simulation: the cluster, the work on it, and for how long."""
 
 import math
 from dataclasses import dataclass
@@ -111,12 +111,12 @@ class SimulationConfig:
 
     @property
     def message_bytes(self) -> int:
-        """Size of one learner's parameters."""
+        """Bytes of one learner's parameters."""
         return _FLOAT_BYTES * self.parameters
 
     @property
     def update_limit(self) -> float:
-        """Updates of all learners together after which the simulation ends."""
+        """Updates of all learners together after which the simulation ends; may be infinite."""
         if self.updates is None and self.duration_s is not None:
             return math.inf
         return self.learners * (200 if self.updates is None else self.updates)

@@ -18,12 +18,12 @@ from gala_rl.errors import LearnerFailure
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
-from gala_rl.run.status import RunStatus
+from gala_rl.run.status import RunOutcome, RunStatus
 
 WARM_UP_UPDATES = 10
 """A learner is warm after this many."""
-_PATIENCE_S = 300.0
-"""Learners that need longer to get warm, or this much longer than asked for, are given up."""
+TIMEOUT_S = 300.0
+"""Time to get warm, and time beyond the measurement's, after which the measurement fails."""
 _PARTS = ("rollout", "update", "gossip")
 
 
@@ -32,8 +32,8 @@ class Measurement:
     """Training over one stretch of time.
 
     Attributes:
-        values: by name; `sps` are agent steps a second of all learners, and of the slowest and the
-            fastest; `gossip_share` is gossip's part of the learners' time; None: unknown here.
+        values: by name; `sps` are agent steps per second of all learners, and of the slowest and
+            the fastest; `gossip_share` is gossip's part of the learners' time; None: unknown here.
         missing: why values are None, a line each.
     """
 
@@ -47,57 +47,57 @@ def measure_training(
     """Train from the beginning in a temporary folder and measure for a while.
 
     Args:
-        config: of the run, resolved; how long it lasts and where it is kept are ignored.
+        config: of the run; how long it lasts and where it is kept are ignored.
         seconds: to measure for, once each learner is warm; longer if a learner makes fewer than
             10 updates in that time.
-        slowed: the first so many learners are slowed down from then on,
-        factor: by this factor.
+        slowed: number of learners, the first ones, that are slowed down from then on.
+        factor: by which they are slowed.
 
     Raises:
         LearnerFailure: when a learner died, or is too slow to be measured.
         KeyboardInterrupt: when the user interrupts.
     """
-    # No checkpoint but the last, which comes after the measurement, and no second chance.
+    # No checkpoint but the last, which comes after the measurement, and no restart.
     config = replace(
-        config,
-        steps=10**15,
-        log_every=WARM_UP_UPDATES,
-        checkpoint_every=1e9,
-        max_restarts=0,
+        config, steps=10**15, log_every=WARM_UP_UPDATES, checkpoint_every=1e9, max_restarts=0
     )
     device = resolve_device(config)
-    beginning = initial_parameters_of(config)
+    initial = initial_parameters_of(config)
     with tempfile.TemporaryDirectory(prefix="gala-bench-") as temporary:
         folder = RunFolder(Path(temporary) / "run")
         folder.create(config)
-        system = LocalRun(config, folder, device, beginning, None)
-        throttle = Throttle(system.process_ids[:slowed], factor)
-        watch = _RateObserver(system, seconds, _gpu_uuid(device), throttle)
+        run = LocalRun(config, folder, device, initial, None)
+        throttle = Throttle(run.process_ids[:slowed], factor)
+        observer = _RateObserver(run, seconds, _gpu_uuid(device), throttle)
         try:
-            outcome = system.run(watch)
+            raise_if_failed(run.run(observer))
         finally:
             throttle.stop()
-        if outcome.failure is not None:
-            raise outcome.failure
-        if outcome.interrupted:
-            raise KeyboardInterrupt
         rows = [
             row
             for rank in range(config.learners)
             for row in MetricsReader(folder.metrics_file(rank)).new_rows()[1:]
         ]
-    return watch.measurement(rows, beginning.frames_per_step)
+    return observer.measurement(rows, initial.frames_per_step)
+
+
+def raise_if_failed(outcome: RunOutcome) -> None:
+    """Raise a run's failure, or KeyboardInterrupt if the user interrupted it."""
+    if outcome.failure is not None:
+        raise outcome.failure
+    if outcome.interrupted:
+        raise KeyboardInterrupt
 
 
 class _RateObserver:
-    """Observes a system: waits until learners are warm, measures, and has them stop."""
+    """Observes a run: waits until learners are warm, measures, and stops the run."""
 
     def __init__(
-        self, system: LocalRun, seconds: float, gpu_uuid: str | None, throttle: Throttle
+        self, run: LocalRun, seconds: float, gpu_uuid: str | None, throttle: Throttle
     ) -> None:
-        self._system, self._seconds, self._gpu_uuid = system, seconds, gpu_uuid
+        self._run, self._seconds, self._gpu_uuid = run, seconds, gpu_uuid
         self._throttle = throttle
-        self._give_up_at = time.perf_counter() + _PATIENCE_S
+        self._give_up_at = time.perf_counter() + TIMEOUT_S
         self._meters: Meters | None = None
         self._begin_s = self._end_s = 0.0
         self._before: list[int] = []
@@ -109,32 +109,24 @@ class _RateObserver:
             return
         if self._meters is None:
             if min(status.updates) >= WARM_UP_UPDATES:
-                self._begin(status, now)
+                self._meters = Meters(self._run.process_ids, self._gpu_uuid)
+                self._begin_s, self._before = now, status.agent_steps
+                self._give_up_at = now + self._seconds + TIMEOUT_S
+                self._throttle.start()
         else:
             self._meters.sample()
-            enough = min(status.updates) >= 2 * WARM_UP_UPDATES
-            if now - self._begin_s >= self._seconds and enough:
-                self._end(status, now)
-                return
-        if now > self._give_up_at:
-            self._system.stop()
-
-    def _begin(self, status: RunStatus, now: float) -> None:
-        self._meters = Meters(self._system.process_ids, self._gpu_uuid)
-        self._begin_s, self._before = now, status.agent_steps
-        self._give_up_at = now + self._seconds + _PATIENCE_S
-        self._throttle.start()
-
-    def _end(self, status: RunStatus, now: float) -> None:
-        self._end_s, self._after = now, status.agent_steps
-        self._throttle.stop()
-        self._system.stop()
+            has_enough = min(status.updates) >= 2 * WARM_UP_UPDATES
+            if now - self._begin_s >= self._seconds and has_enough:
+                self._end_s, self._after = now, status.agent_steps
+                self._throttle.stop()
+        if self._after or now > self._give_up_at:
+            self._run.stop()
 
     def measurement(self, rows: list[dict[str, Any]], frames_per_step: int) -> Measurement:
-        """What was seen, with the learners' own rows of metrics since they were warm."""
+        """Return what was measured, given the learners' metrics rows since they were warm."""
         if self._meters is None or not self._after:
             raise LearnerFailure(
-                f"learners made fewer than {WARM_UP_UPDATES} updates in {_PATIENCE_S:.0f} s: too "
+                f"learners made fewer than {WARM_UP_UPDATES} updates in {TIMEOUT_S:.0f} s: too "
                 f"slow to be measured; use fewer simulators"
             )
         made = [after - before for before, after in zip(self._before, self._after, strict=True)]

@@ -1,4 +1,4 @@
-"""Reference for the network: the same acting and learning as plain PyTorch would be written.
+"""Reference for the network: the same acting and learning, written as plain PyTorch.
 
 Ordinary modules and parameters, contiguous memory, a forward pass for every use, PyTorch's own
 clipping and RMSprop.
@@ -12,8 +12,8 @@ from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
-def is_there(observation: ObservationSpec, action: ActionSpec) -> bool:
-    """Whether there is such a reference: for images and discrete actions alone."""
+def is_available(observation: ObservationSpec, action: ActionSpec) -> bool:
+    """Return whether there is such a reference: only for images and discrete actions."""
     return observation.is_image and action.is_discrete and not action.sizes
 
 

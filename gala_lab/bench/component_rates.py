@@ -1,7 +1,6 @@
 """Parts of training measured alone, by as many processes at once as there are learners."""
 
 import multiprocessing
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from gala_lab.bench import bare, plain
+from gala_lab.bench import bare_simulators, plain_network
 from gala_rl.agent import Agent, build_agent, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators, worker_timeouts
@@ -22,7 +22,7 @@ from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.spaces import ActionSpec
 
 _WARM_UP_CALLS = 10
-_START_DEADLINE_S = 120.0
+_START_TIMEOUT_S = 120.0
 _ACTIONS = 256
 """Random actions are drawn beforehand, and used in turn."""
 
@@ -32,8 +32,8 @@ class Work:
     """Something to do over and over.
 
     Attributes:
-        call: does it once; is given the number of the call.
-        agent_steps: that one call stands for.
+        call: does it once, given the number of the call.
+        agent_steps: per call.
     """
 
     call: Callable[[int], object]
@@ -47,66 +47,57 @@ Part = Callable[[ResolvedConfig, int, torch.device], Work]
 def rate(
     part: Part, config: ResolvedConfig, device: torch.device, seconds: float, threads: int
 ) -> float:
-    """Agent steps a second of a part, of all processes together.
+    """Measure the agent steps per second of a part, of all processes together.
 
     Args:
         part: a function of a module, since it is sent to other processes.
         config: of the training it is a part of.
         device: where the network is.
         seconds: to measure for, once all processes are ready.
-        threads: PyTorch's, a process.
+        threads: PyTorch threads per process.
 
     Raises:
         LearnerFailure: when a process died or was not done in time.
     """
-    context = multiprocessing.get_context("spawn")
-    count = config.learners
-    rates = context.Array("d", count, lock=False)
-    barrier = context.Barrier(count)
-    processes = [
-        context.Process(
-            target=_measure,
-            args=(part, config, rank, str(device), seconds, threads, barrier, rates),
-            daemon=True,
-        )
-        for rank in range(count)
-    ]
-    give_up_at = time.monotonic() + 2 * _START_DEADLINE_S + 2 * seconds
+    context, count = multiprocessing.get_context("spawn"), config.learners
+    rates, barrier = context.Array("d", count, lock=False), context.Barrier(count)
+    arguments = (part, config, str(device), seconds, threads, barrier, rates)
+    give_up_at = time.monotonic() + 2 * _START_TIMEOUT_S + 2 * seconds
+    workers = spawn(_measure, arguments, count, join=False, daemon=True)  # type: ignore[no-untyped-call]
+    assert workers is not None
+    what = f"a process that measured {part.__name__} failed"
     try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(max(0.0, give_up_at - time.monotonic()))
-        codes = [process.exitcode for process in processes]
+        while not workers.join(1.0):
+            if time.monotonic() > give_up_at:
+                raise LearnerFailure(f"{what}: it was not done in time")
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        raise LearnerFailure(f"{what}: {str(error).strip().splitlines()[-1]}") from error
     finally:
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
-    if any(code != 0 for code in codes):
-        raise LearnerFailure(f"a process that measured {part.__name__} failed: exit codes {codes}")
+        for process in workers.processes:
+            process.kill()
+            process.join()
     return float(sum(rates))
 
 
 def _measure(
+    rank: int,
     part: Part,
     config: ResolvedConfig,
-    rank: int,
     device: str,
     seconds: float,
     threads: int,
     barrier: Barrier,
     rates: Any,
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Whoever has started it ends it.
+    """Measure one process's share of the rate; PyTorch ends it with the process that started it."""
     torch.set_num_threads(threads)
     try:
         work = part(config, rank, torch.device(device))
         for k in range(_WARM_UP_CALLS):
             work.call(k)
-        barrier.wait(_START_DEADLINE_S)
+        barrier.wait(_START_TIMEOUT_S)
     except BaseException:
-        barrier.abort()  # Nobody need wait for this one.
+        barrier.abort()  # The other processes must not wait for this one.
         raise
     rates[rank] = _calls_per_second(work.call, torch.device(device), seconds) * work.agent_steps
 
@@ -127,14 +118,12 @@ def _calls_per_second(call: Callable[[int], object], device: torch.device, secon
 def simulators_only(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """Random actions through the package's own environment layer, in its groups."""
     keep_freed_memory()
-    threads = config.simulator_threads or config.threads_per_learner()
-    groups = simulator_groups(config, device)
     simulators = make_simulators(
         config.env,
         config.simulators,
-        threads,
+        config.simulator_threads or config.threads_per_learner(),
         config.atari,
-        groups=groups,
+        groups=simulator_groups(config, device),
         processes=config.simulator_processes,
         timeouts=worker_timeouts(config),
     )
@@ -154,8 +143,7 @@ def simulators_only(config: ResolvedConfig, rank: int, device: torch.device) -> 
 
 def simulators_bare(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """Random actions through ALE's vector environment alone."""
-    simulators = bare.make_bare(config)
-    bare.reset(simulators, rank)
+    simulators = bare_simulators.make_bare(config, rank)
     action = ActionSpec(int(simulators.single_action_space.n), True)  # type: ignore[attr-defined]
     actions = _random_actions(action, config.simulators)
     return Work(lambda k: simulators.step(actions[k % _ACTIONS]), config.simulators)
@@ -175,7 +163,7 @@ def network_only(config: ResolvedConfig, rank: int, device: torch.device) -> Wor
     keep_freed_memory()  # As learners do; plain PyTorch does not.
     agent = _agent(config, rank, device)
     agent.actor.collect()
-    return Work(lambda k: _network_only(agent), agent.actor.trajectory.agent_steps)
+    return Work(lambda k: _network_step(agent), agent.actor.trajectory.agent_steps)
 
 
 def network_one_thread(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
@@ -183,8 +171,8 @@ def network_one_thread(config: ResolvedConfig, rank: int, device: torch.device) 
     return network_only(replace(config, network_threads=1), rank, device)
 
 
-def _network_only(agent: Agent) -> None:
-    """What the network does in one step of an agent, by the package's own code."""
+def _network_step(agent: Agent) -> None:
+    """Do what the network does in one step of an agent, by the package's own code."""
     actor, trajectory = agent.actor, agent.actor.trajectory
     torch.set_num_threads(agent.threads.acting)
     with torch.no_grad():
@@ -200,15 +188,14 @@ def network_plain(config: ResolvedConfig, rank: int, device: torch.device) -> Wo
     agent = _agent(config, rank, device)
     trajectory = agent.actor.collect()
     simulators = agent.actor.simulators
-    network = plain.PlainNetwork(simulators.observation.shape, simulators.action.size).to(device)
+    shape, actions = simulators.observation.shape, simulators.action.size
     ends = trajectory.terminated | trajectory.truncated
-    algorithm = config.algorithm
-    update = plain.PlainUpdate(
-        network,
-        algorithm,
+    update = plain_network.PlainUpdate(
+        plain_network.PlainNetwork(shape, actions).to(device),
+        config.algorithm,
         trajectory.observations.clone(),
         trajectory.rewards.clone(),
-        algorithm.discount * (~ends).float(),
+        config.algorithm.discount * (~ends).float(),
         learning_rate=0.0,
     )
     return Work(lambda k: update.step(), trajectory.agent_steps)

@@ -1,4 +1,4 @@
-"""The plan of a comparison: which runs with which settings; finds mistakes before any starts."""
+"""The plan of a comparison: which runs with which settings; checked before any run starts."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypedDict
 
-from gala_rl.app.game_limit import max_steps_rows
+from gala_lab.compare.compare_options import CompareOptions
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_resolved
 from gala_rl.checks.unused import unused_rows
@@ -26,11 +26,11 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.spaces import EnvironmentSpec
 
 FILE = "compare.json"
-"""In the folder of a comparison: what was asked, where and with what."""
+"""File in the folder of a comparison: what was asked, on which machine, with which versions."""
 
 MAX_SEEDS = 1_000
 _ROWS = 200
-"""Of metrics a run, about, so that its curve is smooth; rows are rarer than `log_every` never."""
+"""Metrics rows per run, about, so that its curve is smooth."""
 
 Settings = Literal["published", "equal"]
 
@@ -54,22 +54,12 @@ class Plan:
     Attributes:
         folder: of the comparison.
         configs: of each method, resolved; their seed and folder are those of no run.
-        seeds: with each of which each method is trained.
-        settings: each method's own values, or the first method's for all.
-        threshold: score to reach, if any.
-        episodes: games of evaluation a run.
-        max_steps: after which a game of evaluation is cut; None: `game_limit.DEFAULT`.
-        at_once: runs beside each other.
+        options: how the methods are compared.
     """
 
     folder: Path
     configs: tuple[ResolvedConfig, ...]
-    seeds: range
-    settings: Settings = "published"
-    threshold: float | None = None
-    episodes: int = 0
-    max_steps: int | None = None
-    at_once: int = 1
+    options: CompareOptions
 
     @property
     def methods(self) -> list[str]:
@@ -77,12 +67,17 @@ class Plan:
         return [config.method for config in self.configs]
 
     @property
+    def seeds(self) -> range:
+        """Seeds with each of which each method is trained."""
+        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
+
+    @property
     def runs(self) -> list[ResolvedConfig]:
         """Config of each run in the order of training: all methods with a seed, then the next."""
         return [self.run(config, seed) for seed in self.seeds for config in self.configs]
 
     def run(self, config: ResolvedConfig, seed: int) -> ResolvedConfig:
-        """Config of a method's run with that seed."""
+        """Return the config of a method's run with that seed."""
         out = self.folder / "runs" / f"{config.method}-seed-{seed}"
         return replace(config, seed=seed, out=str(out))
 
@@ -95,7 +90,7 @@ def configs_of(
     settings: Settings = "published",
     algorithm: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[ResolvedConfig, ...]:
-    """The config of each method: equal budgets, equal protocol, equal simulators in all.
+    """Return the config of each method: equal budgets, equal protocol, equal simulators in all.
 
     Args:
         config: settings of all methods; `learners` is for those that train several.
@@ -115,7 +110,7 @@ def configs_of(
             raise UserError(f"method {name!r} is named twice: name each once")
     alone = [find(name).sharing == "nothing" for name in methods]
     several = [
-        # With nobody who trains several, `learners` is a mistake that is told.
+        # Where all methods have one learner, `learners` is a mistake, which `resolve` reports.
         replace(config, method=name, learners=None if one and not all(alone) else config.learners)
         for name, one in zip(methods, alone, strict=True)
     ]
@@ -142,7 +137,7 @@ def _with_settings(
     methods: Sequence[str],
     environment: EnvironmentSpec,
 ) -> TrainConfig:
-    """The config with those settings that its algorithm has; one that no method has is refused."""
+    """Return the config with those settings that its algorithm has; refuse what no method has."""
     known = {name: _names(find(name).settings(environment.kind)) for name in methods}
     others = set().union(*known.values()) - known[config.method]
     given = {name: value for name, value in algorithm.items() if name not in others}
@@ -154,7 +149,7 @@ def _names(settings: AlgorithmSettings) -> set[str]:
 
 
 def _without_graph(config: TrainConfig) -> TrainConfig:
-    """Edges and nodes that are meant for gossip are no graph of who does not gossip."""
+    """Drop edges and nodes that are meant for the methods that gossip."""
     gossip = replace(config.gossip, topology=GossipSettings().topology)
     return replace(config, learners_per_node=None, gossip=gossip)
 
@@ -163,8 +158,6 @@ def _total(methods: Sequence[str], learners: Sequence[int], wanted: int | None) 
     divisor = math.lcm(*learners)
     if wanted is None:
         return divisor * math.ceil(RULE_SIMULATORS / divisor)
-    if wanted < 1:
-        raise UserError(f"simulators_total {wanted} is too small: it must be at least 1")
     for method, count in zip(methods, learners, strict=True):
         if wanted % count:
             raise UserError(
@@ -175,7 +168,7 @@ def _total(methods: Sequence[str], learners: Sequence[int], wanted: int | None) 
 
 
 def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
-    """The other's config with the first's values of the algorithm's settings that both have."""
+    """Return the other config with the first's values of the algorithm's settings both have."""
     source, target = first.algorithm, other.algorithm
     assert source is not None
     assert target is not None
@@ -184,35 +177,24 @@ def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
 
 
 def with_many_rows(config: ResolvedConfig) -> ResolvedConfig:
-    """The config with rows of metrics often enough for a curve, where the budget is small."""
+    """Return the config with metrics rows often enough for a smooth curve."""
     updates = config.steps // (config.learners * config.update_agent_steps)
     return replace(config, log_every=min(config.updates_per_row, max(1, updates // _ROWS)))
 
 
 def check(plan: Plan) -> None:
     """Raise a UserError if a run cannot be trained, or something else is in the plan's folder."""
-    count, most = plan.seeds.stop - plan.seeds.start, plan.max_steps
-    threshold = plan.threshold
+    seeds, max_steps = plan.options.seeds, plan.options.max_steps
     check_rows(
         [
             (
-                not 1 <= count <= MAX_SEEDS,
-                f"seeds {count:,} is impossible: it must be from 1 to {MAX_SEEDS:,}",
+                not 1 <= seeds <= MAX_SEEDS,
+                f"seeds {seeds:,} is impossible: it must be from 1 to {MAX_SEEDS:,}",
             ),
             (
-                threshold is not None and not math.isfinite(threshold),
-                f"threshold {threshold} is not finite: give a score",
+                max_steps is not None and not plan.options.episodes,
+                f"max_steps {max_steps} cuts games of evaluation: give --episodes too",
             ),
-            (
-                plan.episodes < 0,
-                f"episodes {plan.episodes} is too small: it must be at least 0",
-            ),
-            *max_steps_rows(most),
-            (
-                most is not None and not plan.episodes,
-                f"max_steps {most} cuts games of evaluation: give --episodes too",
-            ),
-            (plan.at_once < 1, f"at_once {plan.at_once} is too small: it must be at least 1"),
         ]
     )
     is_new = not (plan.folder / FILE).is_file()  # Older comparisons may have unused options.
@@ -234,7 +216,7 @@ def check(plan: Plan) -> None:
 
 
 def _check_folder(plan: Plan) -> None:
-    """A comparison that is there may grow by methods and seeds, and is no other one."""
+    """Refuse to change a comparison in another way than by more methods and seeds."""
     folder, file = RunFolder(plan.folder), plan.folder / FILE
     if not file.is_file():
         folder.check_unused()
@@ -262,7 +244,7 @@ def _check_folder(plan: Plan) -> None:
 
 
 def _difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
-    """Name, old and new value of the first setting of a run that differs, seed and folder apart."""
+    """Return name, old and new value of the first setting that differs, but for seed and folder."""
     for entry in dataclasses.fields(old):
         left, right = getattr(old, entry.name), getattr(new, entry.name)
         name = f"{prefix}{entry.name}"
@@ -288,22 +270,22 @@ def read_record(file: Path) -> Record:
 
 
 def record(plan: Plan) -> None:
-    """Write what is asked into the plan's folder, and that it is, here and now.
+    """Write into the plan's folder what is asked, when and on which machine.
 
     Raises:
         StorageError: when it cannot be written.
     """
-    file = plan.folder / FILE
+    file, options = plan.folder / FILE, plan.options
     calls = read_record(file)["calls"] if file.is_file() else []
     write_json(
         file,
         {
             "methods": {config.method: configs.to_dict(config) for config in plan.configs},
             "seeds": list(plan.seeds),
-            "settings": plan.settings,
-            "threshold": plan.threshold,
-            "episodes": plan.episodes,
-            "max_steps": plan.max_steps,
-            "calls": [*calls, {"at_once": plan.at_once, **provenance()}],
+            "settings": options.settings,
+            "threshold": options.threshold,
+            "episodes": options.episodes,
+            "max_steps": options.max_steps,
+            "calls": [*calls, {"at_once": options.at_once, **provenance()}],
         },
     )

@@ -1,4 +1,4 @@
-"""How far apart the learners are and what their mean has learned, followed over simulated time."""
+"""Consensus distance and loss of the mean over simulated time."""
 
 import math
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_lab.simulation.randomness import generators, uniform
+from gala_lab.simulation.random_streams import generators, uniform
 from gala_lab.simulation.world import World
 
 _POINTS = 200
-"""With more of them every other one is dropped."""
+"""Beyond this number every other point is dropped."""
 _SPAN_LEARNERS = 1000
 _GROWTH = 1.1
 """A mean square that is larger than a quarter of the time ago by this factor has not settled."""
 
 
 class Point(NamedTuple):
-    """One look at the learners.
+    """A sample of the learners.
 
     Attributes:
         time_s: simulated.
@@ -33,12 +33,12 @@ class Point(NamedTuple):
 
 
 class SteadyState(NamedTuple):
-    """Consensus distance once the beginning is forgotten: over the second half of the points.
+    """Consensus distance in the steady state: over the second half of the points.
 
     Attributes:
         rms: root of the mean of squares.
         span: mean.
-        is_growing: the last quarter of the points is still farther out than the one before.
+        is_growing: whether the last quarter of the points is farther out than the one before.
     """
 
     rms: float
@@ -47,16 +47,16 @@ class SteadyState(NamedTuple):
 
 
 class Curve:
-    """Looks at a world once a round of updates; more rarely as time goes on.
+    """Samples a world once per round of updates, less often as time goes on.
 
-    Looks come at random within their rounds: at equal distances they might all fall just before
+    Samples come at random within their rounds: at equal distances they might all fall just before
     learners average, or just after.
 
     Args:
-        world: to look at.
+        world: to sample.
 
     Attributes:
-        points: 100 to 200 of them once there were as many rounds; the first is the beginning.
+        points: 100 to 200 of them after that many rounds; the first is of the initial state.
     """
 
     def __init__(self, world: World) -> None:
@@ -69,10 +69,10 @@ class Curve:
         self.observe(0.0)
 
     def observe(self, now_s: float) -> None:
-        """Something has changed at `now_s`; take a look if it is time."""
+        """Add a point, if one is due; called after every change."""
         if self._world.total_updates < self._next:
             return
-        self.points.append(self._look(now_s))
+        self.points.append(self._sample(now_s))
         if len(self.points) > _POINTS:
             del self.points[1::2]
             self._every *= 2
@@ -80,7 +80,7 @@ class Curve:
         self._next = (rounds + next(self._offset)) * self._every
 
     def settled(self) -> SteadyState:
-        """What the distances have come to."""
+        """Return the steady state."""
         rms = np.array([point.rms for point in self.points])
         span = np.array([point.span for point in self.points])
         squares = np.square(rms)
@@ -89,11 +89,11 @@ class Curve:
         is_growing = bool(last.mean() > _GROWTH * before.mean()) if len(before) else True
         return SteadyState(math.sqrt(squares[half:].mean()), float(span[half:].mean()), is_growing)
 
-    def _look(self, now_s: float) -> Point:
+    def _sample(self, now_s: float) -> Point:
         world = self._world
         present = zip(world.parameters, world.is_present, strict=True)
         rows = np.stack([x for x, is_present in present if is_present] or world.parameters)
-        # From the first learner on, so that equal learners are exactly no distance apart.
+        # Relative to the first learner: the distance of equal learners is exactly 0.
         origin = rows[0].copy()
         rows -= origin
         mean = rows.mean(axis=0)
@@ -103,7 +103,7 @@ class Curve:
 
 
 def distances(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """Root mean square length of rows, and the largest distance between two of them.
+    """Return the root mean square length of rows, and the largest distance between two.
 
     Args:
         differences: [n, d] of learners from their mean. Of more than 1,000, the second is taken

@@ -1,0 +1,39 @@
+"""What a comparison is asked for, besides the settings of its runs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gala_rl.cli.options import MAX_STEPS
+from gala_rl.config.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Options of `gala compare`."""
+
+    seeds: int = setting(3, "runs per method", metavar="K")
+    first_seed: int = setting(0, "seed of each method's first run", metavar="SEED")
+    simulators_total: int | None = setting(
+        None,
+        "simulators of all learners of a method",
+        unset="16, or the next number that the learners of each method divide",
+        minimum=1,
+    )
+    settings: Literal["published", "equal"] = setting(
+        "published",
+        "each method's own values, or the first method's for all that have the setting; options "
+        "given here hold for all either way",
+    )
+    threshold: float | None = setting(
+        None, "report which runs reach this mean return, and when", metavar="SCORE"
+    )
+    episodes: int = setting(0, "also play N full games greedily after each run", minimum=0)
+    max_steps: int | None = setting(
+        None, MAX_STEPS, unset="27,000; on Atari as --max-episode-frames", minimum=1
+    )
+    at_once: int = setting(
+        1,
+        "runs side by side, which share the cores: seconds and rates are not comparable then",
+        minimum=1,
+        metavar="M",
+    )
