@@ -184,8 +184,8 @@ def check(config: Any, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
             continue
-        element = element_of(hints[entry.name]) if isinstance(value, tuple) else None
-        for part in (value,) if element is None else value:
+        element = element_of(hints[entry.name])
+        for part in (value,) if element is None else value or ():
             _check_type(name, part, element or hints[entry.name])
             _check_bounds(name, part, entry.metadata)
 
