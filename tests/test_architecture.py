@@ -52,7 +52,7 @@ MAX_LINES = 365
 MAX_FUNCTION_LINES = 60
 MAX_PRODUCT_LINES = 22_450
 """Lines of gala_rl. This number may only fall."""
-MAX_LABORATORY_LINES = 5_150
+MAX_LABORATORY_LINES = 4_970
 """Lines of gala_lab. This number may only fall."""
 
 
