@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import add_json, add_options, options_from
+from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import setting
@@ -117,8 +117,8 @@ def add_bench(commands: Any) -> None:
     for name, (text, example, kind, measure) in _BENCHMARKS.items():
         own = add_command(parsers, name, text, partial(_run, kind, measure), example)
         if kind is not GossipOptions:
-            add_options(own, TrainingOptions)
-        add_options(own, kind)
+            add_settings(own, TrainingOptions, headings={})
+        add_settings(own, kind, (), {})
         add_json(own, "tables")
 
 

@@ -9,7 +9,6 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_rl.cli.console import print_table, say
 from gala_rl.cli.options import (
     add_json,
-    add_options,
     add_settings,
     algorithm_settings,
     config_from,
@@ -43,7 +42,7 @@ def add_compare(commands: Any) -> None:
         help="folder of the comparison; the same command goes on there, perhaps with more seeds or "
         "methods, and prints the table when all is done",
     )
-    add_options(parser, CompareOptions)
+    add_settings(parser, CompareOptions, headings={})
     add_json(parser)
     of_runs_elsewhere = ("cluster", "message_precision")
     without = ("method", "seed", "out", "simulators", *of_runs_elsewhere)

@@ -1,4 +1,4 @@
-"""What the command line prints: lines and tables; loads rich only when it draws one."""
+"""Output of the command line: lines and tables; rich is imported only for a table."""
 
 import atexit
 import ctypes
@@ -12,7 +12,7 @@ from gala_rl.errors import printable
 
 _STDOUT, _STDERR = 1, 2
 _FILE_WIDTH = 240
-"""Columns that a table may take where it does not go to a terminal."""
+"""Columns that a table may take if it does not go to a terminal."""
 
 
 def say(line: str) -> None:
@@ -22,12 +22,12 @@ def say(line: str) -> None:
 
 @contextmanager
 def foreign_output_on_stderr() -> Iterator[None]:
-    """Send all that is printed within to standard error, by C code and other processes too.
+    """Send all that is printed in the block to standard error, by C code and other processes too.
 
-    What environments print as Python ends, when their libraries are unloaded, goes there as well.
+    What libraries print when Python unloads them at its end goes there as well.
     """
     if sys.stdout is None or sys.stderr is None:
-        yield  # Nobody listens.
+        yield  # There is no output to redirect.
         return
     sys.stdout.flush()
     document = os.dup(_STDOUT)
@@ -51,7 +51,7 @@ def _leave_stdout() -> None:
 
 @contextmanager
 def unheard_is_no_error() -> Iterator[None]:
-    """What is printed within may be lost: neither that nor Python's last flush is an exit code."""
+    """Ignore failures to print in the block, and in Python's last flush: they set no exit code."""
     with suppress(OSError):
         yield
     for stream in (sys.stdout, sys.stderr):
@@ -64,7 +64,7 @@ def unheard_is_no_error() -> Iterator[None]:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table, no wider than the terminal; no digit is cut off."""
+    """Print a table, no wider than the terminal: first padding goes, then cells are folded."""
     from rich.console import Console
     from rich.table import Table
 
@@ -73,8 +73,11 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    # What is in brackets, in the name of a file say, is no command.
+    # Brackets, in the name of a file for example, are no markup.
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
+    unbounded = console.options.update(max_width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        table.padding = (0, 0)
     console.print(table)

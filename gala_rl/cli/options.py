@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -64,7 +65,7 @@ def add_settings(
         parser: to add them to.
         kind: dataclass whose fields come from `setting`.
         without: names of fields that get no option.
-        headings: of the fields; those in none of them come under "run".
+        headings: of the fields; those in none come under "run", if there is such a heading.
     """
     by_name = {name: heading for heading, names in headings.items() for name in names}
     groups = {heading: parser.add_argument_group(heading) for heading in headings}
@@ -81,15 +82,8 @@ def add_settings(
                 shown = _shown(setting)
                 _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
         else:
-            group = groups[by_name.get(entry.name, _DEFAULT_HEADING)]
+            group = groups.get(by_name.get(entry.name, _DEFAULT_HEADING), parser)
             _add_setting(group, entry, hint, _shown(entry))
-
-
-def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
-    """Add an option for each field of a command's options dataclass, under no heading."""
-    hints = get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
-        _add_setting(parser, entry, hints[entry.name], _shown(entry))
 
 
 def options_from(given: argparse.Namespace, kind: Callable[..., _Settings]) -> _Settings:
@@ -177,16 +171,8 @@ def _shown(entry: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):
-        return ",".join(map(_short, value))
+        return ",".join(re.sub("000000$", "M", str(part)) for part in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _short(value: Any) -> str:
-    """A value as it may be given between commas: 1M rather than 1,000,000."""
-    for suffix, scale in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if isinstance(value, int) and value and value % scale == 0:
-            return f"{value // scale}{suffix}"
-    return str(value)
 
 
 def add_max_steps(parser: argparse.ArgumentParser) -> None:

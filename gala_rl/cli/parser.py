@@ -45,7 +45,7 @@ _SYNONYMS: Mapping[str, str] = {
     "--value-clip-range": "clip-range-vf clip-vloss vf-clip-param",
     "--value-cost": "baseline-cost value-coef value-loss-coef vf-coef vf-loss-coeff",
 }
-"""Options of other packages, by what they are called here."""
+"""Names of options in other packages, by their name here."""
 
 _HINTS: Mapping[str, str] = {
     "algo algorithm alg method": "the method comes first, as in gala train ppo",
@@ -85,11 +85,11 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake as one line that names the value and the remedy."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for a wrong value or a missing argument."""
+        """Raise a UserError; argparse calls this for a wrong value or a missing argument."""
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Called by argparse for each (sub)command; here for what it does not know alone."""
+        """Parse a (sub)command's arguments; report unknown ones with a remedy."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown and unknown[0].startswith("-"):
             option = unknown[0].partition("=")[0]
@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
         return f"did you mean {guess}?" if guess else f"see {self.prog} --help"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Called by argparse where a value must be one of some; here for commands alone."""
+        """Check a choice; report an unknown command with a remedy."""
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             guess = _COMMANDS.get(value) or closest(value, action.choices)
             remedy = (
@@ -147,14 +147,14 @@ class Formatter(argparse.HelpFormatter):
 def add_command(
     commands: Any, name: str, text: str, call: Callable[..., int] | None, *examples: str
 ) -> Any:
-    """A command's parser, among those of `ArgumentParser.add_subparsers`.
+    """Add the parser of a command to those of `ArgumentParser.add_subparsers`, and return it.
 
     Args:
         commands: to add it to.
         name: of the command.
         text: what it does.
-        call: does it, given the parsed options, and returns the exit code; None where a command of
-            its own follows the name, and help is printed if none does.
+        call: function of the parsed options that returns the exit code; None if the command has
+            subcommands: without one of them, help is printed.
         examples: command lines, for the end of the help.
     """
     parser = commands.add_parser(
@@ -170,14 +170,14 @@ def add_command(
 
 
 def example_lines(*examples: str) -> str:
-    """Command lines as the end of a help text."""
+    """Format command lines as the end of a help text."""
     return "\n".join(
         ["examples:" if len(examples) > 1 else "example:", *map("  {}".format, examples)]
     )
 
 
 def help_of(parser: argparse.ArgumentParser) -> Callable[..., int]:
-    """A call that prints the help of a command that lacks another one, as a mistake."""
+    """Return a function that prints the help of a command, and the exit code of a mistake."""
 
     def call(_: argparse.Namespace) -> int:
         parser.print_help(sys.stderr)

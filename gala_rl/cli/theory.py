@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import add_json, add_options, options_from
+from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
 from gala_rl.cli.plots import PLOT_HELP, check_plot, save_plot
 from gala_rl.config.settings import setting
@@ -30,14 +30,10 @@ class TheoryOptions:
         None, "as in train", unset="all that have a name", metavar="NAME|FILE"
     )
     learners: tuple[int, ...] | None = setting(
-        None,
-        "numbers of learners",
-        unset="2,4,8,16,64,256,1024,4096, or as the file has",
+        None, "numbers of learners", unset="2,4,8,16,64,256,1024,4096, or as the file has"
     )
     learners_per_node: int | None = setting(
-        None,
-        "show the hierarchical topology too, with this many learners per node",
-        metavar="G",
+        None, "show the hierarchical topology too, with this many learners per node", metavar="G"
     )
     delay: int = setting(1, "age of messages in rounds")
     miss: float = setting(0.1, "probability that a learner misses a mix", metavar="P")
@@ -54,7 +50,7 @@ def add_theory(commands: Any) -> None:
         "gala theory --learners 8",
         "gala theory --topology exponential --learners 4,16,64 --plot theory.png",
     )
-    add_options(parser, TheoryOptions)
+    add_settings(parser, TheoryOptions, headings={})
     add_json(parser, "tables")
 
 
@@ -76,7 +72,7 @@ def _theory(given: argparse.Namespace) -> int:
     for case in cases:
         print_table(
             str(case),
-            ["topology", "learners", "β", "1 - β", "halved after", "worst case", "typical"],
+            ["topology", "learners", "β", "1 - β", "halved\nafter", "worst\ncase", "typical"],
             [_cells(row) for row in rows if row.case == case],
         )
     say(_NOTE)
@@ -101,7 +97,7 @@ def _cells(row: "Row") -> list[str]:
 
 
 def _figure(value: float) -> str:
-    """Four digits, with no power of ten where a number is large."""
+    """Format four digits, without a power of ten for large numbers."""
     if value == math.inf:
         return "no bound"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -83,6 +83,19 @@ def test_a_table_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert "delayed: all mix what was sent 1 round before" in lines
 
 
+def test_names_stay_whole_on_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("gala_rl.cli.console._FILE_WIDTH", 80)
+    assert main(["theory", "--learners", "8,4096", "--topology", "rotating-exponential"]) == 0
+    assert main(["theory", "--learners", "8", "--learners-per-node", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if "│" in line) <= 80
+    names = {line.split("│")[1].strip() for line in lines if line.startswith("│")}
+    assert names == {*NAMES, "hierarchical, 4 per node"}
+
+
 def test_every_row_of_the_document_is_one_of_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
