@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,10 @@ def connect(config: ResolvedConfig) -> Iterator[Connection]:
             graph_of(config, config.learners)
             check_fault_plan(config)
         with contextlib.closing(Placement(config, actors)) as placement:
-            nodes = _place(placement, ranks)
-            _probe_all(nodes, ranks, config)
-            yield Connection(config, nodes, ranks, placement, actors)
+            nodes = NewNodes(config, placement, ranks)
+            while not nodes.are_ready():
+                time.sleep(_POLL_EVERY_S)
+            yield Connection(config, tuple(nodes.actors.values()), ranks, placement, actors)
     finally:
         ray.shutdown()
 
@@ -153,24 +155,64 @@ def distribute_actors(actors: int, machines: int) -> tuple[range, ...]:
     return tuple(range(max(0, s - 1), min(s + share - 1, actors)) for s in starts)
 
 
-def _place(placement: Placement, ranks: tuple[range, ...]) -> tuple[Any, ...]:
-    placement.request(ranks)
-    deadline = time.monotonic() + PLACEMENT_S
-    while not placement.is_granted():
-        if time.monotonic() > deadline:
-            raise placement.no_room(ranks)
-        time.sleep(_POLL_EVERY_S)
-    return tuple(placement.start_nodes().values())
+class NewNodes:
+    """Nodes that a run needs beyond those it has, until they have been placed and probed.
 
+    Args:
+        config: of the run, resolved.
+        placement: of the run's nodes.
+        ranks: of the learners of all nodes, those included that the run has.
 
-def _probe_all(nodes: tuple[Any, ...], ranks: tuple[range, ...], config: ResolvedConfig) -> None:
-    values = config_to_probe(config)
-    try:
-        calls = [
-            node.probe.remote(values, len(share) > 0)
-            for node, share in zip(nodes, ranks, strict=True)
+    Attributes:
+        actors: Ray actors of the new nodes, by index; empty before Ray has found room.
+    """
+
+    def __init__(
+        self, config: ResolvedConfig, placement: Placement, ranks: tuple[range, ...]
+    ) -> None:
+        self.actors: dict[int, Any] = {}
+        self._config, self._placement, self._ranks = config, placement, ranks
+        self._probes: list[Future[dict[str, Any]]] | None = None
+        self._deadline = time.monotonic() + PLACEMENT_S
+        self._placement.request(self._ranks)
+
+    def are_ready(self) -> bool:
+        """Return whether all can run learners; never waits.
+
+        Raises:
+            UserError: when one cannot, or there is no room for it.
+        """
+        is_late = time.monotonic() > self._deadline
+        if self._probes is None:
+            if self._placement.is_granted():
+                self._start()
+            elif is_late:
+                raise self._placement.no_room(self._ranks)
+            return False
+        if all(probe.done() for probe in self._probes):
+            self._check(self._probes)
+            return True
+        if is_late:
+            raise cannot_run(self._config, TimeoutError(f"a node did not answer in {PROBE_S:g} s"))
+        return False
+
+    def cancel(self) -> None:
+        """End them; earlier nodes keep what they had."""
+        self._placement.cancel()
+
+    def _start(self) -> None:
+        self.actors = self._placement.start_nodes()
+        values = config_to_probe(self._config)
+        self._probes = [
+            actor.probe.remote(values, len(self._ranks[node]) > 0).future()
+            for node, actor in self.actors.items()
         ]
-        probes = ray.get(calls, timeout=PROBE_S)
-    except ray.exceptions.RayError as error:
-        raise cannot_run(config, error) from error
-    check_probes(config, probes)
+        self._deadline = time.monotonic() + PROBE_S
+
+    def _check(self, probes: "list[Future[dict[str, Any]]]") -> None:
+        try:
+            results = [probe.result() for probe in probes]
+        except ray.exceptions.RayError as error:
+            raise cannot_run(self._config, error) from error
+        if results:
+            check_probes(self._config, results)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,29 +43,8 @@ _OPTIMIZER_STATE_EVERY_S = 10.0
 _LEAST_SILENCE_S = 1.0
 """Batches may be this far apart on a busy machine; a shorter silence is no sign of death."""
 
-
-class RemoteCall(Protocol):
-    """A call to another node that is under way."""
-
-    def outcome(self) -> bool | None:
-        """Return whether the batch was received; None while the call is under way."""
-
-
-class RayRemoteCall:
-    """A call to another node's Ray actor; see `RemoteCall`."""
-
-    def __init__(self, reference: Any) -> None:
-        self._future: Future[bool] = reference.future()
-
-    def outcome(self) -> bool | None:
-        """See `RemoteCall`."""
-        if not self._future.done():
-            return None
-        return self._future.exception() is None and self._future.result()
-
-
-Dispatch = Callable[[int, MessageBatch], RemoteCall]
-"""(node, batch) → the call that delivers it."""
+Dispatch = Callable[[int, MessageBatch], "Future[bool]"]
+"""(node, batch) → the call that delivers it; its result is whether the batch was received."""
 
 
 @dataclass
@@ -77,7 +55,7 @@ class _Link:
     senders: tuple[int, ...] = ()
     """Learners here that learners there listen to."""
     incarnation: int = 0
-    call: RemoteCall | None = None
+    call: "Future[bool] | None" = None
     called_at: float = -_RETRY_S
     has_failed: bool = False
     sent_versions: dict[int, int] = field(default_factory=dict)
@@ -160,11 +138,11 @@ class GossipRelay:
         for other in self._open:
             link = self._links[other]
             if link.call is not None:
-                outcome = link.call.outcome()
-                if outcome is None:
+                if not link.call.done():
                     continue
-                link.call, link.has_failed = None, not outcome
-                if not outcome:
+                is_received = link.call.exception() is None and link.call.result()
+                link.call, link.has_failed = None, not is_received
+                if link.has_failed:
                     link.forget_sent()
                     self._set_down(other)
             waited_s = now - link.called_at

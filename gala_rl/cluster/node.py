@@ -17,7 +17,7 @@ import torch
 from gala_rl.actors import RemoteActors
 from gala_rl.actors.remote import RolloutBatch, RolloutRequest
 from gala_rl.agent import initial_parameters_of
-from gala_rl.cluster.gossip_relay import GossipRelay, RayRemoteCall, RemoteCall
+from gala_rl.cluster.gossip_relay import GossipRelay
 from gala_rl.cluster.joining import JoiningLearners, catch_up
 from gala_rl.cluster.node_run_folder import NodeRunFolder
 from gala_rl.cluster.probe import device_of, probe
@@ -252,9 +252,10 @@ class Node:
         if self._supervisor is not None:
             self._run_folder.remove()
 
-    def _dispatch(self, node: int, batch: MessageBatch) -> RemoteCall:
+    def _dispatch(self, node: int, batch: MessageBatch) -> "Future[bool]":
         deliver = self._nodes[node].deliver.options(concurrency_group=GOSSIP)
-        return RayRemoteCall(deliver.remote(batch))
+        future: Future[bool] = deliver.remote(batch).future()
+        return future
 
     def _start_thread(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=_run_or_exit, args=(work, *arguments), daemon=True)

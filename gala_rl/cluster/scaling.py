@@ -16,11 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import ray
-
-from gala_rl.cluster.connection import PLACEMENT_S, Connection
+from gala_rl.cluster.connection import Connection, NewNodes
 from gala_rl.cluster.node_handle import NodeHandle
-from gala_rl.cluster.probe import PROBE_S, cannot_run, check_probes, config_to_probe
 from gala_rl.cluster.protocol import LearnerProgress, ScaleChange
 from gala_rl.errors import LearnerFailure
 from gala_rl.gossip.topology import split_into_nodes
@@ -30,58 +27,6 @@ from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 _LOST_S = 60.0
 """A new node that has been lost for this long is given up."""
 _END_S = 10.0
-
-
-class _NewNodes:
-    """Nodes for a larger number of learners, until they have been placed and probed."""
-
-    def __init__(self, connection: Connection, learners: int) -> None:
-        config = connection.config
-        assert config.learners_per_node is not None
-        self.actors: dict[int, Any] = {}
-        self._config, self._placement = config, connection.placement
-        self._ranks = split_into_nodes(learners, config.learners_per_node)
-        self._probes: list[Future[dict[str, Any]]] | None = None
-        self._deadline = time.monotonic() + PLACEMENT_S
-        self._placement.request(self._ranks)
-
-    def are_ready(self) -> bool:
-        """Return whether all can run learners; never waits.
-
-        Raises:
-            UserError: when one cannot, or there is no room for it.
-        """
-        is_late = time.monotonic() > self._deadline
-        if self._probes is None:
-            if self._placement.is_granted():
-                self._start()
-            elif is_late:
-                raise self._placement.no_room(self._ranks)
-            return False
-        if all(probe.done() for probe in self._probes):
-            self._check(self._probes)
-            return True
-        if is_late:
-            raise cannot_run(self._config, TimeoutError(f"a node did not answer in {PROBE_S:g} s"))
-        return False
-
-    def cancel(self) -> None:
-        """End them; earlier nodes keep what they had."""
-        self._placement.cancel()
-
-    def _start(self) -> None:
-        self.actors = self._placement.start_nodes()
-        values = config_to_probe(self._config)
-        self._probes = [actor.probe.remote(values, True).future() for actor in self.actors.values()]
-        self._deadline = time.monotonic() + PROBE_S
-
-    def _check(self, probes: "list[Future[dict[str, Any]]]") -> None:
-        try:
-            results = [probe.result() for probe in probes]
-        except ray.exceptions.RayError as error:
-            raise cannot_run(self._config, error) from error
-        if results:
-            check_probes(self._config, results)
 
 
 class ClusterMembers:
@@ -111,7 +56,7 @@ class ClusterMembers:
         self._connection, self._folder = connection, folder
         self._counters, self._nodes, self._set_up = counters, nodes, set_up
         self._number = 0
-        self._new_nodes: _NewNodes | None = None
+        self._new_nodes: NewNodes | None = None
         self._before: int | None = None
         self._rejected: str | None = None
         self._former: dict[int, NodeHandle] = {}
@@ -160,7 +105,10 @@ class ClusterMembers:
     def prepare(self, learners: int) -> bool:
         """See `Members`."""
         if self._new_nodes is None:
-            self._new_nodes = _NewNodes(self._connection, learners)
+            config, placement = self._connection.config, self._connection.placement
+            assert config.learners_per_node is not None
+            ranks = split_into_nodes(learners, config.learners_per_node)
+            self._new_nodes = NewNodes(config, placement, ranks)
         return self._new_nodes.are_ready()
 
     def cancel(self) -> None:

@@ -26,7 +26,7 @@ IMPALA = with_settings(
 
 
 def nodes_of(machines: Machines) -> list[psutil.Process]:
-    """Nodes of these machines, whoever else has some here."""
+    """Return the nodes of these machines; other tests may have some too."""
     started = [(node, node.parent()) for node in node_actors()]
     return [n for n, raylet in started if raylet and machines.address in str(raylet.cmdline())]
 

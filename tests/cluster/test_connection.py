@@ -1,4 +1,4 @@
-"""What a cluster cannot do is one line before anything starts; which learners are where."""
+"""A cluster that cannot run the learners is rejected in one line before anything starts."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ],
     ids=["cpus", "nodes", "gpus"],
 )
-def test_a_cluster_that_is_too_small_is_refused(
+def test_a_cluster_that_is_too_small_is_rejected(
     arguments: list[str],
     words: tuple[str, ...],
     machines: Machines,
@@ -57,7 +57,7 @@ def test_a_cluster_that_is_too_small_is_refused(
     wait_until(lambda: not node_actors())
 
 
-def test_an_address_where_nobody_answers_is_refused_at_once(
+def test_an_address_that_does_not_answer_is_rejected_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with socket.socket() as unused:
@@ -67,7 +67,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:10001", "127.0.0.1:port"])
-def test_what_is_no_address_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_address_is_rejected(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{address!r} is no address" in refusal(capsys, "--cluster", address)
 
 
@@ -110,7 +110,7 @@ PROBE = {
 
 
 @pytest.mark.parametrize("name", sorted(set(PROBE) - {"host"}))
-def test_machines_that_differ_are_refused(name: str) -> None:
+def test_machines_that_differ_are_rejected(name: str) -> None:
     other: dict[str, Any] = PROBE | {"host": "b", name: "other"}
     compare([PROBE, PROBE])
     with pytest.raises(UserError, match=f"machine b has {name} other, a has {PROBE[name]}"):
@@ -139,7 +139,7 @@ TOKEN = "a-token-that-only-the-cluster-knows-0123456789"
 
 
 @pytest.mark.slow
-def test_who_has_not_the_token_is_refused(tmp_path: Path) -> None:
+def test_a_program_without_the_token_is_rejected(tmp_path: Path) -> None:
     with_token = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

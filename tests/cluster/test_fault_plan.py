@@ -1,4 +1,4 @@
-"""A plan of faults on a cluster: what it says happens, on whichever node, once, and is kept."""
+"""Fault plans on a cluster: each fault happens once, on any node, and its rows are kept."""
 
 import json
 import tempfile
@@ -148,7 +148,7 @@ def test_a_node_that_is_back_counts_seconds_on_and_a_cut_between_nodes_heals(
         assert last_row(folder, rank)["rejected"] == {}
 
 
-def test_a_cut_keeps_back_what_a_courier_brings_and_the_news_of_deaths(tmp_path: Path) -> None:
+def test_a_cut_withholds_what_a_relay_receives_and_news_of_deaths(tmp_path: Path) -> None:
     mailboxes, counters = SharedMailboxes(2, 3), SharedCounters(2, 3, 1)
     spec = NodeSpec(1, 1, (range(1), range(1, 2)), {}, [0, 0], [0, 0])
     relay = GossipRelay(
@@ -203,23 +203,23 @@ def test_rows_of_a_node_are_told_whole_and_the_driver_tells_what_it_has(
     before = b'{"fault": 0}\n'
     files = {"faults.json": b'{"faults": []}', "metrics/faults.jsonl": before}
     ranks = (range(1), range(1, 2))
-    place = NodeRunFolder(NodeSpec(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
-    assert place.faults is not None
-    elapsed_s = place.faults.clock.elapsed_if_started_s()
+    node_folder = NodeRunFolder(NodeSpec(1, 2, ranks, files, [0, 0], [9, 9], elapsed_s=300.0))
+    assert node_folder.faults is not None
+    elapsed_s = node_folder.faults.clock.elapsed_if_started_s()
     assert elapsed_s is not None
     assert elapsed_s >= 300.0
     read = {"metrics/faults.jsonl": len(before)}
-    with place.folder.faults_file.open("ab", buffering=0) as file:
+    with node_folder.folder.faults_file.open("ab", buffering=0) as file:
         file.write(b'{"fault": 1}\n{"fau')
-        assert place.appended(read)["metrics/faults.jsonl"] == b'{"fault": 1}\n'
+        assert node_folder.appended(read)["metrics/faults.jsonl"] == b'{"fault": 1}\n'
         file.write(b'lt": 2}\n')
         read["metrics/faults.jsonl"] += len(b'{"fault": 1}\n')
-        assert place.appended(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
+        assert node_folder.appended(read)["metrics/faults.jsonl"] == b'{"fault": 2}\n'
     slept: list[float] = []
     monkeypatch.setattr("gala_rl.faults.clock.time.sleep", slept.append)
-    place.faults.clock.wait_until_copied(read["metrics/faults.jsonl"])
+    node_folder.faults.clock.wait_until_copied(read["metrics/faults.jsonl"])
     assert slept == []
-    place.remove()
+    node_folder.remove()
 
 
 def test_a_node_that_is_running_is_killed_once_in_each_life_and_never_again(
@@ -240,10 +240,10 @@ def test_a_node_that_is_running_is_killed_once_in_each_life_and_never_again(
         return told
 
     faults = NodeFaults(folder)
-    assert look(faults) == [], "nobody has told that the run has begun"
+    assert look(faults) == [], "no node has reported that the run has begun"
     faults.clock.start_at(1.0)
-    nobody = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
-    assert all(look(faults, index=0) == look(faults, **away) == [] for away in nobody)
+    absent = {"is_lost": True}, {"latest": None}, {"latest": SimpleNamespace(done=True)}
+    assert all(look(faults, index=0) == look(faults, **away) == [] for away in absent)
     assert faults.poll(cast(NodeHandle, node), 49, 490) == []
     assert look(faults) == ["fault 0: kill-node, node 1 after 60 updates"]
     assert look(faults) == []

@@ -1,4 +1,4 @@
-"""Learners, nodes and the driver die or fall silent; the others go on, and nobody is left over."""
+"""Learners, nodes and the driver die or fall silent; the others go on, and no process is left."""
 
 import signal
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_a_node_that_is_silent_is_passed_over_and_comes_back(
 
 
 @pytest.mark.slow
-def test_an_interrupted_driver_saves_and_nobody_outlives_a_killed_one(
+def test_an_interrupted_driver_saves_and_no_process_outlives_a_killed_one(
     machines: Machines, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")

@@ -1,6 +1,8 @@
-"""The relay: latest wins, one call at a time, nothing waits; what comes in is checked."""
+"""The gossip relay: latest wins, one call at a time, nothing waits; what comes in is checked."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -35,7 +37,14 @@ class FakeCall:
     batch: MessageBatch
     ended: bool | None = None
 
-    def outcome(self) -> bool | None:
+    def done(self) -> bool:
+        return self.ended is not None
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> bool:
+        assert self.ended is not None
         return self.ended
 
 
@@ -66,9 +75,9 @@ class Side:
             dispatch=self._post,
         )
 
-    def _post(self, other: int, batch: MessageBatch) -> FakeCall:
+    def _post(self, other: int, batch: MessageBatch) -> "Future[bool]":
         self.calls.append((other, FakeCall(batch)))
-        return self.calls[-1][1]
+        return cast("Future[bool]", self.calls[-1][1])
 
     def say(self, rank: int, version: int, value: float = 1.0) -> None:
         self.mailboxes.write(Message(rank, version, torch.full((SIZE,), value)))
@@ -97,7 +106,9 @@ def versions(batch: MessageBatch) -> dict[int, int]:
     return {message.sender: message.version for message in batch.messages}
 
 
-def test_only_who_is_heard_elsewhere_crosses_and_once_a_node(clock: Clock) -> None:
+def test_only_messages_with_receivers_on_other_nodes_are_sent_and_once_per_node(
+    clock: Clock,
+) -> None:
     ring = make("directed-ring", 4)
     assert routes(0, RANKS, ring) == {1: (1,)}
     assert routes(1, RANKS, ring) == {0: (3,)}
@@ -142,7 +153,7 @@ def test_a_slow_node_holds_up_no_other(clock: Clock) -> None:
         call.ended = True
 
 
-def test_without_news_a_parcel_of_counters_goes_out_now_and_then(clock: Clock) -> None:
+def test_without_new_messages_a_batch_of_progress_is_sent_now_and_then(clock: Clock) -> None:
     side = Side(0)
     side.counters.set(0, LearnerCounter.AGENT_STEPS, 70)
     side.mailboxes.set_down(1, True)
@@ -162,11 +173,11 @@ def test_after_a_failed_call_the_node_is_down_and_gets_everything_anew(clock: Cl
     side.say(1, 4)
     side.relay.send_due()
     side.last.ended = False
-    assert not side.relay.send_due(), "it is left alone for a while"
+    assert not side.relay.send_due(), "it is not called for a while"
     assert [side.mailboxes.is_down(rank) for rank in range(4)] == [False, False, True, True]
     clock.now += 0.6
     assert side.relay.send_due()
-    assert versions(side.last.batch) == {1: 4}, "whoever is there now has not had it"
+    assert versions(side.last.batch) == {1: 4}, "the present process has not received it"
     assert side.last.batch.messages[0].optimizer_state is not None
 
 
@@ -254,7 +265,7 @@ def test_older_versions_foreign_senders_and_earlier_incarnations_change_nothing(
     assert side.counters.get(1, LearnerCounter.AGENT_STEPS) == 50, "counters never run backwards"
 
 
-def test_a_silent_node_is_down_until_its_next_parcel(clock: Clock) -> None:
+def test_a_silent_node_is_down_until_its_next_batch(clock: Clock) -> None:
     side = Side(1)
     side.relay.receive(BATCH)
     clock.now += 1.9
@@ -269,7 +280,7 @@ def test_a_silent_node_is_down_until_its_next_parcel(clock: Clock) -> None:
     assert not side.mailboxes.is_down(0)
 
 
-def test_whoever_is_back_learns_how_far_it_was(clock: Clock) -> None:
+def test_a_restarted_node_learns_how_far_it_was(clock: Clock) -> None:
     before, here = Side(1), Side(0)
     before.counters.set(3, LearnerCounter.AGENT_STEPS, 120)
     before.counters.set(3, LearnerCounter.UPDATES, 11)
@@ -305,17 +316,17 @@ def test_float32_crosses_as_it_is_and_bfloat16_rounded_to_eight_bits(values: lis
 def test_running_moments_cross_as_they_are_wherever_they_lie(
     before: int, moments: int, behind: int
 ) -> None:
-    place = slice(before, before + moments)
-    packing = MessagePrecision("bfloat16", place)
+    moments_at = slice(before, before + moments)
+    packing = MessagePrecision("bfloat16", moments_at)
     sent = torch.full((before + moments + behind,), 1_000.0 + 2.0**-10)
     crossed = pack(sent, packing)
     assert crossed.nbytes == 2 * len(sent) + 4 * moments
     received = unpack(crossed, packing)
     assert received is not None
     rounded = sent.bfloat16().float()
-    assert torch.equal(received[place], sent[place])
-    assert torch.equal(received[: place.start], rounded[: place.start])
-    assert torch.equal(received[place.stop :], rounded[place.stop :])
+    assert torch.equal(received[moments_at], sent[moments_at])
+    assert torch.equal(received[: moments_at.start], rounded[: moments_at.start])
+    assert torch.equal(received[moments_at.stop :], rounded[moments_at.stop :])
     for missing in range(1, len(crossed) + 1):
         short = unpack(crossed[:-missing], packing)
         assert short is None or len(short) != len(sent)
@@ -334,7 +345,9 @@ def test_a_mean_far_from_zero_is_not_rounded_on_its_way_to_another_node(clock: C
     assert there.relay.rejected == 1
 
 
-def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock: Clock) -> None:
+def test_routes_follow_the_number_of_learners_and_former_nodes_are_still_received(
+    clock: Clock,
+) -> None:
     three = (range(2), range(2, 4), range(4, 6))
     side = Side(0, ranks=three)
     side.relay.set_topology(make("directed-ring", 4))
@@ -355,11 +368,11 @@ def test_routes_follow_the_number_of_learners_and_who_left_is_still_heard(clock:
     assert new.known_progress[4] == LearnerProgress(70, 7, 1)
     side.relay.set_topology(make("directed-ring", 1))
     clock.now += 10.0
-    assert not side.relay.send_due(), "alone there is nobody to send to"
+    assert not side.relay.send_due(), "there is no other node to send to"
     assert side.relay.has_heard_all()
 
 
-def test_whoever_is_new_behind_a_line_is_sent_everything_once_more(clock: Clock) -> None:
+def test_a_new_process_behind_a_link_is_sent_everything_again(clock: Clock) -> None:
     side = Side(0)
     side.say(1, 1)
     side.relay.send_due()

@@ -1,4 +1,4 @@
-"""Learners that are to join a node: with the news of a live one, or the driver is told."""
+"""Learners that join a node start from a live one's message, or the driver is informed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.cluster.machines import CONFIG
 
 
 class FakeSupervisor:
-    """Starts nobody, but remembers whom it should have started."""
+    """Starts no process, but remembers the ranks that it should have started."""
 
     def __init__(self) -> None:
         self.joined: list[int] = []
@@ -36,7 +36,7 @@ class FakeSupervisor:
         return None
 
 
-class Place:
+class SecondNode:
     """The second of two nodes of two learners, of which the other has one and this one none."""
 
     def __init__(self, path: Path) -> None:
@@ -50,62 +50,62 @@ class Place:
 
         self.joining = JoiningLearners(state, range(2, 4), spec, 0, range(0))
 
-    def tell(self, number: int, learners: int) -> None:
+    def scale(self, number: int, learners: int) -> None:
         self.joining.scale(
             ScaleChange(number, learners, {}), cast(LearnerSupervisor, self.supervisor)
         )
 
-    def look(self) -> str | None:
+    def poll(self) -> str | None:
         self.joining.poll(cast(LearnerSupervisor, self.supervisor))
         return self.joining.rejected
 
-    def hear(self, version: int) -> None:
+    def receive(self, version: int) -> None:
         parameters = torch.zeros(self.mailboxes.size)
         self.mailboxes.write(Message(0, version, parameters))
         self.mailboxes.set_down(0, False)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def node(tmp_path: Path) -> SecondNode:
+    return SecondNode(tmp_path)
 
 
-Impatient = Callable[[], None]
+ShortTimeout = Callable[[], None]
 
 
 @pytest.fixture
-def be_impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> ShortTimeout:
     return lambda: monkeypatch.setattr("gala_rl.cluster.joining._MESSAGE_S", -1.0)
 
 
-def test_who_is_to_join_waits_for_news_of_a_live_learner(place: Place) -> None:
-    place.hear(7)
-    place.tell(1, learners=4)
-    assert place.look() is None
-    assert not place.supervisor.joined, "what was there before is no news"
-    place.hear(8)
-    assert place.look() is None
-    assert place.supervisor.joined == [2, 3]
-    assert not place.joining.is_waiting
+def test_a_joining_learner_waits_for_a_new_message_of_a_live_one(node: SecondNode) -> None:
+    node.receive(7)
+    node.scale(1, learners=4)
+    assert node.poll() is None
+    assert not node.supervisor.joined, "earlier messages are not new"
+    node.receive(8)
+    assert node.poll() is None
+    assert node.supervisor.joined == [2, 3]
+    assert not node.joining.is_waiting
 
 
-def test_without_news_the_driver_is_told_and_another_number_is_gone_by(
-    place: Place, be_impatient: Impatient
+def test_without_a_message_the_driver_is_informed_and_may_revoke_the_change(
+    node: SecondNode, short_timeout: ShortTimeout
 ) -> None:
-    be_impatient()
-    place.tell(1, learners=4)
-    assert place.look() == "learners 2, 3 have received no message for -1 s"
-    place.tell(2, learners=1)
-    assert place.look() is None
-    assert not place.joining.is_waiting
+    short_timeout()
+    node.scale(1, learners=4)
+    assert node.poll() == "learners 2, 3 have received no message for -1 s"
+    node.scale(2, learners=1)
+    assert node.poll() is None
+    assert not node.joining.is_waiting
 
 
-def test_news_that_comes_late_is_good_enough_if_nobody_has_called_the_change_off(
-    place: Place, be_impatient: Impatient
+def test_a_late_message_is_enough_if_the_change_has_not_been_revoked(
+    node: SecondNode, short_timeout: ShortTimeout
 ) -> None:
-    be_impatient()
-    place.tell(1, learners=4)
-    assert place.look() is not None
-    place.hear(1)
-    place.look()
-    assert place.supervisor.joined == [2, 3]
+    short_timeout()
+    node.scale(1, learners=4)
+    assert node.poll() is not None
+    node.receive(1)
+    node.poll()
+    assert node.supervisor.joined == [2, 3]

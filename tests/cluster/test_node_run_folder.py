@@ -43,51 +43,51 @@ def test_a_node_hears_a_sender_elsewhere_from_its_older_part_on(spec: NodeSpec) 
     start = checkpoint.open_checkpoint(checkpoint.complete(partial, 30, [10] * 3, 1))
     files = checkpoint_files(start, (2,))
     assert {Path(name).stem for name in files} == {"learner_00", "learner_02"}
-    place = NodeRunFolder(replace(spec, checkpoint=files))
-    assert place.checkpoint is not None
-    there = checkpoint.open_checkpoint(place.checkpoint)
+    node_folder = NodeRunFolder(replace(spec, checkpoint=files))
+    assert node_folder.checkpoint is not None
+    there = checkpoint.open_checkpoint(node_folder.checkpoint)
     assert [there.mixed_versions(rank) for rank in (0, 2)] == [{2: 4}, {1: 5}]
     assert torch.equal(there.load(2).tensors["parameters"], torch.zeros(1))
 
 
 def test_what_was_added_is_read_once(spec: NodeSpec) -> None:
-    place = NodeRunFolder(spec)
-    assert place.folder.read_config().learners == 3
+    node_folder = NodeRunFolder(spec)
+    assert node_folder.folder.read_config().learners == 3
     read = {LOG: len(b"before\n"), METRICS: 0}
-    assert place.appended(read) == {}
-    with place.folder.log_file(2).open("ab") as log:
+    assert node_folder.appended(read) == {}
+    with node_folder.folder.log_file(2).open("ab") as log:
         log.write(b"now\n")
-    place.folder.metrics_file(2).write_bytes(b"{}\n")
-    assert place.appended(read) == {LOG: b"now\n", METRICS: b"{}\n"}
-    assert place.appended({LOG: 11, METRICS: 3}) == {}
+    node_folder.folder.metrics_file(2).write_bytes(b"{}\n")
+    assert node_folder.appended(read) == {LOG: b"now\n", METRICS: b"{}\n"}
+    assert node_folder.appended({LOG: 11, METRICS: 3}) == {}
 
 
 def test_a_log_without_end_comes_in_pieces(spec: NodeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gala_rl.cluster.node_run_folder._READ_BYTES", 4)
-    place, read, pieces = NodeRunFolder(spec), {LOG: 0}, []
-    while news := place.appended(read):
+    node_folder, read, pieces = NodeRunFolder(spec), {LOG: 0}, []
+    while news := node_folder.appended(read):
         pieces.append(news[LOG])
         read[LOG] += len(news[LOG])
     assert pieces == [b"befo", b"re\n"]
 
 
 def test_only_whole_parts_are_given_and_old_ones_are_forgotten(spec: NodeSpec) -> None:
-    place = NodeRunFolder(spec)
-    checkpoints = place.folder.checkpoints
+    node_folder = NodeRunFolder(spec)
+    checkpoints = node_folder.folder.checkpoints
     for request in ("1", "2", "final"):
         partial = checkpoint.partial_folder(checkpoints, request)
         partial.mkdir()
         (partial / "learner_02.safetensors").write_bytes(b"tensors")
-        assert place.checkpoint_part(request, 2) is None
+        assert node_folder.checkpoint_part(request, 2) is None
         (partial / "learner_02.json").write_bytes(b"{}")
-        assert place.checkpoint_part(request, 2) == {
+        assert node_folder.checkpoint_part(request, 2) == {
             "learner_02.json": b"{}",
             "learner_02.safetensors": b"tensors",
         }
-    place.forget_parts(except_for=2)
-    assert place.checkpoint_part("1", 2) is None
-    assert place.checkpoint_part("2", 2) is not None
-    assert place.checkpoint_part("final", 2) is not None
+    node_folder.forget_parts(except_for=2)
+    assert node_folder.checkpoint_part("1", 2) is None
+    assert node_folder.checkpoint_part("2", 2) is not None
+    assert node_folder.checkpoint_part("final", 2) is not None
 
 
 def test_a_part_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_a_node_removes_its_files_and_those_of_killed_ones(spec: NodeSpec) -> No
     living, killed = NodeRunFolder(spec), NodeRunFolder(spec)
     killed._lock.close()  # as the system does for a process that is gone
     long_ago = 1.0
-    for place in (living, killed):
-        os.utime(place.folder.path, (long_ago, long_ago))
-    place = NodeRunFolder(spec)
+    for node_folder in (living, killed):
+        os.utime(node_folder.folder.path, (long_ago, long_ago))
+    node_folder = NodeRunFolder(spec)
     assert living.folder.path.exists(), "it is held"
     assert not killed.folder.path.exists()
-    place.remove()
-    assert not place.folder.path.exists()
+    node_folder.remove()
+    assert not node_folder.folder.path.exists()

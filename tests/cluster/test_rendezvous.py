@@ -1,4 +1,4 @@
-"""Replicas of two machines find one another by what relays carry, again after a death too."""
+"""Replicas of two machines find one another by what relays exchange, also after a death."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Machine:
 
 @contextmanager
 def introduced(first: Machine, second: Machine) -> Iterator[None]:
-    """Couriers between two machines."""
+    """Run relays between two machines."""
     over = threading.Event()
 
     def carry() -> None:
@@ -59,7 +59,7 @@ def average_all(*averages: GradientAverage) -> list[Tensor]:
     return gradients
 
 
-def test_replicas_meet_and_meet_whoever_a_new_machine_has_instead(tmp_path: Path) -> None:
+def test_replicas_meet_and_meet_again_with_those_of_a_new_machine(tmp_path: Path) -> None:
     first, second = Machine(tmp_path / "first", 0), Machine(tmp_path / "second", 1)
     left = [GradientAverage(first.rendezvous, rank) for rank in range(2)]
     with introduced(first, second):

@@ -72,7 +72,7 @@ def test_a_pause_is_seen_to_a_look_and_who_died_stays_where_it_was() -> None:
         assert found["soon_sps"] == pytest.approx(RATE * 0.9, rel=0.05)
 
 
-def test_a_node_that_answers_late_pauses_nobody() -> None:
+def test_a_node_that_answers_late_pauses_no_other() -> None:
     late = seen(0.0, last=380)
     rows = merged([[seen(0.0)], [late]], [True, True])
     assert rows[-1].time_s == pytest.approx(late.samples()[-1].time_s)

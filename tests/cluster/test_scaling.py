@@ -1,4 +1,4 @@
-"""Learners and nodes join and leave a run on a cluster; some die meanwhile. Real Ray processes."""
+"""Learners and nodes join and leave a run on a real cluster; some die meanwhile."""
 
 import itertools
 import signal
@@ -34,7 +34,7 @@ ONE_NODE = replace(CONFIG, learners=1, max_learners=6)
 
 
 def asked_for(seen: Observer, folder: RunFolder, learners: int) -> Script:
-    """Waits until the run goes by another number, and all have made some more updates by it."""
+    """Request a number of learners; wait until all have made some updates with it."""
     scale_request.place(folder, learners)
     while folder.scale_request.exists():
         yield
@@ -49,10 +49,10 @@ def progress(seen: Observer, learners: int) -> Script:
         yield
 
 
-def check_nobody_counts_backwards(seen: Observer) -> None:
+def check_counters_never_decrease(seen: Observer) -> None:
     for before, after in itertools.pairwise(seen.statuses):
         for then, now in ((before.updates, after.updates), (before.restarts, after.restarts)):
-            assert len(then) <= len(now), "whoever has been a member stays in the books"
+            assert len(then) <= len(now), "former members keep their counters"
             assert all(a <= b for a, b in zip(then, now, strict=False))
 
 
@@ -78,7 +78,7 @@ def check_books(folder: RunFolder, outcome: RunOutcome, killed: Sequence[int] = 
 def test_learners_join_within_a_node_and_with_a_new_one_and_leave_again(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.cluster.scaling.PLACEMENT_S", 1.0)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACEMENT_S", 1.0)
     folder = RunFolder(tmp_path / "run")
 
     def script(seen: Observer) -> Script:
@@ -111,7 +111,7 @@ def test_learners_join_within_a_node_and_with_a_new_one_and_leave_again(
     assert sum(outcome.status.restarts) == 1
     assert "learners: 4 before, 1 now" in observer.notices
     assert not observer.has_heard("given up")
-    check_nobody_counts_backwards(observer)
+    check_counters_never_decrease(observer)
     check_books(folder, outcome)
     wait_until(lambda: not node_actors())
 
@@ -148,7 +148,7 @@ def test_a_hierarchy_is_scaled_while_nodes_die_and_the_run_resumes_with_what_it_
 
     observer = Observer(script)
     check_books(folder, run(machines, folder, config, observer), killed=range(4))
-    check_nobody_counts_backwards(observer)
+    check_counters_never_decrease(observer)
     assert sizes(folder) == [(2, 4), (4, 3)]
 
     def again(seen: Observer) -> Script:
@@ -163,7 +163,7 @@ def test_a_hierarchy_is_scaled_while_nodes_die_and_the_run_resumes_with_what_it_
     check_books(folder, outcome, killed=range(4))
     made = start.manifest["learner_agent_steps"]
     assert all(a <= b for a, b in zip(made, resumed.statuses[0].agent_steps, strict=True))
-    check_nobody_counts_backwards(resumed)
+    check_counters_never_decrease(resumed)
     assert sizes(folder) == [(2, 4), (4, 3), (3, 2), (2, 4)]
     wait_until(lambda: not node_actors())
 

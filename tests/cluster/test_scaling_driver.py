@@ -148,7 +148,7 @@ def test_nodes_join_in_a_later_incarnation_leave_and_give_their_room_back(run: R
 
 
 def test_without_room_the_run_goes_on_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gala_rl.cluster.scaling.PLACEMENT_S", 0.0)
+    monkeypatch.setattr("gala_rl.cluster.connection.PLACEMENT_S", 0.0)
     run.play(5, 3)
     assert "a request to scale was refused: 5 nodes have no room" in run.notices
     assert run.sizes == [(2, 3)]
