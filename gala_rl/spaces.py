@@ -1,22 +1,22 @@
-"""What a run must know of an environment: the shape of observations, the kind of actions."""
+"""Specs of an environment's observations and actions, from which networks are built."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 EnvKind = Literal["atari", "discrete", "continuous"]
-"""What the settings of papers depend on: an ALE game, or else the kind of its actions."""
+"""Kind of environment, on which default settings depend: an ALE game, or the kind of actions."""
 
 
 @dataclass(frozen=True)
 class ObservationSpec:
-    """One observation.
+    """Shape and type of one observation.
 
     Attributes:
         shape: without batch axis; images are (channels, height, width).
-        is_image: uint8 pixels rather than numbers.
-        parts: of what the vector is made, one behind the other; empty where it is not made of
-            parts. Pixels in it are numbers in 0 … 255.
+        is_image: uint8 pixels rather than float32 numbers.
+        parts: specs of the parts that are concatenated to the vector; empty if there are none.
+            Pixels of image parts are numbers in 0 … 255.
     """
 
     shape: tuple[int, ...]
@@ -30,19 +30,19 @@ class ObservationSpec:
 
     @property
     def has_pixels(self) -> bool:
-        """Whether it is an image, or one of its parts is."""
+        """Whether the observation or one of its parts is an image."""
         return self.is_image or any(part.is_image for part in self.parts)
 
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """One action.
+    """Type and size of one action.
 
     Attributes:
         size: number of discrete actions to choose from, or length of an action vector.
         is_discrete: integers from 0 rather than real vectors.
-        sizes: where an action is several discrete ones, the number of choices of each; `size` is
-            then how many they are. Empty where it is one.
+        sizes: for an action of several discrete components, the number of choices per component;
+            `size` is then the number of components. Empty for any other action.
     """
 
     size: int
@@ -52,13 +52,13 @@ class ActionSpec:
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """What a run is set up by, before its simulators are built.
+    """Properties of an environment that a run's settings and networks depend on.
 
     Attributes:
-        kind: what the settings of papers depend on.
-        observation: of one simulator.
-        action: of one simulator.
-        frames_per_step: environment frames of an agent step.
+        kind: on which default settings depend.
+        observation: spec of one simulator's observation.
+        action: spec of one simulator's action.
+        frames_per_step: environment frames per agent step.
     """
 
     kind: EnvKind

@@ -1,4 +1,4 @@
-"""What only one of the transports promises: sizes of mailboxes, scripts of the memory network."""
+"""Guarantees of single transports: sizes of mailboxes, delays of the memory network."""
 
 import psutil
 import pytest
@@ -25,7 +25,7 @@ def test_shared_mailboxes_refuse_another_size(shape: tuple[int, ...]) -> None:
     assert mailboxes.transport(0).poll([1]) == []
 
 
-def test_nobody_can_send_for_another_through_shared_mailboxes() -> None:
+def test_a_learner_cannot_send_for_another_through_shared_mailboxes() -> None:
     with pytest.raises(ValueError, match="learner 0 cannot send for learner 1"):
         SharedMailboxes(2, 5).transport(0).send(Message(1, 1, torch.zeros(5)), [0])
 
@@ -45,7 +45,7 @@ def test_shared_mailboxes_tell_the_version_of_the_latest_message() -> None:
         assert (mailboxes.version(0), mailboxes.version(1)) == (0, version)
 
 
-def test_the_memory_network_delivers_to_whoever_polls_as_shared_memory_does() -> None:
+def test_the_memory_network_delivers_to_every_learner_that_polls_as_shared_memory_does() -> None:
     network = MemoryNetwork(3)
     network.transport(1).send(Message(1, 1, torch.zeros(2)), [0])
     assert len(network.transport(2).poll([1])) == 1
@@ -80,7 +80,7 @@ def test_a_prompt_network_holds_nothing_back() -> None:
     assert {no_delay(sender, 0, version) for sender in range(3) for version in range(9)} == {0}
 
 
-def test_rows_that_nobody_has_written_take_no_memory() -> None:
+def test_unwritten_rows_take_no_memory() -> None:
     def shared_bytes() -> int:
         return int(psutil.Process().memory_info().shared)
 

@@ -285,7 +285,7 @@ def test_numbers_that_do_not_match_their_checksum_are_not_delivered(
     assert polled(mailboxes.transport(1)) == [(1, [1.0, 2.0, 3.0])]
 
 
-def test_whoever_uses_a_message_learns_that_its_writer_has_begun_to_overwrite_it(
+def test_a_reader_detects_that_the_writer_has_begun_to_overwrite_a_message(
     monkeypatch: pytest.MonkeyPatch, checksums: bool
 ) -> None:
     mailboxes = SharedMailboxes(2, 3)

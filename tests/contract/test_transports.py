@@ -172,7 +172,7 @@ def test_one_receiver_may_lag_behind_another(network: Network, size: int) -> Non
     assert received(slow, [1]) == [(1, 2, 2.0)]
 
 
-def test_a_poll_returns_only_those_who_were_asked_for(network: Network, size: int) -> None:
+def test_a_poll_returns_only_messages_of_the_given_senders(network: Network, size: int) -> None:
     receiver = network.transport(0)
     for sender in (1, 2, 3):
         network.transport(sender).send(Message(sender, 1, vector(size, sender)), [0])
@@ -233,7 +233,7 @@ def test_a_receiver_that_starts_over_is_given_the_latest(network: Network, size:
     assert received(network.transport(0), [1]) == [(1, 2, 2.0)]
 
 
-def test_the_latest_message_can_be_looked_at_without_taking_it(network: Network, size: int) -> None:
+def test_the_latest_message_can_be_read_without_receiving_it(network: Network, size: int) -> None:
     sender, receiver = network.transport(1), network.transport(0)
     for version in (1, 2):
         sender.send(Message(1, version, vector(size, version)), [0])
@@ -248,7 +248,7 @@ def test_the_latest_message_can_be_looked_at_without_taking_it(network: Network,
     assert network.latest(2) is None
 
 
-def test_the_latest_message_keeps_when_more_are_sent(network: Network, size: int) -> None:
+def test_a_copy_of_the_latest_message_stays_when_more_are_sent(network: Network, size: int) -> None:
     sender = network.transport(1)
     sender.send(Message(1, 1, vector(size, 1.0)), [])
     latest = network.latest(1)

@@ -1,4 +1,4 @@
-"""Where every number is known: counters, and one that can be saved."""
+"""Environments whose every number is known: counters, one with a state that can be saved."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Observations and actions of other kinds."""
+"""Environments with other kinds of observations and actions."""
 
 from typing import Any
 

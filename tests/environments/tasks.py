@@ -1,4 +1,4 @@
-"""What can be learned, with a known answer."""
+"""Environments that can be learned, with a known optimal return."""
 
 from typing import Any, Literal
 

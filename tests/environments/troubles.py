@@ -1,4 +1,4 @@
-"""What goes wrong: raises, hangs, dies, computes no number, takes long."""
+"""Faulty environments: they raise, hang, die, return NaN or take long."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Environments whose spaces and troubles are made up, and their simulators."""
+"""Environments with unusual spaces and faults, and their simulators."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Atari simulators: lives, clipping, cuts, seeds and starts mean what they say."""
+"""Atari simulators: lives, clipping, truncation, seeds and random starts."""
 
 import itertools
 

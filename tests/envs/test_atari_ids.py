@@ -1,4 +1,4 @@
-"""What ids of Atari games mean, and which are refused."""
+"""Ids of Atari games: their meaning, and those that are refused."""
 
 import numpy as np
 import pytest

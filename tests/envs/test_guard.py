@@ -1,4 +1,4 @@
-"""What a simulator may return, and what is done with one that fails: told, cut, closed, rebuilt."""
+"""Guarded environments: valid answers, and failures that are logged, truncated and rebuilt."""
 
 import logging
 import os
@@ -90,7 +90,7 @@ SEVERAL = spaces.MultiDiscrete([2, 3], start=[5, 0])
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (paying(None), "the reward is None, which is no number"),
         (paying("1.0"), "the reward is '1.0', which is no number"),
@@ -110,8 +110,8 @@ SEVERAL = spaces.MultiDiscrete([2, 3], start=[5, 0])
         (lambda answer: (*answer[:2], None, *answer[3:]), "terminated is None, neither True nor"),
     ],
 )
-def test_what_cannot_be_learned_from_is_told_at_its_step_and_cuts_the_episode(
-    answer: Callable[[Any], Any], told: str, caplog: pytest.LogCaptureFixture
+def test_an_invalid_answer_is_logged_with_its_step_and_truncates_the_episode(
+    answer: Callable[[Any], Any], message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     made, kind = simulators(answer)
     transitions = play(made, 7)
@@ -123,12 +123,12 @@ def test_what_cannot_be_learned_from_is_told_at_its_step_and_cuts_the_episode(
     np.testing.assert_array_equal(final, [GOOD, GOOD])
     assert np.isfinite([t.observations for t in transitions]).all()
     assert made.failures == 4
-    assert "simulator 1 of Made-v0 failed in step() at its agent step 3: " + told in caplog.text
+    assert "simulator 1 of Made-v0 failed in step() at its agent step 3: " + message in caplog.text
     assert (kind.built, kind.closed) == (6, 4)
 
 
 @pytest.mark.parametrize(
-    ("space", "good", "bad", "told"),
+    ("space", "good", "bad", "message"),
     [
         (PARTS, PARTS_GOOD, {"a": 1}, "the observation has no part 'b'"),
         (PARTS, PARTS_GOOD, {"a": 1, "b": ()}, "the observation has no part 'b.0'"),
@@ -142,16 +142,16 @@ def test_what_cannot_be_learned_from_is_told_at_its_step_and_cuts_the_episode(
         (IMAGE, IMAGE_GOOD, IMAGE_GOOD[:39], "has shape (39, 36, 3), not (40, 36, 3)"),
     ],
 )
-def test_an_observation_outside_its_space_is_told_with_its_part(
+def test_an_observation_outside_its_space_is_logged_with_its_part(
     space: spaces.Space[Any],
     good: Any,
     bad: Any,
-    told: str,
+    message: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made, _ = simulators(showing(bad), space, good, count=1)
     assert [t.truncated[0] for t in play(made, 4)] == [False, False, True, False]
-    assert told in caplog.text
+    assert message in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_one_number_is_a_reward_however_it_comes(reward: Any) -> None:
     assert made.failures == 0
 
 
-def test_who_keeps_failing_ends_with_a_line_that_says_what_it_returned() -> None:
+def test_too_many_failures_in_a_row_raise_one_line_with_the_last_answer() -> None:
     made, kind = simulators(paying(None), count=1, bad_at=1)
     with pytest.raises(SimulatorFailure) as failure:
         play(made, MAX_FAILURES_IN_A_ROW)
@@ -287,7 +287,7 @@ def _takes_one(env: Any, state: Any) -> None:
         ({"gala_get_state": lambda env: {1: 2}, "gala_set_state": _takes_one}, "as 1"),
     ],
 )
-def test_what_is_no_pair_of_hooks_saves_nothing_and_breaks_nothing(
+def test_invalid_hooks_save_nothing_and_break_nothing(
     hooks: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -307,22 +307,22 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (SystemExit(0), "it called sys.exit(0)"),
         (Panic("out of range"), "Panic: out of range"),
         (Unspeakable(), "Unspeakable: its text cannot be shown (RuntimeError)"),
     ],
 )
-def test_whatever_a_step_raises_costs_its_episode_alone(
-    error: BaseException, told: str, caplog: pytest.LogCaptureFixture
+def test_any_exception_of_a_step_costs_only_its_episode(
+    error: BaseException, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: Any) -> Any:
         raise error
 
     made, _ = simulators(fail, count=1)
     assert [bool(t.truncated[0]) for t in play(made, 3)] == [False, False, True]
-    assert f"simulator 0 of Made-v0 failed in step() at its agent step 3: {told}" in caplog.text
+    assert f"simulator 0 of Made-v0 failed in step() at its agent step 3: {message}" in caplog.text
 
 
 def test_ctrl_c_in_a_step_is_no_failure_of_the_simulator() -> None:

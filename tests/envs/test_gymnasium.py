@@ -1,4 +1,4 @@
-"""Simulators of Gymnasium environments: seams of episodes, failures, seeds, saved states."""
+"""Gymnasium simulators: ends of episodes, failures, seeds, saved states."""
 
 import logging
 from typing import Any

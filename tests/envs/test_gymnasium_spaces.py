@@ -1,4 +1,4 @@
-"""Simulators of Gymnasium environments: what is seen, what is done, and what is refused."""
+"""Gymnasium simulators: observations, actions, and refused spaces."""
 
 from typing import Any
 
@@ -145,7 +145,7 @@ def test_an_unknown_id_is_refused_with_a_hint(env_id: str, hint: str) -> None:
 
 @pytest.mark.parametrize("env_id", [COUNTING, "PongNoFrameskip-v4"])
 @pytest.mark.parametrize("protocol", [AtariProtocol(), AtariProtocol(grayscale=False)])
-def test_looking_at_an_environment_tells_what_its_simulators_show(
+def test_reading_an_environment_returns_the_specs_of_its_simulators(
     env_id: str, protocol: AtariProtocol
 ) -> None:
     simulators = make_simulators(env_id, 1, 1, protocol)

@@ -1,4 +1,4 @@
-"""Building an environment: what its id means, and what becomes of one that cannot be built."""
+"""Building an environment: the meaning of its id, and errors when it cannot be built."""
 
 import itertools
 import subprocess
@@ -58,7 +58,7 @@ def refusal_of(env_id: str) -> UserError:
         gymnasium.error.UnregisteredEnv("no level 3"),
     ],
 )
-def test_a_constructor_that_raises_is_told_with_its_cause_and_is_not_unknown(
+def test_a_constructor_that_raises_is_reported_with_its_cause_and_is_not_unknown(
     register: Register, error: Exception
 ) -> None:
     def build() -> Any:
@@ -72,7 +72,7 @@ def test_a_constructor_that_raises_is_told_with_its_cause_and_is_not_unknown(
 
 
 @pytest.mark.parametrize("code", [0, 3, "no licence"])
-def test_a_constructor_that_ends_the_program_is_told(register: Register, code: object) -> None:
+def test_a_constructor_that_ends_the_program_is_reported(register: Register, code: object) -> None:
     register("Leaving-v0", lambda: sys.exit(code))  # type: ignore[arg-type]
     refusal = refusal_of("Leaving-v0")
     assert isinstance(refusal.__cause__, SystemExit)
@@ -86,9 +86,9 @@ def test_the_documented_way_shows_the_traceback(tmp_path: Path) -> None:
         "gymnasium.register('Broken-v0', build)\n",
         encoding="utf-8",
     )
-    told = run(tmp_path, "gala_lab.main", "train", "ppo", "--env", "broken_env:Broken-v0")
-    assert told.returncode == 2
-    (line,) = told.stderr.splitlines()
+    message = run(tmp_path, "gala_lab.main", "train", "ppo", "--env", "broken_env:Broken-v0")
+    assert message.returncode == 2
+    (line,) = message.stderr.splitlines()
     program = line.partition('python -c "')[2].removesuffix('"')
     shown = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -163,7 +163,7 @@ def test_a_missing_package_is_named(register: Register) -> None:
         ("pass", "is unknown: importing broken_module registers no such id"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_with_its_cause(
+def test_a_module_that_cannot_be_imported_is_reported_with_its_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
 ) -> None:
     (tmp_path / "broken_module.py").write_text(body, encoding="utf-8")
@@ -176,7 +176,7 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_cause(
 @pytest.mark.parametrize(
     "registry", [{"Plumber-v0": 1}, SimpleNamespace(env_specs={"Plumber-v0": 1})]
 )
-def test_an_id_of_the_old_gym_is_told_with_the_remedy(
+def test_an_id_of_the_old_gym_is_reported_with_the_remedy(
     registry: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_gym = SimpleNamespace(registry=registry)
@@ -191,7 +191,7 @@ def test_a_module_that_registers_others_names_them() -> None:
 
 
 @pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "no_such.module:Game-v0"])
-def test_a_module_that_is_not_there_is_told_with_the_remedy(env_id: str) -> None:
+def test_a_missing_module_is_reported_with_the_remedy(env_id: str) -> None:
     assert "is it installed, or in the current folder?" in str(refusal_of(env_id))
 
 
@@ -227,7 +227,7 @@ def test_a_game_is_itself_with_its_module_before_it() -> None:
 
 @pytest.mark.parametrize("full_action_space", [False, True])
 @pytest.mark.parametrize("env_id", ["PongNoFrameskip-v4", "ALE/Breakout-v5"])
-def test_reading_a_game_tells_what_its_simulators_have(
+def test_reading_a_game_returns_the_specs_of_its_simulators(
     env_id: str, full_action_space: bool
 ) -> None:
     protocol = AtariProtocol(full_action_space=full_action_space, frame_skip=3)

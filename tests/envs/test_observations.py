@@ -1,4 +1,4 @@
-"""An observation of parts is one vector, in the order of their names, and nothing gets lost."""
+"""Encoded observations: parts are concatenated in the order of their names, none is lost."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Environments of the calling program: what is handed to its processes, and what is refused."""
+"""Environments of the calling program: entries sent to its processes, and refused ones."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Counting games: scores and lengths belong to one simulator and one game."""
+"""Episode counters: scores and lengths belong to one simulator and one game."""
 
 import numpy as np
 

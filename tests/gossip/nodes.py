@@ -1,4 +1,4 @@
-"""Nodes of the protocol and messages to them, as its tests script them."""
+"""Protocol nodes and messages for the tests of the protocol."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Proves that gossip between whole learners averages, survives bad news and never hangs."""
+"""Gossip between complete learners averages, survives bad messages and never hangs."""
 
 import math
 from typing import Any
@@ -191,7 +191,7 @@ def test_a_neighbour_known_to_be_dead_is_not_waited_for() -> None:
     assert vectors[0].tolist() == [1.0] * 4
 
 
-def test_without_a_bound_nobody_waits_for_the_silent() -> None:
+def test_without_max_staleness_no_learner_waits_for_a_silent_one() -> None:
     _, gossips = learners_on(directed_ring(2), deadline_s=1e9)
     assert [gossips[0].exchange() for _ in range(50)] == [0] * 50
     assert gossips[0].wait_s == 0

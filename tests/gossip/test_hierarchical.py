@@ -1,4 +1,4 @@
-"""Proves that a hierarchy of nodes connects everybody, and that far messages hold up nobody."""
+"""A hierarchy connects all learners, and messages of other nodes delay none of them."""
 
 import math
 from typing import Literal
@@ -68,7 +68,7 @@ def test_nodes_of_one_are_a_ring_and_one_node_of_all_is_complete(learners: int) 
 
 
 @given(SIZES)
-def test_everybody_hears_its_node_and_at_most_one_more_and_is_connected(
+def test_in_neighbours_are_the_own_node_and_at_most_one_more_and_connect_all(
     sizes: tuple[int, int],
 ) -> None:
     learners, per_node = sizes
@@ -87,7 +87,7 @@ def test_everybody_hears_its_node_and_at_most_one_more_and_is_connected(
 
 
 @given(SIZES)
-def test_a_round_keeps_the_mean_just_where_nodes_are_equal(sizes: tuple[int, int]) -> None:
+def test_a_round_preserves_the_mean_exactly_if_nodes_are_equal(sizes: tuple[int, int]) -> None:
     learners, per_node = sizes
     graph = hierarchical(learners, per_node)
     assert graph.is_doubly_stochastic() is (learners % per_node == 0)
@@ -151,7 +151,7 @@ def test_each_update_mixes_the_node_and_a_far_message_joins_when_it_is_there() -
     assert node.mixed_versions == {1: 8, 2: 8, 3: 8}
 
 
-def test_with_all_a_late_far_message_keeps_a_learner_from_its_own_node() -> None:
+def test_with_all_a_late_message_of_another_node_delays_those_of_the_own_node() -> None:
     node = GossipNode(0, hierarchical(6, 3), size=1, when="all")
     node.on_update(1)
     for sender in (1, 2):

@@ -50,7 +50,7 @@ def test_rings_go_round() -> None:
             assert versions == list(range(version - 99, version + 1))
 
 
-def test_a_reader_that_is_too_slow_is_told_and_goes_on_after_the_gap() -> None:
+def test_a_slow_reader_gets_an_overrun_error_and_continues_after_the_gap() -> None:
     journal = Journal(learners=2, in_degree=300)
     reader, writer = journal.reader(), journal.writer(1)
     for version in range(1, 1000):

@@ -1,4 +1,4 @@
-"""Proves that a mix is the plain mean, and that nothing unsound passes for a message."""
+"""A mix is the mean of its vectors, and invalid vectors are no messages."""
 
 import math
 

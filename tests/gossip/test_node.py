@@ -11,7 +11,7 @@ from tests.gossip.nodes import SIZE, listener, message, mixed, updated
 # Rule 1: sending.
 
 
-def test_after_an_update_the_node_sends_to_all_who_hear_it() -> None:
+def test_after_an_update_the_node_sends_to_all_out_neighbours() -> None:
     assert listener().on_update(1) == Send(1, (1, 3))
     assert GossipNode(2, directed_ring(5), size=SIZE).on_update(7) == Send(7, (3,))
 
@@ -47,7 +47,7 @@ def test_with_all_the_node_goes_on_until_every_neighbour_has_news() -> None:
     assert mixed(node) == [(1, 5), (3, 1)]
 
 
-def test_with_any_the_node_mixes_whoever_has_news() -> None:
+def test_with_any_the_node_mixes_all_new_messages() -> None:
     node = updated(listener(when="any"))
     assert node.decide() == Proceed()
     node.on_message(message(3, 1))
@@ -119,7 +119,7 @@ def test_updates_that_are_skipped_in_the_count_make_it_staler_too() -> None:
     assert node.decide() == Wait((1, 3))
 
 
-def test_a_wait_names_only_those_who_are_missing_and_ends_when_they_have_sent() -> None:
+def test_a_wait_names_only_the_missing_neighbours_and_ends_when_they_have_sent() -> None:
     node = updated(listener(max_staleness=0))
     assert node.decide() == Wait((1, 3))
     node.on_message(message(1, 1))

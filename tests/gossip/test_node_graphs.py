@@ -1,4 +1,4 @@
-"""Rules of the protocol where neighbours change from round to round, are none, or are others."""
+"""Rules of the protocol when neighbours change per round or with the topology."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_rotating_node_sends_to_and_hears_the_neighbour_of_the_round() -> None
     assert heard == [(6,), (4,), (7,), (6,), (4,), (7,)]
 
 
-def test_a_rotating_node_mixes_only_the_neighbour_of_the_round_and_keeps_the_others() -> None:
+def test_a_rotating_node_mixes_only_the_neighbour_of_the_round_and_stores_the_others() -> None:
     node = updated(GossipNode(0, rotating_exponential(8), size=SIZE))
     for sender in (4, 6, 7):
         assert node.on_message(message(sender, 1)) is None
@@ -67,7 +67,7 @@ def test_a_round_without_neighbours_neither_mixes_nor_waits() -> None:
 # Rule 6: other neighbours.
 
 
-def test_what_those_who_stay_have_sent_is_mixed_and_what_those_who_go_have_sent_is_not() -> None:
+def test_messages_of_remaining_neighbours_are_mixed_and_those_of_former_ones_are_not() -> None:
     node = updated(listener())
     assert node.on_message(message(1, 4)) is None
     assert node.on_message(message(3, 5)) is None
@@ -81,7 +81,7 @@ def test_what_those_who_stay_have_sent_is_mixed_and_what_those_who_go_have_sent_
     assert node.on_update(2) == Send(2, (1, 2))
 
 
-def test_counters_and_what_was_mixed_of_those_who_stay_are_kept() -> None:
+def test_counters_and_mixed_versions_of_remaining_neighbours_are_kept() -> None:
     node = updated(listener(when="any"))
     for sender, version in ((1, 4), (3, 5)):
         node.on_message(message(sender, version))
@@ -94,7 +94,7 @@ def test_counters_and_what_was_mixed_of_those_who_stay_are_kept() -> None:
     assert node.rejected == {"not newer": 1}
 
 
-def test_whoever_returns_is_heard_by_what_it_sends_from_then_on() -> None:
+def test_of_a_returning_neighbour_only_later_messages_count() -> None:
     node = updated(listener(when="any"))
     node.on_message(message(3, 5))
     mixed(node)
@@ -107,7 +107,7 @@ def test_whoever_returns_is_heard_by_what_it_sends_from_then_on() -> None:
     assert mixed(node) == [(3, 6)]
 
 
-def test_a_learner_that_was_told_dead_stays_so_until_it_sends() -> None:
+def test_a_learner_reported_dead_stays_dead_until_it_sends() -> None:
     node = updated(listener(max_staleness=0))
     node.on_peer_down(3)
     node.change_topology(undirected_ring(2))
@@ -117,7 +117,7 @@ def test_a_learner_that_was_told_dead_stays_so_until_it_sends() -> None:
     assert mixed(node) == [(1, 1)]
 
 
-def test_a_learner_alone_waits_for_nobody() -> None:
+def test_a_single_learner_never_waits() -> None:
     node = updated(listener(max_staleness=0))
     assert isinstance(node.decide(), Wait)
     node.change_topology(directed_ring(1))
@@ -125,6 +125,6 @@ def test_a_learner_alone_waits_for_nobody() -> None:
     assert node.on_update(2) == Send(2, ())
 
 
-def test_nobody_goes_on_in_a_graph_that_it_is_not_in() -> None:
+def test_a_graph_without_the_learner_is_refused() -> None:
     with pytest.raises(ValueError, match="learner 2 is not among 2"):
         GossipNode(2, directed_ring(3), size=SIZE).change_topology(directed_ring(2))

@@ -1,4 +1,4 @@
-"""Rules of the protocol for neighbours that die, fall silent, come, go or are not there."""
+"""Rules of the protocol for neighbours that die, are silent, return or are missing."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_a_dead_neighbour_is_not_waited_for() -> None:
     assert node.decide() == Proceed()
 
 
-def test_nobody_alive_means_going_on_alone_without_end() -> None:
+def test_without_live_neighbours_a_learner_continues_alone_without_end() -> None:
     node = listener(max_staleness=3)
     node.on_peer_down(1)
     node.on_peer_down(3)
@@ -93,7 +93,7 @@ def test_the_next_message_of_a_neighbour_that_was_given_up_brings_it_back() -> N
     assert updated(node).decide() == Wait((3,))
 
 
-def test_a_deadline_spares_those_who_have_sent() -> None:
+def test_a_deadline_spares_neighbours_that_have_sent() -> None:
     node = updated(listener(max_staleness=0))
     node.on_message(message(1, 1))
     node.on_deadline()

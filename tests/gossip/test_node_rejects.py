@@ -1,4 +1,4 @@
-"""Rules of the protocol for messages that are not taken, and for nodes that are restored."""
+"""Rules of the protocol for rejected messages and restored nodes."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_a_message_is_still_too_old_after_the_newer_one_was_mixed() -> None:
 
 
 @pytest.mark.parametrize("sender", [0, 2, 4, -1])
-def test_a_message_of_someone_who_is_no_neighbour_is_rejected(sender: int) -> None:
+def test_a_message_of_a_learner_that_is_no_neighbour_is_rejected(sender: int) -> None:
     node = updated(listener(when="any"))
     assert node.on_message(message(sender, 1)) == "not a neighbour"
     assert node.decide() == Proceed()

@@ -63,7 +63,7 @@ def test_a_named_topology_is_the_graph_drawn_by_hand(
     assert (graph.name, graph.learners, graph.period) == (name, learners, len(rounds))
 
 
-def test_learner_zero_of_eight_hears_the_learners_drawn_by_hand() -> None:
+def test_in_neighbours_of_learner_zero_of_eight_are_those_drawn_by_hand() -> None:
     assert topology.directed_ring(8).in_neighbours(0, 0) == (7,)
     assert topology.undirected_ring(8).in_neighbours(0, 0) == (1, 7)
     assert topology.exponential(8).in_neighbours(0, 0) == (4, 6, 7)
@@ -75,7 +75,7 @@ def test_learner_zero_of_eight_hears_the_learners_drawn_by_hand() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("learners", SIZES)
-def test_the_rounds_of_a_named_topology_together_connect_everybody(
+def test_the_union_of_rounds_of_a_named_topology_is_strongly_connected(
     name: str, learners: int
 ) -> None:
     graph = topology.make(name, learners)
@@ -102,9 +102,7 @@ def test_each_round_of_a_named_topology_is_regular_and_doubly_stochastic(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("learners", SIZES)
-def test_whom_i_hear_hears_nothing_but_sends_to_me_in_the_same_round(
-    name: str, learners: int
-) -> None:
+def test_in_and_out_neighbours_are_the_same_edges_in_every_round(name: str, learners: int) -> None:
     graph = topology.make(name, learners)
     # Twice the period, so that the sequence is seen to repeat.
     for k in range(2 * graph.period):
@@ -117,7 +115,7 @@ def test_whom_i_hear_hears_nothing_but_sends_to_me_in_the_same_round(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("learners", SIZES)
-def test_the_mixing_matrix_weighs_every_heard_learner_and_oneself_equally(
+def test_the_mixing_matrix_weighs_in_neighbours_and_the_learner_itself_equally(
     name: str, learners: int
 ) -> None:
     graph = topology.make(name, learners)
@@ -157,7 +155,7 @@ def test_one_round_of_rotating_exponential_alone_does_not_average() -> None:
     assert disagreement_factor(topology.rotating_exponential(8)) > 0.9
 
 
-def test_an_irregular_graph_is_row_stochastic_but_does_not_keep_the_mean() -> None:
+def test_an_irregular_graph_is_row_stochastic_but_does_not_preserve_the_mean() -> None:
     star_with_shortcut = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2)]
     graph = topology.from_edges(star_with_shortcut, 3)
     matrix = graph.mixing_matrix(0)
@@ -288,7 +286,7 @@ def test_the_largest_in_degree_is_that_of_the_graph_and_grows_with_it(name: str)
     assert degrees == sorted(degrees)
 
 
-def test_so_it_is_of_a_graph_of_ones_own(tmp_path: Path) -> None:
+def test_the_largest_in_degree_of_a_graph_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "edges.json"
     file.write_text("[[0, 1], [1, 2], [2, 0], [0, 2]]")
     assert topology.max_in_degree(str(file), 3) == 2

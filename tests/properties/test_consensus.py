@@ -90,7 +90,7 @@ def vectors_of(learners: int) -> st.SearchStrategy[torch.Tensor]:
 
 @QUIET
 @given(st.data(), st.sampled_from(NAMES), st.integers(1, 9))
-def test_a_synchronous_round_on_a_regular_graph_keeps_the_mean(
+def test_a_synchronous_round_on_a_regular_graph_preserves_the_mean(
     data: st.DataObject, name: str, learners: int
 ) -> None:
     start = data.draw(vectors_of(learners))

@@ -1,4 +1,4 @@
-"""The process that the theory is about, literally: learners update, then mix."""
+"""Simulate literally what the theory is about: learners update, then mix."""
 
 from collections.abc import Callable
 

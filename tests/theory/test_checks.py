@@ -1,4 +1,4 @@
-"""What the theory does not cover is refused in one line that names the learner or the edge."""
+"""Invalid mixing matrices are refused in one line that names the learner or the edge."""
 
 import numpy as np
 import pytest

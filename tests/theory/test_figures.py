@@ -220,7 +220,7 @@ def test_known_spans() -> None:
     assert exponentials == pytest.approx([0.5, 1.286, 2.139], rel=1e-3)
 
 
-def test_a_learner_alone_agrees_with_itself_and_learners_that_never_mix_with_nobody() -> None:
+def test_the_balls_of_a_single_learner_and_of_learners_that_never_mix() -> None:
     for name in NAMES:
         alone = named_ball(name, 1, miss=1.0)
         assert (alone.beta, alone.epsilon_factor, alone.typical_factor) == (0.0, 0.0, 0.0)

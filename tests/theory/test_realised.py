@@ -1,4 +1,4 @@
-"""The realised bound holds whatever happens, is tight, and catches a wrong mixing weight."""
+"""The realised bound holds for any events, is tight, and detects a wrong mixing weight."""
 
 import itertools
 from collections.abc import Callable
@@ -174,7 +174,7 @@ def test_a_wrong_mixing_weight_exceeds_it() -> None:
 
 
 @pytest.mark.parametrize("learners", [3, 4, 8])
-def test_independent_updates_are_as_far_apart_as_foretold(learners: int) -> None:
+def test_distances_of_independent_updates_are_as_predicted(learners: int) -> None:
     """Mean of many seeds, on a ring on which everybody mixes three times of four."""
     squares, foretold = [], 0.0
     for seed in range(150):
@@ -225,7 +225,7 @@ def test_learners_may_begin_apart() -> None:
     assert realised.bounds([9, 8]).span == pytest.approx((3.0 + 1.0) / 2 + 5.0 / 2 + 4.0)
 
 
-def test_who_comes_back_begins_with_what_it_adopts_or_where_all_began() -> None:
+def test_a_returning_learner_begins_with_a_message_or_the_initial_parameters() -> None:
     realised = Realised(2)
     realised.update(0, 1, 2.0)
     realised.update(1, 1, 3.0)
@@ -251,7 +251,9 @@ def test_a_message_that_is_too_old_is_refused_by_its_edge() -> None:
 
 
 @given(data=st.data())
-def test_what_is_kept_has_its_bounds_however_late_the_rest_is_told(data: st.DataObject) -> None:
+def test_kept_versions_have_bounds_however_late_other_events_are_reported(
+    data: st.DataObject,
+) -> None:
     learners = data.draw(st.integers(2, 5))
     steps = np.random.default_rng(0).standard_normal((learners, 150, DIMENSIONS))
     now, late = (World(learners, Realised(learners)) for _ in range(2))
@@ -298,7 +300,7 @@ def play_with_members(world: World, data: st.DataObject, events: int, seed: int)
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32), capacity=st.sampled_from([1, 10_000]))
-def test_neither_do_those_who_join_and_leave_exceed_it(
+def test_learners_that_join_and_leave_do_not_exceed_the_bound(
     data: st.DataObject, seed: int, capacity: int
 ) -> None:
     world = World(5, Realised(5, capacity, members=2))

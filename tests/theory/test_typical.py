@@ -1,4 +1,4 @@
-"""The typical radius against simulation: independent updates, in step, missed mixes, delays."""
+"""The typical radius against simulation: synchronous rounds, missed mixes, delays."""
 
 import numpy as np
 import pytest
