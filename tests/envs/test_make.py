@@ -86,9 +86,9 @@ def test_the_documented_way_shows_the_traceback(tmp_path: Path) -> None:
         "gymnasium.register('Broken-v0', build)\n",
         encoding="utf-8",
     )
-    message = run(tmp_path, "gala_lab.main", "train", "ppo", "--env", "broken_env:Broken-v0")
-    assert message.returncode == 2
-    (line,) = message.stderr.splitlines()
+    completed = run(tmp_path, "gala_lab.main", "train", "ppo", "--env", "broken_env:Broken-v0")
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     program = line.partition('python -c "')[2].removesuffix('"')
     shown = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
