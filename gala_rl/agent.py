@@ -31,7 +31,7 @@ from gala_rl.trajectory_source import StopRequested, TrajectorySource, never
 
 @dataclass
 class Timings:
-    """Seconds spent in each part of `Agent.step`, in all."""
+    """Total seconds spent in each part of `Agent.step`."""
 
     rollout_s: float = 0.0
     update_s: float = 0.0
@@ -45,13 +45,13 @@ class Agent:
     2019, Algorithm 1.
 
     Attributes:
-        source: where trajectories come from.
-        normalizer: keeps the network's running moments, where it has any.
+        source: source of trajectories.
+        normalizer: updates the network's running moments, if it has any.
         threads: PyTorch's threads while the network acts and while it learns.
-        journal: where updates and mixes are written down; None if nobody watches.
-        updates: made by the learner, each from one trajectory.
-        agent_steps: steps made in its own simulators.
-        timings: where the time went.
+        journal: records updates and mixes for the consensus monitor; None if there is none.
+        updates: updates made by the learner, each from one trajectory.
+        agent_steps: agent steps made in its own simulators.
+        timings: time spent so far.
         wants_stop: asked between a rollout and its update: whether to drop the rollout and stop.
     """
 
@@ -77,13 +77,13 @@ class Agent:
 
     @property
     def actor(self) -> Actor:
-        """The source of trajectories, where that is an actor in this process."""
+        """The source of trajectories, if it is an actor in this process."""
         if not isinstance(self.source, Actor):
             raise TypeError(f"{type(self.source).__name__} acts in other processes")
         return self.source
 
     def step(self, learning_rate: float) -> UpdateMetrics:
-        """One iteration: act, learn, send, and mix if the neighbours' messages are there.
+        """Make one iteration: act, learn, send, and mix if in-neighbours' messages have arrived.
 
         Raises:
             StopRequested: when the learner was asked to stop before the update began.
@@ -113,7 +113,7 @@ class Agent:
         return metrics
 
     def _exchange(self, update_norm: float) -> None:
-        # An update is written down before anybody can mix it.
+        # An update is in the journal before any other learner can mix it.
         if self.journal is not None:
             self.journal.update(self.updates, update_norm)
         self.gossip.exchange(self.updates)
@@ -121,7 +121,7 @@ class Agent:
             self.journal.mix(self.updates, self.gossip.last_mixed, self.gossip.mixed_at_s)
 
     def _outbox(self) -> Tensor | None:
-        """Where the optimiser puts the new parameters, if they are all that is sent."""
+        """Return where the optimizer writes the new parameters, if a message has nothing else."""
         if self.gossip.parameters is not self.learner.flat.values:
             return None
         return self.gossip.outbox()
@@ -130,7 +130,7 @@ class Agent:
 def build_model(
     config: ResolvedConfig, observation: ObservationSpec, action: ActionSpec
 ) -> ActorCritic:
-    """The network of a run with its initial parameters, which depend on `config.seed` alone."""
+    """Return the network with its initial parameters, which depend on `config.seed` alone."""
     # Orthogonal matrices differ in their last bits by the number of threads that compute them.
     with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.
@@ -147,11 +147,11 @@ def build_model(
 
 
 class InitialParameters(NamedTuple):
-    """What all learners of a run begin with.
+    """Initial parameters, equal for all learners of a run, and their sizes.
 
     Attributes:
         parameters: [P].
-        learned: length of their first part, which gradients change.
+        learned: length of the first part of them, which gradients change.
         frames_per_step: environment frames of an agent step.
         parameter_count: number of parameters of the network, without the padding that P includes.
     """
@@ -163,7 +163,7 @@ class InitialParameters(NamedTuple):
 
 
 def initial_parameters_of(config: ResolvedConfig) -> InitialParameters:
-    """What all learners of a run begin with."""
+    """Build the network once and return its initial parameters."""
     environment = config.environment
     model = build_model(config, environment.observation, environment.action)
     flat, frames_per_step = FlatParameters(model), environment.frames_per_step
@@ -171,19 +171,19 @@ def initial_parameters_of(config: ResolvedConfig) -> InitialParameters:
 
 
 def message_size(config: ResolvedConfig, parameters: int) -> int:
-    """Length of the vector that learners send each other: P, or P + S with the optimiser's."""
+    """Return the length of a gossip message: P, or P + S with the optimizer's state."""
     if not config.gossip.mix_optimizer:
         return parameters
     return parameters + state_size(config.algorithm, parameters)
 
 
 def acts_in_process(config: ResolvedConfig) -> bool:
-    """Whether a learner acts itself, between its updates, rather than by actors of its own."""
+    """Return whether a learner acts itself, between its updates, without actor processes."""
     return config.serial or not config.algorithm.acts_in_processes
 
 
 def simulator_groups(config: ResolvedConfig, device: torch.device) -> int:
-    """Groups of a learner's simulators: by default two where that hides the network's time."""
+    """Return the number of simulator groups: by default 2 if that hides the network's time."""
     if config.simulator_groups is not None:
         return config.simulator_groups
     both_work = device.type == "cuda" and is_atari(config.env) and config.simulators > 1
@@ -198,13 +198,19 @@ def build_agent(
     seed: int,
     journal: JournalWriter | None = None,
     coupling: Coupling | None = None,
-    elsewhere: RemoteActors | None = None,
+    remote_actors: RemoteActors | None = None,
 ) -> Agent:
-    """Learner `rank` of a run.
+    """Build the agent of one learner.
 
-    All learners start from the same parameters, which depend on `config.seed` alone; simulators
-    and actions follow `seed`. Learners with a coupling don't gossip. Of its actors, some may be
-    elsewhere.
+    Args:
+        config: of the run. Its seed determines the initial parameters of all learners.
+        rank: of the learner.
+        transport: its end of the gossip network.
+        device: where it learns.
+        seed: of its simulators and actions.
+        journal: records updates and mixes; None: no consensus monitor.
+        coupling: what it shares with other learners; it does not gossip then.
+        remote_actors: its actors on other machines.
     """
     in_process, processes = acts_in_process(config), config.simulator_processes
     simulators = make_simulators(
@@ -237,7 +243,7 @@ def build_agent(
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
         source = ActorProcesses(
-            config, rank, make_model, parameters, simulators, device, seed, elsewhere
+            config, rank, make_model, parameters, simulators, device, seed, remote_actors
         )
     gossip = _make_gossip(config, rank, transport, learner, gossips=coupling is None)
     counting: Callable[[], AbstractContextManager[None]] = nullcontext

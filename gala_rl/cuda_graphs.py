@@ -1,4 +1,4 @@
-"""CUDA graphs: what is computed on the same memory every time is launched as one."""
+"""CUDA graphs: launch a computation on fixed memory as a whole, once it is recorded."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -38,7 +38,7 @@ class Captured(Generic[_Result]):
         self._result: _Result | None = None
 
     def __call__(self) -> _Result:
-        """The function's effects and result; on a GPU the same tensors at each call."""
+        """Run the function, or replay its kernels; on a GPU returns the same tensors each time."""
         if not self._is_cuda or self._calls < _CALLS_BEFORE_CAPTURE:
             self._calls += 1
             return self._function()

@@ -18,7 +18,7 @@ from gala_rl.models.network import Network
 from gala_rl.spaces import ObservationSpec
 
 FLOP_PER_THREAD = 15e6
-"""A forward pass uses one thread for each of so many floating-point operations."""
+"""Floating-point operations of a forward pass per thread."""
 
 
 class Threads(NamedTuple):
@@ -40,7 +40,7 @@ def forward_flop(network: Network, observation: ObservationSpec) -> float:
 
     Args:
         network: each of its dense layers is used once per observation.
-        observation: what it is given.
+        observation: spec of its input.
     """
     dtype = torch.uint8 if observation.is_image else torch.float32
     device = next(network.parameters()).device
@@ -90,7 +90,7 @@ def actor_threads(config: ResolvedConfig, flop: float, simulators: int) -> int:
 
 @contextmanager
 def threads_set_to(count: int) -> Iterator[None]:
-    """Have PyTorch use so many threads within a `with` block, and as many as before after it."""
+    """Set PyTorch's number of threads within a `with` block, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The interface between a learner and what acts for it: an actor of its own, or actor processes."""
+"""The source of a learner's trajectories: an actor in its process, or actor processes."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from gala_rl.trajectory import Trajectory
 
 
 class StopRequested(Exception):
-    """A learner was asked to stop in the middle of an update; its rollout is dropped."""
+    """Raised when a learner is asked to stop in the middle of an update; drops its rollout."""
 
 
 def never() -> bool:
@@ -23,7 +23,7 @@ class TrajectorySource(Protocol):
     """Source of a learner's trajectories: an actor in its own process, or several in theirs.
 
     Attributes:
-        trajectory: what `collect` returns.
+        trajectory: the object that `collect` returns.
         episodes: finished full games that have not been read yet, oldest first.
         wants_stop: asked at every step: whether to raise `StopRequested`.
     """

@@ -17,7 +17,7 @@ from gala_rl.trajectory_source import never
 
 
 class Loss(NamedTuple):
-    """A loss, and what the metrics show of it.
+    """A loss and the terms that the metrics show.
 
     Attributes:
         total: scalar to be minimised.

@@ -21,7 +21,7 @@ class UpdateMetrics(NamedTuple):
     Attributes:
         grad_norm: Euclidean norm of the gradient before clipping.
         update_norm: Euclidean norm of the change of the parameters.
-        losses: terms of the loss and what else the algorithm measures, by metrics column.
+        losses: terms of the loss and other quantities of the algorithm, by metrics column.
     """
 
     grad_norm: Tensor
@@ -91,7 +91,7 @@ def make_learner(
         network: to be improved.
         settings: of the algorithm; they name the module that makes its learner.
         initial_learning_rate: of the run's first update.
-        seed: of what updates draw at random.
+        seed: of random draws within updates.
         coupling: what is shared with other learners within each gradient step; None: nothing.
     """
     learner: Learner = importlib.import_module(settings.learner).make_learner(

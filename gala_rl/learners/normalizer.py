@@ -1,4 +1,4 @@
-"""Keeps the running moments of a network up to date with the rollouts of its actor."""
+"""Updates a network's running moments of observations and rewards with each rollout."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ from gala_rl.trajectory import Trajectory
 
 
 class Normalizer:
-    """Scales rewards for the loss, and counts rollouts into the moments the network has.
+    """Scales rewards for the loss, and counts rollouts into the network's running moments.
 
     Rewards are divided by the running standard deviation of the discounted sum of rewards since
     an episode began: "Implementation Matters in Deep Policy Gradients", Engstrom et al. 2020,
@@ -20,7 +20,7 @@ class Normalizer:
     Args:
         network: it normalises observations itself.
         discount: γ.
-        trajectory: like those to come; only shape and device are used.
+        trajectory: an example; only its shape and device are used.
         counting: entered while a rollout is counted in, by learners that share their moments.
 
     Attributes:
@@ -43,7 +43,7 @@ class Normalizer:
 
     @torch.no_grad()
     def scale_rewards(self, trajectory: Trajectory) -> None:
-        """Make the raw rewards [T, B] of a new rollout those that the loss sees, in place."""
+        """Scale the raw rewards [T, B] of a new rollout for the loss, in place."""
         if self._of_sums is None:
             return
         ends = trajectory.terminated | trajectory.truncated
@@ -54,10 +54,10 @@ class Normalizer:
         trajectory.rewards.copy_(scaled.squeeze(-1))
 
     def absorb(self, trajectory: Trajectory) -> None:
-        """Count a rollout in, once nothing will be computed from it any more.
+        """Count a rollout into the moments, after its update.
 
-        Acting and every epoch of an update then have seen the same moments, so that their
-        probabilities and values can be compared.
+        Acting and all epochs of an update then use the same moments, so that their probabilities
+        and values can be compared.
         """
         if self._of_observations is None and self._of_sums is None:
             return

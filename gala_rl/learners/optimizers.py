@@ -1,4 +1,4 @@
-"""Optimisers on flat vectors, in the forms that the papers' code bases use."""
+"""Optimizers on flat vectors: RMSprop in two forms and Adam, as in the papers' code bases."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -11,7 +11,7 @@ from gala_rl.flat import ALIGNMENT
 
 _TINY = torch.finfo(torch.float32).tiny
 _BETA_1, _BETA_2 = 0.9, 0.999
-"""Of Adam, as in its paper."""
+"""β₁ and β₂ of Adam, as in its paper."""
 _BLOCK = 1 << 16
 """Floats a thread. On a CPU all operations on one block follow one another while it is in the
 cache, so that the vectors come from memory once and not six times."""
@@ -36,7 +36,7 @@ class Optimizer(Protocol):
     """Steps a vector of parameters [P] along gradients [P].
 
     Attributes:
-        state: [S] everything it remembers, in one vector.
+        state: [S] its whole state, in one vector.
     """
 
     state: Tensor
@@ -44,7 +44,7 @@ class Optimizer(Protocol):
     def step(
         self, grads: Tensor, learning_rate: float | Tensor, out: Tensor | None = None
     ) -> Tensor:
-        """One update of the parameters.
+        """Update the parameters once.
 
         Args:
             grads: [P], already clipped.
@@ -58,19 +58,19 @@ class Optimizer(Protocol):
 
 
 def state_size(settings: AlgorithmSettings, size: int) -> int:
-    """S, the length of the state of the optimiser of P parameters."""
+    """Return S, the length of the optimizer's state for P parameters."""
     return 2 * size + ALIGNMENT if settings.optimizer == "adam" else size
 
 
 def make_optimizer(
     parameters: Tensor, settings: AlgorithmSettings, memory: Tensor, *, fresh: bool = True
 ) -> Optimizer:
-    """The optimiser of these settings.
+    """Build the optimizer of these settings.
 
     Args:
         parameters: [P], changed by its steps.
-        settings: which, and of what kind.
-        memory: [S] where to keep its state.
+        settings: which optimizer, with its decay and ε.
+        memory: [S] for its state.
         fresh: whether to begin with a new state, rather than with the one in `memory`.
     """
     if settings.optimizer == "adam":
@@ -88,7 +88,7 @@ class RMSprop:
     Args:
         parameters: [P] x, changed in place.
         settings: form, decay and ε.
-        memory: [P] where to keep s; default: new memory.
+        memory: [P] for s; default: new memory.
         fresh: whether s begins anew, rather than as it is in `memory`.
 
     Attributes:
@@ -127,7 +127,7 @@ class RMSprop:
         return torch.stack(squares).sum().sqrt() * learning_rate
 
     def _root(self, square_average: Tensor) -> Tensor:
-        """The denominator for one block."""
+        """Return the denominator for one block."""
         root = self._denominator[: square_average.numel()]
         if self._epsilon_inside:
             return torch.add(square_average, self._epsilon, out=root).sqrt_()
@@ -146,7 +146,7 @@ class Adam:
     Args:
         parameters: [P] x, changed in place.
         settings: ε.
-        memory: [2 P + 16] where to keep the state; default: new memory.
+        memory: [2 P + 16] for the state; default: new memory.
         fresh: whether the state begins anew, rather than as it is in `memory`.
 
     Attributes:
@@ -191,8 +191,8 @@ class Adam:
             mean.lerp_(g, 1.0 - _BETA_1)
             square_average.mul_(_BETA_2).addcmul_(g, g, value=1.0 - _BETA_2)
             for average in (mean, square_average):
-                # Of dead units: subnormal numbers, which every operation takes thirty times as
-                # long for, would else stay for ever.
+                # Averages of dead units would become subnormal and stay so; every operation on
+                # subnormal numbers takes thirty times as long.
                 torch.hardshrink(average, _TINY, out=average)
             root = self._denominator[: mean.numel()]
             torch.clamp(square_average, min=_TINY, out=root).sqrt_()
@@ -215,7 +215,7 @@ def _descend(
 ) -> Tensor:
     """Put x - rate · numerator / root into `result`; returns |numerator / root|²; spoils `root`."""
     if not isinstance(rate, Tensor):
-        # The operation of PyTorch's own optimisers: the same, bit for bit.
+        # The operation of PyTorch's own optimizers: the same, bit for bit.
         torch.addcdiv(x, numerator, root, value=-rate, out=result)
     direction = torch.div(numerator, root, out=root)
     squares = torch.dot(direction, direction)

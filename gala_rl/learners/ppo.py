@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
+"""PPO, proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import never
 
 _STREAM = 1
-"""Sets what an update draws apart from what an actor with the same seed draws."""
+"""Separates the random stream of updates from that of an actor with the same seed."""
 
 
 class _Batch(NamedTuple):
@@ -32,12 +32,12 @@ class _Batch(NamedTuple):
     returns: Tensor
 
     def at(self, rows: Tensor) -> "_Batch":
-        """Some of them, copied."""
+        """Return a copy of some of the samples."""
         return _Batch(*(x.index_select(0, rows) for x in self))
 
 
 class _Minibatch(NamedTuple):
-    """The samples of one step: for a recurrent network [T * b] of b simulators.
+    """Samples of one gradient step: for a recurrent network [T * b] of b simulators.
 
     `state` [b, S] and `is_first` [T, b] are where their sequences begin; ignored without memory.
     """
@@ -87,7 +87,7 @@ class PPOLearner:
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
     ) -> UpdateMetrics:
-        """Some epochs on a rollout that was made with the present parameters."""
+        """Make some epochs on a rollout that was made with the present parameters."""
         settings = self._settings
         self._before.copy_(self.flat.values)
         batch = self._batch(trajectory)
@@ -117,7 +117,7 @@ class PPOLearner:
         return UpdateMetrics(grad_norm, update_norm, losses)
 
     def _batch(self, trajectory: Trajectory) -> _Batch:
-        """All samples, with advantages and value targets; nothing here is computed twice."""
+        """Return all samples with advantages and value targets, computed once per update."""
         settings, (log_probs, values) = self._settings, _behaviour(trajectory)
         with torch.no_grad():
             bootstrap = self._model.values(trajectory.observations[-1], trajectory.final_state)
@@ -138,7 +138,7 @@ class PPOLearner:
     def _epoch(
         self, trajectory: Trajectory, batch: _Batch, learning_rate: float, out: Tensor | None
     ) -> list[Tensor]:
-        """A step on each minibatch, the last to `out`; returns what each saw, in a vector."""
+        """Make a step on each minibatch, the last to `out`; returns the metrics of each step."""
         last = self._settings.minibatches - 1
         return [
             self._descend(minibatch, learning_rate, out if number == last else None)
@@ -193,7 +193,7 @@ class PPOLearner:
 
 
 def _behaviour(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
-    """Log π and V of the policy that acted, each [T, B]."""
+    """Return log π and V of the behaviour policy, each [T, B]."""
     if trajectory.log_probs is None or trajectory.values is None:
         raise ValueError("PPO needs log_probs and values of the behaviour policy")
     return trajectory.log_probs, trajectory.values

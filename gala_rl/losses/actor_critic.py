@@ -29,7 +29,7 @@ def actor_critic_loss(
     value_cost: float,
     entropy_cost: float,
 ) -> ActorCriticLoss:
-    """Policy gradient with the value as baseline, squared value error, entropy bonus; all means.
+    """Return policy gradient loss, squared value error and entropy bonus; all means.
 
     A_t = G_t - V(x_t);
     L = mean(-log π(a_t|x_t) · A_t) + value_cost · mean(A_t²) - entropy_cost · mean(H_t).

@@ -9,10 +9,10 @@ from gala_rl.losses.shapes import check_equal_shapes
 
 
 class PPOLoss(NamedTuple):
-    """The loss, its three terms and how far the policy has moved; each a scalar mean.
+    """The loss, its three terms and the change of the policy; each a scalar mean.
 
     Attributes:
-        total: what is minimised.
+        total: the loss to minimise.
         policy: the clipped surrogate, negated.
         value: mean squared value error, clipped if asked for.
         entropy: of the policy.

@@ -1,4 +1,4 @@
-"""Returns: what a state turned out to be worth, computed backwards along a rollout."""
+"""Returns: discounted sums of future rewards, computed backwards along a rollout."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A3C: workers with a simulator each, who step one parameter vector without locks."""
+"""A3C: learners with one simulator each, which update one parameter vector without locks."""
 
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.method import Method
@@ -7,7 +7,7 @@ PAPER_WORKERS = 16
 
 
 def default_learners(cores: int) -> int:
-    """A worker a core, as in the paper; 4 at least, since they replace the batch."""
+    """Return one learner per core, as in the paper; at least 4, since they replace the batch."""
     return min(max(4, cores), PAPER_WORKERS)
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from gala_rl.methods import a2c
 
 MAX_DEFAULT_LEARNERS = 8
-"""More would be faster on a large machine, but 16 simulators each make very large batches."""
+"""More would be faster on a large machine, but with 16 simulators each the batch gets large."""
 
 
 def default_learners(cores: int) -> int:
-    """A learner a core: with one thread each, no core ever waits for another."""
+    """Return one learner per core: with one thread each, no core waits for another."""
     return min(max(2, cores), MAX_DEFAULT_LEARNERS)
 
 

@@ -8,7 +8,7 @@ MAX_DEFAULT_LEARNERS = 8
 
 
 def default_learners(cores: int) -> int:
-    """Two cores a learner: one for itself and one for its actors."""
+    """Return one learner per two cores: one core for itself, one for its actors."""
     return min(max(2, cores // 2), MAX_DEFAULT_LEARNERS)
 
 

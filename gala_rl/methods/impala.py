@@ -1,4 +1,4 @@
-"""IMPALA: one learner, and actors that are ahead of it; what they did is corrected by V-trace."""
+"""IMPALA: actor processes run with older parameters; V-trace corrects for their lag."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -11,10 +11,10 @@ from gala_rl.spaces import EnvKind
 
 @dataclass(frozen=True, kw_only=True)
 class ImpalaSettings(AlgorithmSettings):
-    """Actors ahead of their learner, corrected by V-trace (Espeholt et al. 2018, table G.1).
+    """IMPALA with V-trace (Espeholt et al. 2018, table G.1).
 
-    The paper's losses are sums over the batch, and so are its bound on the gradient and its ε.
-    `value_cost` is half its baseline cost, which is on half the squared error.
+    The paper's losses are sums over the batch; its bound on the gradient and its ε fit sums.
+    `value_cost` is half its baseline cost, which weights half the squared error.
     """
 
     name = "impala"
@@ -64,12 +64,12 @@ class ImpalaSettings(AlgorithmSettings):
         return self.actor_slots
 
     def simulators(self, published: int) -> int:
-        """See `AlgorithmSettings`: the next number that the actors can share equally."""
+        """Return the next number of simulators that the actors can share equally."""
         actors = self.actors or 1
         return -(-published // actors) * actors
 
     def resolved(self, shared: int, cores: int) -> Self:
-        """See `AlgorithmSettings`: an actor a core but the learner's, if they divide all."""
+        """Return an actor per core, minus the learner's, as far as they share equally."""
         most = max(1, min(cores - 1, shared))
         divisor = next(n for n in range(most, 0, -1) if shared % n == 0)
         actors = self.actors or divisor
@@ -101,7 +101,7 @@ class ImpalaSettings(AlgorithmSettings):
 
 
 def settings(kind: EnvKind) -> ImpalaSettings:
-    """The paper's for Atari; small networks elsewhere take, and need, larger steps."""
+    """Return the paper's values for Atari; small networks elsewhere need larger steps."""
     return ImpalaSettings() if kind == "atari" else ImpalaSettings(learning_rate=5e-3)
 
 

@@ -1,4 +1,4 @@
-"""What a method is: a name for a combination, with where it comes from."""
+"""A method: a named combination of algorithm and gossip, with its paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.spaces import EnvKind
 
 Sharing = Literal["nothing", "gossip", "gradients", "parameters", "locked-parameters"]
-"""What learners share: nothing, since there is one; parameters with their neighbours, now and then;
-the mean of their gradients; or one parameter vector, with or without locks."""
+"""What several learners share: nothing (there is one learner), parameters with their neighbours by
+gossip, the mean of their gradients, or one parameter vector without or with locks."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Method:
 
     Attributes:
         name: on the command line.
-        title: in words.
-        paper: where it comes from.
+        title: description in a few words.
+        paper: source of algorithm and settings.
         sharing: how several learners learn together.
-        default_learners: from the number of cores to the number of learners.
-        default_simulators: of a learner, for an environment of that kind.
-        settings: of the algorithm, for an environment of that kind.
+        default_learners: number of learners, given the number of cores.
+        default_simulators: number of simulators per learner, given the kind of environment.
+        settings: settings of the algorithm, given the kind of environment.
     """
 
     name: str

@@ -27,7 +27,7 @@ class PPOSettings(AlgorithmSettings):
     )
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = with_default("adam", "optimizer")
     epochs: int = setting(4, "passes over the rollout per update", minimum=1)
-    minibatches: int = setting(4, "minibatches per epoch, one optimiser step each", minimum=1)
+    minibatches: int = setting(4, "minibatches per epoch, one optimizer step each", minimum=1)
     gae_lambda: float = setting(
         0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
     )
@@ -62,7 +62,7 @@ class PPOSettings(AlgorithmSettings):
     def fitted(
         self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
     ) -> Self:
-        """See `AlgorithmSettings`: no more minibatches than an update has parts for."""
+        """See `AlgorithmSettings.fitted`: at most as many minibatches as an update can fill."""
         fitted = super().fitted(simulators, given, is_recurrent=is_recurrent, has_pixels=has_pixels)
         if "minibatches" in given:
             return fitted
@@ -86,17 +86,17 @@ class PPOSettings(AlgorithmSettings):
 
     @property
     def _least(self) -> int:
-        """Agent steps that a minibatch has at least: one alone has no deviation."""
+        """Return the least agent steps per minibatch: one alone has no standard deviation."""
         return 2 if self.normalize_advantages else 1
 
 
 def default_simulators(kind: EnvKind) -> int:
-    """As many as the paper has: 8 for Atari games, 1 for continuous control."""
+    """Return the paper's numbers: 8 for Atari games, 1 for continuous control."""
     return 1 if kind == "continuous" else 8
 
 
 def settings(kind: EnvKind) -> PPOSettings:
-    """Those of Baselines' ppo2 for Atari and MuJoCo, which are the paper's but for details."""
+    """Return the values of Baselines' ppo2 for Atari and MuJoCo, the paper's but for details."""
     match kind:
         case "atari":
             return PPOSettings()

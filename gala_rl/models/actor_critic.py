@@ -196,7 +196,7 @@ class ActorCritic(Network):
         if self.observation_moments is not None:
             observations = self.observation_moments.normalize(observations)
         device = observations.device.type
-        # No cache of casted weights: a CUDA graph would go on using what it recorded.
+        # No cache of cast weights: a CUDA graph would go on using those that it recorded.
         with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):
             features: Tensor = torso(observations)
         return features.float()

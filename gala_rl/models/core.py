@@ -1,4 +1,4 @@
-"""The recurrent core between torso and heads: an LSTM whose sequences may hold several episodes."""
+"""The recurrent core between torso and heads: an LSTM on sequences of several episodes."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class LSTMCore(nn.Module):
 
     With z = W x_t + U h_{t-1} + b in four blocks, i, f and o their sigmoids and u the tanh of the
     third: c_t = f c_{t-1} + i u and h_t = o tanh(c_t). Weights of each gate are orthogonal; the
-    bias of f starts at 1, so that what is stored lasts ("An empirical exploration of recurrent
+    bias of f starts at 1, so that memory lasts ("An empirical exploration of recurrent
     network architectures", Jozefowicz, Zaremba and Sutskever 2015).
 
     Args:

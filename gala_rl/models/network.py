@@ -1,4 +1,4 @@
-"""The interface of a network: what actors, evaluation and normalisation know of it."""
+"""The interface of a network that actors, evaluation and normalisation rely on."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -61,7 +61,7 @@ class Network(nn.Module, ABC):
             observations: [N, ...].
             generator: source of randomness.
             state: [N, S] before them, updated in place; not needed without memory.
-            record: [N, ...] where to keep the activations for the update; then without gradient.
+            record: [N, ...] receives the activations for the update; without gradient then.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Running moments: statistics as parameters that no gradient changes.
 
-They lie in a learner's parameter vector, behind all that learns. So gossip averages them with
-the rest, and checkpoints, restarts and evaluation take them along.
+They are the last part of a learner's parameter vector, so gossip, checkpoints, restarts and
+evaluation include them.
 """
 
 import torch
@@ -12,12 +12,12 @@ HORIZON_ROLLOUTS = 1_000
 and a step towards a new rollout never drowns in the rounding of float32."""
 
 LIMIT = 10.0
-"""What is normalised is clipped to ± this (OpenAI Baselines)."""
+"""Normalised numbers are clipped to ± this (OpenAI Baselines)."""
 
 _LARGEST = 1e8
 """Numbers count as at most this: the square of a variance must be finite for a message to be."""
 _CONSTANT = 1e-20
-"""A variance up to this is that of a number which has not changed yet: it keeps its scale."""
+"""A number with a variance up to this has not varied yet, and is not scaled."""
 
 
 class RunningMoments(nn.Module):
@@ -39,7 +39,7 @@ class RunningMoments(nn.Module):
     Attributes:
         mean: [D].
         variance: [D].
-        rollouts: how many are in, at most `HORIZON_ROLLOUTS`; a scalar.
+        rollouts: number of rollouts counted, at most `HORIZON_ROLLOUTS`; a scalar.
     """
 
     def __init__(self, size: int) -> None:
@@ -49,19 +49,19 @@ class RunningMoments(nn.Module):
         self.rollouts = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Less the mean, over the deviation, within ±`LIMIT`: [N, ...] of any type → [N, D]."""
+        """Subtract the mean, divide by the deviation, clip to ±`LIMIT`: [N, ...] → [N, D]."""
         flat = x.to(torch.float32).reshape(-1, self.mean.numel())
         return self.scale(flat - self.mean)
 
     def scale(self, x: Tensor) -> Tensor:
-        """Over the deviation, within ±`LIMIT`: [..., D] → [..., D]."""
+        """Divide by the deviation and clip to ±`LIMIT`: [..., D] → [..., D]."""
         varies = self.variance > _CONSTANT
         deviation = torch.where(varies, self.variance, 1.0).sqrt()
         return (x / deviation).clamp(-LIMIT, LIMIT)
 
     @torch.no_grad()
     def absorb(self, x: Tensor) -> None:
-        """Count one rollout in: [N, ...] of any number type, N the same each time."""
+        """Count one rollout into the moments: [N, ...] of any type, N the same each time."""
         # In float64, in which the mean of equal float32 numbers is exactly that number.
         batch = x.to(torch.float64).reshape(-1, self.mean.numel()).clamp(-_LARGEST, _LARGEST)
         weight = 1.0 / self.rollouts.add_(1.0).clamp_(max=HORIZON_ROLLOUTS).double()

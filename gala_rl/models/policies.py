@@ -102,7 +102,7 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Of categorical distributions [..., K] and actions [...]; each [...]."""
+    """Return both for categorical distributions [..., K] and actions [...]; each [...]."""
     log_probs = torch.log_softmax(logits, dim=-1)
     entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
     return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy

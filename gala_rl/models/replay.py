@@ -1,9 +1,9 @@
 """Activation replay: the backward pass of a layer whose output is known already.
 
 Parameters don't change during a rollout, so a forward pass in the update would compute once more
-what the acting passes computed. Their outputs are kept instead, and these functions put them into
-the autograd graph as if they had just been computed: the gradients are those of the plain layers,
-by the same kernels, without the forward pass.
+what the acting passes computed. Their outputs are recorded instead, and these functions put them
+into the autograd graph as if they had just been computed: the gradients are those of the plain
+layers, by the same kernels, without the forward pass.
 """
 
 from typing import Any
@@ -57,9 +57,9 @@ def replay_convolution_relu(x: Tensor, layer: torch.nn.Conv2d, output: Tensor) -
     """`output`, with the gradient of relu(layer(x)).
 
     Args:
-        x: [N, C, H, W] what the layer was given.
+        x: [N, C, H, W] the layer's input.
         layer: without padding, dilation and groups.
-        output: [N, K, H', W'] what relu(layer(x)) was, computed with the same parameters.
+        output: [N, K, H', W'] relu(layer(x)), computed with the same parameters.
     """
     result: Tensor = _ConvolutionReLU.apply(  # type: ignore[no-untyped-call]
         x, layer.weight, layer.bias, output, layer.stride

@@ -59,5 +59,5 @@ def _section(before: int, channels: int) -> nn.Sequential:
 
 
 def _convolution(before: int, channels: int) -> nn.Conv2d:
-    # Gain 1: a block adds to what it is given, and must not outweigh it.
+    # Gain 1: a block adds to its input, and must not outweigh it.
     return orthogonal(nn.Conv2d(before, channels, 3, padding=1), 1.0)

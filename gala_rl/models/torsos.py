@@ -81,7 +81,7 @@ class ConvTorso(nn.Module):
 
     @torch.no_grad()
     def record(self, images: Tensor, into: Activations) -> Tensor:
-        """As `forward`, for one step, without gradient; keeps what `replay` needs.
+        """Compute features of one step without gradient, and record what `replay` needs.
 
         Args:
             images: [B, C, H, W] uint8.
@@ -101,7 +101,7 @@ class ConvTorso(nn.Module):
         return features.relu_()
 
     def replay(self, recorded: Activations) -> Tensor:
-        """The recorded features [N, features] with the gradient that `forward` would have.
+        """Return the recorded features [N, features], with the gradient that `forward` would have.
 
         Args:
             recorded: [N, ...] with the present parameters.
@@ -116,7 +116,7 @@ class ConvTorso(nn.Module):
 
 
 def convolved(layers: nn.Module, images: Tensor) -> Tensor:
-    """What convolutions make of images, flattened.
+    """Return the output of convolutions on images, flattened.
 
     Args:
         layers: from pixels [n, C, H, W] to an image [n, C', H', W'].
@@ -190,7 +190,7 @@ class PartsTorso(nn.Module):
     Their features together pass one more layer, with ReLU.
 
     Args:
-        parts: of what the observation is made, one behind the other.
+        parts: of the observation, concatenated in this order.
         features: size of the output.
     """
 
