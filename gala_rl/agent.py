@@ -13,7 +13,7 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.envs import is_atari, make_simulators, worker_timeouts
+from gala_rl.envs import Simulators, is_atari, make_simulators, worker_timeouts
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -212,34 +212,20 @@ def build_agent(
         coupling: what it shares with other learners; it does not gossip then.
         remote_actors: its actors on other machines.
     """
-    in_process, processes = acts_in_process(config), config.simulator_processes
-    simulators = make_simulators(
-        config.env,
-        config.simulators if in_process else 1,
-        config.simulator_threads or config.threads_per_learner(),
-        config.atari,
-        groups=simulator_groups(config, device) if in_process else 1,
-        processes=processes if in_process or processes is None else 1,
-        timeouts=worker_timeouts(config),
-    )
-    model = build_model(config, simulators.observation, simulators.action).to(device)
+    simulators = _make_simulators(config, device)
+    network = build_model(config, simulators.observation, simulators.action).to(device)
     algorithm = config.algorithm
     learner = make_learner(
-        model,
+        network,
         algorithm,
         initial_learning_rate=config.initial_learning_rate,
         seed=seed,
         coupling=coupling,
     )
     source: TrajectorySource
-    if in_process:
-        source = Actor(
-            simulators,
-            model,
-            algorithm.rollout_steps,
-            seed,
-            with_behaviour=algorithm.needs_behaviour,
-        )
+    if acts_in_process(config):
+        steps, behaviour = algorithm.rollout_steps, algorithm.needs_behaviour
+        source = Actor(simulators, network, steps, seed, with_behaviour=behaviour)
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
         source = ActorProcesses(
@@ -248,11 +234,25 @@ def build_agent(
     gossip = _make_gossip(config, rank, transport, learner, gossips=coupling is None)
     counting: Callable[[], AbstractContextManager[None]] = nullcontext
     if coupling is not None:
-        counting = partial(coupling.counting, learner.flat.values[learned_size(model) :])
-    normalizer = Normalizer(model, algorithm.discount, source.trajectory, counting)
-    flop = forward_flop(model, simulators.observation)
+        counting = partial(coupling.counting, learner.flat.values[learned_size(network) :])
+    normalizer = Normalizer(network, algorithm.discount, source.trajectory, counting)
+    flop = forward_flop(network, simulators.observation)
     threads = learner_threads(config, flop, device)
     return Agent(source, learner, gossip, normalizer, threads, journal)
+
+
+def _make_simulators(config: ResolvedConfig, device: torch.device) -> Simulators:
+    """Build the learner's simulators, or one whose specs stand for those of actor processes."""
+    in_process, processes = acts_in_process(config), config.simulator_processes
+    return make_simulators(
+        config.env,
+        config.simulators if in_process else 1,
+        config.simulator_threads or config.threads_per_learner(),
+        config.atari,
+        groups=simulator_groups(config, device) if in_process else 1,
+        processes=processes if in_process or processes is None else 1,
+        timeouts=worker_timeouts(config),
+    )
 
 
 def _make_gossip(
