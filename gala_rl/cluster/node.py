@@ -168,8 +168,10 @@ class Node:
     ) -> NodeStatus:
         server, faults, counters = self._rollout_server, self._state.faults, self._counters
         failure = supervisor.failure or (None if server is None else server.failure)
-        # Before files are read: a node that is done appends nothing more.
+        # Before files are read, because a node that is done appends nothing more. Counters are read
+        # after them: learners of a restarted node go on from these, beyond all rows that are saved.
         done = supervisor.done and not self._joining.is_waiting
+        appended = self._run_folder.appended(offsets)
         written = self._column(LearnerCounter.CHECKPOINT_WRITTEN)
         return NodeStatus(
             agent_steps=self._column(LearnerCounter.AGENT_STEPS),
@@ -182,7 +184,7 @@ class Node:
                 for source in (supervisor, relay, faults, server)
                 for notice in (source.take_notices() if source else ())
             ],
-            appended=self._run_folder.appended(offsets),
+            appended=appended,
             done=done,
             failure=None if failure is None else (type(failure).__name__, str(failure)),
             change=self._joining.number,

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 
+from gala_rl.cluster.node import Node
+from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from tests.cluster.machines import GIVE_UP_S, ROOT, wait_until
 
 
@@ -30,3 +34,24 @@ def test_one_whose_driver_is_silent_ends_its_learners_keeps_their_parts_and_says
     exit_code, lines = run_alone("silent")
     assert exit_code == 0
     assert json.loads(lines[1]) == [False, True, ["learner_00.json", "learner_00.safetensors"]]
+
+
+def test_counters_of_a_status_are_as_new_as_the_rows_that_it_brings() -> None:
+    counters = SharedCounters(1, 1, 1)
+
+    def appended(offsets: dict[str, int]) -> dict[str, bytes]:
+        counters.set(0, LearnerCounter.UPDATES, 7)
+        return {"metrics/learner_00.jsonl": b'{"updates": 7}\n'}
+
+    nothing = SimpleNamespace(take_notices=list)
+    supervisor = SimpleNamespace(
+        failure=None, done=False, alive=[True], restarts=[0], all_ended_from=lambda first: True
+    )
+    node: Any = object.__new__(Node)
+    node._counters, node._ranks, node._rollout_server = counters, range(1), None
+    node._state, node._driver_lost = SimpleNamespace(faults=None), False
+    node._joining = SimpleNamespace(is_waiting=False, number=0, rejected=None)
+    node._run_folder = SimpleNamespace(appended=appended)
+    supervisor.take_notices = nothing.take_notices
+    status = cast(Node, node)._status({}, cast(Any, supervisor), cast(Any, nothing))
+    assert status.updates == [7]
