@@ -1,4 +1,4 @@
-"""The learner's side of the queue: starts actors' processes, feeds, watches and restarts them."""
+"""The learner's side of actors: starts and replaces their processes, and requests rollouts."""
 
 import logging
 import os
@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from multiprocessing import connection as connections
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gala_rl.actors.actor_process import MOST_WORDS, READY, ActorSpec, MakeModel, run_actor
+from gala_rl.actors.actor_process import MAX_MESSAGE_BYTES, ActorSpec, MakeModel, run_actor
 from gala_rl.actors.handle import ActorHandle
 from gala_rl.actors.remote import RemoteActorHandle, RemoteActors, RemoteRollouts
 from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
@@ -24,16 +25,14 @@ from gala_rl.errors import ActorFailure, counted
 from gala_rl.gossip import Message, SharedMailboxes
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes.heartbeat import beat
-from gala_rl.processes.spawn import spawn
+from gala_rl.processes.supervised import RestartBudget, SupervisedProcess, end_all
 from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import StopRequested, never
 
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 _LAST_WORDS_S = _CLOSE_S = 2.0
-_MOST_COUNTED_S = 10.0
-"""No more counts as silence between two looks: the learner may have been stopped too."""
 _PROGRESS_ROLLOUTS = 100
-"""An actor that has delivered so many has its earlier deaths forgiven."""
+"""Earlier deaths of an actor are forgiven once it has delivered so many rollouts."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,19 +41,19 @@ class ActorProcesses:
     """Actors in processes of their own; see `TrajectorySource`.
 
     "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner Architectures",
-    Espeholt et al. 2018, figure 1: while the learner updates, actors go on with the parameters
-    that they had. They begin with the first `collect`.
+    Espeholt et al. 2018, figure 1: while the learner updates, actors continue with the parameters
+    that they have. They start with the first `collect`.
 
     Args:
-        config: of the run, resolved.
-        rank: of the learner.
-        make_model: makes each actor's network; a function of a module.
-        parameters: [P] the learner's; read at every `collect`.
-        simulators: one or more of the environment, an example; closed here.
-        device: where the learner learns.
-        seed: of all actors.
-        others: the actors on other machines; or indices of those here, for a learner elsewhere;
-            default: all are here.
+        config: configuration of the run.
+        rank: rank of the learner.
+        make_model: makes the network of an actor; a function of a module.
+        parameters: [P] parameters of the learner; read at every `collect`.
+        simulators: one or more simulators of the environment, as an example; closed here.
+        device: device of the learner.
+        seed: seed of all actors.
+        others: actors on other machines; or indices of the actors here, for a learner on another
+            machine; default: all actors are here.
 
     Attributes:
         trajectory: what `collect` returns, [T, B] with B the simulators of a batch.
@@ -77,7 +76,6 @@ class ActorProcesses:
     ) -> None:
         algorithm = config.algorithm
         self._config, self._rank, self._make_model = config, rank, make_model
-        self._patience_s, self._looked_at = config.hang_after, time.monotonic()
         self._heartbeats = shared_zeros((algorithm.actor_count,), torch.int64)
         self._values, self._seed = parameters, seed
         self._share = config.simulators // algorithm.actor_count
@@ -85,8 +83,8 @@ class ActorProcesses:
         self.wants_stop: Callable[[], bool] = never
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
-        self._version, self._begun = 0, False
-        self._full: deque[tuple[ActorHandle | RemoteActorHandle, int]] = deque()
+        self._version, self._has_published = 0, False
+        self._queue: deque[tuple[ActorHandle | RemoteActorHandle, int]] = deque()
         self._lags: list[int] = []
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
@@ -99,37 +97,39 @@ class ActorProcesses:
             here = range(others.indices.start)
             there = slots_of(len(others.indices), config, example)
             self._remote = RemoteRollouts(others, there.split(algorithm.slots_per_actor))
-        self._stations: list[ActorHandle] = []
+        self._actors: list[ActorHandle] = []
         slots = slots_of(len(here), config, example)
         try:
             for index, own in zip(here, slots.split(algorithm.slots_per_actor), strict=True):
-                self._stations.append(self._start(index, own))
-            while not all(station.ready for station in self._stations):
-                self._listen(_LOOK_EVERY_S)
+                process, connection = self._start(index, own)
+                budget = RestartBudget(config.max_restarts, _PROGRESS_ROLLOUTS)
+                self._actors.append(ActorHandle(index, own, process, connection, budget))
+            while not all(actor.is_ready for actor in self._actors):
+                self._poll(_POLL_S)
         except BaseException:
             self.close()
             raise
 
     def collect(self) -> Trajectory:
-        """Tell actors the parameters, then wait for a batch of rollouts, oldest first.
+        """Publish the parameters, then wait for a batch of rollouts, oldest first.
 
         Raises:
-            ActorFailure: when an actor could not be kept alive.
+            ActorFailure: if an actor keeps dying.
         """
         self._publish()
-        self._listen(0.0)
+        self._poll(0.0)
         for first in range(0, self.trajectory.rewards.shape[1], self._share):
-            station, slot = self._next_sound()
-            slots = station.slots
+            actor, slot = self._next_valid()
+            slots = actor.slots
             slots.read(slot, self.trajectory, slice(first, first + self._share))
-            self._lags.append(self._version - slots.note(slot, RolloutInfo.VERSION))
-            self.failures += slots.note(slot, RolloutInfo.FAILURES)
+            self._lags.append(self._version - slots.info(slot, RolloutInfo.VERSION))
+            self.failures += slots.info(slot, RolloutInfo.FAILURES)
             self.episodes.extend(slots.episodes(slot))
-            self._give(station, slot)
+            actor.request(slot)
         return self.trajectory
 
     def take_metrics(self) -> dict[str, float]:
-        """Lag of the rollouts that were learned from, waits for them, and deaths of actors."""
+        """Return lag of the rollouts since the last call, waits for them, and deaths of actors."""
         lags, waited_s = self._lags or [0], self._waited_s
         self._lags, self._waited_s = [], 0.0
         return {
@@ -141,155 +141,131 @@ class ActorProcesses:
 
     @property
     def deaths(self) -> int:
-        """Of actors, all together."""
+        """Number of deaths of all actors together."""
         remote = 0 if self._remote is None else self._remote.deaths
-        return remote + sum(station.deaths for station in self._stations)
+        return remote + sum(actor.budget.deaths for actor in self._actors)
 
-    def offer(self, version: int, parameters: Tensor) -> None:
-        """Have actors go on by parameters [P] of a learner elsewhere."""
+    def set_parameters(self, version: int, parameters: Tensor) -> None:
+        """Publish parameters [P] of a learner on another machine."""
         self._values.copy_(parameters)
         self._version = version - 1
         self._publish()
 
-    def tend(self) -> None:
-        """See how actors are without waiting, and replace who has died; errors as `collect`."""
-        self._listen(0.0)
+    def poll(self) -> None:
+        """Receive messages without waiting, and replace dead actors; raises as `collect` does."""
+        self._poll(0.0)
 
-    def hand_over(self, room: Mapping[int, int]) -> list[tuple[int, NDArray[np.uint8]]]:
-        """Take rollouts for a learner elsewhere, oldest first.
+    def take_rollouts(self, room: Mapping[int, int]) -> list[tuple[int, NDArray[np.uint8]]]:
+        """Take rollouts for a learner on another machine, oldest first.
 
         Args:
-            room: how many are wanted of each actor, by index.
+            room: the most rollouts to take per actor, by index.
 
         Returns:
-            Each rollout's actor, and the content of its slot.
+            Index of the actor and content of the slot, per rollout.
         """
         left, taken = dict(room), []
-        for station, slot in [self._full.popleft() for _ in range(len(self._full))]:
-            if left.get(station.index, 0) > 0:
-                left[station.index] -= 1
-                taken.append((station.index, station.slots.content(slot)))
-                self._give(station, slot)
+        for actor, slot in [self._queue.popleft() for _ in range(len(self._queue))]:
+            if left.get(actor.index, 0) > 0:
+                left[actor.index] -= 1
+                taken.append((actor.index, actor.slots.content(slot)))
+                actor.request(slot)
             else:
-                self._full.append((station, slot))
+                self._queue.append((actor, slot))
         return taken
 
     def state(self) -> dict[str, Tensor]:
-        """See `TrajectorySource`: nothing, since what actors are in the middle of is theirs."""
+        """See `TrajectorySource`: nothing, since games in progress are in other processes."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `TrajectorySource`: actors have begun new games."""
+        """See `TrajectorySource`: actors have started new games."""
 
     def close(self) -> None:
-        """Have actors close their simulators, kill those that take too long; wait for all."""
-        for station in self._stations:
-            station.connection.close()
-        give_up = time.monotonic() + _CLOSE_S
-        for station in self._stations:
-            station.process.join(max(0.0, give_up - time.monotonic()))
-            station.end()
+        """Have actors close their simulators, and kill those that take too long."""
+        for actor in self._actors:
+            actor.connection.close()
+        if not end_all([actor.process for actor in self._actors], _CLOSE_S):
+            raise ActorFailure("an actor does not end: it may still write to its slots")
 
     def _publish(self) -> None:
         self._version += 1
         self._mailbox.write(Message(0, self._version, self._values))
-        if not self._begun:
-            self._begun = True
-            for station in self._stations:
-                self._give_all(station)
+        if not self._has_published:
+            self._has_published = True
+            for actor in self._actors:
+                self._request_all(actor)
             if self._remote is not None:
                 self._remote.free_all()
 
-    def _next_full(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
+    def _next_filled(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         start = time.monotonic()
-        while not self._full:
+        while not self._queue:
             if self.wants_stop():
                 raise StopRequested
-            self._listen(_LOOK_EVERY_S)
+            self._poll(_POLL_S)
         self._waited_s += time.monotonic() - start
-        return self._full.popleft()
+        return self._queue.popleft()
 
-    def _next_sound(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
+    def _next_valid(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         while True:
-            station, slot = self._next_full()
-            if station.slots.is_sound(slot, self._version, self._config.simulators):
-                return station, slot
-            if isinstance(station, RemoteActorHandle):
+            actor, slot = self._next_filled()
+            if actor.slots.is_valid(slot, self._version, self._config.simulators):
+                return actor, slot
+            if isinstance(actor, RemoteActorHandle):
                 # By parameters of an earlier process of this learner, which counted further.
-                self._give(station, slot)
+                actor.request(slot)
                 continue
-            _log.warning("actor %d has delivered what no actor writes", station.index)
-            self._full = deque(full for full in self._full if full[0] is not station)
-            self._on_death(station)
+            _log.warning("actor %d has delivered an invalid rollout", actor.index)
+            self._queue = deque(filled for filled in self._queue if filled[0] is not actor)
+            self._on_death(actor)
 
-    def _listen(self, timeout_s: float) -> None:
-        """Take what actors have sent; bury those that are dead, or silent for too long."""
-        beat()  # As long as its actors live, a learner that waits for them does.
-        by_connection = {station.connection: station for station in self._stations}
+    def _poll(self, timeout_s: float) -> None:
+        """Receive what actors send within a time; replace actors that are dead or hang."""
+        beat()  # A learner that waits for its actors does not hang.
+        by_connection = {actor.connection: actor for actor in self._actors}
         remote = [] if self._remote is None else [self._remote.connection]
         if self._remote is not None:
-            self._full.extend(self._remote.exchange(self._mailbox))
-            timeout_s = 0.0 if self._full else timeout_s
-        lines: list[object] = [*by_connection, *remote]
-        for ready in connections.wait(lines, timeout_s):  # type: ignore[arg-type]
+            self._queue.extend(self._remote.exchange(self._mailbox))
+            timeout_s = 0.0 if self._queue else timeout_s
+        waited_for: list[object] = [*by_connection, *remote]
+        for ready in connections.wait(waited_for, timeout_s):  # type: ignore[arg-type]
             if ready not in by_connection:
                 continue
-            station = by_connection[ready]
+            actor = by_connection[ready]
             try:
-                while station.connection.poll():
-                    self._hear(station, station.connection.recv_bytes(MOST_WORDS))
+                while actor.connection.poll():
+                    self._receive(actor)
             except (EOFError, OSError):
-                # It ends by itself: time for its traceback and for its exit code.
-                station.process.join(_LAST_WORDS_S)
-                self._on_death(station)
-        now = time.monotonic()
-        passed_s, self._looked_at = min(now - self._looked_at, _MOST_COUNTED_S), now
-        for station in self._stations:
-            silent_s = station.listen_for(int(self._heartbeats[station.index]), passed_s)
-            if silent_s > self._patience_s:
-                _log.warning("actor %d was silent for %.0f s", station.index, silent_s)
-                self._on_death(station)
+                # It ends by itself: wait for its traceback and its exit code.
+                actor.process.join(_LAST_WORDS_S)
+                self._on_death(actor)
+        for actor in self._actors:
+            if actor.is_hung(int(self._heartbeats[actor.index])):
+                silent_s = actor.process.silence.silent_s
+                _log.warning("actor %d was silent for %.0f s", actor.index, silent_s)
+                self._on_death(actor)
 
-    def _hear(self, station: ActorHandle, said: bytes) -> None:
-        """Take a word of an actor's; raises an OSError when it is none."""
-        station.silent_s = 0.0
-        if len(said) > 1:
-            station.last_words = said.decode(errors="replace")
-            raise ConnectionError(f"actor {station.index} gives up")
-        word = said[0] if said else -1
-        if word == READY and not station.ready:
-            station.ready = True
-            if self._begun:
-                self._give_all(station)
-            return
-        if word not in station.held:
-            raise ConnectionError(f"actor {station.index} does not have slot {word}")
-        station.held.remove(word)
-        station.rollouts += 1
-        self._full.append((station, word))
+    def _receive(self, actor: ActorHandle) -> None:
+        slot = actor.receive(actor.connection.recv_bytes(MAX_MESSAGE_BYTES))
+        if slot is not None:
+            self._queue.append((actor, slot))
+        elif self._has_published:
+            self._request_all(actor)
 
-    def _give_all(self, station: ActorHandle) -> None:
-        """Every slot that does not wait in the queue."""
-        waiting = {slot for other, slot in self._full if other is station}
-        for slot in sorted(set(range(station.slots.count)) - waiting):
-            self._give(station, slot)
+    def _request_all(self, actor: ActorHandle) -> None:
+        """Request every slot of an actor's that is not in the queue."""
+        queued = {slot for other, slot in self._queue if other is actor}
+        for slot in sorted(set(range(actor.slots.count)) - queued):
+            actor.request(slot)
 
-    def _give(self, station: ActorHandle | RemoteActorHandle, slot: int) -> None:
-        if isinstance(station, RemoteActorHandle):
-            station.free.append(slot)
-            return
-        if not station.ready:
-            return  # Its successor gets them all when it is ready.
-        station.held.add(slot)
-        try:
-            station.connection.send_bytes(bytes([slot]))
-        except OSError:
-            return  # It is dead, as `_listen` will see.
-
-    def _start(self, index: int, slots: RolloutSlots, deaths: int = 0) -> ActorHandle:
+    def _start(
+        self, index: int, slots: RolloutSlots, deaths: int = 0
+    ) -> tuple[SupervisedProcess, Connection]:
+        """Start the process of an actor; return it and the connection to it."""
         here, there = connections.Pipe()
         sequence = np.random.SeedSequence([self._seed, index, deaths])
-        post = ActorSpec(
+        spec = ActorSpec(
             config=self._config,
             make_model=self._make_model,
             index=index,
@@ -298,32 +274,28 @@ class ActorProcesses:
             slots=slots,
             parameters=self._mailbox,
             connection=there,
-            learner=os.getpid(),
-            heartbeats=self._heartbeats,
-            registered=registry_entries(self._config.env),
+            heartbeat=self._heartbeats[index : index + 1],
+            registry=registry_entries(self._config.env),
         )
-        process = spawn(run_actor, post, f"gala-actor-{self._rank}-{index}")
-        # Held by the actor alone, it tells of the actor's end by its own.
+        name, timeout_s = f"gala-actor-{self._rank}-{index}", self._config.hang_after
+        process = SupervisedProcess(run_actor, spec, name, timeout_s=timeout_s, leads_group=True)
+        # With the actor's end open in the actor alone, its death closes the connection.
         there.close()
-        # A word is there whole or not at all: nobody waits for the rest of one.
+        # A message is there as a whole or not at all, so a read never waits for the rest.
         os.set_blocking(here.fileno(), False)
-        return ActorHandle(index, slots, process, here)
+        return process, here
 
-    def _on_death(self, station: ActorHandle) -> None:
-        """Put another actor in the place of a dead one, unless actors keep dying there."""
-        station.end()
-        if station.rollouts >= _PROGRESS_ROLLOUTS:
-            station.deaths_in_a_row = 0
-        station.deaths += 1
-        station.deaths_in_a_row += 1
-        name, exitcode = f"actor {station.index} of learner {self._rank}", station.process.exitcode
-        if station.deaths_in_a_row > self._config.max_restarts:
+    def _on_death(self, actor: ActorHandle) -> None:
+        """Replace an actor by a new process, unless its processes keep dying."""
+        actor.kill()
+        budget, exitcode = actor.budget, actor.process.exitcode
+        budget.count_death(actor.rollouts)
+        name = f"actor {actor.index} of learner {self._rank}"
+        if budget.is_spent:
             raise ActorFailure(
-                f"{name} died {counted(station.deaths_in_a_row, 'time')} without delivering "
+                f"{name} died {counted(budget.deaths_in_a_row, 'time')} without delivering "
                 f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); "
-                f"{station.last_words or 'what it printed is above'}"
+                f"{actor.last_words or 'what it printed is above'}"
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
-        successor = self._start(station.index, station.slots, station.deaths)
-        # What it had announced stays in the queue; all else goes to the successor.
-        station.replace(successor.process, successor.connection)
+        actor.replace(*self._start(actor.index, actor.slots, budget.deaths))

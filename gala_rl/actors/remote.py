@@ -83,6 +83,10 @@ class RemoteActorHandle:
     slots: RolloutSlots
     free: list[int] = field(default_factory=list)
 
+    def request(self, slot: int) -> None:
+        """Have a slot filled by one of the next calls."""
+        self.free.append(slot)
+
 
 @dataclass
 class _Link:

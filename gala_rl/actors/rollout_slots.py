@@ -1,16 +1,15 @@
-"""Memory for whole rollouts that actors' processes fill and their learner empties, without locks.
+"""Shared memory for whole rollouts that actors write and their learner reads, without locks.
 
-Every actor has slots of its own. A slot is in the hands of its actor, or in the learner's, and
-changes hands by one byte through the socket between the two: the number of the slot. An actor
-sends it when the rollout is complete; the learner sends it back when it has copied the rollout.
-So
+Every actor has slots of its own. Either the actor owns a slot or the learner does, and ownership is
+passed by one byte through the socket between the two: the number of the slot. An actor sends it
+when the rollout is complete; the learner sends it back when it has copied the rollout. So
 
-* what an actor that is killed has half written was never handed over, and is never learned from;
-* the learner alone keeps the books: it gives the slots that a dead actor had to its successor;
-* the queue is bounded by the slots, and an actor that has none waits.
+* a half-written rollout of a killed actor was never passed on, and is never learned from;
+* the learner alone tracks the slots: it gives those of a dead actor to its successor;
+* the number of slots bounds the queue, and an actor without a slot waits.
 
-The socket also orders memory: all that was written before the byte was sent is seen by whoever has
-received it.
+The socket also orders memory: what was written before the byte was sent is visible to the process
+that has received it.
 """
 
 import copy
@@ -37,28 +36,28 @@ FIELDS = (
     "initial_state",
     "is_first",
 )
-"""Fields of a trajectory that an actor hands over to its learner."""
+"""Fields of a trajectory that an actor passes to its learner."""
 
 
 class RolloutInfo(enum.IntEnum):
-    """What an actor tells beside a rollout."""
+    """Numbers that an actor passes with a rollout."""
 
     VERSION = 0
-    """Of the parameters that acted."""
+    """Version of the parameters that acted."""
     EPISODES = 1
-    """Number of games that ended."""
+    """Number of episodes that ended."""
     FAILURES = 2
-    """Simulators that were built anew after a failure, since the actor's last rollout."""
+    """Simulators rebuilt after a failure since the actor's last rollout."""
 
 
 class RolloutSlots:
     """The slots of one actor, or of several one after another; pass them to processes as arguments.
 
-    However many slots there are, a process holds one descriptor for each field.
+    Whatever the number of slots, a process has one descriptor open per field.
 
     Args:
         count: number of slots.
-        like: a trajectory [T, b] with `log_probs`; its shapes and types are used.
+        like: a trajectory [T, b] with `log_probs`, of the same shapes and types.
     """
 
     def __init__(self, count: int, like: Trajectory) -> None:
@@ -66,23 +65,23 @@ class RolloutSlots:
         for name in FIELDS:
             example: Tensor = getattr(like, name)
             self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
-        self._notes = shared_zeros((count, len(RolloutInfo)), torch.int64)
-        # Simulator, score, agent steps, time; no more games end in a rollout than it has steps.
+        self._info = shared_zeros((count, len(RolloutInfo)), torch.int64)
+        # Simulator, score, agent steps, time. At most one episode ends per agent step.
         self._episodes = shared_zeros((count, like.agent_steps, 4), torch.float64)
 
     @property
     def count(self) -> int:
         """Number of slots."""
-        return len(self._notes)
+        return len(self._info)
 
     def split(self, count: int) -> list["RolloutSlots"]:
-        """The same memory, `count` slots of an actor each."""
+        """Return views of the same memory, `count` slots each."""
         return [self._part(slice(first, first + count)) for first in range(0, self.count, count)]
 
     def _part(self, rows: slice) -> "RolloutSlots":
         part = copy.copy(self)
         part._fields = {name: memory[rows] for name, memory in self._fields.items()}
-        part._notes, part._episodes = self._notes[rows], self._episodes[rows]
+        part._info, part._episodes = self._info[rows], self._episodes[rows]
         return part
 
     def write(
@@ -93,26 +92,26 @@ class RolloutSlots:
         episodes: Sequence[Episode],
         failures: int,
     ) -> None:
-        """Fill a slot; only the actor that has it in its hands may."""
+        """Fill a slot; only for the actor that owns it."""
         for name, memory in self._fields.items():
             memory[slot].copy_(getattr(rollout, name))
-        self._notes[slot] = torch.tensor([version, len(episodes), failures])
+        self._info[slot] = torch.tensor([version, len(episodes), failures])
         if episodes:
             rows = [(e.simulator, e.score, e.agent_steps, e.ended_at) for e in episodes]
             self._episodes[slot, : len(rows)] = torch.tensor(rows, dtype=torch.float64)
 
     def read(self, slot: int, into: Trajectory, rows: slice) -> None:
-        """Copy a rollout [T, b] to those rows of a trajectory [T, B]."""
+        """Copy a rollout [T, b] to those columns of a trajectory [T, B]."""
         for name, memory in self._fields.items():
             place: Tensor = getattr(into, name)
             (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
 
     def content(self, slot: int) -> NDArray[np.uint8]:
-        """A copy of all that is in a slot, for the same slots on another machine."""
+        """Return a copy of the bytes of a slot, for a slot of the same shape on another machine."""
         return np.concatenate([part.numpy() for part in self._parts(slot)])
 
     def put(self, slot: int, content: NDArray[np.uint8]) -> bool:
-        """Fill a slot with what `content` gave; returns whether it can have come from there."""
+        """Fill a slot with the result of `content`; return whether it has the right size."""
         parts = self._parts(slot)
         if content.dtype != np.uint8 or content.shape != (sum(map(len, parts)),):
             return False
@@ -123,30 +122,30 @@ class RolloutSlots:
         return True
 
     def _parts(self, slot: int) -> list[Tensor]:
-        memories = (*self._fields.values(), self._notes, self._episodes)
+        memories = (*self._fields.values(), self._info, self._episodes)
         return [memory[slot].flatten().view(torch.uint8) for memory in memories]
 
-    def is_sound(self, slot: int, version: int, simulators: int) -> bool:
-        """Whether what stands beside a rollout can be true.
+    def is_valid(self, slot: int, version: int, simulators: int) -> bool:
+        """Whether the numbers beside a rollout are possible.
 
         Args:
-            slot: of the rollout.
-            version: newest there is.
-            simulators: of all the learner's actors.
+            slot: slot of the rollout.
+            version: newest version of the parameters.
+            simulators: number of simulators of all actors of the learner.
         """
-        acted, games, failures = self._notes[slot].tolist()
+        acted, games, failures = self._info[slot].tolist()
         episodes = self._episodes[slot]
         if not (0 <= acted <= version and 0 <= games <= len(episodes) and failures >= 0):
             return False
-        simulator, _, steps, _ = told = episodes[:games].unbind(1)
-        whole = all(bool(column.isfinite().all()) for column in told)
+        simulator, _, steps, _ = columns = episodes[:games].unbind(1)
+        whole = all(bool(column.isfinite().all()) for column in columns)
         return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps >= 1)).all())
 
-    def note(self, slot: int, note: RolloutInfo) -> int:
-        """One of the numbers beside a rollout."""
-        return int(self._notes[slot, note])
+    def info(self, slot: int, item: RolloutInfo) -> int:
+        """Return one of the numbers beside a rollout."""
+        return int(self._info[slot, item])
 
     def episodes(self, slot: int) -> list[Episode]:
-        """The games that ended in a rollout."""
-        rows = self._episodes[slot, : self.note(slot, RolloutInfo.EPISODES)].tolist()
+        """Return the episodes that ended in a rollout."""
+        rows = self._episodes[slot, : self.info(slot, RolloutInfo.EPISODES)].tolist()
         return [Episode(int(i), score, int(steps), time) for i, score, steps, time in rows]

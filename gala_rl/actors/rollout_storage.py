@@ -1,4 +1,4 @@
-"""Memory for a learner's rollouts, shaped as its environment and its network have them."""
+"""Allocates memory for rollouts, in the shapes of an environment and a network."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from gala_rl.trajectory import Trajectory
 
 
 def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -> RolloutSlots:
-    """Slots of so many actors, one after another."""
+    """Allocate the slots of that many actors, one after another."""
     algorithm = config.algorithm
     share = config.simulators // algorithm.actor_count
     like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
@@ -32,7 +32,7 @@ def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, .
 def storage(
     rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
 ) -> Trajectory:
-    """Memory for a batch [T, B] of rollouts that look like the example."""
+    """Allocate a batch [T, B] of rollouts shaped like the example."""
     observation, action, state = (x.expand(batch, *x.shape[1:]) for x in example)
     return Trajectory.allocate(
         rollout_steps, observation, action, state, device, with_behaviour=True

@@ -73,7 +73,7 @@ class RolloutServer:
                 self._actors = actors
                 while not is_ending():
                     with self._lock:
-                        actors.tend()
+                        actors.poll()
                         self._deaths = actors.deaths
                     time.sleep(_IDLE_S)
         except (ActorFailure, SimulatorFailure) as error:
@@ -90,14 +90,14 @@ class RolloutServer:
         parameters = None if request.parameters is None else unpack(request.parameters)
         if parameters is not None and defect(parameters, self._values.numel()) is None:
             with self._lock:
-                actors.offer(request.version, parameters)
+                actors.set_parameters(request.version, parameters)
             self._version = request.version
         if self._version != request.version:
             return None  # They were sent to an earlier incarnation of this node.
         deadline = time.monotonic() + _ANSWER_S
         while True:
             with self._lock:
-                rollouts = actors.hand_over(request.room)
+                rollouts = actors.take_rollouts(request.room)
             if rollouts or time.monotonic() > deadline:
                 return RolloutBatch(rollouts, self._deaths)
             time.sleep(_IDLE_S)

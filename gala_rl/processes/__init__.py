@@ -1,1 +1,1 @@
-"""Processes of the package: how they start, end and keep memory, whatever their work."""
+"""Child processes, whatever their work: start, supervision, heartbeat, and memory."""

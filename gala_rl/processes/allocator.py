@@ -1,4 +1,4 @@
-"""Memory that an update frees is kept for the next one, not given back to the operating system."""
+"""Keeps memory that an update frees for the next one, instead of returning it to the system."""
 
 import ctypes
 import sys
@@ -6,18 +6,18 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
 _LARGEST_MMAP_THRESHOLD = 32 << 20
-"""glibc takes no larger one."""
+"""glibc accepts no larger one."""
 
 
 def keep_freed_memory() -> bool:
     """Tell the C library of this process to reuse freed memory.
 
     By default glibc returns every large temporary tensor to the kernel, which hands out the same
-    pages again, zeroed, at their next use: some two thousand page faults an update, a tenth of
+    pages again, zeroed, at their next use: some two thousand page faults per update, a tenth of
     the time that the network takes on one thread.
 
     Returns:
-        Whether the C library could be told; where it is not glibc, nothing changes.
+        Whether the C library accepted it; without glibc nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,8 +1,7 @@
-"""The sign of life of this process: when it last got a step further, for its supervisor to read.
+"""The heartbeat of this process: when it last made a step, for its supervisor to read.
 
-What counts is the smallest step: a simulator built, reset or stepped, a minibatch learned from, a
-look at something that is waited for and has a limit of its own. An update may take as long as it
-takes.
+The smallest steps count: a simulator built, reset or stepped, a minibatch learned from, a check in
+a wait that has a timeout of its own. So an update may take as long as it needs.
 """
 
 import time
@@ -11,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 _shown: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-"""Where the time is written, a number; at first nobody else reads it."""
+"""[1] where the time is written; private until `beat_in`."""
 
 
 def beat_in(place: NDArray[np.int64]) -> None:
-    """Show this process's signs of life in shared memory from now on, beginning with one.
+    """Write the heartbeat to shared memory from now on, and beat once.
 
     Args:
-        place: [1] gets nanoseconds of the monotonic clock.
+        place: [1] nanoseconds of the monotonic clock.
     """
     _shown[0] = place
     beat()
 
 
 def beat() -> None:
-    """Show that this process got a step further; it costs a fraction of a microsecond."""
+    """Record that this process made a step; it costs a fraction of a microsecond."""
     _shown[0][0] = time.monotonic_ns()

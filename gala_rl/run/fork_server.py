@@ -1,4 +1,4 @@
-"""What the server that forks learners' processes imports: all that a learner needs, once."""
+"""Imported by the server that forks learners' processes: everything that a learner needs."""
 
 import gymnasium  # noqa: F401
 

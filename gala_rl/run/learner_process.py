@@ -9,11 +9,8 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
-
 from gala_rl.coupling import GradientAverage
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError, UserError
-from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.processes.heartbeat import beat, beat_in
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.torch_defaults import set_torch_defaults
@@ -44,9 +41,7 @@ def run_learner(spec: LearnerSpec) -> None:
     """Train a learner until the budget is spent or a stop is requested."""
     end_with_parent()
     _redirect_output(spec.folder.log_file(spec.rank))
-    torch.set_num_threads(spec.config.threads_per_learner())
-    set_torch_defaults()
-    keep_freed_memory()
+    set_torch_defaults(spec.config.threads_per_learner())
     beat_in(spec.counters.heartbeat(spec.rank))
     spec.registry.register()
     try:

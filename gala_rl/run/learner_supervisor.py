@@ -1,18 +1,16 @@
-"""The learners of one machine: each in a process of its own, watched, restarted and stopped."""
+"""Supervises the learners of one machine: starts a process for each, restarts it, ends it."""
 
 import shutil
 import signal
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gala_rl.coupling import SharedParameters
 from gala_rl.envs.registration import registry_entries
 from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
 from gala_rl.graph import graph_of
-from gala_rl.processes.spawn import fork_ready, release
+from gala_rl.processes.supervised import RestartBudget, SupervisedProcess, end_all
 from gala_rl.run.learner_process import (
     CANNOT_WRITE,
     PROCESS_NAME,
@@ -25,47 +23,53 @@ from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import RunFailure
 
 _PROGRESS_UPDATES = 100
-"""A learner that lives for this many updates has its earlier deaths forgiven."""
+"""Earlier deaths of a learner are forgiven once it has made so many updates."""
 _TRACEBACK_LINES = 40
-_JOIN_S = 10.0
-"""Who is killed has ended by then, unless the kernel waits for a device or a disk."""
-_PAUSE_S = 10.0
-"""Whoever looks after learners so much later than usual was stopped, and so perhaps were they."""
 _IMPORTS = "gala_rl.run.fork_server"
 
 
 @dataclass
 class _Learner:
-    """The crew's view of one learner."""
+    """A learner, as its supervisor sees it.
+
+    Attributes:
+        spec: what its process was started with.
+        process: its process.
+        budget: how often it may die.
+        updates_at_start: updates that it had made when its process started.
+        has_joined: whether it has made an update, or was there from the start of the run.
+        restarts: number of restarts.
+        is_done: whether it has ended for good.
+        was_hung: whether it was killed since it gave no sign of life.
+    """
 
     spec: LearnerSpec
-    process: BaseProcess
-    started_at_updates: int
-    joined_at_updates: int | None = None
+    process: SupervisedProcess
+    budget: RestartBudget
+    updates_at_start: int
+    has_joined: bool
     restarts: int = 0
-    deaths_in_a_row: int = 0
-    done: bool = False
-    hung: bool = False
+    is_done: bool = False
+    was_hung: bool = False
 
 
 class LearnerSupervisor:
-    """Starts a learner for each spec and keeps them alive.
+    """Starts the processes of learners, and restarts those that die or hang.
 
     Args:
-        specs: by rank.
+        specs: what to start, by rank.
 
     Attributes:
-        failure: why the run has to be given up; None as long as it has not.
+        failure: why the run cannot continue; None as long as it can.
 
     Raises:
-        LearnerFailure: when one cannot be started; then none is left.
+        LearnerFailure: if a process cannot be started; those started before are killed.
     """
 
     def __init__(self, specs: Iterable[LearnerSpec]) -> None:
         self.failure: RunFailure | None = None
         self._rejected: LearnerFailure | None = None
         self._notices: list[str] = []
-        self._looked_at, self._woke_at = time.monotonic(), 0.0
         self._learners: list[_Learner] = []
         try:
             self._learners += (_start(spec) for spec in specs)
@@ -75,39 +79,38 @@ class LearnerSupervisor:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the learners as they are now, by rank; one that is restarted gets another."""
-        pids = (learner.process.pid for learner in self._learners)
-        return tuple(pid for pid in pids if pid is not None)
+        """Present process ids by rank; a restart changes one."""
+        return tuple(learner.process.pid for learner in self._learners)
 
     @property
     def done(self) -> bool:
         """Whether all learners have ended for good."""
-        return all(learner.done for learner in self._learners)
+        return self.all_ended_from(0)
 
     @property
     def alive(self) -> list[bool]:
-        """Whether each learner is."""
+        """Whether the process of each learner lives."""
         return [learner.process.exitcode is None for learner in self._learners]
 
     @property
     def restarts(self) -> list[int]:
-        """Of each learner."""
+        """Number of restarts per learner."""
         return [learner.restarts for learner in self._learners]
 
     def all_ended_from(self, first: int) -> bool:
-        """Whether of all others than the first so many none is at work any more."""
-        return all(m.done for m in self._learners if m.spec.rank >= first)
+        """Whether all learners of rank `first` and above have ended for good."""
+        return all(learner.is_done for learner in self._learners if learner.spec.rank >= first)
 
     def is_running(self, rank: int) -> bool:
-        """Whether a learner has been started and not ended for good."""
-        return any(m.spec.rank == rank and not m.done for m in self._learners)
+        """Whether a learner has been started and has not ended for good."""
+        return any(x.spec.rank == rank and not x.is_done for x in self._learners)
 
     def add(self, spec: LearnerSpec) -> None:
-        """Start one more learner, or one again that has left, with what a live one has sent."""
+        """Start a learner that joins the run, perhaps again, from what a live learner has sent."""
         rank, counters = spec.rank, spec.counters
         spec.mailboxes.set_down(rank, True)
         counters.set(rank, LearnerCounter.LEARNERS, 0)
-        # A checkpoint in the making goes without it.
+        # A checkpoint in the making is completed without it.
         counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
         donors = donors_of(spec)
         try:
@@ -115,105 +118,99 @@ class LearnerSupervisor:
         except LearnerFailure as error:
             self._rejected = self._rejected or error
             return
-        for place, learner in enumerate(self._learners):
+        for position, learner in enumerate(self._learners):
             if learner.spec.rank == rank:
-                release(learner.process)
+                learner.process.release()
                 new.restarts = learner.restarts
-                self._learners[place] = new
+                self._learners[position] = new
                 return
         self._learners.append(new)
 
     def take_rejected(self) -> LearnerFailure | None:
-        """Why learners that were to join cannot, since the last call; None if they can."""
+        """Return why learners could not join since the last call; None if none failed to."""
         rejected, self._rejected = self._rejected, None
         return rejected
 
     def take_notices(self) -> list[str]:
-        """What has happened since the last call, a line each."""
+        """Return what has happened since the last call, a line each."""
         notices, self._notices = self._notices, []
         return notices
 
     def poll(self) -> None:
-        """See who has ended, died or hangs, and start again who is still needed."""
-        now = time.monotonic()
-        if now - self._looked_at > _PAUSE_S:
-            self._woke_at = now
-        self._looked_at = now
+        """Check all learners, and restart those that died or hang; call it regularly."""
         for learner in self._learners:
-            if not learner.done:
-                self._check(learner, now)
+            if not learner.is_done:
+                self._check(learner)
 
     def kill_all(self) -> None:
-        """Kill who still lives; no process is left."""
-        for learner in self._learners:
-            learner.process.kill()
-        for learner in self._learners:
-            learner.process.join(_JOIN_S)
-            release(learner.process)
+        """Kill all processes that are left."""
+        end_all([learner.process for learner in self._learners])
 
-    def _check(self, learner: _Learner, now: float) -> None:
+    def _check(self, learner: _Learner) -> None:
         spec, process = learner.spec, learner.process
         rank, counters, mailboxes = spec.rank, spec.counters, spec.mailboxes
-        exitcode = process.exitcode
-        sign_of_life = max(counters.get(rank, LearnerCounter.HEARTBEAT_NS) / 1e9, self._woke_at)
-        patience = spec.config.hang_after
-        if exitcode is None and now - sign_of_life > patience:
-            self._notices.append(f"learner {rank} gave no sign of life for {patience:g} s: killed")
-            learner.hung = True
-            process.kill()
-            process.join(_JOIN_S)
-            if (exitcode := process.exitcode) is None:
-                learner.done = True
-                end = LearnerFailure(f"learner {rank} hangs, and cannot be killed")
-                self.failure = self.failure or end
+        is_alive = process.exitcode is None
+        if is_alive and process.is_hung(counters.get(rank, LearnerCounter.HEARTBEAT_NS)):
+            self._notices.append(
+                f"learner {rank} gave no sign of life for {process.timeout_s:g} s: killed"
+            )
+            learner.was_hung = True
+            if process.kill():
+                is_alive = False
+            else:
+                learner.is_done = True
+                error = LearnerFailure(f"learner {rank} hangs, and cannot be killed")
+                self.failure = self.failure or error
         updates = counters.get(rank, LearnerCounter.UPDATES)
-        if exitcode is None:
-            if mailboxes.is_down(rank) and updates > learner.started_at_updates:
+        if updates > learner.updates_at_start:
+            learner.has_joined = True
+        if is_alive:
+            if mailboxes.is_down(rank) and updates > learner.updates_at_start:
                 mailboxes.set_down(rank, False)
             return
-        # Nobody need wait for it any longer.
+        # Neighbours stop waiting for its messages.
         mailboxes.set_down(rank, True)
-        # A simulator may end its process without an error, or crash it when it is closed.
-        if counters.get(rank, LearnerCounter.DONE) and exitcode != CANNOT_WRITE:
-            learner.done = True
+        # Simulators may end the process when they are closed, without an error or with a crash.
+        if counters.get(rank, LearnerCounter.DONE) and process.exitcode != CANNOT_WRITE:
+            learner.is_done = True
         else:
             self._on_death(learner, updates)
 
     def _on_death(self, learner: _Learner, updates: int) -> None:
-        """Restart a dead learner, or give up on it if it keeps dying."""
-        if updates - learner.started_at_updates >= _PROGRESS_UPDATES:
-            learner.deaths_in_a_row = 0
-        learner.deaths_in_a_row += 1
-        spec = learner.spec
-        leaves = spec.counters.stop or not spec.is_member
-        is_ending = self.failure is not None or leaves
-        failure = _hopeless(learner) or (None if is_ending else _gives_up(learner))
-        if isinstance(failure, LearnerFailure) and updates == learner.joined_at_updates:
+        """Restart a dead learner, unless it keeps dying or need not be restarted."""
+        spec, budget = learner.spec, learner.budget
+        budget.count_death(updates - learner.updates_at_start)
+        is_ending = self.failure is not None or spec.counters.stop or not spec.is_member
+        failure = _permanent_failure(learner)
+        if failure is None and budget.is_spent and not is_ending:
+            failure = _repeated_failure(learner)
+        if isinstance(failure, LearnerFailure) and not learner.has_joined:
             self._rejected = self._rejected or failure
         else:
             self.failure = self.failure or failure
         if failure is not None or is_ending:
-            learner.done = True
+            learner.is_done = True
         else:
-            self._start_again(learner)
+            self._restart(learner)
 
-    def _start_again(self, learner: _Learner) -> None:
+    def _restart(self, learner: _Learner) -> None:
         spec, exitcode = learner.spec, learner.process.exitcode
         rank, coupling = spec.rank, spec.shared_coupling
-        joins = spec.counters.get(rank, LearnerCounter.UPDATES) == learner.joined_at_updates
         donors = donors_of(spec)
-        shares_all = isinstance(coupling, SharedParameters)
-        nothing_newer = not (donors or shares_all or spec.mailboxes.version(rank))
-        source = spec.checkpoint if nothing_newer else None
+        has_own_state = isinstance(coupling, SharedParameters) or spec.mailboxes.version(rank)
+        checkpoint = None if donors or has_own_state else spec.checkpoint
+        spec = replace(
+            spec, donors=donors, checkpoint=checkpoint, is_joining=not learner.has_joined
+        )
         try:
-            again = _start(replace(spec, donors=donors, checkpoint=source, is_joining=joins))
+            new = _start(spec)
         except LearnerFailure as error:
-            learner.done = True
+            learner.is_done = True
             self.failure = self.failure or error
             return
-        release(learner.process)
-        learner.spec, learner.process = again.spec, again.process
-        learner.started_at_updates = again.started_at_updates
+        learner.process.release()
+        learner.spec, learner.process = new.spec, new.process
+        learner.updates_at_start = new.updates_at_start
         learner.restarts += 1
         origin = "its own last state" if coupling is None else "the state of the others"
         origin = f"learner {donors[0]}" if donors else origin
@@ -222,69 +219,78 @@ class LearnerSupervisor:
         )
 
 
+def donors_of(spec: LearnerSpec) -> tuple[int, ...]:
+    """Return live learners that have sent a message, in-neighbours of the learner first."""
+    if spec.shared_coupling is not None:
+        return ()
+    rank, mailboxes = spec.rank, spec.mailboxes
+    graph = graph_of(spec.config, spec.counters.learners)
+    neighbours = graph.all_in_neighbours(rank)
+    others = [r for r in range(graph.learners) if r not in (rank, *neighbours)]
+    return tuple(
+        r for r in (*neighbours, *others) if not mailboxes.is_down(r) and mailboxes.version(r) > 0
+    )
+
+
 def _start(spec: LearnerSpec) -> _Learner:
     rank, counters = spec.rank, spec.counters
-    counters.set(rank, LearnerCounter.HEARTBEAT_NS, time.monotonic_ns())
     counters.set(rank, LearnerCounter.DONE, 0)
     config = replace(spec.config, learners=counters.learners)
     spec = replace(spec, config=config, registry=registry_entries(config.env))
+    name, timeout_s = f"{PROCESS_NAME}{rank}", config.hang_after
     try:
-        process = fork_ready(run_learner, spec, f"{PROCESS_NAME}{rank}", _IMPORTS)
+        process = SupervisedProcess(run_learner, spec, name, imports=_IMPORTS, timeout_s=timeout_s)
     except OSError as error:
         text = f"no process can be started for learner {rank}: {error}"
         raise LearnerFailure(text) from error
+    budget = RestartBudget(config.max_restarts, _PROGRESS_UPDATES)
     updates = counters.get(rank, LearnerCounter.UPDATES)
-    return _Learner(spec, process, updates, updates if spec.is_joining else None)
+    return _Learner(spec, process, budget, updates, has_joined=not spec.is_joining)
 
 
-def _hopeless(learner: _Learner) -> RunFailure | None:
-    """Why a learner that has ended so would end so again; None if another may do better."""
+def _permanent_failure(learner: _Learner) -> RunFailure | None:
+    """Return why a restart would fail as well; None if it may help."""
     spec, exitcode = learner.spec, learner.process.exitcode
-    rank, folder = spec.rank, spec.folder
     if exitcode == STARTED_A_RUN:
         return UserError(
             "a learner that imported the program has started the run once more: put the call "
             "of gala_rl.train under if __name__ == '__main__':"
         )
     if exitcode == CANNOT_WRITE:
-        return StorageError(
-            f"learner {rank} cannot write to {folder.path}: {_room_in(folder.path)}"
-        )
+        path = spec.folder.path
+        return StorageError(f"learner {spec.rank} cannot write to {path}: {_free_space(path)}")
     return None
 
 
-def _room_in(path: Path) -> str:
+def _free_space(path: Path) -> str:
     try:
         return f"{shutil.disk_usage(path).free:,} bytes are free there"
     except OSError as error:
         return f"{error.strerror}"
 
 
-def _gives_up(learner: _Learner) -> RunFailure | None:
-    """Why nobody starts a learner once more that keeps dying; None if it need not be so."""
-    spec = learner.spec
-    if learner.deaths_in_a_row <= spec.config.max_restarts:
-        return None
-    name = f"learner {spec.rank} died {counted(learner.deaths_in_a_row, 'time')} without "
-    name += f"making {_PROGRESS_UPDATES} updates"
-    words = _last_words(spec)
-    if learner.process.exitcode == REFUSED:
-        why = words.splitlines()[-1].partition(": ")[2]
-        log = spec.folder.log_file(spec.rank)
-        return LearnerFailure(f"{name}: {why}; the traceback is in {log}")
-    return LearnerFailure(
-        f"{name} (exit code {learner.process.exitcode}); its log ends with:\n"
-        f"{words}\n{_remedy(learner)}"
-    )
-
-
-def _remedy(learner: _Learner) -> str:
-    """What to do before a learner that ends so can do better."""
+def _repeated_failure(learner: _Learner) -> LearnerFailure:
+    """Return the failure of a learner that keeps dying, with the end of its log and a remedy."""
     spec, exitcode = learner.spec, learner.process.exitcode
-    if learner.hung:
+    deaths = counted(learner.budget.deaths_in_a_row, "time")
+    name = f"learner {spec.rank} died {deaths} without making {_PROGRESS_UPDATES} updates"
+    log = spec.folder.log_file(spec.rank)
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    last_lines = text.splitlines()[-_TRACEBACK_LINES:] or ["(it is empty)"]
+    if exitcode == REFUSED:
+        reason = last_lines[-1].partition(": ")[2]
+        return LearnerFailure(f"{name}: {reason}; the traceback is in {log}")
+    end = "\n".join([*last_lines, _remedy(learner, log)])
+    return LearnerFailure(f"{name} (exit code {exitcode}); its log ends with:\n{end}")
+
+
+def _remedy(learner: _Learner, log: Path) -> str:
+    """Return what the user can do about the death of a learner."""
+    exitcode = learner.process.exitcode
+    if learner.was_hung:
         return (
-            f"it built, reset or stepped no simulator for {spec.config.hang_after:g} s: if "
-            f"one may take so long use a longer --hang-after, else see where the environment hangs"
+            f"it built, reset or stepped no simulator for {learner.process.timeout_s:g} s: if one "
+            f"may take so long use a longer --hang-after, else see where the environment hangs"
         )
     if exitcode == -signal.SIGKILL:
         return "the system killed it, as it does when memory is short: use fewer simulators"
@@ -293,24 +299,4 @@ def _remedy(learner: _Learner) -> str:
             "its process ended without an exception, as when an environment calls os._exit or "
             "crashes: --simulator-processes N has simulators in processes that are replaced"
         )
-    log = spec.folder.log_file(spec.rank)
     return f"mend what is above (all of it is in logs/{log.name}; --serial is for debuggers)"
-
-
-def donors_of(spec: LearnerSpec) -> tuple[int, ...]:
-    """Live learners that have sent something, those that the learner listens to first."""
-    if spec.shared_coupling is not None:
-        return ()
-    rank, mailboxes = spec.rank, spec.mailboxes
-    graph = graph_of(spec.config, spec.counters.learners)
-    heard = graph.all_in_neighbours(rank)
-    others = [r for r in range(graph.learners) if r not in (rank, *heard)]
-    return tuple(
-        r for r in (*heard, *others) if not mailboxes.is_down(r) and mailboxes.version(r) > 0
-    )
-
-
-def _last_words(spec: LearnerSpec) -> str:
-    log = spec.folder.log_file(spec.rank)
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return "\n".join(text.splitlines()[-_TRACEBACK_LINES:]) or "(it is empty)"

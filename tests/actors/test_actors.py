@@ -114,7 +114,7 @@ def test_what_acted_is_as_old_as_it_is_said_to_be() -> None:
 
 
 def pids(queue: ActorProcesses) -> list[int]:
-    return [pid for station in queue._stations if (pid := station.process.pid) is not None]
+    return [actor.process.pid for actor in queue._actors]
 
 
 @pytest.mark.parametrize(("deaths", "seed"), [(3, 0), pytest.param(100, 1, marks=pytest.mark.slow)])
@@ -138,7 +138,8 @@ def test_actors_killed_at_any_moment_leave_nothing_torn(deaths: int, seed: int) 
 def test_a_stopped_actor_is_replaced_and_closing_leaves_nobody() -> None:
     with queued(make_config(actors=2)) as (queue, _flat, _model):
         queue.collect()
-        queue._patience_s = 2.0
+        for actor in queue._actors:
+            actor.process.timeout_s = 2.0
         stopped, open_files = pids(queue)[1], psutil.Process().num_fds()
         os.kill(stopped, signal.SIGSTOP)
         give_up = time.monotonic() + GIVE_UP_S
@@ -155,7 +156,7 @@ def test_an_actor_outlives_its_learner_by_no_rollout() -> None:
     """Where the kernel does not end it, the end of the line does."""
     with queued(make_config(actors=1)) as (queue, _flat, _model):
         queue.collect()
-        station = queue._stations[0]
-        station.connection.close()
-        station.process.join(GIVE_UP_S)
-        assert station.process.exitcode == 0
+        actor = queue._actors[0]
+        actor.connection.close()
+        actor.process.join(GIVE_UP_S)
+        assert actor.process.exitcode == 0

@@ -100,14 +100,14 @@ def rewards(found: Found) -> list[float]:
 
 def test_the_content_of_a_slot_is_all_of_it_and_nothing_else_fits(two: TwoMachines) -> None:
     one, other = two.slots
-    for memory in (*one._fields.values(), one._notes, one._episodes):
+    for memory in (*one._fields.values(), one._info, one._episodes):
         memory[1].copy_(torch.randint(0, 2, memory[1].shape))
     content = one.content(1)
     assert other.put(0, content)
     assert np.array_equal(other.content(0), content)
     for name, memory in one._fields.items():
         assert torch.equal(other._fields[name][0], memory[1])
-    assert torch.equal(other._notes[0], one._notes[1])
+    assert torch.equal(other._info[0], one._info[1])
     assert not other.put(0, content[:-1])
     assert not other.put(0, content.view(np.int8))
 

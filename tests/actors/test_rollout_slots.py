@@ -28,6 +28,7 @@ from gala_rl.envs import Episode, make_simulators
 from gala_rl.errors import ActorFailure
 from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.processes import supervised
 from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import StopRequested
 
@@ -48,14 +49,14 @@ def make_config(**given: Any) -> ResolvedConfig:
 class ScriptedProcess:
     """Stands where an actor's process would; has what it was started with."""
 
-    post: ActorSpec
+    spec: ActorSpec
     exitcode: int | None = None
     pid: int = 2**30
     """No process has it."""
 
     def kill(self) -> None:
         self.exitcode = -9 if self.exitcode is None else self.exitcode
-        self.post.connection.close()
+        self.spec.connection.close()
 
     def join(self, timeout: float) -> None:
         self.exitcode = 1 if self.exitcode is None else self.exitcode
@@ -64,11 +65,11 @@ class ScriptedProcess:
 class ScriptedActor:
     """An actor, step by step; every rollout is filled with one number of its own."""
 
-    def __init__(self, post: ActorSpec) -> None:
+    def __init__(self, spec: ActorSpec) -> None:
         # The learner closes its copy of the actor's end when the process has started.
-        self.connection = Connection(os.dup(post.connection.fileno()))
-        self.post = replace(post, connection=self.connection)
-        self.process = ScriptedProcess(self.post)
+        self.connection = Connection(os.dup(spec.connection.fileno()))
+        self.spec = replace(spec, connection=self.connection)
+        self.process = ScriptedProcess(self.spec)
         self.in_work: int | None = None
         self.stamp = 0
 
@@ -87,13 +88,13 @@ class ScriptedActor:
     def finish(self, stamp: int, version: int) -> None:
         assert self.in_work is not None
         episodes = [Episode(stamp % 4, float(stamp), 5)] * (stamp % (STEPS * SHARE + 1))
-        self.post.slots.write(self.in_work, stamped(stamp), version, episodes, stamp % 2)
+        self.spec.slots.write(self.in_work, stamped(stamp), version, episodes, stamp % 2)
         self.connection.send_bytes(bytes([self.in_work]))
         self.in_work = None
 
     @property
     def _observations(self) -> torch.Tensor:
-        return self.post.slots._fields["observations"][self.in_work]
+        return self.spec.slots._fields["observations"][self.in_work]
 
 
 def stamped(stamp: int) -> Trajectory:
@@ -117,8 +118,8 @@ def scripted(config: ResolvedConfig) -> Iterator[tuple[actors.ActorProcesses, li
     """Queued actors whose processes are scripted, at once ready; the newest come last."""
     made: list[ScriptedActor] = []
 
-    def spawn(act: Any, post: ActorSpec, name: str) -> ScriptedProcess:
-        made.append(ScriptedActor(post))
+    def start(work: Any, spec: ActorSpec, name: str, imports: str | None) -> ScriptedProcess:
+        made.append(ScriptedActor(spec))
         made[-1].connection.send_bytes(bytes([READY]))
         return made[-1].process
 
@@ -127,7 +128,7 @@ def scripted(config: ResolvedConfig) -> Iterator[tuple[actors.ActorProcesses, li
     def make_model(*specs: Any) -> Any:
         return build_model(config, *specs)
 
-    with mock.patch.object(actors, "spawn", spawn):
+    with mock.patch.object(supervised, "start_process", start):
         parameters, cpu = torch.zeros(8), torch.device("cpu")
         queue = actors.ActorProcesses(config, 0, make_model, parameters, simulators, cpu, seed=0)
         try:
@@ -154,7 +155,7 @@ class Books(RuleBasedStateMachine):
         self.context.__exit__(None, None, None)
 
     def present(self, index: int) -> ScriptedActor:
-        return [actor for actor in self.made if actor.post.index == index][-1]
+        return [actor for actor in self.made if actor.spec.index == index][-1]
 
     @rule(index=st.integers(0, 1))
     def begin(self, index: int) -> None:
@@ -202,12 +203,12 @@ class Books(RuleBasedStateMachine):
     def no_slot_is_lost_or_in_two_hands(self) -> None:
         if self.queue._version == 0:
             return
-        for station in self.queue._stations:
-            waiting = [slot for other, slot in self.queue._full if other is station]
+        for actor in self.queue._actors:
+            waiting = [slot for other, slot in self.queue._queue if other is actor]
             assert len(waiting) == len(set(waiting))
-            assert not station.held & set(waiting)
-            if station.ready:
-                assert station.held | set(waiting) == {0, 1}
+            assert not actor.requested & set(waiting)
+            if actor.is_ready:
+                assert actor.requested | set(waiting) == {0, 1}
 
 
 TestBooks = Books.TestCase
@@ -223,7 +224,7 @@ def test_batches_are_joined_in_the_order_of_arrival_and_lag_is_told() -> None:
         queue._publish()
         for actor, stamp in ((made[1], 1), (made[0], 2), (made[1], 3)):
             run(actor, stamp, version=1)
-            queue._listen(0.0)
+            queue._poll(0.0)
         queue._version = 4  # Three updates later.
         trajectory = queue.collect()
         assert trajectory.rewards.shape == (STEPS, 3 * SHARE)
@@ -238,7 +239,7 @@ def test_actors_wait_when_the_queue_is_full() -> None:
         queue._publish()
         run(made[0], 1, 1)
         run(made[0], 2, 1)
-        queue._listen(0.0)
+        queue._poll(0.0)
         assert not made[0].begin(), "it has no slot left"
         run(made[1], 3, 1)
         queue.collect()
@@ -251,11 +252,11 @@ def test_a_half_written_slot_goes_to_the_successor_and_whole_ones_are_learned() 
         run(made[0], 1, 1)
         assert made[0].begin()
         made[0].process.kill()
-        queue._listen(0.0)
-        queue._listen(0.0)
+        queue._poll(0.0)
+        queue._poll(0.0)
         successor = made[2]
-        assert successor.post.index == 0
-        assert successor.post.seed not in {actor.post.seed for actor in made[:2]}
+        assert successor.spec.index == 0
+        assert successor.spec.seed not in {actor.spec.seed for actor in made[:2]}
         run(successor, 4, 1)
         assert not successor.begin(), "its other slot still waits in the queue"
         rewards = queue.collect().rewards
@@ -268,11 +269,12 @@ def test_a_silent_actor_is_replaced_and_one_without_a_slot_is_not() -> None:
         queue._publish()
         run(made[0], 1, 1)
         run(made[0], 2, 1)
-        queue._listen(0.0)
+        queue._poll(0.0)
         # As if the patience were over: actor 0 has nothing to do, actor 1 does nothing.
-        queue._patience_s = -1.0
-        queue._listen(0.0)
-        assert [actor.post.index for actor in made] == [0, 1, 1]
+        for actor in queue._actors:
+            actor.process.timeout_s = -1.0
+        queue._poll(0.0)
+        assert [actor.spec.index for actor in made] == [0, 1, 1]
         assert made[0].alive
         assert not made[1].alive
 
@@ -280,16 +282,17 @@ def test_a_silent_actor_is_replaced_and_one_without_a_slot_is_not() -> None:
 def test_signs_of_life_keep_an_actor_and_a_pause_of_the_learner_is_no_silence() -> None:
     with scripted(make_config()) as (queue, made):
         queue._publish()
+        process = queue._actors[0].process
         for beat in range(1, 4):
             queue._heartbeats[:] = beat
-            queue._stations[0].silent_s = queue._patience_s
-            queue._listen(0.0)
-        queue._looked_at -= 10**6
-        queue._listen(0.0)
+            process.silence.silent_s = process.timeout_s
+            queue._poll(0.0)
+        process.silence._checked_at -= 10**6
+        queue._poll(0.0)
         assert len(made) == 2, "nobody was replaced"
-        queue._stations[0].silent_s = queue._patience_s
-        queue._listen(0.01)
-        assert [actor.post.index for actor in made] == [0, 1, 0]
+        process.silence.silent_s = process.timeout_s
+        queue._poll(0.01)
+        assert [actor.spec.index for actor in made] == [0, 1, 0]
 
 
 def test_a_learner_that_waits_for_actors_lives_and_heeds_a_stop() -> None:
@@ -304,11 +307,11 @@ def test_an_actor_that_keeps_dying_ends_the_learner_with_its_name() -> None:
         queue._publish()
         for _ in range(2):
             made[-1].process.kill()
-            queue._listen(0.0)
-            queue._listen(0.0)
+            queue._poll(0.0)
+            queue._poll(0.0)
         made[-1].process.kill()
         with pytest.raises(ActorFailure, match=r"actor 1 of learner 0 died 3 times"):
-            queue._listen(0.0)
+            queue._poll(0.0)
 
 
 def test_the_last_words_of_an_actor_end_the_line_of_its_learner() -> None:
@@ -316,7 +319,7 @@ def test_the_last_words_of_an_actor_end_the_line_of_its_learner() -> None:
         queue._publish()
         made[-1].connection.send_bytes(b"simulator 3 of E-v0 failed")
         with pytest.raises(ActorFailure, match=r"died 1 time .*; simulator 3 of E-v0 failed$"):
-            queue._listen(0.0)
+            queue._poll(0.0)
 
 
 def test_the_state_of_a_recurrent_network_crosses_by_simulator() -> None:
@@ -343,7 +346,7 @@ def test_slots_keep_rollouts_apart() -> None:
     into = stamped(0)
     slots.read(0, into, slice(0, SHARE))
     assert (into.rewards == 5).all()
-    assert [slots.note(1, note) for note in RolloutInfo] == [8, 1, 1]
+    assert [slots.info(1, item) for item in RolloutInfo] == [8, 1, 1]
     assert slots.episodes(1) == [Episode(3, -2.5, 40)]
     assert slots.episodes(1)[0].ended_at == 1795697001.231
     assert slots.episodes(0) == []

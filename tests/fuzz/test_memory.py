@@ -133,7 +133,7 @@ def books(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def present(made: list[Any], index: int) -> Any:
-    return [actor for actor in made if actor.post.index == index][-1]
+    return [actor for actor in made if actor.spec.index == index][-1]
 
 
 @both(150, 5_000)
@@ -144,14 +144,14 @@ def test_a_slot_with_anything_in_it_is_learned_whole_or_costs_its_actor(
     chance, learned = random.Random(seed), 0
     for number in range(inputs):
         sound, spoiled = number % 5, 5 + number % 95
-        queue._listen(0.0)
+        queue._poll(0.0)
         run(present(made, 0), spoiled, 1)
-        slots = present(made, 0).post.slots
-        for memory in (slots._notes, slots._episodes):
+        slots = present(made, 0).spec.slots
+        for memory in (slots._info, slots._episodes):
             scribble(memory, chance)
-        queue._listen(0.0)
+        queue._poll(0.0)
         run(present(made, 1), sound, 1)
-        queue._listen(0.0)
+        queue._poll(0.0)
         while queue.collect().rewards[0, 0] != sound:
             learned += 1
         assert all(0 <= e.simulator < 4 and e.agent_steps > 0 for e in queue.episodes)
@@ -181,12 +181,12 @@ def test_words_that_are_none_cost_their_actor(books: Any, seed: int, inputs: int
             actor.process.kill()
         else:
             actor.connection.send_bytes(b"\xff")
-        queue._listen(0.0)
-        queue._listen(0.0)
-        for station in queue._stations:
-            assert station.held <= set(range(station.slots.count))
-        assert all(slot < station.slots.count for station, slot in queue._full)
-        queue._full.clear()
-        for station in queue._stations:
-            queue._give_all(station)
-    assert sum(station.deaths for station in queue._stations) > inputs / 4
+        queue._poll(0.0)
+        queue._poll(0.0)
+        for actor in queue._actors:
+            assert actor.requested <= set(range(actor.slots.count))
+        assert all(slot < actor.slots.count for actor, slot in queue._queue)
+        queue._queue.clear()
+        for actor in queue._actors:
+            queue._request_all(actor)
+    assert sum(actor.budget.deaths for actor in queue._actors) > inputs / 4

@@ -19,20 +19,14 @@ import torch
 from torch import Tensor
 
 from gala_rl.gossip.transports.shared import shared_zeros
-from gala_rl.processes.spawn import (
-    LONGEST_PLACE_OF_SOCKETS,
-    end_with_parent,
-    fork_ready,
-    release,
-    spawn,
-)
+from gala_rl.processes.spawn import MAX_SOCKET_FOLDER, end_with_parent, release, start_process
 
 GIVE_UP_S = 60.0
 IMPORTS = "gala_rl.run.fork_server"
 
 
 def start(work: Callable[[Path], None], out: Path) -> BaseProcess:
-    return fork_ready(work, out, "gala-learner-0", IMPORTS)
+    return start_process(work, out, "gala-learner-0", IMPORTS)
 
 
 def end(process: BaseProcess) -> int | None:
@@ -145,7 +139,7 @@ def count_files(numbers: list[Tensor]) -> None:
 
 def test_an_argument_with_more_descriptors_than_a_server_takes_is_handed_over() -> None:
     numbers = [shared_zeros((1,), torch.float32) for _ in range(300)]
-    process = fork_ready(count_files, numbers, "gala-learner-0", IMPORTS)
+    process = start_process(count_files, numbers, "gala-learner-0", IMPORTS)
     assert end(process) == 0
 
 
@@ -173,12 +167,12 @@ IN_THREADS = """
 import sys, threading, time
 from pathlib import Path
 from tests.processes.test_spawn import end, sleep, start
-from gala_rl.processes.spawn import spawn
+from gala_rl.processes.spawn import start_process
 out, started, errors = Path(sys.argv[1]), [], []
 def begin():
     try:
         started.append(start(sleep, out))
-        started.append(spawn(sleep, out, "gala-actor-0"))
+        started.append(start_process(sleep, out, "gala-actor-0"))
     except BaseException as error:
         errors.append(error)
 threads = [threading.Thread(target=begin) for _ in range(2)]
@@ -213,7 +207,7 @@ end(process)
 @pytest.mark.parametrize(("longer", "how"), [(0, "served"), (1, "spawned")])
 def test_the_folder_for_temporary_files_may_have_a_long_name(longer: int, how: str) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        place = Path(f"{short}/".ljust(LONGEST_PLACE_OF_SOCKETS + longer, "x"))
+        place = Path(f"{short}/".ljust(MAX_SOCKET_FOLDER + longer, "x"))
         place.mkdir()
         command = [sys.executable, "-c", FROM_ANOTHER, short]
         environment = {**os.environ, "TMPDIR": str(place)}
@@ -233,7 +227,7 @@ def test_exit_codes_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
 def test_what_is_sent_to_the_whole_group_does_not_end_it(
     tmp_path: Path, signal_number: signal.Signals
 ) -> None:
-    for process in (start(sleep, tmp_path), spawn(sleep, tmp_path, "gala-learner-1")):
+    for process in (start(sleep, tmp_path), start_process(sleep, tmp_path, "gala-learner-1")):
         # At the earliest moment, too.
         os.kill(process.pid or 0, signal_number)
         wait_for(tmp_path.joinpath(f"asleep-{process.pid}").exists)

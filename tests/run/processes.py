@@ -55,6 +55,11 @@ def send_to(system: LocalRun, rank: int, number: signal.Signals) -> int:
     return pid
 
 
+def make_silent(system: LocalRun, rank: int) -> None:
+    """Have the supervisor believe that a learner, which is stopped, has been silent for long."""
+    system._learners._learners[rank].process.silence.silent_s = 10.0**6
+
+
 def children() -> list[psutil.Process]:
     """Learners, actors and simulators of this process that are still there."""
     family = psutil.Process().children(recursive=True)

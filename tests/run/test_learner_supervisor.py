@@ -13,7 +13,8 @@ import pytest
 
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
-from gala_rl.processes.spawn import fork_ready
+from gala_rl.processes import supervised
+from gala_rl.processes.spawn import start_process
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_spec import LearnerSpec
@@ -57,7 +58,7 @@ def test_a_process_that_cannot_be_started_ends_the_run_with_its_checkpoint(
 
     def observe(status: RunStatus) -> None:
         if min(status.updates) >= 30 and not victims:
-            monkeypatch.setattr(learner_supervisor, "fork_ready", refuse)
+            monkeypatch.setattr(supervised, "start_process", refuse)
             victims.append(send_to(system, 1, signal.SIGKILL))
 
     outcome = system.run(observe)
@@ -73,9 +74,9 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
     def refuse_the_last(*arguments: Any) -> Any:
         if arguments[2].endswith("2"):
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        return fork_ready(*arguments)
+        return start_process(*arguments)
 
-    monkeypatch.setattr(learner_supervisor, "fork_ready", refuse_the_last)
+    monkeypatch.setattr(supervised, "start_process", refuse_the_last)
     with pytest.raises(
         LearnerFailure, match=r"no process can be started for learner 2: .*Errno 11"
     ):
@@ -125,9 +126,9 @@ def test_learners_that_leave_and_join_again_leave_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start_one_that_leaves(work: Any, *arguments: Any) -> Any:
-        return fork_ready(leave, *arguments)
+        return start_process(leave, *arguments)
 
-    monkeypatch.setattr(learner_supervisor, "fork_ready", start_one_that_leaves)
+    monkeypatch.setattr(supervised, "start_process", start_one_that_leaves)
     spec = spec_of(replace(CONFIG, learners=1), RunFolder(tmp_path / "run"))
     learners = learner_supervisor.LearnerSupervisor([spec])
     open_files = []

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.consensus_monitor import ConsensusMonitor
-from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import RunStatus
 from tests.books import newest, sizes
 from tests.run.processes import (
     children,
+    make_silent,
     make_system,
     pid_of,
 )
@@ -188,7 +187,7 @@ def test_who_does_not_leave_is_killed_when_it_is_silent_for_too_long(tmp_path: P
         if not script.steps and len(status.alive) == 3:
             os.kill(leaver, signal.SIGSTOP)
         elif len(status.alive) == 2:
-            system._counters.set(2, LearnerCounter.HEARTBEAT_NS, time.monotonic_ns() - 10**12)
+            make_silent(system, 2)
 
     script.system = system
     outcome = system.run(observe)

@@ -13,9 +13,10 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.processes import heartbeat
+from gala_rl.processes.supervised import RestartBudget
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import learner_supervisor
-from gala_rl.run.learner_supervisor import _gives_up, _Learner
+from gala_rl.run.learner_supervisor import _Learner, _repeated_failure
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
 from tests.books import newest
@@ -110,9 +111,10 @@ def test_the_last_line_of_a_run_that_gives_up_names_a_remedy(
     folder.create(CONFIG)
     folder.log_file(0).write_text(log, encoding="utf-8")
     spec = SimpleNamespace(config=CONFIG, folder=folder, rank=0)
-    process = SimpleNamespace(exitcode=exitcode)
-    learner = _Learner(cast(Any, spec), cast(Any, process), 0, deaths_in_a_row=4, hung=hung)
-    told = str(_gives_up(learner)).splitlines()
+    process = SimpleNamespace(exitcode=exitcode, timeout_s=CONFIG.hang_after)
+    budget = RestartBudget(3, learner_supervisor._PROGRESS_UPDATES, deaths_in_a_row=4)
+    learner = _Learner(cast(Any, spec), cast(Any, process), budget, 0, True, was_hung=hung)
+    told = str(_repeated_failure(learner)).splitlines()
     assert told[0].startswith(
         f"learner 0 died 4 times without making {learner_supervisor._PROGRESS_UPDATES}"
     )

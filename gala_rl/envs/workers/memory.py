@@ -1,11 +1,11 @@
-"""Memory of one step of B simulators that their processes and their owner share, without locks.
+"""Shared memory for one step of B simulators in other processes, without locks.
 
-A row belongs to one process while that process has a command, and to the owner before and after. A
-command and its answer are a byte each through a socket between the two, which also orders memory:
-what was written before the byte was sent is seen by whoever has received it. So what a process that
-is killed has half written was never handed over.
+A process owns its rows from a command to its answer; at all other times their owner is the process
+that sends commands. A command and its answer are a byte each through a socket between the two,
+which also orders memory: what was written before the byte was sent is visible to the process that
+has received it. So a half-written row of a killed process was never passed on.
 
-There is no PyTorch in it, nor in the processes: they are small, and there soon.
+Neither this module nor the processes import PyTorch: so they are small and start fast.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
 class Step(NamedTuple):
-    """Rows of the shared memory.
+    """Some rows of the shared memory.
 
     Attributes:
         observations, rewards, terminated, truncated: see `Transition`.
-        final_observations: rows of truncated simulators hold their last observation.
-        actions: [B] or [B, A] to be made.
-        failures: [B] how often each simulator was built anew.
-        failures_in_a_row: [B] of these, since its last good step.
-        seed: [B] the same for all, of the last reset.
-        heartbeat: [B] where the first of a process shows its signs of life.
+        final_observations: last observations of truncated simulators, in their rows.
+        actions: [B] or [B, A] actions of the next step.
+        failures: [B] number of times that each simulator was rebuilt.
+        failures_in_a_row: [B] failures since its last good step.
+        seed: [B] seed of the last reset, the same in all rows.
+        heartbeat: [B] heartbeat of each process, in the first of its rows.
     """
 
     observations: NDArray[Any]
@@ -46,23 +46,23 @@ class Step(NamedTuple):
 class StepMemory:
     """The shared memory; pass it to each process as an argument.
 
-    It has no name in the file system: it goes with the last process that maps it.
+    It has no name in the file system: the system frees it with the last process that maps it.
 
     Args:
         count: B.
-        observation: of one simulator.
-        action: of one simulator.
+        observation: observations of one simulator.
+        action: actions of one simulator.
     """
 
     def __init__(self, count: int, observation: ObservationSpec, action: ActionSpec) -> None:
-        seen = (observation.shape, np.uint8 if observation.is_image else np.float32)
+        observations = (observation.shape, np.uint8 if observation.is_image else np.float32)
         is_one = action.is_discrete and not action.sizes
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
-            "observations": seen,
+            "observations": observations,
             "rewards": ((), np.float32),
             "terminated": ((), np.bool_),
             "truncated": ((), np.bool_),
-            "final_observations": seen,
+            "final_observations": observations,
             "actions": (
                 () if is_one else (action.size,),
                 np.int64 if action.is_discrete else np.float32,
@@ -78,7 +78,7 @@ class StepMemory:
         }
 
     def rows(self, rows: slice) -> Step:
-        """Views of some simulators' rows."""
+        """Return views of some rows."""
         return Step(
             **{
                 name: np.frombuffer(memory, dtype).reshape(shape)[rows]

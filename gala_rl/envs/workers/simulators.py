@@ -1,14 +1,12 @@
-"""The owner's side of simulators in processes: starts, commands, watches and replaces them."""
+"""The owner's side of simulators in processes: starts, commands and replaces the processes."""
 
 import contextlib
 import itertools
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -18,18 +16,25 @@ from gala_rl.envs.make import make_environment, space_specs
 from gala_rl.envs.registration import registry_entries
 from gala_rl.envs.simulators import EpisodeCounter, Transition
 from gala_rl.envs.workers.memory import StepMemory
-from gala_rl.envs.workers.worker import DONE, RESET, STEP, TELL, SimulatorWorkerSpec, run_worker
+from gala_rl.envs.workers.worker import (
+    DONE,
+    DUMP_TRACEBACK,
+    RESET,
+    STEP,
+    SimulatorWorkerSpec,
+    run_worker,
+)
 from gala_rl.errors import SimulatorFailure, printable
 from gala_rl.processes.heartbeat import beat
-from gala_rl.processes.spawn import end, spawn
+from gala_rl.processes.supervised import SilenceTimer, SupervisedProcess, end_all
 
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 _LAST_WORDS_S = 0.2
-_END_S = 2.0
-"""Who ends by itself has so long until its exit code is there."""
+_EXIT_S = 2.0
+"""Longest wait for the exit code of a process that has closed its connection."""
 _CLOSE_S = 2.0
 """Simulators that have not closed by then are killed."""
-_MOST_WORDS = 1 << 16
+_MAX_LAST_WORDS_BYTES = 1 << 16
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +43,8 @@ class WorkerTimeouts(NamedTuple):
     """Seconds after which a process of simulators is replaced.
 
     Attributes:
-        step_s: that it takes for a step or a reset of all its simulators.
-        build_s: in which it builds none of its simulators, before all are there.
+        step_s: longest time for a step or a reset of all its simulators.
+        build_s: longest time for building one of its simulators.
     """
 
     step_s: float = 20.0
@@ -48,38 +53,39 @@ class WorkerTimeouts(NamedTuple):
 
 @dataclass(eq=False)
 class _Worker:
-    """One process of simulators; `words` is what came instead of its last answer."""
+    """One process of simulators.
+
+    Attributes:
+        rows: rows of its simulators.
+        process: the process.
+        connection: connection to it.
+        wrong_answer: what it sent instead of its last answer; empty if it closed the connection.
+    """
 
     rows: slice
-    process: BaseProcess
-    line: socket.socket
-    words: bytes | None = None
-
-    @property
-    def pid(self) -> int:
-        pid = self.process.pid
-        assert pid is not None, "it was started"
-        return pid
+    process: SupervisedProcess
+    connection: socket.socket
+    wrong_answer: bytes | None = None
 
 
 class SimulatorProcesses:
     """B copies of one Gymnasium environment in other processes; see `Simulators`.
 
-    The same seed gives the same trajectories as `GymnasiumSimulators` do. A simulator that raises
-    is built anew within its process. A process that dies, or gives no answer before the deadline,
-    is replaced: the episodes of all its simulators end truncated with the last observation they
-    gave, and each of them is counted in `failures`. The others' step counts as ever.
+    The same seed gives the same trajectories as with `GymnasiumSimulators`. A simulator that raises
+    is rebuilt within its process. A process that dies, or does not answer in time, is replaced: the
+    episodes of all its simulators are truncated with their last observation, and each simulator
+    counts in `failures`. The step of all other simulators is unaffected.
 
-    Processes start with the first `reset`. Their simulators' state cannot be saved.
+    Processes start with the first `reset`. The state of their simulators cannot be saved.
 
     Args:
         env_id: Gymnasium id.
         count: B.
-        processes: among which the simulators are shared out; at most B.
-        limits: of the time that a process may take.
+        processes: number of processes that share the simulators; at most B.
+        limits: timeouts of a process.
 
     Raises:
-        SimulatorFailure: from `reset` and `recv`, when a simulator fails too often in a row.
+        SimulatorFailure: from `reset` and `recv`, if a simulator fails too often in a row.
     """
 
     def __init__(self, env_id: str, count: int, processes: int, limits: WorkerTimeouts) -> None:
@@ -107,29 +113,29 @@ class SimulatorProcesses:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the processes as they are now; one that is replaced gets another."""
-        return tuple(worker.pid for worker in self._workers)
+        """Present process ids; a replacement changes one."""
+        return tuple(worker.process.pid for worker in self._workers)
 
     def reset(self, seed: int) -> NDArray[Any]:
         """See `Simulators`."""
         self._step.seed[:] = seed
         self._counter = EpisodeCounter(self.count)
         if self._workers:
-            _tell(self._workers, RESET)
-            self._replace(_silent(self._workers, self._limits.step_s))
+            _send(self._workers, RESET)
+            self._replace(_failed(self._workers, self._limits.step_s))
         else:
-            self._begin(self._rows)
+            self._start(self._rows)
         self._observations = self._step.observations.copy()
         return self._observations.copy()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
         """See `Simulators`."""
         self._step.actions[:] = actions
-        _tell(self._workers, STEP)
+        _send(self._workers, STEP)
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        lost = _silent(self._workers, self._limits.step_s)
+        lost = _failed(self._workers, self._limits.step_s)
         step, previous = self._step, self._observations
         rewards, terminated = step.rewards.copy(), step.terminated.copy()
         truncated, finals = step.truncated.copy(), step.final_observations.copy()
@@ -154,135 +160,138 @@ class SimulatorProcesses:
         return self.recv()
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """A simulator in another process may be silent when asked for its state: None."""
+        """Return None: a simulator in another process may not answer a request for its state."""
         return None
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Nothing was saved that could be restored."""
+        """Raise a ValueError, since no state was saved."""
         raise ValueError("simulators in processes have no saved state to continue from")
 
     def close(self) -> None:
-        """Have simulators closed, and kill those that take too long."""
+        """Have simulators closed, and kill processes that take too long."""
         for worker in self._workers:
-            worker.line.close()
-        give_up = time.monotonic() + _CLOSE_S
-        for worker in tuple(self._workers):
-            worker.process.join(max(0.0, give_up - time.monotonic()))
-            self._end(worker)
+            worker.connection.close()
+        if not end_all([worker.process for worker in self._workers], _CLOSE_S):
+            raise self._unkillable()
+        self._workers.clear()
 
-    def _begin(self, rows: Sequence[slice]) -> None:
-        """Start processes until the first observations of all their simulators are there."""
-        started = [self._start(those) for those in rows]
-        late = _silent(started, self._limits.build_s, self._heartbeat)
-        ready = [worker for worker in started if worker not in late]
-        _tell(ready, RESET)
-        self._replace(late + _silent(ready, self._limits.step_s))
+    def _start(self, rows: Sequence[slice]) -> None:
+        """Start processes, and replace those that fail, until all simulators have been reset."""
+        started = [self._start_worker(rows_of_one) for rows_of_one in rows]
+        failed = _failed(started, self._limits.build_s, self._heartbeat)
+        ready = [worker for worker in started if worker not in failed]
+        _send(ready, RESET)
+        self._replace(failed + _failed(ready, self._limits.step_s))
 
     def _heartbeat(self, worker: _Worker) -> int:
         return int(self._memory.rows(worker.rows).heartbeat[0])
 
-    def _start(self, rows: slice) -> _Worker:
+    def _start_worker(self, rows: slice) -> _Worker:
         here, there = socket.socketpair()
-        known = registry_entries(self._env_id)
-        post = SimulatorWorkerSpec(self._env_id, self._memory, rows, there, os.getpid(), known)
-        process = spawn(run_worker, post, f"gala-simulators-{rows.start}")
-        # Held by the process alone, it tells of the process' end by its own.
+        registry = registry_entries(self._env_id)
+        spec = SimulatorWorkerSpec(self._env_id, self._memory, rows, there, registry)
+        name = f"gala-simulators-{rows.start}"
+        process = SupervisedProcess(run_worker, spec, name, leads_group=True)
+        # With the worker's end open in the worker alone, its death closes the connection.
         there.close()
         worker = _Worker(rows, process, here)
         self._workers.append(worker)
         return worker
 
-    def _replace(self, lost: Sequence[_Worker]) -> None:
-        for worker in lost:
-            self._bury(worker)
-        if lost:
-            self._begin([worker.rows for worker in lost])
+    def _replace(self, failed: Sequence[_Worker]) -> None:
+        for worker in failed:
+            self._on_failure(worker)
+        if failed:
+            self._start([worker.rows for worker in failed])
 
-    def _bury(self, worker: _Worker) -> None:
-        """End a process that is dead or silent, with its last words in the log, and count it."""
-        is_silent = worker.words is None and worker.process.exitcode is None
+    def _on_failure(self, worker: _Worker) -> None:
+        """Kill a process that is dead or silent, count its failure and log its last words."""
+        process = worker.process
+        is_silent = worker.wrong_answer is None and process.exitcode is None
         if is_silent:
-            os.kill(worker.pid, TELL)
-        words = (worker.words or b"") + _last_words(worker.line)
+            os.kill(process.pid, DUMP_TRACEBACK)
+        last_words = (worker.wrong_answer or b"") + _last_words(worker.connection)
         if not is_silent:
-            worker.process.join(_END_S)
-        cause = "is silent" if is_silent else f"ended (exit code {worker.process.exitcode})"
-        self._end(worker)
+            process.join(_EXIT_S)
+        cause = "is silent" if is_silent else f"ended (exit code {process.exitcode})"
+        if not process.kill():
+            raise self._unkillable()
+        worker.connection.close()
+        self._workers.remove(worker)
         step = self._memory.rows(worker.rows)
-        # A process whose simulator raises too often has counted that itself, and given up.
+        # A process whose simulator raises too often has already counted those failures itself.
         if step.failures_in_a_row.max() < MAX_FAILURES_IN_A_ROW:
             step.failures[:] += 1
             step.failures_in_a_row[:] += 1
-        told = words.strip(DONE).decode(errors="replace").strip() or "(it left no traceback)"
+        text = last_words.strip(DONE).decode(errors="replace").strip() or "(it left no traceback)"
         name = f"process of simulators {worker.rows.start} to {worker.rows.stop - 1}"
         message = f"{name} of {self._env_id} {cause}"
         if step.failures_in_a_row.max() >= MAX_FAILURES_IN_A_ROW:
             raise SimulatorFailure(
-                f"{message}, failure {MAX_FAILURES_IN_A_ROW} without a good step:\n{told}"
+                f"{message}, failure {MAX_FAILURES_IN_A_ROW} without a good step:\n{text}"
             )
-        _log.warning("%s and is replaced:\n%s", message, printable(told))
+        _log.warning("%s and is replaced:\n%s", message, printable(text))
 
-    def _end(self, worker: _Worker) -> None:
-        if not end(worker.process):
-            raise SimulatorFailure(
-                f"a process of simulators of {self._env_id} does not end: it may still write"
-            )
-        worker.line.close()
-        self._workers.remove(worker)
+    def _unkillable(self) -> SimulatorFailure:
+        return SimulatorFailure(
+            f"a process of simulators of {self._env_id} does not end: it may still write"
+        )
 
 
-def _tell(workers: Sequence[_Worker], word: bytes) -> None:
+def _send(workers: Sequence[_Worker], command: bytes) -> None:
     for worker in workers:
-        # One that is dead will be found so by whoever listens.
+        # A dead worker is found when its answer is received.
         with contextlib.suppress(OSError):
-            worker.line.send(word)
+            worker.connection.send(command)
 
 
-def _silent(
+def _failed(
     workers: Sequence[_Worker],
-    limit_s: float,
+    timeout_s: float,
     heartbeat: Callable[[_Worker], int] | None = None,
 ) -> list[_Worker]:
-    """Hear the answers of all; returns those that are dead, or silent for so long.
-
-    Waits are counted, not the time that passed: who wakes a run that was stopped finds nobody late.
+    """Receive the answers of all workers; return those that are dead or do not answer in time.
 
     Args:
-        workers: processes that have been told to do something.
-        limit_s: for the answers of all, counted anew at each sign of life.
-        heartbeat: reads a worker's last sign of life; None: only an answer counts.
+        workers: workers that have a command.
+        timeout_s: time for the answers of all, counted anew after each heartbeat.
+        heartbeat: reads the heartbeat of a worker; None: only answers count.
     """
-    silent, patience_s, seen = [], limit_s, 0
+    failed, silence = [], SilenceTimer(_POLL_S)
     for worker in workers:
-        while (word := _hear(worker.line, min(_LOOK_EVERY_S, max(0.0, patience_s)))) is None:
-            beat()
-            patience_s -= _LOOK_EVERY_S
-            if heartbeat is not None and seen != (seen := heartbeat(worker)):
-                patience_s = limit_s
-            # A game that it started may keep the line open after its death.
-            if patience_s <= 0.0 or worker.process.exitcode is not None:
+        while True:
+            left_s = max(0.0, timeout_s - silence.silent_s)
+            answer = _receive(worker.connection, min(_POLL_S, left_s))
+            if answer is not None:
                 break
-        if word != DONE:
-            worker.words = word
-            silent.append(worker)
-    return silent
+            beat()
+            silent_s = silence.check(0 if heartbeat is None else heartbeat(worker))
+            # A game that it has started may keep the connection open after its death.
+            if silent_s >= timeout_s or worker.process.exitcode is not None:
+                break
+        if answer != DONE:
+            worker.wrong_answer = answer
+            failed.append(worker)
+    return failed
 
 
-def _hear(line: socket.socket, timeout_s: float) -> bytes | None:
-    """One byte; none at the end of the line, None if nothing came."""
-    line.settimeout(timeout_s)
+def _receive(connection: socket.socket, timeout_s: float) -> bytes | None:
+    """Receive one byte; b"" if the connection is closed, None if nothing comes in time."""
+    connection.settimeout(timeout_s)
     try:
-        return line.recv(1)
+        return connection.recv(1)
     except (TimeoutError, BlockingIOError):
         return None
     except OSError:
         return b""
 
 
-def _last_words(line: socket.socket) -> bytes:
+def _last_words(connection: socket.socket) -> bytes:
     words = b""
-    line.settimeout(_LAST_WORDS_S)
+    connection.settimeout(_LAST_WORDS_S)
     with contextlib.suppress(OSError):
-        while len(words) < _MOST_WORDS and (more := line.recv(_MOST_WORDS)):
+        while len(words) < _MAX_LAST_WORDS_BYTES and (
+            more := connection.recv(_MAX_LAST_WORDS_BYTES)
+        ):
             words += more
     return words

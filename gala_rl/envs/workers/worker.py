@@ -1,7 +1,6 @@
-"""What runs inside one process of simulators: a step or a reset for each byte that comes."""
+"""Main function of a process of simulators: makes a step or a reset per byte that it receives."""
 
 import faulthandler
-import os
 import signal
 import socket
 import sys
@@ -14,16 +13,14 @@ from gala_rl.envs.randomness import seed_generators
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.envs.workers.memory import Step, StepMemory
 from gala_rl.processes.heartbeat import beat_in
-from gala_rl.processes.spawn import die_with
+from gala_rl.processes.spawn import end_with_parent
 
 RESET, STEP = b"r", b"s"
 DONE = b"\x06"
-"""The answer; first of all, that the simulators are there. Whatever else comes is last words."""
+"""Answer to a command, and first message once simulators are built. All else is last words."""
 
-TELL = signal.SIGUSR1
-"""Asks a process that is silent where it is; it tells even where Python itself is stuck."""
-
-_LOOK_EVERY_S = 1.0
+DUMP_TRACEBACK = signal.SIGUSR1
+"""Has a hung process send its traceback; works even where Python itself is stuck."""
 
 
 @dataclass(frozen=True)
@@ -32,60 +29,55 @@ class SimulatorWorkerSpec:
 
     Attributes:
         env_id: Gymnasium id.
-        memory: shared.
-        rows: of its simulators.
-        line: to the owner.
-        owner: process id; the simulators do not outlive it.
-        registered: environments that only the program knows.
+        memory: shared memory of all simulators.
+        rows: rows of its simulators.
+        connection: connection to the owner.
+        registry: environments that only the main program has registered.
     """
 
     env_id: str
     memory: StepMemory
     rows: slice
-    line: socket.socket
-    owner: int
-    registered: RegistryEntries
+    connection: socket.socket
+    registry: RegistryEntries
 
 
-def run_worker(post: SimulatorWorkerSpec) -> None:
-    """Step simulators until the owner hangs up."""
-    die_with(post.owner)
-    # Games that simulators start are in this group, and end with it.
-    os.setpgid(0, 0)
-    faulthandler.enable(post.line.fileno())
-    faulthandler.register(TELL, post.line.fileno())
-    post.line.settimeout(_LOOK_EVERY_S)
+def run_worker(spec: SimulatorWorkerSpec) -> None:
+    """Step simulators until the owner closes the connection."""
+    end_with_parent(leads_group=True)
+    faulthandler.enable(spec.connection.fileno())
+    faulthandler.register(DUMP_TRACEBACK, spec.connection.fileno())
     try:
-        _serve(post)
+        _serve(spec)
     except ConnectionError:
         return
     except Exception:
-        post.line.sendall(traceback.format_exc().encode())
+        spec.connection.sendall(traceback.format_exc().encode())
         sys.exit(1)
 
 
-def _serve(post: SimulatorWorkerSpec) -> None:
-    post.registered.register()
-    step = post.memory.rows(post.rows)
-    _seed_generators(post, step)
+def _serve(spec: SimulatorWorkerSpec) -> None:
+    spec.registry.register()
+    step = spec.memory.rows(spec.rows)
+    _seed_generators(spec, step)
     beat_in(step.heartbeat[:1])
     simulators = GymnasiumSimulators(
-        post.env_id, len(step.rewards), post.rows.start, step.failures, step.failures_in_a_row
+        spec.env_id, len(step.rewards), spec.rows.start, step.failures, step.failures_in_a_row
     )
     with closing(simulators):
-        post.line.sendall(DONE)
-        while word := _next_word(post):
-            if word == RESET:
-                _seed_generators(post, step)
+        spec.connection.sendall(DONE)
+        while command := spec.connection.recv(1):
+            if command == RESET:
+                _seed_generators(spec, step)
                 step.observations[:] = simulators.reset(int(step.seed[0]))
             else:
                 _step(simulators, step)
-            post.line.sendall(DONE)
+            spec.connection.sendall(DONE)
 
 
-def _seed_generators(post: SimulatorWorkerSpec, step: Step) -> None:
-    # A successor draws other numbers than the process that it replaces.
-    seed_generators(int(step.seed[0]), post.rows.start, int(step.failures.sum()))
+def _seed_generators(spec: SimulatorWorkerSpec, step: Step) -> None:
+    # A process must draw other numbers than the one that it replaces.
+    seed_generators(int(step.seed[0]), spec.rows.start, int(step.failures.sum()))
 
 
 def _step(simulators: GymnasiumSimulators, step: Step) -> None:
@@ -96,13 +88,3 @@ def _step(simulators: GymnasiumSimulators, step: Step) -> None:
     step.truncated[:] = transition.truncated
     if transition.final_observations is not None:
         step.final_observations[:] = transition.final_observations
-
-
-def _next_word(post: SimulatorWorkerSpec) -> bytes:
-    """Wait for a command; nothing when the owner is gone or has hung up."""
-    while os.getppid() == post.owner:
-        try:
-            return post.line.recv(1)
-        except TimeoutError:
-            continue
-    return b""
