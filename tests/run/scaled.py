@@ -58,15 +58,15 @@ class Script:
         before = self._before + [0] * len(status.updates)
         alone, row = len(status.alive) == 1, status.consensus
         if not alone and (row is None or len(row["versions"]) != len(status.alive)):
-            return False  # The watch has not measured them yet.
+            return False  # The monitor has not measured them yet.
         return all(
             alive and status.updates[rank] > before[rank] + self.updates
             for rank, alive in enumerate(status.alive)
         )
 
 
-def check_watch(folder: RunFolder, learners: set[int]) -> None:
-    """The watch has measured groups of just these sizes, and none was farther apart than it can."""
+def check_consensus(folder: RunFolder, learners: set[int]) -> None:
+    """The monitor has measured groups of just these sizes, each within its bounds."""
     text = folder.consensus_file.read_text(encoding="utf-8")
     rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
     assert {len(row["versions"]) for row in rows} == learners
@@ -80,17 +80,17 @@ def check_watch(folder: RunFolder, learners: set[int]) -> None:
     assert not folder.defects.exists()
 
 
-def check_nobody_counts_backwards(seen: list[RunStatus]) -> None:
+def check_counters_never_decrease(seen: list[RunStatus]) -> None:
     for before, after in itertools.pairwise(seen):
         assert before.total_agent_steps <= after.total_agent_steps
         for then, now in ((before.updates, after.updates), (before.restarts, after.restarts)):
-            # Whoever has been a member stays in the books.
+            # A former member keeps its counters.
             assert len(then) <= len(now)
             assert all(a <= b for a, b in zip(then, now, strict=False))
 
 
-def check_starts_of_those_who_joined(entries: list[Entry], ranks: set[int]) -> None:
-    """Each began with what a live learner had just sent, as the journal says."""
+def check_joining_learners_adopted_messages(entries: list[Entry], ranks: set[int]) -> None:
+    """Each started from the latest message of a live learner, as the journal shows."""
     sent: dict[int, int] = {}
     adopted: set[int] = set()
     for entry in entries:

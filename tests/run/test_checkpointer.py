@@ -16,7 +16,7 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run import checkpointer as saving
+from gala_rl.run import checkpointer
 from gala_rl.run.checkpointer import Checkpointer
 from gala_rl.run.learner_spec import FINAL, LearnerSpec
 from gala_rl.run.learner_worker import LearnerWorker
@@ -60,10 +60,10 @@ class Run:
         self.folder = RunFolder(path)
         self.folder.create(config)
         self.clock = Clock()
-        monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=self.clock.monotonic))
-        self.board = SharedCounters(2, 3, 3)
-        self.saving = Checkpointer(config, self.folder, self.board, None, has_checkpoint)
-        self.pace = UpdatePace(self.board)
+        monkeypatch.setattr(checkpointer, "time", SimpleNamespace(monotonic=self.clock.monotonic))
+        self.counters = SharedCounters(2, 3, 3)
+        self.checkpointer = Checkpointer(config, self.folder, self.counters, None, has_checkpoint)
+        self.pace = UpdatePace(self.counters)
         mailboxes = SharedMailboxes(2, 3)
         self.specs = [
             LearnerSpec(
@@ -72,7 +72,7 @@ class Run:
                 rank=rank,
                 device="cpu",
                 mailboxes=mailboxes,
-                counters=self.board,
+                counters=self.counters,
                 journal=None,
                 shared_coupling=None,
                 faults=None,
@@ -82,11 +82,11 @@ class Run:
 
     def pass_time(self, seconds: float) -> str | None:
         self.clock.now += seconds
-        return self.saving.poll(self.pace)
+        return self.checkpointer.poll(self.pace)
 
     def contribute(self, rank: int) -> None:
         writer: Any = Writer(rank)
-        LearnerWorker(self.specs[rank], writer).save_if_requested(self.board.checkpoint_wanted)
+        LearnerWorker(self.specs[rank], writer).save_if_requested(self.counters.checkpoint_wanted)
 
     def partials(self) -> list[str]:
         return sorted(path.name for path in self.folder.checkpoints.glob(".partial-*"))
@@ -96,7 +96,7 @@ class Run:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = Run(tmp_path / "run", monkeypatch)
     run.pass_time(EVERY_S + 1)
-    assert run.board.checkpoint_wanted == 1
+    assert run.counters.checkpoint_wanted == 1
     return run
 
 
@@ -144,7 +144,7 @@ def test_who_is_late_for_a_checkpoint_that_was_given_up_writes_none(run: Run) ->
     run.pass_time(61)
     run.contribute(1)
     assert run.partials() == []
-    assert run.board.get(1, LearnerCounter.CHECKPOINT_WRITTEN) == 0
+    assert run.counters.get(1, LearnerCounter.CHECKPOINT_WRITTEN) == 0
 
 
 def test_a_checkpoint_is_waited_for_as_long_as_more_contribute(run: Run) -> None:
@@ -171,7 +171,7 @@ def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves
     system = make_system(replace(CONFIG, checkpoint_every=1.0), folder)
     given_up_at: list[int] = []
 
-    def watch(status: RunStatus) -> None:
+    def observe(status: RunStatus) -> None:
         if not given_up_at and all(updates > 5 for updates in status.updates):
             send_to(system, 2, signal.SIGSTOP)
         if not given_up_at and any("given up" in notice for notice in status.notices):
@@ -181,7 +181,7 @@ def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves
         if given_up_at and made is not None and made > given_up_at[0]:
             system.stop()
 
-    outcome = system.run(watch)
+    outcome = system.run(observe)
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 0, 0]
     assert newest(folder).learners() == [0, 1, 2]
@@ -193,13 +193,13 @@ def test_the_first_checkpoint_is_made_after_the_first_update(
 ) -> None:
     run = Run(tmp_path / "run", monkeypatch, has_checkpoint=False)
     run.pass_time(1)
-    assert run.board.checkpoint_wanted == 0
-    run.board.set(1, LearnerCounter.UPDATES, 1)
+    assert run.counters.checkpoint_wanted == 0
+    run.counters.set(1, LearnerCounter.UPDATES, 1)
     run.pass_time(1)
-    assert run.board.checkpoint_wanted == 1
+    assert run.counters.checkpoint_wanted == 1
     for rank in range(2):
         run.contribute(rank)
     run.pass_time(1)
     assert newest(run.folder).learners() == [0, 1]
     run.pass_time(EVERY_S - 1)
-    assert run.board.checkpoint_wanted == 1, "those that follow have their time"
+    assert run.counters.checkpoint_wanted == 1, "those that follow have their time"

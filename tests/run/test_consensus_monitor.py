@@ -54,10 +54,10 @@ def check(rows: Sequence[dict[str, Any]], learners: int) -> None:
         assert 0 < row["consensus_rms_independent"] < row["consensus_rms_bound"]
         assert row["consensus_rms_nominal_bound"] > 0
         assert len(row["versions"]) == learners
-    told = [row for row in rows if row["updates"]]
-    assert all(0 < row["update_norm_mean"] <= row["update_norm_max"] for row in told)
-    assert all(0 <= row["mixed_share"] <= 1 for row in told)
-    assert any(row["mixed_share"] > 0 for row in told)
+    busy = [row for row in rows if row["updates"]]
+    assert all(0 < row["update_norm_mean"] <= row["update_norm_max"] for row in busy)
+    assert all(0 <= row["mixed_share"] <= 1 for row in busy)
+    assert any(row["mixed_share"] > 0 for row in busy)
 
 
 class StopAt:

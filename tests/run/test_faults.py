@@ -22,7 +22,7 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.inject import LearnerFaults
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.run import consensus_monitor as watch
+from gala_rl.run import consensus_monitor
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunOutcome, RunStatus
 from tests.books import newest
@@ -122,8 +122,8 @@ def test_who_is_stopped_is_continued_and_others_go_on_meanwhile(tmp_path: Path) 
 def test_halves_that_are_cut_off_drift_apart_and_agree_again_once_healed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_SAMPLE_EVERY_S", 0.05)
-    monkeypatch.setattr(watch, "_CPU_SHARE", 1.0)
+    monkeypatch.setattr(consensus_monitor, "_SAMPLE_EVERY_S", 0.05)
+    monkeypatch.setattr(consensus_monitor, "_CPU_SHARE", 1.0)
     gossip = GossipSettings(topology="undirected-ring", when="any")
     cut = {"kind": "cut", "senders": [0, 1], "receivers": [2, 3], "both_ways": True}
     folder, _, _ = run_until(
@@ -228,8 +228,8 @@ def test_serial_runs_with_faults_repeat_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_learners_that_are_all_cut_off_never_mix(tmp_path: Path) -> None:
-    everybody = {"senders": [0, 1, 2], "receivers": [0, 1, 2]}
-    fault = {"kind": "cut", **everybody, "at_updates": 0}
+    all_learners = {"senders": [0, 1, 2], "receivers": [0, 1, 2]}
+    fault = {"kind": "cut", **all_learners, "at_updates": 0}
     out = str(tmp_path / "run")
     config = replace(CONFIG, steps=600, serial=True, out=out, fault_plan=plan(tmp_path, fault))
     assert train(config)["mixes"] == 0

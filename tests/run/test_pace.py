@@ -15,14 +15,14 @@ class Run:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.board = SharedCounters(2, 1, 1)
-        self.pace = UpdatePace(self.board)
+        self.counters = SharedCounters(2, 1, 1)
+        self.pace = UpdatePace(self.counters)
         self.pace.poll()
 
     def pass_time(self, seconds: float, *updates: int) -> float:
         self.now += seconds
         for rank, made in enumerate(updates):
-            self.board.set(rank, LearnerCounter.UPDATES, made)
+            self.counters.set(rank, LearnerCounter.UPDATES, made)
         self.pace.poll()
         return self.pace.patience_s()
 
@@ -50,8 +50,8 @@ def test_updates_seen_together_are_told_apart_by_their_number(run: Run) -> None:
 
 
 def test_learners_that_join_are_followed_from_then_on(run: Run) -> None:
-    run.board = run.pace._counters = SharedCounters(1, 1, 1, capacity=2)
+    run.counters = run.pace._counters = SharedCounters(1, 1, 1, capacity=2)
     run.pass_time(500.0)
-    run.board.set_learners(2)
+    run.counters.set_learners(2)
     run.pass_time(0.2)
     assert run.pass_time(70.0, 1, 1) >= 2 * 70.0

@@ -34,7 +34,7 @@ def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(
     assert scale(path, 3)["to"] == 3
     wait_until(lambda: folder.metrics_file(2).is_file())
     wait_until(lambda: folder.metrics_file(2).stat().st_size > 0)
-    assert {p.pid for p in first} < {p.pid for p in learners_of(process)}, "nobody is restarted"
+    assert {p.pid for p in first} < {p.pid for p in learners_of(process)}, "no learner is restarted"
     with pytest.raises(UserError, match="learners 5 is too many for run"):
         scale(path, 5)
     with pytest.raises(UserError, match="learners 3 is what run"):
@@ -42,10 +42,10 @@ def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(
     change = scale(path, 1)
     assert (change["from"], change["to"]) == (3, 1)
     assert change["agent_steps"] > 0
-    everybody = learners_of(process)
+    scaled = learners_of(process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(GIVE_UP_S) == 130
-    assert survivors(first + everybody) == []
+    assert survivors(first + scaled) == []
     with pytest.raises(UserError, match="is not being trained: start it with gala resume"):
         scale(path, 2)
 

@@ -30,9 +30,9 @@ from tests.run.processes import (
 from tests.run.scaled import (
     TWO,
     Script,
-    check_nobody_counts_backwards,
-    check_starts_of_those_who_joined,
-    check_watch,
+    check_consensus,
+    check_counters_never_decrease,
+    check_joining_learners_adopted_messages,
 )
 
 
@@ -40,13 +40,13 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries: list[Entry] = []
-    take = ConsensusMonitor._on_entry
+    on_entry = ConsensusMonitor._on_entry
 
-    def take_and_keep(watch: ConsensusMonitor, entry: Entry) -> None:
+    def record_entry(monitor: ConsensusMonitor, entry: Entry) -> None:
         entries.append(entry)
-        take(watch, entry)
+        on_entry(monitor, entry)
 
-    monkeypatch.setattr(ConsensusMonitor, "_on_entry", take_and_keep)
+    monkeypatch.setattr(ConsensusMonitor, "_on_entry", record_entry)
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("kill", 1), ("scale", 4), ("kill", 3), ("scale", 1), ("scale", 3),
                     ("kill", 0))  # fmt: skip
@@ -60,9 +60,9 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
     assert status.restarts == [1, 1, 0, 1]
     assert "learners: 4 before, 1 now" in script.notices
     assert not [n for n in script.notices if "bounds" in n or "DEFECT" in n or "given up" in n]
-    check_nobody_counts_backwards(script.seen)
-    check_watch(folder, {2, 3, 4})
-    check_starts_of_those_who_joined(entries, {2, 3})
+    check_counters_never_decrease(script.seen)
+    check_consensus(folder, {2, 3, 4})
+    check_joining_learners_adopted_messages(entries, {2, 3})
 
     saved = newest(folder)
     assert saved.learners() == [0, 1, 2]
@@ -71,7 +71,7 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
     for rank, made in enumerate(status.agent_steps):
         assert made == 10 * status.updates[rank]
         rows = MetricsReader(folder.metrics_file(rank)).new_rows()
-        assert rows[-1]["agent_steps"] == made, "who leaves writes down what it has made"
+        assert rows[-1]["agent_steps"] == made, "a learner that leaves writes a last row"
         assert [r["updates"] for r in rows] == sorted({r["updates"] for r in rows})
         if rank in saved.learners():
             counters = saved.load(rank).counters
@@ -80,7 +80,7 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
 
 
 @pytest.mark.slow
-def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path) -> None:
+def test_learners_that_join_a_resumed_run_start_from_its_parameters(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     Script(folder, ("scale", 3), ("scale", 2)).run(make_system(TWO, folder))
     start = newest(folder)
@@ -93,7 +93,7 @@ def test_who_joins_a_resumed_run_begins_with_what_the_others_are(tmp_path: Path)
     assert config.learners == 2
     outcome = script.run(make_system(config, folder, start))
     assert script.seen[0].total_agent_steps >= start.agent_steps
-    check_nobody_counts_backwards(script.seen)
+    check_counters_never_decrease(script.seen)
     assert outcome.status.updates[2] > start.manifest["learner_agent_steps"][2] / 10
     assert newest(folder).learners() == [0, 1, 2, 3]
     for rank in range(4):
@@ -155,28 +155,28 @@ def test_a_hierarchy_keeps_its_nodes_and_at_least_a_whole_one(tmp_path: Path) ->
     assert "learners_per_node 2 is impossible with 1 learners" in refused
     (why,) = {str(error) for error in script.refusals if isinstance(error, UserError)}
     assert "learners_per_node 2 is impossible with 1 learners" in why
-    check_watch(folder, {2, 3, 4})
+    check_consensus(folder, {2, 3, 4})
 
 
-def test_who_cannot_join_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+def test_a_learner_that_cannot_join_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     config = resolve(replace(TWO, env="tests.environments:FailingInLearner2-v0", max_restarts=1))
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("scale", 4), ("scale", 1), ("scale", 2))
     outcome = script.run(make_system(config, folder))
     assert outcome.failure is None
     assert sizes(folder) == [(2, 1), (1, 2)]
-    (told,) = [notice for notice in script.notices if "cannot join" in notice]
-    assert "2 go on: learner 2 died 2 times" in told
-    assert "the simulator broke" in told
+    (rejection,) = [notice for notice in script.notices if "cannot join" in notice]
+    assert "2 go on: learner 2 died 2 times" in rejection
+    assert "the simulator broke" in rejection
     (why,) = {str(error) for error in script.refusals if isinstance(error, LearnerFailure)}
     assert "learner 2 died 2 times" in why
     assert newest(folder).learners() == [0, 1]
-    check_watch(folder, {2})
+    check_consensus(folder, {2})
 
 
-def test_who_does_not_leave_is_killed_when_it_is_silent_for_too_long(tmp_path: Path) -> None:
+def test_a_learner_that_does_not_leave_is_killed_once_it_counts_as_hung(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    # Whoever waits for its neighbours' news waits no longer for those that are none any more.
+    # A learner waits for news of its neighbours, but not for those that have left.
     config = replace(TWO, learners=3, gossip=GossipSettings(max_staleness=0, deadline=0.5))
     system = make_system(config, folder)
     script = Script(folder, ("scale", 2))
@@ -209,5 +209,5 @@ def test_room_for_learners_that_never_join_takes_no_memory(tmp_path: Path) -> No
     system = make_system(replace(TWO, max_learners=1_000), folder)
     outcome = Script(folder, ("scale", 3), updates=200).run(system)
     assert outcome.failure is None
-    check_watch(folder, {2, 3})
+    check_consensus(folder, {2, 3})
     assert memory_mb() - before < 100
