@@ -29,7 +29,7 @@ SIMULATORS = 4
 
 
 def config_of(method: str, env: str, lstm_size: int | None) -> gala_rl.TrainConfig:
-    """A serial run of so many updates per learner; replicas need one learner to be serial."""
+    """Return a serial run of this many updates; replicas are serial only with one learner."""
     learners = 1 if find(method).sharing in ("nothing", "gradients") else 2
     settings: dict[str, int] = {"rollout_steps": 16 if "ppo" in method else 5}
     if "ppo" in method:

@@ -48,7 +48,7 @@ class Stopwatch:
 
 
 def make_agent(threads: int, simulators: int) -> Agent:
-    """A learner of Pong alone on so many threads, warm."""
+    """Return a warm learner of Pong, alone on this many threads."""
     settings = TrainConfig(
         method="a2c",
         simulators=simulators,

@@ -1,4 +1,4 @@
-"""Soak: trains for a while and tells whether memory, file handles or threads grow.
+"""Soak test: trains for a while and checks whether memory, file handles or threads grow.
 
 python benchmarks/soak.py --minutes 30 --out RESULT.json [arguments of gala train …]
 """
@@ -32,7 +32,7 @@ _NOTICEABLE_MIB_PER_HOUR = 1.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at one process."""
+    """A sample of one process."""
 
     minutes: float
     process: str
@@ -135,7 +135,7 @@ def _learners(supervisor: psutil.Process) -> list[psutil.Process]:
 
 
 def soak(minutes: float, run: Path, arguments: Sequence[str]) -> list[Sample]:
-    """Train and look at the processes every few seconds; ends with a clean stop."""
+    """Train and sample the processes every few seconds; end with a clean stop."""
     command = [sys.executable, "-m", "gala_lab.main", "train", "gala-a2c", "--out", str(run)]
     training = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
     supervisor, samples, start = psutil.Process(training.pid), [], time.monotonic()

@@ -56,7 +56,7 @@ PASSES = ((17, 1), (17, 16), (17, 256), (17, 4096), ("image", 1), ("image", 4), 
 
 
 def per_second(call: Callable[[], float], seconds: float) -> float:
-    """What calls return in all, per second, over at least so many seconds and one call."""
+    """Return the sum of what calls return, per second, over at least `seconds` and one call."""
     call()
     total, began = 0.0, time.perf_counter()
     while (elapsed := time.perf_counter() - began) < seconds or not total:
@@ -145,7 +145,7 @@ def _spin() -> None:
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes that compute all the while."""
+    """Run this many processes that compute during the block."""
     context = multiprocessing.get_context("fork")
     others = [context.Process(target=_spin, daemon=True) for _ in range(processes)]
     for other in others:

@@ -1,8 +1,8 @@
-"""Holds `gala simulate` against real training: rate and consensus distance of 2 to 8 learners.
+"""Compares `gala simulate` with real training: rate and consensus distance of 2 to 8 learners.
 
     python -m benchmarks.validate_simulation [--learners 2 4 8] [--out RESULT.json]
 
-What the simulation is told is measured on one core: how long an update takes two learners that
+The inputs of the simulation are measured on one core: how long an update takes two learners that
 share it, gossip and the switching between them included, and how long the steps are that learners
 make which take turns. From that it predicts what as many real processes do on all cores. It is
 right if their rate is within 15 % of it, and the distance of the learners in their checkpoints
@@ -60,7 +60,7 @@ def training(learners: int, seed: int) -> ResolvedConfig:
 
 
 def train(config: ResolvedConfig, updates: int, folder: Path) -> list[list[dict[str, Any]]]:
-    """Train with real processes for so many updates a learner. Returns each learner's rows."""
+    """Train with real processes for this many updates per learner. Return each learner's rows."""
     steps = updates * config.learners * config.simulators * config.algorithm.rollout_steps
     gala_rl.train(
         dataclasses.replace(config, steps=steps, out=str(folder)), Console(file=io.StringIO())
@@ -78,7 +78,7 @@ def rate(rows: Sequence[dict[str, Any]]) -> float:
 def variation(rows: Sequence[dict[str, Any]]) -> float:
     """Standard deviation / mean of the seconds of one learner's updates."""
     seconds = [1 / row["agent_steps_per_s"] for row in rows[1:-1]]
-    # A row is a mean over so many updates, which varies less than they do.
+    # A row is a mean over this many updates, which varies less than they do.
     relative = statistics.stdev(seconds) / statistics.fmean(seconds)
     return float(math.sqrt(UPDATES_A_ROW) * relative)
 
@@ -172,7 +172,7 @@ def _step(agent: Agent, config: ResolvedConfig) -> torch.Tensor:
 def predict(
     learners: int, updates: int, one_core: dict[str, float], steps: dict[str, float], seed: int
 ) -> dict[str, float]:
-    """What the simulation says of so many learners on the cores of this machine."""
+    """Return the simulation of this many learners on the cores of this machine."""
     own_square = steps["update_rms"] ** 2 * steps["own_share"] * steps["persistence"]
     result = simulate(
         "gossip",

@@ -48,7 +48,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 LABORATORY_MODULES = sorted(LABORATORY.rglob("*.py"))
 
-MAX_LINES = 365
+MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_PRODUCT_LINES = 22_450
 """Lines of gala_rl. This number may only fall."""

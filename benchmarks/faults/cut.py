@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.faults import training
 from benchmarks.faults.link import Link
-from benchmarks.faults.result import tell
+from benchmarks.faults.result import publish
 from benchmarks.faults.two_machines import start_on, two_machines
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -100,7 +100,7 @@ def _found(run: RunFolder, begin: float, end: float) -> dict[str, Any]:
     Returns:
         `halves`, each with its agent steps/s before, during and after the cut; `distance`, root
         mean square distances of the learners from their mean: medians before, in the last third
-        of the cut and in the last third of the run, None where nobody could measure it; `healed_s`,
+        of the cut and in the last third of the run, None where it was not measured; `healed_s`,
         from the end of the cut to the first distance that is no more than the largest before, None
         if there was none.
     """
@@ -160,7 +160,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             runs.append((cut_of_link if options.link else cut_by_plan)(settings, Path(folder)))
     settings |= {"cut_s": CUT_S, "link": options.link}
-    tell({"settings": settings, "runs": runs}, options.out)
+    publish({"settings": settings, "runs": runs}, options.out)
     stopped = any(half["during_sps"] <= 0 for run in runs for half in run["halves"])
     return int(stopped or any(run["healed_s"] is None for run in runs))
 

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.faults import training
-from benchmarks.faults.result import tell
+from benchmarks.faults.result import publish
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -46,7 +46,7 @@ def power_cut(method: str, env: str, after_s: float, folder: Path) -> dict[str, 
         folder: where the run is kept.
 
     Returns:
-        `made`, agent steps that metrics tell at the kill; `saved`, those of the newest checkpoint;
+        `made`, agent steps in the metrics at the kill; `saved`, those of the newest checkpoint;
         `lost_intervals`, their difference as a share of what is made in `INTERVAL_S`; `problems`,
         a line each.
     """
@@ -116,11 +116,11 @@ def gaps(
     found = []
     for rank, updates in saved.items():
         new = [row["updates"] for row in after[rank] if row["time"] > killed_at]
-        # A row comes with each multiple of so many updates.
+        # A row comes with each multiple of this many updates.
         if new and new[0] != updates - updates % LOG_EVERY + LOG_EVERY:
             found.append(f"learner {rank} had {updates} updates and went on with {new[0]}")
     if not any(row["time"] > killed_at for own in after for row in own):
-        found.append("nobody wrote a row after the resume")
+        found.append("no learner wrote a row after the resume")
     return found
 
 
@@ -139,7 +139,7 @@ def main() -> int:
                 after_s = draw.uniform(*_RUNS_S)
                 runs.append(power_cut(method, options.env, after_s, Path(folder)))
     settings = {"env": options.env, "kills": options.kills, "interval_s": INTERVAL_S}
-    tell({"settings": settings, "runs": runs}, options.out)
+    publish({"settings": settings, "runs": runs}, options.out)
     return int(any(run["problems"] for run in runs))
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark of faults has found, told and kept as JSON with where it comes from."""
+"""Prints and saves the result of a benchmark of faults as JSON with its provenance."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from gala_rl.records.provenance import provenance
 
 
-def tell(found: Mapping[str, Any], out: Path | None) -> None:
+def publish(found: Mapping[str, Any], out: Path | None) -> None:
     """Print it with versions, machine and commit, and write it to a file if there is one."""
     text = json.dumps({**found, **provenance()}, indent=2)
     print(text)

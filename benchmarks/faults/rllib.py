@@ -1,4 +1,4 @@
-"""What RLlib's IMPALA loses when one of its runners is killed, as `gala bench faults` tells it.
+"""What RLlib's IMPALA loses when one of its runners is killed, as `gala bench faults` measures it.
 
 benchmarks/peers/install.sh rllib && python -m benchmarks.faults.rllib --out RESULT.json
 """
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.result import tell
+from benchmarks.faults.result import publish
 from benchmarks.peers.systems import ROOT, systems
 from gala_lab.bench.fault_costs import costs
 from gala_rl.faults.sampler import ProgressSample
@@ -30,8 +30,8 @@ def runner_killed(runners: int, simulators: int, seconds: float) -> dict[str, An
         seconds: to measure for before the kill, and after it.
 
     Returns:
-        What `costs` tells of the learner, beside `restarts` and `resolution_s`: a batch, as steps
-        are counted, takes so long at the median.
+        What `costs` returns for the learner, beside `restarts` and `resolution_s`: the median time
+        of a batch, since steps are counted per batch.
     """
     command = [_RLLIB.command[0], "-m", "benchmarks.peers.rllib_kill"]
     command += ["--runners", str(runners), "--simulators", str(simulators)]
@@ -71,7 +71,7 @@ def main() -> int:
         runner_killed(options.runners, options.simulators, options.seconds)
         for _ in range(options.repeats)
     ]
-    tell({"settings": settings, "rounds": rounds}, options.out)
+    publish({"settings": settings, "rounds": rounds}, options.out)
     return 0
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.faults import training
 from benchmarks.faults.link import Link
-from benchmarks.faults.result import tell
+from benchmarks.faults.result import publish
 from benchmarks.faults.two_machines import start_on, two_machines
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
@@ -102,7 +102,7 @@ def main() -> int:
     settings = {"env": options.env, "learners": options.learners, "seconds": options.seconds}
     settings |= {"bits_per_s": BITS_PER_S, "delay_s": DELAY_S}
     result = {"settings": settings, "rounds": rounds, "of_unshaped": ratios}
-    tell(result, options.out)
+    publish(result, options.out)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Soak with faults: one of any kind every few seconds, for an hour, and what is left of the run.
 
-The same training without faults runs beside it, to tell what its score is to be.
+The same training without faults runs beside it, as a reference for its score.
 
 python -m benchmarks.faults.soak --minutes 60 --every 5 --seed 0 --out RESULT.json
 python -m benchmarks.faults.soak --minutes 5 --every 3 --kinds kill --out RESULT.json
@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 from benchmarks.faults import training
-from benchmarks.faults.result import tell
+from benchmarks.faults.result import publish
 from benchmarks.soak import Sample, minute_means, own_memory_mib, second_half, slope_of
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import Fault, read_plan
@@ -41,11 +41,11 @@ _SAMPLE_S = 2.0
 _MINUTES_TO_JUDGE = 8
 """Memory and score of a shorter soak say nothing."""
 _LATE_S = 60.0
-"""A learner that dies several times in a row is back by then, to suffer what has come meanwhile."""
+"""By then a learner that dies several times in a row is back and meets the later faults."""
 _HANG_AFTER_S = 30.0
 """Longer than any fault lasts: a learner that is ended for it has hung, a restart too many."""
 _DAMAGE = {"wrong size", "not finite"}
-"""Reasons to reject a message that nobody but a fault may give."""
+"""Reasons to reject a message that only a fault may cause."""
 _BEGIN_S = 5.0
 """The first fault comes so long after the first update."""
 
@@ -94,7 +94,7 @@ _MAKE: Mapping[str, Any] = {
 def fault_soak(
     seconds: float, every_s: float, seed: int, folder: Path, of: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Train under a random plan for a while, stop, and look at what is left.
+    """Train under a random plan for a while, stop, and check what is left.
 
     Args:
         seconds: to train for, from the first update.
@@ -158,7 +158,7 @@ def fault_soak(
 
 
 def deaths(log: str) -> dict[str, int]:
-    """How often learners ended in which way, by what the run has told.
+    """Count the ways in which learners ended, from the notices of the run.
 
     Args:
         log: what `gala train` has printed.
@@ -170,7 +170,7 @@ def deaths(log: str) -> dict[str, int]:
 def returns(
     with_faults: Sequence[Mapping[str, Any]], fault_free: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Mean returns of a learner's last games, as metrics tell them, of a run and of its twin.
+    """Mean returns of a learner's last games, from the metrics of a run and of its twin.
 
     Args:
         with_faults: rows of all learners of the run with faults.
@@ -205,7 +205,7 @@ def _halves(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
 
 
 def _watch(process: training.Process, seconds: float, seen: set[psutil.Process]) -> list[Sample]:
-    """Samples of the supervisor for so long; whoever came of it is seen."""
+    """Sample the supervisor for this long, with the processes that it starts."""
     samples, start = list[Sample](), time.monotonic()
     while (elapsed_s := time.monotonic() - start) < seconds:
         time.sleep(_SAMPLE_S)
@@ -267,7 +267,7 @@ def main() -> int:
         found = fault_soak(seconds, options.every, options.seed, Path(folder), options.kinds)
         if found["problems"] and options.keep is not None:
             shutil.copytree(folder, options.keep)
-    tell(found, options.out)
+    publish(found, options.out)
     return int(bool(found["problems"]))
 
 

@@ -15,7 +15,7 @@ from benchmarks.faults.link import ADDRESSES, Link, inside
 _PORT = 6379
 _START_S = 60.0
 _CPUS = 2
-"""Each machine says that it has so many."""
+"""Number of CPUs that each machine declares."""
 _RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
 """Workers of Ray are nice by 15 to whatever else there is; and nobody else reaches these machines,
 while Ray would or would not want a token, as there is one in the home directory or not."""

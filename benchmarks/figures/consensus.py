@@ -17,11 +17,11 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 
 ROWS = 400
-"""So many rows are kept, evenly spread: more than a picture shows."""
+"""Number of rows kept, evenly spread: more than a figure shows."""
 
 
 def thinned(rows: Sequence[dict[str, Any]], most: int = ROWS) -> list[dict[str, Any]]:
-    """At most so many rows, evenly spread, the first and the last among them."""
+    """Return at most this many rows, evenly spread, with the first and the last."""
     if len(rows) <= most:
         return list(rows)
     return [rows[k * (len(rows) - 1) // (most - 1)] for k in range(most)]

@@ -79,7 +79,7 @@ def run(method: str, options: Options) -> Result:
             if min(status.agent_steps) < WARM_AGENT_STEPS or status.total_agent_steps == seen:
                 return
             seen = status.total_agent_steps
-            if meter.look(seen):
+            if meter.record(seen):
                 system.stop()
 
         system.run(observe)

@@ -62,8 +62,8 @@ class Meter:
         self.reading: Reading | None = None
         """Set once the window is over."""
 
-    def look(self, trained: int) -> bool:
-        """Tell how many agent steps have been trained on in all; whether that is enough."""
+    def record(self, trained: int) -> bool:
+        """Record the agent steps trained on so far; return whether that is enough."""
         now = time.perf_counter()
         if self.reading is not None or trained <= self._trained:
             return self.reading is not None

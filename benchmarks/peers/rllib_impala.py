@@ -140,7 +140,7 @@ def run(options: Options) -> Result:
     config = config_of(options)
     algorithm = config.build_algo()
     work = work_of(config, algorithm.get_module())
-    while not meter.look(trained_steps(algorithm)):
+    while not meter.record(trained_steps(algorithm)):
         pass
     algorithm.stop()
     ray.shutdown()

@@ -55,7 +55,7 @@ class Watch(AlgoObserver):
         """Called after each update."""
         # The runner counts emulator frames.
         trained = sum(runner.env_steps.values()) // runner.cfg.env_frameskip
-        if self._meter.look(trained):
+        if self._meter.record(trained):
             runner.cfg.train_for_env_steps = 0
 
 
@@ -75,7 +75,7 @@ def config_of(simulators: int, folder: str) -> Config:
         "batch_size": simulators * ROLLOUT_STEPS,
         "num_batches_per_epoch": 1,
         "num_epochs": 1,
-        # Running statistics are not part of the network that everybody trains.
+        # Running statistics are not part of the network that all systems train.
         "normalize_input": False,
         "normalize_returns": False,
         "train_for_env_steps": 10**12,

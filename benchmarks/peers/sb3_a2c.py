@@ -58,7 +58,7 @@ class Watch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # The update on everything collected so far is over here.
-        self._meter.look(self.num_timesteps)
+        self._meter.record(self.num_timesteps)
 
     def _on_step(self) -> bool:
         return self._meter.reading is None

@@ -126,7 +126,7 @@ class Learner:
 
 
 def work_of(model: ActorValueOperator, simulators: Simulators) -> Work:
-    """What is trained on what; EnvPool tells the protocol that it was given."""
+    """Return what is trained on what; EnvPool reports the protocol that it was given."""
     config = simulators._env.config
     assert {name: config[name] for name in PROTOCOL} == PROTOCOL
     return measured_work(
@@ -160,7 +160,7 @@ def run(options: Options, threads: int) -> Result:
     for rollout in collector:
         learner.update(rollout)
         trained += rollout.numel()
-        if meter.look(trained):
+        if meter.record(trained):
             break
     collector.shutdown()
     return Result(

@@ -27,7 +27,7 @@ class Work:
         observation: extents of one observation, sorted: systems order their axes differently.
         frame_skip: emulator frames an agent step.
         sticky_actions: probability that the last action repeats.
-        protocol: what can only be declared: `PROTOCOL`, by whoever builds simulators by it.
+        protocol: what can only be declared: `PROTOCOL`, by code that builds simulators by it.
         network: its layers, sorted: systems build them in different orders.
         parameters: trained numbers.
     """

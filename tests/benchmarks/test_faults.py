@@ -79,7 +79,7 @@ def test_a_resume_that_does_not_go_on_from_the_checkpoint_is_seen() -> None:
     assert power_cut.gaps(before, went_on, {0: 7, 1: 9}) == [
         "learner 0 had 7 updates and went on with 15"
     ]
-    assert power_cut.gaps(before, before, {0: 12}) == ["nobody wrote a row after the resume"]
+    assert power_cut.gaps(before, before, {0: 12}) == ["no learner wrote a row after the resume"]
 
 
 def _row(time_s: float, updates: int) -> dict[str, float]:
