@@ -1,4 +1,4 @@
-"""Counts the CPU cores that this process may keep busy: its CPU set, within CPU quotas."""
+"""Count the CPU cores that this process may use: its CPU set, within CPU quotas."""
 
 import os
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of cores that this process may keep busy, at least 1.
+    """Return the number of cores that this process may use, at least 1.
 
     These are the cores of its CPU set (`taskset`), or fewer where a cgroup, of version 1 or 2, has
-    a quota (`docker --cpus`, a limit of Kubernetes). A quota is rounded down: a thread more than
-    it pays for would have the kernel stop all of them for the rest of each period.
+    a quota (`docker --cpus`, a limit of Kubernetes). A quota is rounded down: with one thread more
+    than it allows, the kernel would stop all threads for the rest of each period.
 
     Args:
-        root: of the file system that tells the quotas.
+        root: of the file system with the quotas.
     """
     has_sets = hasattr(os, "sched_getaffinity")
     in_set = len(os.sched_getaffinity(0)) if has_sets else os.cpu_count() or 1
@@ -22,18 +22,18 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """CPU quotas, in cores, of all cgroups that this process is in."""
+    """Yield the CPU quota, in cores, of every cgroup that contains this process."""
     memberships = root / "proc/self/cgroup"
     if not memberships.is_file():
         return
     mounted = root / "sys/fs/cgroup"
-    # Names of groups are bytes, as those of all files.
+    # Names of groups are bytes, as file names are.
     for line in os.fsdecode(memberships.read_bytes()).splitlines():
         _number, controllers, path = line.split(":", 2)
         within = Path(path.lstrip("/"))
-        # A container may see its own cgroup at the root of the hierarchy, by whatever path.
+        # A container may see its own cgroup at the root of the hierarchy, whatever its path is.
         for group in (within, *within.parents):
-            # Where Linux is emulated, such files may be empty, or one without the other.
+            # Where Linux is emulated, these files may be empty, or one of a pair missing.
             with suppress(OSError, ValueError, ZeroDivisionError):
                 if not controllers:
                     yield from _quota_of_v2(mounted / group)

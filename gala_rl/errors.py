@@ -1,41 +1,45 @@
-"""The failures that are told apart, and how text is made fit to be printed."""
+"""Exceptions of a run, and text that is safe to print."""
 
 import io
 import sys
 
-_LONGEST = 2_000
+_MAX_LENGTH = 2_000
 
 
 def printable(text: str) -> str:
-    """The text with what could steer a terminal, or hide there, as escapes; lines stay lines."""
+    """Return the text with control and invisible characters as escapes; newlines stay."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def counted(number: int, noun: str) -> str:
-    """The number with its noun, in the plural unless it is 1."""
+    """Return the number with its noun, in the plural unless it is 1."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def escape_unencodable_output() -> None:
-    """Make both standard streams print characters that their encoding lacks as escapes."""
+    """Make both standard streams print escapes for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
-        # A stream that was closed is None, and a notebook's encodes nothing.
+        # A closed stream is None, and a notebook's has no encoding.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _one_line(text: str) -> str:
     line = printable(" ".join(text.split()))
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return (
+        line
+        if len(line) <= _MAX_LENGTH
+        else f"{line[: _MAX_LENGTH // 2]} … {line[-_MAX_LENGTH // 2 :]}"
+    )
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one line that names the value and the remedy.
+    """A mistake that the user can correct: one line that names the value and the remedy.
 
     The command line prints the line and exits with code 2; nothing has been started or written.
-    Whatever the line quotes, from files and names that others made, it is one line and printable.
+    The line is printable, whatever it quotes from files.
     """
 
     def __init__(self, line: str) -> None:
@@ -43,34 +47,34 @@ class UserError(Exception):
 
 
 class LearnerFailure(Exception):
-    """A learner that could not be kept alive: names its rank and carries its own traceback."""
+    """A learner that kept failing: names its rank, with the traceback of its process."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
 
 
 class ActorFailure(Exception):
-    """An actor that its learner could not keep alive: names both; ends the learner."""
+    """An actor that kept failing: names it and its learner, which ends."""
 
 
 class SimulatorFailure(Exception):
-    """A simulator that kept failing: names it, its environment, and what it last raised or gave."""
+    """A simulator that kept failing: names it, its environment, and its last error or output."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
 
 
 class StorageError(Exception):
-    """A run's folder cannot be written any more: one line; what was saved before is untouched."""
+    """A run's folder cannot be written: one line; what was saved before is untouched."""
 
     def __init__(self, line: str) -> None:
         super().__init__(_one_line(line))
 
 
 class SupervisorFailure(Exception):
-    """The system refused what looking after learners takes, an open file say: one line.
+    """The operating system denies a resource that supervision needs, such as a file: one line.
 
-    The learners were asked to stop, and what they left was saved where that was possible.
+    The learners were asked to stop, and a checkpoint was saved where that was possible.
     """
 
     def __init__(self, line: str) -> None:

@@ -1,7 +1,7 @@
-"""A module's parameters and gradients as views into one contiguous vector each.
+"""View a module's parameters and gradients as one contiguous vector each.
 
-Clipping, the optimiser, sending and mixing then are single passes over one vector, and a message
-between learners is one memory copy.
+Clipping, the optimiser step, sending and mixing are then single passes over one vector, and a
+message between learners is one memory copy.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ ALIGNMENT = 16
 
 
 def flat_size(module: nn.Module) -> int:
-    """P, the length of the vector that holds all parameters of a module, padding included."""
+    """Return P, the length of the vector of all parameters of a module, padding included."""
     return sum(_padded(parameter) for parameter in module.parameters())
 
 
 def learned_size(module: nn.Module) -> int:
-    """Length of the first part of that vector, which holds the parameters that gradients change."""
+    """Return the length of the first part of that vector, whose parameters have gradients."""
     return sum(_padded(parameter) for parameter in module.parameters() if parameter.requires_grad)
 
 
@@ -32,18 +32,18 @@ class FlatParameters:
 
     Each parameter keeps its shape and its strides (channels-last weights stay channels-last).
     The few padding elements between parameters are zero and stay zero, since their gradient is.
-    Parameters without gradient, such as running moments, come after all others; optimisers leave
-    them as they are, since their gradient is zero too.
+    Parameters without gradient, such as running moments, come after all others; optimisers do not
+    change them, since their gradient is zero too.
 
     Args:
-        module: whose parameters.
+        module: whose parameters are moved.
         memory: [P] zeros to move them into, P = `flat_size(module)`; default: new memory.
 
     Attributes:
         values: [P] all parameters.
         grads: [P] their gradients; `backward` accumulates straight into it.
-        parameters: those of the module that learn, in their order in the vectors.
-        count: number of true parameters, padding not counted.
+        parameters: of the module, those with gradients, in their order in the vectors.
+        count: number of parameters without padding.
     """
 
     def __init__(self, module: nn.Module, memory: Tensor | None = None) -> None:
@@ -61,7 +61,7 @@ class FlatParameters:
         offset = 0
         for parameter in parameters:
             size = _padded(parameter)
-            # Strides of a dense copy: a slice of a larger tensor would reach beyond its place.
+            # Strides of a dense copy: those of a slice of a larger tensor would reach too far.
             shape, strides = parameter.shape, torch.empty_like(parameter).stride()
             view = self.values[offset : offset + size].as_strided(shape, strides)
             view.copy_(parameter.data)
@@ -75,7 +75,7 @@ class FlatParameters:
         self.grads.zero_()
 
     def set_grads(self, grads: Sequence[Tensor]) -> None:
-        """Overwrite all gradients: one pass less than setting them to zero and accumulating.
+        """Overwrite all gradients, which saves a pass over setting them to zero and accumulating.
 
         Args:
             grads: one for each of `parameters`, as `torch.autograd.grad` returns them.
@@ -88,7 +88,7 @@ class FlatParameters:
         """Overwrite all parameters.
 
         Args:
-            values: [P], as `values` of an equal module.
+            values: [P], as `values` of a module of the same shape.
         """
         if values.shape != self.values.shape:
             raise ValueError(

@@ -1,19 +1,19 @@
-"""What a misspelled name was probably meant to be; nothing where no name is close."""
+"""Suggest a name for a misspelled one."""
 
 import difflib
 from collections.abc import Iterable
 
-_CLOSE = 0.75
-"""Ratio of equal characters below which a guess misleads more often than it helps."""
+_CUTOFF = 0.75
+"""Similarity below which a suggestion misleads more often than it helps."""
 
 
 def closest(word: str, names: Iterable[str]) -> str | None:
-    """The name that is most like the word, None if none is much like it.
+    """Return the name most similar to a word, None if none is similar enough.
 
-    Case, dashes and underscores don't count.
+    Case, dashes and underscores are ignored.
     """
     by_plain = {_plain(name): name for name in names}
-    close = difflib.get_close_matches(_plain(word), by_plain, n=1, cutoff=_CLOSE)
+    close = difflib.get_close_matches(_plain(word), by_plain, n=1, cutoff=_CUTOFF)
     return by_plain[close[0]] if close else None
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.comparison_plan import Plan, record
 from gala_rl.app.game_limit import game_limit
-from gala_rl.app.progress import silent_if_unheard
+from gala_rl.app.progress import quiet_on_errors
 from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.decode import Count, Number, Rule, fits
@@ -178,7 +178,7 @@ class _Schedule:
 
 
 def _print(console: Console, line: str) -> None:
-    with silent_if_unheard(console):
+    with quiet_on_errors(console):
         console.print(line, markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Follows a run's metrics files: feeds the terminal, TensorBoard and the summary."""
+"""Follow a run's metrics files, for the terminal, TensorBoard and the summary."""
 
 import math
 import threading
@@ -19,7 +19,7 @@ _Scalar = tuple[str, float, int, float]
 """Name, value, agent steps of all learners, time."""
 
 _SILENT_S = 60.0
-"""A learner that has written no row for so long is left out of the last games of all."""
+"""The mean over all learners does not wait for a learner that has written no row for this long."""
 
 _PLOTTED = (
     "agent_steps_per_s",
@@ -47,29 +47,35 @@ _PLOTTED_OF_ALL = (
 
 
 @contextmanager
-def event_errors_told_once() -> Iterator[None]:
+def no_event_tracebacks() -> Iterator[None]:
     """Keep TensorBoard's thread from printing a traceback when the disk is full.
 
-    What stops it is raised again by the next call of its writer, and told from there.
+    The next call of its writer raises the same error, which is reported from there.
     """
-    tell = threading.excepthook
+    original = threading.excepthook
 
-    def tell_others(error: threading.ExceptHookArgs) -> None:
+    def ignore_os_errors(error: threading.ExceptHookArgs) -> None:
         if not issubclass(error.exc_type, OSError):
-            tell(error)
+            original(error)
 
-    threading.excepthook = tell_others
+    threading.excepthook = ignore_os_errors
     try:
         yield
     finally:
-        threading.excepthook = tell
+        threading.excepthook = original
 
 
 class MetricsMonitor:
-    """An observer of a system that reads what its learners wrote.
+    """Observes a run by the rows that its learners write.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        progress: shows what was read.
+        start: checkpoint from which the run goes on, if any.
 
     Attributes:
-        latest: newest row of each learner.
+        latest: newest row per learner.
     """
 
     def __init__(
@@ -78,39 +84,39 @@ class MetricsMonitor:
         self._progress = progress
         self._folder = folder
         self._readers: list[MetricsReader] = []
-        self._read_files_of(folder.max_learners_so_far(config))
+        self._add_readers(folder.max_learners_so_far(config))
         self._recent = RecentGames()
-        self._waiting: list[Row] = []
+        self._uncounted: list[Row] = []
         self.latest: dict[int, Row] = {}
         self._consensus_time = 0.0
-        # Events of work that is done anew are purged. Learners wrote their parts of the checkpoint
-        # one after another: rows before theirs that are beyond its steps are plotted again.
+        # TensorBoard is to forget events of work that is done again. Parts of a checkpoint are
+        # written one after another: rows older than a part, but beyond its steps, are plotted anew.
         first = None if start is None else start.resumes_at + 1
         self._writer: SummaryWriter | None = self._open(first)
         self._plot(self._take_rows([], first or 0))
 
     def __call__(self, status: RunStatus) -> None:
-        """Look at the run.
+        """Read new rows, show and plot them.
 
         Raises:
-            StorageError: when events cannot be written; said once, from then on none are.
+            StorageError: when events cannot be written; raised once, after which none are written.
         """
-        self._read_files_of(len(status.updates))
-        self._show(status, [rank for rank, alive in enumerate(status.alive) if alive])
+        self._add_readers(len(status.updates))
+        self._read(status, [rank for rank, alive in enumerate(status.alive) if alive])
 
-    def _show(self, status: RunStatus, writing: Sequence[int], *, has_ended: bool = False) -> None:
+    def _read(self, status: RunStatus, writing: Sequence[int], *, has_ended: bool = False) -> None:
         scalars = self._take_rows(writing) + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest, has_ended=has_ended)
         self._plot(scalars)
 
     def _open(self, purge_from: int | None) -> SummaryWriter:
-        """Open an event file; TensorBoard forgets what earlier ones have from those steps on."""
+        """Open an event file; TensorBoard forgets events of earlier files from these steps on."""
         return SummaryWriter(str(self._folder.tensorboard), purge_step=purge_from)
 
     def _purge_from(self, agent_steps: int, scalars: list[_Scalar]) -> None:
-        """Plot what came before a learner fell back to a checkpoint; forget what is done anew."""
+        """Plot what came before a learner went back to a checkpoint; purge what is done again."""
         self._plot(scalars)
-        self._waiting = [r for r in self._waiting if r["total_agent_steps"] < agent_steps]
+        self._uncounted = [r for r in self._uncounted if r["total_agent_steps"] < agent_steps]
         with self._storage_errors():
             if self._writer is not None:
                 self._writer.close()
@@ -124,16 +130,16 @@ class MetricsMonitor:
 
     @property
     def mean_return(self) -> float | None:
-        """Mean raw return of the last full games of all learners."""
+        """Mean raw return of the last full games of all learners; None before the first."""
         return self._recent.mean
 
     def close(self, status: RunStatus) -> None:
-        """Take the last rows and close the event files.
+        """Read the last rows and close the event files.
 
         Raises:
             StorageError: as when called.
         """
-        self._show(status, [], has_ended=True)
+        self._read(status, [], has_ended=True)
         with self._storage_errors():
             if self._writer is not None:
                 self._writer.close()
@@ -148,7 +154,7 @@ class MetricsMonitor:
             raise StorageError(f"events in {where} cannot be written ({error.strerror})") from error
 
     def _take_consensus(self, status: RunStatus) -> list[_Scalar]:
-        """What there is to plot of the consensus watch, if it has looked since the last call."""
+        """Return the newest distances between learners, if they are newer than at the last call."""
         row = status.consensus
         if row is None or row["time"] == self._consensus_time:
             return []
@@ -159,23 +165,23 @@ class MetricsMonitor:
             if row[name] is not None
         ]
 
-    def _read_files_of(self, learners: int) -> None:
-        """Learners may join while the run goes on; those that have left keep their rows."""
+    def _add_readers(self, learners: int) -> None:
+        """Read the files of learners that have joined too; those of former ones stay."""
         for rank in range(len(self._readers), learners):
             self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
     def _known_until(self, writing: Sequence[int]) -> float:
-        """Time until which the games of all learners that have told any are known.
+        """Return the time until which the games of all learners are known.
 
         Args:
-            writing: learners that go on writing rows; one that is silent is not waited for long.
+            writing: learners that go on writing rows; a silent one is not waited for long.
         """
         newest = max((row["time"] for row in self.latest.values()), default=0.0)
         times = [self.latest[rank]["time"] for rank in writing if rank in self.latest]
         return max(min(times, default=math.inf), newest - _SILENT_S)
 
     def _take_rows(self, writing: Sequence[int], first: int = 0) -> list[_Scalar]:
-        """Read what is new; returns what there is to plot.
+        """Read the new rows; return what is to be plotted.
 
         Args:
             writing: learners that go on writing rows.
@@ -190,7 +196,7 @@ class MetricsMonitor:
                     scalars = []
                 self.latest[row["learner"]] = row
                 self._recent.add(row)
-                self._waiting.append(row)
+                self._uncounted.append(row)
                 if row["total_agent_steps"] < first:
                     continue
                 own = {name: row[name] for name in _PLOTTED}
@@ -200,10 +206,10 @@ class MetricsMonitor:
                     for name, value in own.items()
                     if value is not None
                 ]
-        # The mean over all learners is that of the time until which all have told their games.
+        # The mean over all learners is taken at times until which the games of all are known.
         until = self._known_until(writing)
-        ready = [row for row in self._waiting if row["time"] <= until]
-        self._waiting = [row for row in self._waiting if row["time"] > until]
+        ready = [row for row in self._uncounted if row["time"] <= until]
+        self._uncounted = [row for row in self._uncounted if row["time"] > until]
         for row in sorted(ready, key=lambda row: row["time"]):
             self._recent.count_until(row["time"])
             if self.mean_return is not None and row["total_agent_steps"] >= first:

@@ -1,4 +1,4 @@
-"""Live progress of a run: a panel in a terminal, plain lines anywhere else."""
+"""Show the progress of a run: a panel in a terminal, plain lines anywhere else."""
 
 import time
 from collections.abc import Iterator
@@ -17,33 +17,33 @@ from gala_rl.run.status import RunStatus
 
 _PLAIN_LINE_EVERY_S = 10.0
 _REDRAW_EVERY_S = 0.25
-_PANEL_ALONE = ("frames/s", "staleness", "apart")
-"""Items that have no room in a plain line."""
-_LISTED = 8
-"""Learners up to which the staleness of each is shown."""
+_ONLY_IN_PANEL = ("frames/s", "staleness", "apart")
+"""Items for which a plain line has no room."""
+_MAX_LISTED = 8
+"""With more learners, only the largest staleness is shown."""
 
 
 @contextmanager
-def silent_if_unheard(console: Console) -> Iterator[None]:
-    """Print within; where that cannot be done any more, nothing is printed from then on.
+def quiet_on_errors(console: Console) -> Iterator[None]:
+    """Print nothing more to a console after its first error.
 
-    A run does not end because whoever read along has gone, or because a log has filled its disk.
+    A run must not end because the reader of its output is gone, or because a log fills the disk.
     """
     try:
         yield
     except (OSError, UnicodeError, SystemExit) as error:
-        # By an exit Rich answers a broken pipe.
+        # Rich exits on a broken pipe.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
         console.quiet = True
 
 
 class Progress:
-    """Shows a run while it goes on; use as a context manager.
+    """Shows a run's progress; use as a context manager.
 
     Args:
         config: of the run, resolved.
-        frames_per_step: emulator frames in an agent step.
+        frames_per_step: emulator frames per agent step.
         done_before: agent steps made before this process started.
         console: where to write.
     """
@@ -60,7 +60,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
-            with silent_if_unheard(self._console):
+            with quiet_on_errors(self._console):
                 self._live.start()
             if self._console.quiet:
                 self._live = None
@@ -68,12 +68,12 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            with silent_if_unheard(self._console):
+            with quiet_on_errors(self._console):
                 self._live.stop()
 
-    def tell(self, line: str) -> None:
-        """Print a line, at once."""
-        with silent_if_unheard(self._console):
+    def print_line(self, line: str) -> None:
+        """Print a line at once."""
+        with quiet_on_errors(self._console):
             self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def show(
@@ -87,16 +87,16 @@ class Progress:
         """Show the state of the run.
 
         Args:
-            status: from the system.
-            mean_return: raw, over the last full games of all learners.
-            latest: each learner's newest row of metrics.
-            has_ended: whether the run has, so that no learner is missing.
+            status: of the run.
+            mean_return: mean raw return of the last full games of all learners.
+            latest: newest metrics row per learner.
+            has_ended: whether the run has ended, so that no learner counts as missing.
         """
         for notice in status.notices:
-            self.tell(notice)
+            self.print_line(notice)
         now = time.monotonic()
         self._samples.append((now, status.total_agent_steps))
-        # A rate over the last half minute or so.
+        # The rate is that of the last half minute.
         while len(self._samples) > 2 and now - self._samples[0][0] > 30:
             self._samples.pop(0)
         count, alive = len(status.alive), sum(status.alive)
@@ -107,9 +107,9 @@ class Progress:
             self._live.update(self._table(items))
         elif now >= self._next_line:
             self._next_line = now + _PLAIN_LINE_EVERY_S
-            left_out = _PANEL_ALONE if not is_whole else (*_PANEL_ALONE, "learners")
+            left_out = _ONLY_IN_PANEL if not is_whole else (*_ONLY_IN_PANEL, "learners")
             shown = [f"{name} {value}" for name, value in items.items() if name not in left_out]
-            self.tell(" | ".join(shown))
+            self.print_line(" | ".join(shown))
 
     def _items(
         self,
@@ -139,7 +139,7 @@ class Progress:
             items["staleness"] = _staleness(latest, len(status.alive))
         if status.consensus is not None:
             items["apart"] = _apart(status.consensus)
-        # What is seldom and worth a look has a place only once it happens.
+        # Rare events are shown only once they have happened.
         if rejected := sum(sum(row["rejected"].values()) for row in latest.values()):
             items["rejected messages"] = f"{rejected:,}"
         if overdue := sum(row["overdue"] for row in latest.values()):
@@ -164,15 +164,15 @@ class Progress:
 
 
 def _staleness(latest: dict[int, dict[str, Any]], learners: int) -> str:
-    """Own updates of each learner since its last mix, or the most where there are many."""
+    """Return each learner's updates since its last mix, or the largest number of many learners."""
     known = [latest[r]["staleness_updates"] if r in latest else None for r in range(learners)]
-    if learners > _LISTED:
+    if learners > _MAX_LISTED:
         return f"at most {max((n for n in known if n is not None), default=0)}"
     return ", ".join("-" if n is None else str(n) for n in known)
 
 
 def _apart(row: dict[str, Any]) -> str:
-    """How far the learners are apart, and how far they can be by what they have done."""
+    """Return the distance between the learners, and its bound where that is known."""
     bound = row["consensus_rms_bound"]
     at_most = "" if bound is None else f", at most {bound:.3g}"
     return f"{row['consensus_rms']:.3g} rms{at_most}"
@@ -185,22 +185,22 @@ def _duration(seconds: float) -> str:
 
 
 class GamesProgress:
-    """Shows how many games are over while they are played; use as a context manager, or several.
+    """Shows how many games of evaluation are over; use as a context manager, once per policy.
 
     Args:
-        wanted: games that are to be played, of all policies.
+        wanted: number of games of all policies.
         console: where to write.
     """
 
     def __init__(self, wanted: int, console: Console) -> None:
         self._wanted, self._console = wanted, console
-        self._before, self._over, self._steps = 0, 0, 0
+        self._over_before, self._over, self._steps = 0, 0, 0
         self._began = time.monotonic()
         self._next = self._began + (0 if console.is_terminal else _PLAIN_LINE_EVERY_S)
         self._status = console.status("playing") if console.is_terminal else None
 
     def __enter__(self) -> "GamesProgress":
-        self._before += self._over
+        self._over_before += self._over
         self._over = 0
         if self._status is not None:
             self._status.start()
@@ -214,8 +214,8 @@ class GamesProgress:
         """Count a step of the simulators.
 
         Args:
-            agent_steps: in this step.
-            over: games of this policy that are over so far.
+            agent_steps: made in this step.
+            over: number of this policy's games that are over so far.
         """
         self._steps += agent_steps
         self._over = over
@@ -225,10 +225,10 @@ class GamesProgress:
         self._next = now + (_REDRAW_EVERY_S if self._status else _PLAIN_LINE_EVERY_S)
         rate = self._steps / max(now - self._began, 1e-9)
         line = (
-            f"{self._before + over} of {self._wanted} games over | "
+            f"{self._over_before + over} of {self._wanted} games over | "
             f"agent steps {self._steps:,} | steps/s {rate:,.0f}"
         )
-        with silent_if_unheard(self._console):
+        with quiet_on_errors(self._console):
             if self._status is not None:
                 self._status.update(line)
             else:

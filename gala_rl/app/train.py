@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gala_rl.agent import InitialParameters, initial_parameters_of
 from gala_rl.app.caller import check_may_train, unchanged_caller
-from gala_rl.app.monitor import MetricsMonitor, event_errors_told_once
+from gala_rl.app.monitor import MetricsMonitor, no_event_tracebacks
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.checks.checkpoint import check_checkpoint
@@ -163,14 +163,14 @@ def _run(
     frames_per_step = initial.frames_per_step
     where = str(device) if connection is None else counted(len(connection.nodes), "node")
     progress = Progress(config, frames_per_step, done_before, console)
-    progress.tell(
+    progress.print_line(
         f"{config.method} on {config.env}: {counted(config.learners, 'learner')} x "
         f"{counted(config.simulators, 'simulator')} on {where}, "
         f"{initial.parameter_count:,} parameters, run in {folder.path}"
     )
     started = time.monotonic()
     try:
-        with progress, event_errors_told_once(), preserve_working_directory():
+        with progress, no_event_tracebacks(), preserve_working_directory():
             monitor = MetricsMonitor(config, absolute, progress, start)
             if config.serial:
                 outcome = run_serial(config, absolute, device, initial, start, monitor)

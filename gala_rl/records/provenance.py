@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, machine and commit, as its folder keeps them."""
+"""Versions, machine and commit with which a run is started, for its folder."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ _PACKAGES = ("gala-rl", "torch", "numpy", "gymnasium", "ale-py", "safetensors")
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine and commit of what runs here."""
+    """Return time, versions, machine and commit of this process."""
     return {
         "started": timestamp(),
         "versions": {"python": platform.python_version()}
@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
 
 
 def timestamp() -> str:
-    """Now, with its time zone."""
+    """Return the current time, with its time zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
@@ -42,7 +42,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, with "+changes" if it has any; None outside one."""
+    """Return the commit of the source tree, with "+changes" if it has any; None outside one."""
     root = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:

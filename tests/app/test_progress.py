@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from gala_rl.app import progress
-from gala_rl.app.progress import Progress, silent_if_unheard
+from gala_rl.app.progress import Progress, quiet_on_errors
 from gala_rl.config.run import TrainConfig
 from gala_rl.run.status import RunStatus
 
@@ -291,6 +291,6 @@ def test_a_console_that_cannot_be_written_is_silent_from_then_on(
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), KeyError("mistake")])
 def test_what_is_no_trouble_of_the_console_is_not_hidden(error: BaseException) -> None:
     console = Console(file=io.StringIO())
-    with pytest.raises(type(error)), silent_if_unheard(console):
+    with pytest.raises(type(error)), quiet_on_errors(console):
         raise error
     assert not console.quiet
