@@ -109,7 +109,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (["train", "gala-a2"], ("'gala-a2'", "gala-a2c")),
     (["train", "dqn"], ("'dqn'", "on-policy", "gala-a2c, a2c")),
     (["train", "sac"], ("'sac'", "on-policy", "gala-a2c, a2c")),
-    (["train", "reinforce"], ("method 'reinforce' is unknown: choose one of gala-a2c, a2c",)),
+    (["train", "evolution"], ("method 'evolution' is unknown: choose one of gala-a2c, a2c",)),
     (["train", "PPO"], ("method 'PPO' is unknown: did you mean ppo?",)),
     (["train", "ppo", "--learners", "2"], ("learners 2", "gala-ppo")),
     (train("--clip-range", "0.2"), ("clip_range", "gala-a2c", "gala-ppo, ppo, ppo-allreduce")),
