@@ -36,7 +36,7 @@ def settings(kind: EnvKind) -> ReinforceSettings:
 METHOD = Method(
     name="reinforce",
     title="policy gradient with a baseline, on whole returns",
-    paper="Williams 1992, Machine Learning 8; Sutton and Barto 2018, section 13.4",
+    paper="Williams 1992, doi 10.1007/BF00992696; Sutton and Barto 2018, section 13.4",
     sharing="nothing",
     default_learners=lambda cores: 1,
     default_simulators=lambda kind: 4,
