@@ -24,27 +24,27 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import actor_threads, forward_flop
 
 READY = 255
-"""First message of an actor, in place of a slot, once its simulators have been built."""
+"""First message of an actor, instead of a slot number: its simulators have been built."""
 
 MAX_MESSAGE_BYTES = 2048
-"""Longest message of an actor: its last one, which names the simulator that kept failing."""
+"""Longest message of an actor: its last one, the error of the simulator that kept failing."""
 
 MakeModel = Callable[[ObservationSpec, ActionSpec], ActorCritic]
 
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """Everything the process of an actor is started with.
+    """Arguments of an actor's process.
 
     Attributes:
         config: configuration of the run.
-        make_model: makes the network; a function of a module, since it is sent to the process.
+        make_model: makes the network; a module-level function, since it is pickled.
         index: index among the learner's actors.
         simulators: b, number of its simulators.
         seed: seed of its actions and simulators.
         slots: memory for its rollouts.
-        parameters: parameters of the learner, as its one mailbox.
-        connection: connection to the learner; carries slots, a byte each, and last words.
+        parameters: a single mailbox, with the parameters of the learner.
+        connection: connection to the learner; carries slot numbers, a byte each, and a last error.
         heartbeat: [1] int64, shared; see `processes.heartbeat`.
         registry: environments that only the main program has registered.
     """
@@ -62,7 +62,7 @@ class ActorSpec:
 
 
 def run_actor(spec: ActorSpec) -> None:
-    """Collect rollouts until the learner is gone."""
+    """Collect rollouts until the learner closes the connection or dies."""
     end_with_parent(leads_group=True)
     set_torch_defaults(threads=1)
     seed_generators(spec.seed)
@@ -72,7 +72,7 @@ def run_actor(spec: ActorSpec) -> None:
         with closing(_make_actor(spec)) as actor:
             _act(spec, actor)
     except SimulatorFailure as error:
-        # The learner quotes these words in its own last line, unless it is dead itself.
+        # The learner quotes this text in its own error; sending fails if the learner is dead.
         with suppress(OSError):
             spec.connection.send_bytes(str(error).encode()[:MAX_MESSAGE_BYTES])
         raise
@@ -83,8 +83,8 @@ def _act(spec: ActorSpec, actor: Actor) -> None:
     version = failures = 0
     message_byte = READY
     while (slot := _exchange(spec.connection, message_byte)) is not None:
-        # `latest` copies whole parameters, never torn ones. It returns None where the learner
-        # published more often than a copy takes; then the actor keeps its older parameters.
+        # `latest` never returns torn parameters. It returns None if the learner published again
+        # during every copy; then the actor continues with its older parameters.
         if (message := spec.parameters.latest(0)) is not None:
             flat.load(message.parameters)
             version = message.version
@@ -118,7 +118,7 @@ def _make_actor(spec: ActorSpec) -> Actor:
 
 
 def _exchange(connection: Connection, message: int) -> int | None:
-    """Send a filled slot and wait for the next; None if the learner is gone or has closed it."""
+    """Send a filled slot and wait for the next; None if the learner closed the connection."""
     try:
         connection.send_bytes(bytes([message]))
         return connection.recv_bytes(1)[0]

@@ -1,4 +1,4 @@
-"""The learner's side of actors: starts and replaces their processes, and requests rollouts."""
+"""The learner's side of actors: starts and restarts their processes, and requests rollouts."""
 
 import logging
 import os
@@ -32,31 +32,31 @@ from gala_rl.trajectory_source import StopRequested, never
 _POLL_S = 0.2
 _LAST_WORDS_S = _CLOSE_S = 2.0
 _PROGRESS_ROLLOUTS = 100
-"""Earlier deaths of an actor are forgiven once it has delivered so many rollouts."""
+"""Earlier deaths of an actor are forgiven once it has delivered this many rollouts."""
 
 _log = logging.getLogger(__name__)
 
 
 class ActorProcesses:
-    """Actors in processes of their own; see `TrajectorySource`.
+    """Collects rollouts from actors in separate processes; see `TrajectorySource`.
 
     "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner Architectures",
     Espeholt et al. 2018, figure 1: while the learner updates, actors continue with the parameters
-    that they have. They start with the first `collect`.
+    that they have. Processes start at once, but act only after the first `collect`.
 
     Args:
         config: configuration of the run.
         rank: rank of the learner.
-        make_model: makes the network of an actor; a function of a module.
+        make_model: makes the network of an actor; a module-level function.
         parameters: [P] parameters of the learner; read at every `collect`.
-        simulators: one or more simulators of the environment, as an example; closed here.
+        simulators: example simulators, from which shapes are read; closed here.
         device: device of the learner.
         seed: seed of all actors.
-        others: actors on other machines; or indices of the actors here, for a learner on another
-            machine; default: all actors are here.
+        others: actors on other machines; or, if the learner is on another machine, indices of the
+            actors on this one; default: all actors are on this machine.
 
     Attributes:
-        trajectory: what `collect` returns, [T, B] with B the simulators of a batch.
+        trajectory: buffer that `collect` returns, [T, B] with B the simulators of a batch.
         episodes: see `TrajectorySource`.
         wants_stop: see `TrajectorySource`.
         failures: see `TrajectorySource`.
@@ -129,7 +129,7 @@ class ActorProcesses:
         return self.trajectory
 
     def take_metrics(self) -> dict[str, float]:
-        """Return lag of the rollouts since the last call, waits for them, and deaths of actors."""
+        """Return policy lag and waiting time since the last call, and deaths of actors so far."""
         lags, waited_s = self._lags or [0], self._waited_s
         self._lags, self._waited_s = [], 0.0
         return {
@@ -141,7 +141,7 @@ class ActorProcesses:
 
     @property
     def deaths(self) -> int:
-        """Number of deaths of all actors together."""
+        """Total number of deaths of actors, here and on other machines."""
         remote = 0 if self._remote is None else self._remote.deaths
         return remote + sum(actor.budget.deaths for actor in self._actors)
 
@@ -152,7 +152,7 @@ class ActorProcesses:
         self._publish()
 
     def poll(self) -> None:
-        """Receive messages without waiting, and replace dead actors; raises as `collect` does."""
+        """Receive messages without waiting, and restart dead actors; raises as `collect` does."""
         self._poll(0.0)
 
     def take_rollouts(self, room: Mapping[int, int]) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -175,14 +175,14 @@ class ActorProcesses:
         return taken
 
     def state(self) -> dict[str, Tensor]:
-        """See `TrajectorySource`: nothing, since games in progress are in other processes."""
+        """See `TrajectorySource`: empty, since games in progress are in other processes."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `TrajectorySource`: actors have started new games."""
+        """See `TrajectorySource`: restores nothing, since actors have started new games."""
 
     def close(self) -> None:
-        """Have actors close their simulators, and kill those that take too long."""
+        """Let actors close their simulators, and kill those that take too long."""
         for actor in self._actors:
             actor.connection.close()
         if not end_all([actor.process for actor in self._actors], _CLOSE_S):
@@ -213,7 +213,7 @@ class ActorProcesses:
             if actor.slots.is_valid(slot, self._version, self._config.simulators):
                 return actor, slot
             if isinstance(actor, RemoteActorHandle):
-                # By parameters of an earlier process of this learner, which counted further.
+                # Collected for an earlier process of this learner, whose versions were higher.
                 actor.request(slot)
                 continue
             _log.warning("actor %d has delivered an invalid rollout", actor.index)
@@ -221,8 +221,8 @@ class ActorProcesses:
             self._on_death(actor)
 
     def _poll(self, timeout_s: float) -> None:
-        """Receive what actors send within a time; replace actors that are dead or hang."""
-        beat()  # A learner that waits for its actors does not hang.
+        """Receive messages of actors until the timeout; restart actors that are dead or hang."""
+        beat()  # A learner that waits for its actors is not hung.
         by_connection = {actor.connection: actor for actor in self._actors}
         remote = [] if self._remote is None else [self._remote.connection]
         if self._remote is not None:
@@ -237,7 +237,7 @@ class ActorProcesses:
                 while actor.connection.poll():
                     self._receive(actor)
             except (EOFError, OSError):
-                # It ends by itself: wait for its traceback and its exit code.
+                # It is ending by itself: wait for its traceback and its exit code.
                 actor.process.join(_LAST_WORDS_S)
                 self._on_death(actor)
         for actor in self._actors:
@@ -254,7 +254,7 @@ class ActorProcesses:
             self._request_all(actor)
 
     def _request_all(self, actor: ActorHandle) -> None:
-        """Request every slot of an actor's that is not in the queue."""
+        """Request all slots of an actor that are not in the queue."""
         queued = {slot for other, slot in self._queue if other is actor}
         for slot in sorted(set(range(actor.slots.count)) - queued):
             actor.request(slot)
@@ -279,14 +279,14 @@ class ActorProcesses:
         )
         name, timeout_s = f"gala-actor-{self._rank}-{index}", self._config.hang_after
         process = SupervisedProcess(run_actor, spec, name, timeout_s=timeout_s, leads_group=True)
-        # With the actor's end open in the actor alone, its death closes the connection.
+        # With the other end open only in the actor, its death closes the connection.
         there.close()
-        # A message is there as a whole or not at all, so a read never waits for the rest.
+        # Messages are small and arrive whole; a read of a partial one fails instead of waiting.
         os.set_blocking(here.fileno(), False)
         return process, here
 
     def _on_death(self, actor: ActorHandle) -> None:
-        """Replace an actor by a new process, unless its processes keep dying."""
+        """Restart an actor in a new process; raise ActorFailure if it has died too often."""
         actor.kill()
         budget, exitcode = actor.budget, actor.process.exitcode
         budget.count_death(actor.rollouts)

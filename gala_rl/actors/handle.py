@@ -1,4 +1,4 @@
-"""One actor as its learner sees it: its process, its slots, its messages."""
+"""The learner's handle to one actor: its process, its slots and its connection."""
 
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -11,18 +11,18 @@ from gala_rl.processes.supervised import RestartBudget, SupervisedProcess
 
 @dataclass
 class ActorHandle:
-    """An actor, whichever process it is at present.
+    """An actor of the learner, across restarts of its process.
 
     Attributes:
         index: index among the learner's actors.
         slots: memory for its rollouts.
-        process: its present process.
-        connection: connection to that process.
-        budget: how often the actor may die.
+        process: its current process.
+        connection: connection to the process.
+        budget: deaths so far, and how many are allowed.
         is_ready: whether its simulators have been built.
-        requested: slots that it is to fill.
-        rollouts: number of rollouts that the present process has delivered.
-        last_words: the error with which it gave up, if it sent one.
+        requested: slots that have been requested and not yet filled.
+        rollouts: number of rollouts that the current process has delivered.
+        last_words: the error that it sent before it exited, if any.
     """
 
     index: int
@@ -36,23 +36,23 @@ class ActorHandle:
     last_words: str = ""
 
     def request(self, slot: int) -> None:
-        """Have a slot filled, unless the actor is not ready: then it gets all slots later."""
+        """Request a rollout in a slot; an actor that is not ready gets all slots later."""
         if not self.is_ready:
             return
         self.requested.add(slot)
         try:
             self.connection.send_bytes(bytes([slot]))
         except OSError:
-            return  # It is dead, which is noticed when its messages are received.
+            return  # It is dead; the next receive detects that.
 
     def receive(self, message: bytes) -> int | None:
-        """Take a message of the actor's.
+        """Process a message from the actor.
 
         Returns:
             The slot that it has filled; None if it has become ready.
 
         Raises:
-            ConnectionError: if it gives up, or if no actor sends such a message.
+            ConnectionError: if it reports an error, or if the message is invalid.
         """
         self.process.silence.restart()
         if len(message) > 1:
@@ -69,7 +69,7 @@ class ActorHandle:
         return slot
 
     def is_hung(self, heartbeat: int) -> bool:
-        """Whether the actor has simulators to build or slots to fill, and makes no step."""
+        """Whether the actor has been silent for too long while it had work to do."""
         is_hung = self.process.is_hung(heartbeat)
         if self.is_ready and not self.requested:
             self.process.silence.restart()
@@ -77,7 +77,7 @@ class ActorHandle:
         return is_hung
 
     def kill(self) -> None:
-        """Kill the process of the actor, if it lives, and close the connection.
+        """Kill the process of the actor, if it is alive, and close the connection.
 
         Raises:
             ActorFailure: if the process does not end.

@@ -1,4 +1,4 @@
-"""The learner's side of actors on other machines: slots here, filled with what calls return."""
+"""The learner's side of actors on other machines: remote calls fill slots on this machine."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +18,12 @@ _RETRY_S = 0.5
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """What a learner asks a machine with actors for.
+    """Request of a learner to a machine that runs some of its actors.
 
     Attributes:
-        version: of the parameters, updates of the learner.
-        parameters: [P] float32; None if this version was sent there before.
-        room: number of rollouts that there is room for, by index of their actor.
+        version: version of the parameters: the number of times they were published.
+        parameters: [P] float32; None if that machine already has this version.
+        room: the most rollouts to return per actor, by index.
     """
 
     version: int
@@ -33,11 +33,11 @@ class RolloutRequest:
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """The answer to a request.
+    """Response to a `RolloutRequest`.
 
     Attributes:
-        rollouts: for each rollout, the index of its actor and the content of its slot.
-        deaths: number of deaths of actors since that machine was set up.
+        rollouts: index of the actor and content of the slot, per rollout.
+        deaths: number of deaths of actors on that machine since its actors were created.
     """
 
     rollouts: list[tuple[int, NDArray[np.uint8]]]
@@ -45,7 +45,7 @@ class RolloutBatch:
 
 
 CallNode = Callable[[int, RolloutRequest], "Future[RolloutBatch | None]"]
-"""(node, request) → the call to that node; its result is None where no actors are ready."""
+"""(node, request) → future of the call to that node; its result is None if no actors are ready."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RemoteActors:
 
     Attributes:
         by_node: indices of the actors on each of these machines.
-        connect: called in the learner's process; returns the function that calls a machine.
+        connect: called in the learner's process; returns the function that calls a node.
     """
 
     by_node: Mapping[int, range]
@@ -62,7 +62,7 @@ class RemoteActors:
 
     @property
     def indices(self) -> range:
-        """All of them; actors with lower indices are on the learner's machine."""
+        """Indices of all remote actors; actors with lower indices are on the learner's machine."""
         return range(
             min(actors.start for actors in self.by_node.values()),
             max(actors.stop for actors in self.by_node.values()),
@@ -74,9 +74,9 @@ class RemoteActorHandle:
     """The slots of one actor on another machine.
 
     Attributes:
-        index: of the actor, among all of the learner's.
-        slots: on this machine.
-        free: numbers of the slots that are to be filled.
+        index: index among the learner's actors.
+        slots: its slots on this machine.
+        free: numbers of the slots that wait for a rollout.
     """
 
     index: int
@@ -84,7 +84,7 @@ class RemoteActorHandle:
     free: list[int] = field(default_factory=list)
 
     def request(self, slot: int) -> None:
-        """Have a slot filled by one of the next calls."""
+        """Request a rollout in a slot; one of the next calls fills it."""
         self.free.append(slot)
 
 
@@ -93,10 +93,10 @@ class _Link:
     """State of the calls to one machine.
 
     Attributes:
-        sent: version of the parameters that it has.
-        sending: version that the call under way takes there.
-        deaths: of actors, in its latest answer.
-        not_before: time of the next call.
+        sent: version of the parameters that the machine has.
+        sending: version that the call in progress sends.
+        deaths: deaths of actors, from the latest response.
+        not_before: earliest time of the next call.
     """
 
     actors: range
@@ -110,12 +110,12 @@ class _Link:
 class RemoteRollouts:
     """Fills slots with the rollouts of actors on other machines.
 
-    At most one call to each machine is under way, and it asks for no more rollouts than there are
-    free slots. So a slow link, or a dead machine, delays its own actors' rollouts only.
+    At most one call per machine is in progress, and it requests no more rollouts than there are
+    free slots. So a slow link or a dead machine delays only the rollouts of its own actors.
 
     Args:
         remote: the actors.
-        slots: of each of them.
+        slots: slots per actor.
 
     Attributes:
         connection: readable once a call has ended.
@@ -133,18 +133,18 @@ class RemoteRollouts:
         }
 
     def free_all(self) -> None:
-        """Have all slots filled."""
+        """Request a rollout in every slot."""
         for handle in self._handles.values():
             handle.free = list(range(handle.slots.count))
 
     def exchange(self, parameters: SharedMailboxes) -> Iterator[tuple[RemoteActorHandle, int]]:
-        """Send requests to all machines that are due for one; never waits.
+        """Receive the results of ended calls and start new ones; never wait.
 
         Args:
-            parameters: the learner's, as its one mailbox.
+            parameters: a single mailbox, with the parameters of the learner.
 
         Yields:
-            The slots that have been filled since the last call.
+            Actor and number of each slot filled since the last `exchange`.
         """
         while self.connection.poll():
             self.connection.recv_bytes()
@@ -157,7 +157,7 @@ class RemoteRollouts:
 
     def _request(self, node: int, link: _Link, parameters: SharedMailboxes) -> None:
         room = {actor: len(free) for actor in link.actors if (free := self._handles[actor].free)}
-        # Before the learner has published anything there is nothing to act by.
+        # Actors cannot act before the learner has published parameters.
         if not room or not (version := parameters.version(0)):
             return
         values: NDArray[np.float32] | None = None

@@ -4,8 +4,8 @@ Every actor has slots of its own. Either the actor owns a slot or the learner do
 passed by one byte through the socket between the two: the number of the slot. An actor sends it
 when the rollout is complete; the learner sends it back when it has copied the rollout. So
 
-* a half-written rollout of a killed actor was never passed on, and is never learned from;
-* the learner alone tracks the slots: it gives those of a dead actor to its successor;
+* the learner never reads a half-written rollout of a killed actor: it does not own the slot;
+* only the learner tracks the slots: it passes those of a dead actor to its successor;
 * the number of slots bounds the queue, and an actor without a slot waits.
 
 The socket also orders memory: what was written before the byte was sent is visible to the process
@@ -36,14 +36,14 @@ FIELDS = (
     "initial_state",
     "is_first",
 )
-"""Fields of a trajectory that an actor passes to its learner."""
+"""Fields of a trajectory that are copied from actor to learner."""
 
 
 class RolloutInfo(enum.IntEnum):
-    """Numbers that an actor passes with a rollout."""
+    """Columns of the metadata that an actor stores with a rollout."""
 
     VERSION = 0
-    """Version of the parameters that acted."""
+    """Version of the parameters that chose the actions."""
     EPISODES = 1
     """Number of episodes that ended."""
     FAILURES = 2
@@ -92,7 +92,7 @@ class RolloutSlots:
         episodes: Sequence[Episode],
         failures: int,
     ) -> None:
-        """Fill a slot; only for the actor that owns it."""
+        """Write a rollout to a slot that this actor owns."""
         for name, memory in self._fields.items():
             memory[slot].copy_(getattr(rollout, name))
         self._info[slot] = torch.tensor([version, len(episodes), failures])
@@ -101,7 +101,7 @@ class RolloutSlots:
             self._episodes[slot, : len(rows)] = torch.tensor(rows, dtype=torch.float64)
 
     def read(self, slot: int, into: Trajectory, rows: slice) -> None:
-        """Copy a rollout [T, b] to those columns of a trajectory [T, B]."""
+        """Copy a rollout [T, b] to some columns of a trajectory [T, B]."""
         for name, memory in self._fields.items():
             place: Tensor = getattr(into, name)
             (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
@@ -111,7 +111,7 @@ class RolloutSlots:
         return np.concatenate([part.numpy() for part in self._parts(slot)])
 
     def put(self, slot: int, content: NDArray[np.uint8]) -> bool:
-        """Fill a slot with the result of `content`; return whether it has the right size."""
+        """Write the result of `content` to a slot; return whether its type and size are right."""
         parts = self._parts(slot)
         if content.dtype != np.uint8 or content.shape != (sum(map(len, parts)),):
             return False
@@ -126,7 +126,7 @@ class RolloutSlots:
         return [memory[slot].flatten().view(torch.uint8) for memory in memories]
 
     def is_valid(self, slot: int, version: int, simulators: int) -> bool:
-        """Whether the numbers beside a rollout are possible.
+        """Whether the metadata and episodes of a rollout are possible.
 
         Args:
             slot: slot of the rollout.
@@ -142,7 +142,7 @@ class RolloutSlots:
         return whole and bool(((simulator >= 0) & (simulator < simulators) & (steps >= 1)).all())
 
     def info(self, slot: int, item: RolloutInfo) -> int:
-        """Return one of the numbers beside a rollout."""
+        """Return one item of the metadata of a rollout."""
         return int(self._info[slot, item])
 
     def episodes(self, slot: int) -> list[Episode]:

@@ -1,4 +1,4 @@
-"""Allocates memory for rollouts, in the shapes of an environment and a network."""
+"""Allocates memory for rollouts, with the shapes of an environment and a network."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -
 
 
 def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, ...]:
-    """Return one observation [1, ...], action [1] or [1, A] and state [1, S]."""
+    """Return an example observation [1, ...], action [1] or [1, A] and state [1, S]."""
     observation = torch.from_numpy(simulators.reset(0))[:1]
     model = make_model(simulators.observation, simulators.action)
     simulators.close()

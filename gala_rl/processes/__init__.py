@@ -1,1 +1,1 @@
-"""Child processes, whatever their work: start, supervision, heartbeat, and memory."""
+"""Child processes of any kind: start, supervision, heartbeat and memory allocator."""

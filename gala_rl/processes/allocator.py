@@ -1,4 +1,4 @@
-"""Keeps memory that an update frees for the next one, instead of returning it to the system."""
+"""Configures the C allocator to reuse the memory that an update frees, for speed."""
 
 import ctypes
 import sys
@@ -6,11 +6,11 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
 _LARGEST_MMAP_THRESHOLD = 32 << 20
-"""glibc accepts no larger one."""
+"""The largest value that glibc accepts."""
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library of this process to reuse freed memory.
+    """Configure the C library of this process to reuse freed memory.
 
     By default glibc returns every large temporary tensor to the kernel, which hands out the same
     pages again, zeroed, at their next use: some two thousand page faults per update, a tenth of

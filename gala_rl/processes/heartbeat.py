@@ -1,7 +1,7 @@
-"""The heartbeat of this process: when it last made a step, for its supervisor to read.
+"""Records when this process last made progress, for its supervisor to read.
 
-The smallest steps count: a simulator built, reset or stepped, a minibatch learned from, a check in
-a wait that has a timeout of its own. So an update may take as long as it needs.
+Small steps count: a simulator built, reset or stepped, a minibatch learned from, a check in a wait
+that has its own timeout. So an update may take as long as it needs.
 """
 
 import time
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _shown: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-"""[1] where the time is written; private until `beat_in`."""
+"""[1] where the time is written; in private memory until `beat_in` is called."""
 
 
 def beat_in(place: NDArray[np.int64]) -> None:
@@ -24,5 +24,5 @@ def beat_in(place: NDArray[np.int64]) -> None:
 
 
 def beat() -> None:
-    """Record that this process made a step; it costs a fraction of a microsecond."""
+    """Record that this process makes progress; takes a fraction of a microsecond."""
     _shown[0][0] = time.monotonic_ns()

@@ -1,7 +1,7 @@
-"""Starts child processes that no interrupt reaches, whose idle threads sleep, and that end with us.
+"""Starts child processes that ignore interrupts, let idle threads sleep, and end with this one.
 
-A spawned process imports what it needs, which takes seconds. A process that is forked by a server,
-which has done nothing but import, starts at once and shares the memory of the imported modules.
+A spawned process imports what it needs, which takes seconds. A process that is forked by a server
+that has done nothing but import starts at once, and shares the memory of the imported modules.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ import numpy as np
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _SENT_TO_GROUPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVES = "GALA_RL_SERVES"
-"""Variable in the environment of servers only: id of the process that a server forks for."""
+"""Environment variable of fork servers only: id of the process that the server forks for."""
 
 MAX_SOCKET_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
 """Longest path, in bytes, to which Python's names of sockets can be added on every system."""
@@ -52,15 +52,15 @@ _environment_of_server: dict[str, dict[str, str]] = {}
 def start_process(
     work: Callable[[_Argument], None], argument: _Argument, name: str, imports: str | None = None
 ) -> BaseProcess:
-    """Start a process that does the work and ends with this one.
+    """Start a process that calls `work(argument)`, and is killed when this process ends.
 
-    With `imports` it is forked by a server that has imported that module. It is spawned instead
-    where there are no such servers, where the names of their sockets would be too long, where
-    variables that libraries read on import have changed since, where the argument has too many
-    descriptors, and where the server or its socket is gone.
+    With `imports` it is forked by a server that has imported that module. It is spawned instead if
+    the system has no fork servers, if the names of their sockets would be too long, if variables
+    that libraries read on import have changed since, if the argument has too many descriptors, or
+    if the server or its socket is gone.
 
     Args:
-        work: function of a module; calls `end_with_parent` first.
+        work: module-level function; calls `end_with_parent` first.
         argument: argument of `work`.
         name: name of the process.
         imports: module that calls `serve` when it is imported; None: spawn the process.
@@ -91,7 +91,7 @@ def _fork_from_server(
         return None
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([imports])
-    # The server has the environment and the cores of its own start.
+    # The server has the environment and cores of the time when it was started.
     arguments = work, argument, dict(os.environ), _cores()
     process = context.Process(target=_run_forked, args=arguments, name=name)
     # An argument that cannot be pickled raises again when the process is spawned instead.
@@ -103,9 +103,9 @@ def _fork_from_server(
 def _starter(pid: int) -> "SimpleQueue[_Start]":
     """Return the queue of the one thread that starts all children of this process.
 
-    The kernel ends a child with the *thread* that started it, so that thread has to live as long
-    as the process. And a start changes the environment of the process, which must not happen in
-    two threads at the same time. A child has the cores of the thread that requested it.
+    The kernel kills a child when the *thread* that started it ends, so that thread has to live as
+    long as the process. And a start changes the environment of the process, which must not happen
+    in two threads at once. A child gets the CPU affinity of the thread that requested it.
     """
     with _starters_lock:
         if pid not in _starters:  # A forked process has the table, but not the thread.
@@ -115,7 +115,7 @@ def _starter(pid: int) -> "SimpleQueue[_Start]":
 
 
 def _start_all(starts: "SimpleQueue[_Start]") -> None:
-    """Serve requests to start a process, as long as this process lives."""
+    """Start a process per request, until this process ends."""
     while True:
         start, cores, future = starts.get()
         try:
@@ -132,7 +132,7 @@ def _can_serve() -> bool:
 
 
 def serve() -> None:
-    """Have the kernel end this process with its parent, if it is a server that forks for it."""
+    """Make the kernel kill this process with its parent, if it is a fork server of the parent."""
     if os.environ.get(_SERVES) == str(os.getppid()):
         _end_with_parent_by_kernel()
 
@@ -144,27 +144,27 @@ def release(process: BaseProcess) -> None:
 
 
 def end_with_parent(leads_group: bool = False) -> None:
-    """Have this process end with the one that started it, and ignore what a terminal sends.
+    """Make this process end with the one that started it, and ignore signals from a terminal.
 
     Args:
-        leads_group: whether it leads a new process group, to which the processes belong that it
-            starts itself, such as a simulator's game.
+        leads_group: whether to create a process group, which processes that this one starts, such
+            as a simulator's game, then belong to.
     """
     if leads_group:
         os.setpgid(0, 0)
-    # The parent decides what a signal from a terminal or a batch system means.
+    # The parent also receives these signals of a terminal or batch system, and reacts to them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Not SIG_IGN: games that a simulator starts, and ends with a signal, would inherit it.
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SENT_TO_GROUPS)
     if sys.platform == "linux":
-        # For `top` and the like.
+        # Shown by `top` and similar tools.
         name = multiprocessing.current_process().name.encode()
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name)
     _end_with_parent_by_kernel()
     parent = multiprocessing.parent_process()
-    # The kernel ends only the children of the parent, not of its server, and that on Linux alone.
+    # The kernel kills children of the parent, not of its fork server, and only on Linux.
     if parent is not None and (sys.platform != "linux" or os.getppid() != parent.pid):
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
@@ -180,12 +180,12 @@ def _end_with_parent_by_kernel() -> None:
 
 
 def _cores() -> set[int]:
-    """Return the cores that this thread may use; none where the system does not tell."""
+    """Return the cores that this thread may use; an empty set if the system is not Linux."""
     return os.sched_getaffinity(0) if sys.platform == "linux" else set()
 
 
 def _set_cores(cores: set[int]) -> None:
-    """Restrict this thread, and what it starts, to these cores."""
+    """Restrict this thread, and the threads and processes it starts, to these cores."""
     if sys.platform == "linux":
         os.sched_setaffinity(0, cores)
 
@@ -196,11 +196,11 @@ def _run_forked(
     environment: dict[str, str],
     cores: set[int],
 ) -> None:
-    """Do the work of a forked process in the environment of a spawned one."""
+    """Call `work(argument)` in a forked process, set up as a spawned one would be."""
     os.environ.clear()
     os.environ.update(environment)
     _set_cores(cores)
-    # Or all forked processes would draw the same numbers; Python's generator is reseeded by fork.
+    # Otherwise all forked processes draw the same numbers; Python reseeds its own generator.
     np.random.seed()  # noqa: NPY002
     work(argument)
 
@@ -210,13 +210,13 @@ def _start(process: BaseProcess) -> BaseProcess:
     # busy one they take cores from the threads that they wait for, and an update on two threads can
     # take twenty times as long.
     policy = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive"}
-    # Or it would be started below, and some versions of Python unblock all signals then.
+    # Otherwise `process.start` starts it, and some Python versions then unblock all signals.
     resource_tracker.ensure_running()
-    # Signals to the whole group are deferred, in a child until `end_with_parent`.
+    # A child inherits the blocked signals; `end_with_parent` unblocks them in it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_TO_GROUPS)
     with _environment(**policy), _main_program_hidden():
         process.start()
-    # Kill it when this process exits. A daemon would be, but may not have children of its own.
+    # Kill it when this process exits. Not `daemon=True`: daemons may not have children.
     _killers[process] = Finalize(None, process.kill, exitpriority=0)
     return process
 
@@ -244,7 +244,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def _main_program_hidden() -> Iterator[None]:
-    """Keep a child from importing a main program that came from standard input: it cannot."""
+    """Hide a main program that came from standard input from a child, which cannot import it."""
     main = vars(sys.modules["__main__"])
     path = main.get("__file__")
     if path is None or Path(path).is_file():

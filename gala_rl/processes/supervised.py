@@ -1,4 +1,4 @@
-"""Child processes under supervision: signs of life, kill and join, and how often one may die."""
+"""Supervision of child processes: signs of life, kill and join, and a budget of restarts."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from typing import TypeVar
 from gala_rl.processes.spawn import release, start_process
 
 _JOIN_S = 10.0
-"""A killed process has ended by then, unless the kernel waits for a device or a disk."""
+"""A killed process ends within this time, unless the kernel waits for a device or a disk."""
 _MAX_INTERVAL_S = 10.0
 
 _Argument = TypeVar("_Argument")
@@ -22,11 +22,11 @@ class SilenceTimer:
     """Measures for how long a process has given no sign of life.
 
     A supervisor that was itself stopped (Ctrl-Z, a suspended machine) finds old signs of life when
-    it continues, since its children were stopped too. So of the time between two checks no more
-    than a maximum counts.
+    it continues, since its children were stopped too. So the time between two checks counts only
+    up to a maximum.
 
     Args:
-        max_interval_s: the maximum.
+        max_interval_s: the most seconds that count between two checks.
 
     Attributes:
         silent_s: seconds without a sign of life, as of the last check.
@@ -42,7 +42,7 @@ class SilenceTimer:
         """Return `silent_s`; call it regularly.
 
         Args:
-            heartbeat: the newest sign of life: any number, another one after each sign.
+            heartbeat: the newest sign of life: any number that changes with each sign.
         """
         now = time.monotonic()
         interval_s, self._checked_at = now - self._checked_at, now
@@ -58,20 +58,20 @@ class SilenceTimer:
 
 
 class SupervisedProcess:
-    """Start a child process; tell whether it lives or hangs; kill it. It ends with this process.
+    """A child process that can be checked for hangs and killed, and that ends with this process.
 
     Args:
-        work: function of a module; calls `end_with_parent` first.
+        work: module-level function; calls `end_with_parent` first.
         argument: argument of `work`.
         name: name of the process.
         imports: see `start_process`.
         timeout_s: seconds without a sign of life after which the process is hung.
-        leads_group: whether `work` calls `end_with_parent(leads_group=True)`: the processes that
-            it has started are then killed with it.
+        leads_group: whether `work` calls `end_with_parent(leads_group=True)`; processes that it
+            starts are then killed with it.
 
     Attributes:
         timeout_s: as given.
-        silence: time without a sign of life.
+        silence: measures the time without a sign of life.
 
     Raises:
         OSError: if the system refuses to start a process.
@@ -90,7 +90,7 @@ class SupervisedProcess:
         self.timeout_s = timeout_s
         self._leads_group = leads_group
         self._process = start_process(work, argument, name, imports)
-        # Even one long interval leaves a child that resumes most of its timeout.
+        # After a suspension, a child that resumes still has most of its timeout left.
         self.silence = SilenceTimer(min(_MAX_INTERVAL_S, timeout_s / 4))
 
     @property
@@ -102,7 +102,7 @@ class SupervisedProcess:
 
     @property
     def exitcode(self) -> int | None:
-        """Exit code, negative after a signal; None while the process lives."""
+        """Exit code, negative after a signal; None while the process is alive."""
         return self._process.exitcode
 
     def is_hung(self, heartbeat: int) -> bool:
@@ -114,7 +114,7 @@ class SupervisedProcess:
         return self.silence.check(heartbeat) > self.timeout_s
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the process has ended, or for that time."""
+        """Wait until the process has ended, but at most this long."""
         self._process.join(timeout_s)
 
     def release(self) -> None:
@@ -125,7 +125,7 @@ class SupervisedProcess:
         """Kill the process, with its group if it leads one, and release it.
 
         Returns:
-            Whether it has ended; if not, it still has what it shares with this process.
+            Whether it has ended; if not, it may still write to shared memory.
         """
         return end_all([self])
 
@@ -148,7 +148,7 @@ def end_all(processes: Sequence[SupervisedProcess], grace_s: float = 0.0) -> boo
 
     Args:
         processes: the processes; some may have ended.
-        grace_s: seconds that they have to end by themselves, together.
+        grace_s: seconds for all of them to end by themselves.
 
     Returns:
         Whether all have ended.
@@ -164,14 +164,14 @@ def end_all(processes: Sequence[SupervisedProcess], grace_s: float = 0.0) -> boo
 
 @dataclass
 class RestartBudget:
-    """Counts the deaths of a child and tells whether it may be restarted.
+    """Counts the deaths of a child and decides whether it may be restarted.
 
     Attributes:
-        max_restarts: restarts in a row.
-        progress: progress of a process, in units of its own, for which all deaths before it are
+        max_restarts: the most restarts in a row.
+        progress: progress of a process (rollouts, updates) after which earlier deaths are
             forgiven.
         deaths: deaths so far.
-        deaths_in_a_row: deaths since the last one that followed enough progress, itself included.
+        deaths_in_a_row: deaths since a process last made enough progress, including its own.
     """
 
     max_restarts: int
@@ -185,7 +185,7 @@ class RestartBudget:
         return self.deaths_in_a_row > self.max_restarts
 
     def count_death(self, progress: int) -> None:
-        """Count the death of a process that has made so much progress."""
+        """Count the death of a process that had made this much progress."""
         if progress >= self.progress:
             self.deaths_in_a_row = 0
         self.deaths += 1

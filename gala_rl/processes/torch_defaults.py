@@ -1,4 +1,4 @@
-"""PyTorch's process-wide settings in the processes of this package."""
+"""Sets PyTorch's process-wide defaults in the processes of this package."""
 
 import torch
 
@@ -6,9 +6,9 @@ from gala_rl.processes.allocator import keep_freed_memory
 
 
 def set_torch_defaults(threads: int) -> None:
-    """Compute in float32, on the CPU by default, with gradients, and reuse freed memory.
+    """Set float32, the CPU and gradients as defaults, and reuse freed memory.
 
-    The main program, which a new process imports, may have chosen otherwise for itself.
+    A new process imports the user's main program, which may have set other defaults.
 
     Args:
         threads: threads of PyTorch.

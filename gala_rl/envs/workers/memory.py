@@ -1,11 +1,11 @@
-"""Shared memory for one step of B simulators in other processes, without locks.
+"""Shared memory for one step of B simulators in worker processes, without locks.
 
-A process owns its rows from a command to its answer; at all other times their owner is the process
-that sends commands. A command and its answer are a byte each through a socket between the two,
-which also orders memory: what was written before the byte was sent is visible to the process that
-has received it. So a half-written row of a killed process was never passed on.
+A worker owns its rows from a command until its answer; at all other times the process that sends
+the commands owns them. A command and its answer are one byte each, through a socket, which also
+orders memory: what was written before the byte was sent is visible to the process that has
+received it. So a half-written row of a killed worker is never read.
 
-Neither this module nor the processes import PyTorch: so they are small and start fast.
+Neither this module nor the workers import PyTorch, so workers are small and start fast.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
 class Step(NamedTuple):
-    """Some rows of the shared memory.
+    """Views of some rows of the shared memory.
 
     Attributes:
         observations, rewards, terminated, truncated: see `Transition`.
@@ -27,8 +27,8 @@ class Step(NamedTuple):
         actions: [B] or [B, A] actions of the next step.
         failures: [B] number of times that each simulator was rebuilt.
         failures_in_a_row: [B] failures since its last good step.
-        seed: [B] seed of the last reset, the same in all rows.
-        heartbeat: [B] heartbeat of each process, in the first of its rows.
+        seed: [B] seed of the latest reset, the same in all rows.
+        heartbeat: [B] heartbeat of each worker, in the first of its rows.
     """
 
     observations: NDArray[Any]
@@ -44,14 +44,14 @@ class Step(NamedTuple):
 
 
 class StepMemory:
-    """The shared memory; pass it to each process as an argument.
+    """Shared memory of all simulators; pass it to each worker as an argument.
 
-    It has no name in the file system: the system frees it with the last process that maps it.
+    It has no name in the file system: the kernel frees it with the last process that maps it.
 
     Args:
         count: B.
-        observation: observations of one simulator.
-        action: actions of one simulator.
+        observation: observation of one simulator.
+        action: action of one simulator.
     """
 
     def __init__(self, count: int, observation: ObservationSpec, action: ActionSpec) -> None:

@@ -1,4 +1,4 @@
-"""The owner's side of simulators in processes: starts, commands and replaces the processes."""
+"""The owner's side of simulators in processes: starts, steps and restarts the processes."""
 
 import contextlib
 import itertools
@@ -33,14 +33,14 @@ _LAST_WORDS_S = 0.2
 _EXIT_S = 2.0
 """Longest wait for the exit code of a process that has closed its connection."""
 _CLOSE_S = 2.0
-"""Simulators that have not closed by then are killed."""
+"""Processes that have not ended after this time are killed."""
 _MAX_LAST_WORDS_BYTES = 1 << 16
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerTimeouts(NamedTuple):
-    """Seconds after which a process of simulators is replaced.
+    """Seconds after which a process of simulators counts as hung and is replaced.
 
     Attributes:
         step_s: longest time for a step or a reset of all its simulators.
@@ -59,7 +59,7 @@ class _Worker:
         rows: rows of its simulators.
         process: the process.
         connection: connection to it.
-        wrong_answer: what it sent instead of its last answer; empty if it closed the connection.
+        wrong_answer: what it sent instead of an answer; empty if it closed the connection.
     """
 
     rows: slice
@@ -69,12 +69,12 @@ class _Worker:
 
 
 class SimulatorProcesses:
-    """B copies of one Gymnasium environment in other processes; see `Simulators`.
+    """Runs B copies of a Gymnasium environment in other processes; see `Simulators`.
 
     The same seed gives the same trajectories as with `GymnasiumSimulators`. A simulator that raises
     is rebuilt within its process. A process that dies, or does not answer in time, is replaced: the
-    episodes of all its simulators are truncated with their last observation, and each simulator
-    counts in `failures`. The step of all other simulators is unaffected.
+    episodes of all its simulators are truncated at their last observation, and each simulator
+    counts in `failures`. Other simulators are not affected.
 
     Processes start with the first `reset`. The state of their simulators cannot be saved.
 
@@ -113,7 +113,7 @@ class SimulatorProcesses:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Present process ids; a replacement changes one."""
+        """Process ids of the current processes."""
         return tuple(worker.process.pid for worker in self._workers)
 
     def reset(self, seed: int) -> NDArray[Any]:
@@ -160,7 +160,7 @@ class SimulatorProcesses:
         return self.recv()
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """Return None: a simulator in another process may not answer a request for its state."""
+        """Return None: the state of simulators in other processes cannot be saved."""
         return None
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
@@ -168,7 +168,7 @@ class SimulatorProcesses:
         raise ValueError("simulators in processes have no saved state to continue from")
 
     def close(self) -> None:
-        """Have simulators closed, and kill processes that take too long."""
+        """Let processes close their simulators, and kill those that take too long."""
         for worker in self._workers:
             worker.connection.close()
         if not end_all([worker.process for worker in self._workers], _CLOSE_S):
@@ -176,7 +176,7 @@ class SimulatorProcesses:
         self._workers.clear()
 
     def _start(self, rows: Sequence[slice]) -> None:
-        """Start processes, and replace those that fail, until all simulators have been reset."""
+        """Start processes and reset their simulators; replace processes that fail meanwhile."""
         started = [self._start_worker(rows_of_one) for rows_of_one in rows]
         failed = _failed(started, self._limits.build_s, self._heartbeat)
         ready = [worker for worker in started if worker not in failed]
@@ -192,7 +192,7 @@ class SimulatorProcesses:
         spec = SimulatorWorkerSpec(self._env_id, self._memory, rows, there, registry)
         name = f"gala-simulators-{rows.start}"
         process = SupervisedProcess(run_worker, spec, name, leads_group=True)
-        # With the worker's end open in the worker alone, its death closes the connection.
+        # With the other end open only in the worker, its death closes the connection.
         there.close()
         worker = _Worker(rows, process, here)
         self._workers.append(worker)
@@ -205,7 +205,7 @@ class SimulatorProcesses:
             self._start([worker.rows for worker in failed])
 
     def _on_failure(self, worker: _Worker) -> None:
-        """Kill a process that is dead or silent, count its failure and log its last words."""
+        """Kill a process that is dead or silent, count the failure and log its traceback."""
         process = worker.process
         is_silent = worker.wrong_answer is None and process.exitcode is None
         if is_silent:
@@ -219,7 +219,7 @@ class SimulatorProcesses:
         worker.connection.close()
         self._workers.remove(worker)
         step = self._memory.rows(worker.rows)
-        # A process whose simulator raises too often has already counted those failures itself.
+        # A process that ended because a simulator raised too often has counted the failures.
         if step.failures_in_a_row.max() < MAX_FAILURES_IN_A_ROW:
             step.failures[:] += 1
             step.failures_in_a_row[:] += 1
@@ -240,7 +240,7 @@ class SimulatorProcesses:
 
 def _send(workers: Sequence[_Worker], command: bytes) -> None:
     for worker in workers:
-        # A dead worker is found when its answer is received.
+        # A dead worker is detected when its answer is received.
         with contextlib.suppress(OSError):
             worker.connection.send(command)
 
@@ -254,8 +254,8 @@ def _failed(
 
     Args:
         workers: workers that have a command.
-        timeout_s: time for the answers of all, counted anew after each heartbeat.
-        heartbeat: reads the heartbeat of a worker; None: only answers count.
+        timeout_s: time for all answers together; starts again after each heartbeat.
+        heartbeat: reads the heartbeat of a worker; None: heartbeats do not extend the time.
     """
     failed, silence = [], SilenceTimer(_POLL_S)
     for worker in workers:
@@ -266,7 +266,7 @@ def _failed(
                 break
             beat()
             silent_s = silence.check(0 if heartbeat is None else heartbeat(worker))
-            # A game that it has started may keep the connection open after its death.
+            # A game that the worker has started may hold the connection open after its death.
             if silent_s >= timeout_s or worker.process.exitcode is not None:
                 break
         if answer != DONE:
@@ -276,7 +276,7 @@ def _failed(
 
 
 def _receive(connection: socket.socket, timeout_s: float) -> bytes | None:
-    """Receive one byte; b"" if the connection is closed, None if nothing comes in time."""
+    """Receive one byte; return b"" if the connection is closed, None if nothing arrives in time."""
     connection.settimeout(timeout_s)
     try:
         return connection.recv(1)

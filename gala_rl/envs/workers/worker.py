@@ -1,4 +1,4 @@
-"""Main function of a process of simulators: makes a step or a reset per byte that it receives."""
+"""Main function of a process of simulators: performs a step or a reset per byte received."""
 
 import faulthandler
 import signal
@@ -17,15 +17,15 @@ from gala_rl.processes.spawn import end_with_parent
 
 RESET, STEP = b"r", b"s"
 DONE = b"\x06"
-"""Answer to a command, and first message once simulators are built. All else is last words."""
+"""Answer to a command, and first message once simulators are built. All else is an error text."""
 
 DUMP_TRACEBACK = signal.SIGUSR1
-"""Has a hung process send its traceback; works even where Python itself is stuck."""
+"""Signal that makes a hung process send its traceback; works even if Python itself is stuck."""
 
 
 @dataclass(frozen=True)
 class SimulatorWorkerSpec:
-    """Everything a process of simulators is started with.
+    """Arguments of a process of simulators.
 
     Attributes:
         env_id: Gymnasium id.
@@ -76,7 +76,7 @@ def _serve(spec: SimulatorWorkerSpec) -> None:
 
 
 def _seed_generators(spec: SimulatorWorkerSpec, step: Step) -> None:
-    # A process must draw other numbers than the one that it replaces.
+    # A replacement must not draw the same numbers again, or it may fail in the same way.
     seed_generators(int(step.seed[0]), spec.rows.start, int(step.failures.sum()))
 
 
