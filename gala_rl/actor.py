@@ -29,10 +29,10 @@ class Actor:
     object each time, valid until the next call.
 
     Args:
-        simulators: to act in.
+        simulators: simulators to act in.
         network: the policy; shared with the learner, so always the newest.
         rollout_steps: T.
-        seed: of action sampling and, through it, of the simulators.
+        seed: seed of action sampling and, through it, of the simulators.
         with_behaviour: whether trajectories have `log_probs` and `values`.
 
     Attributes:

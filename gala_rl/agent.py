@@ -203,11 +203,11 @@ def build_agent(
     """Build the agent of one learner.
 
     Args:
-        config: of the run. Its seed determines the initial parameters of all learners.
-        rank: of the learner.
+        config: config of the run. Its seed determines the initial parameters of all learners.
+        rank: rank of the learner.
         transport: its end of the gossip network.
         device: where it learns.
-        seed: of its simulators and actions.
+        seed: seed of its simulators and actions.
         journal: records updates and mixes; None: no consensus monitor.
         coupling: what it shares with other learners; it does not gossip then.
         remote_actors: its actors on other machines.

@@ -14,7 +14,7 @@ def usable_cores(root: Path = Path("/")) -> int:
     than it allows, the kernel would stop all threads for the rest of each period.
 
     Args:
-        root: of the file system with the quotas.
+        root: root of the file system with the quotas.
     """
     has_sets = hasattr(os, "sched_getaffinity")
     in_set = len(os.sched_getaffinity(0)) if has_sets else os.cpu_count() or 1

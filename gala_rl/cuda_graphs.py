@@ -21,7 +21,7 @@ class Captured(Generic[_Result]):
         function: reads and writes only memory that stays where it is, never waits for the
             device, and returns the same tensors each time.
         device: where it computes; anywhere but on CUDA it is simply called.
-        generator: that it draws from, if any.
+        generator: generator that it draws from, if any.
     """
 
     def __init__(

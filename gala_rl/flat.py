@@ -42,7 +42,7 @@ class FlatParameters:
     Attributes:
         values: [P] all parameters.
         grads: [P] their gradients; `backward` accumulates straight into it.
-        parameters: of the module, those with gradients, in their order in the vectors.
+        parameters: parameters of the module, those with gradients, in their order in the vectors.
         count: number of parameters without padding.
     """
 

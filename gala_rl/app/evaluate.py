@@ -60,7 +60,7 @@ def evaluate(
         episodes: games per policy.
         policy: "greedy" takes the most probable actions, "sample" random ones as in training.
         learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
-        seed: of games and actions.
+        seed: seed of games and actions.
         max_steps: agent steps after which a game is cut and counts by its score until then;
             default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
         console: where progress goes; default: standard error.

@@ -69,8 +69,8 @@ class MetricsMonitor:
     """Observes a run by the rows that its learners write.
 
     Args:
-        config: of the run.
-        folder: of the run.
+        config: config of the run.
+        folder: folder of the run.
         progress: shows what was read.
         start: checkpoint from which the run goes on, if any.
 

@@ -25,8 +25,8 @@ def check_start(
     """Return the config with everything filled in, if it can be started on this machine.
 
     Args:
-        config: of the run.
-        settings: of the algorithm, by name; the others are the method's own.
+        config: config of the run.
+        settings: settings of the algorithm, by name; the others are the method's own.
 
     Raises:
         UserError: naming the first thing that is wrong and its remedy.

@@ -42,7 +42,7 @@ class Progress:
     """Shows a run's progress; use as a context manager.
 
     Args:
-        config: of the run, resolved.
+        config: resolved config of the run.
         frames_per_step: emulator frames per agent step.
         done_before: agent steps made before this process started.
         console: where to write.
@@ -87,7 +87,7 @@ class Progress:
         """Show the state of the run.
 
         Args:
-            status: of the run.
+            status: status of the run.
             mean_return: mean raw return of the last full games of all learners.
             latest: newest metrics row per learner.
             has_ended: whether the run has ended, so that no learner counts as missing.

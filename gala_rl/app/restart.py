@@ -59,7 +59,7 @@ def start_anew(
 
     Args:
         config: what the user has given, with the run's folder.
-        settings: of the algorithm that the user has given.
+        settings: settings of the algorithm that the user has given.
         steps: new total of agent steps; None: as before.
 
     Returns:

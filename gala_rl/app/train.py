@@ -41,7 +41,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
     """Start a run and train to its end.
 
     Args:
-        config: of the run.
+        config: config of the run.
         console: where progress goes; default: standard output.
 
     Returns:

@@ -32,7 +32,7 @@ def check_checkpoint(
 
     Args:
         start: the checkpoint.
-        config: of the run, resolved.
+        config: resolved config of the run.
         size: P, length of its parameter vector.
         device: on which it learns.
     """

@@ -17,8 +17,8 @@ def cluster_rows(config: TrainConfig, settings: Mapping[str, Any]) -> list[Row]:
     """Rows about a run on a cluster, before it is resolved: one machine's cores decide nothing.
 
     Args:
-        config: of the run.
-        settings: of its algorithm that were given besides.
+        config: config of the run.
+        settings: settings of its algorithm that were given besides.
     """
     method, cluster = find(config.method), f"cluster {config.cluster!r}"
     able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]

@@ -40,8 +40,8 @@ def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
     """Return the config with everything filled in, if this machine can run it.
 
     Args:
-        config: of the run.
-        settings: of the algorithm, by name; the others are the config's, or the method's own.
+        config: config of the run.
+        settings: algorithm settings by name; the others are the config's, or the method's own.
 
     Raises:
         UserError: naming the first thing that is wrong and its remedy.

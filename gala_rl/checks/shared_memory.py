@@ -22,7 +22,7 @@ def check_shared_memory(config: ResolvedConfig, size: int) -> None:
     """Raise a UserError if less is free than a run needs: its learners would crash.
 
     Args:
-        config: of the run, resolved.
+        config: resolved config of the run.
         size: P, length of its parameter vector.
     """
     if config.serial or config.cluster is not None or not _MEMORY.is_dir():
@@ -41,7 +41,7 @@ def shared_bytes(config: ResolvedConfig, size: int) -> int:
     """Return the bytes that a run allocates at its start, for learners that may join too.
 
     Args:
-        config: of the run, resolved.
+        config: resolved config of the run.
         size: P, length of its parameter vector.
     """
     algorithm, sharing = config.algorithm, find(config.method).sharing

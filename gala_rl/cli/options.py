@@ -62,10 +62,10 @@ def add_settings(
     """Add an option for each field of a settings dataclass, under headings.
 
     Args:
-        parser: to add them to.
+        parser: parser to add them to.
         kind: dataclass whose fields come from `setting`.
         without: names of fields that get no option.
-        headings: of the fields; those in none come under "run", if there is such a heading.
+        headings: heading per field; fields in none come under "run", if there is such a heading.
     """
     by_name = {name: heading for heading, names in headings.items() for name in names}
     groups = {heading: parser.add_argument_group(heading) for heading in headings}

@@ -150,8 +150,8 @@ def add_command(
     """Add the parser of a command to those of `ArgumentParser.add_subparsers`, and return it.
 
     Args:
-        commands: to add it to.
-        name: of the command.
+        commands: commands to add it to.
+        name: name of the command.
         text: what it does.
         call: function of the parsed options that returns the exit code; None if the command has
             subcommands: without one of them, help is printed.

@@ -1,4 +1,4 @@
-"""Connection to a Ray cluster: nodes are placed on its machines and probed."""
+"""Connects to a Ray cluster, places nodes on its machines and probes them."""
 
 import contextlib
 import logging
@@ -26,20 +26,20 @@ from gala_rl.methods import capacity, find
 
 _CONNECT_S = 10.0
 PLACEMENT_S = 15.0
-"""If Ray has found no room by then, there is none."""
+"""Ray has to find room for all nodes within this time."""
 _POLL_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A cluster with a node for each share of the learners.
+    """A connection to a cluster, on which each node runs a share of the learners.
 
     Attributes:
-        config: of the run, with `learners_per_node`.
+        config: config of the run, with `learners_per_node`.
         nodes: Ray actors, by index.
-        ranks: of the learners of each node.
-        placement: of the nodes, whose number may change.
-        actors: indices of the actors on each node, if one learner has actors on all; else empty.
+        ranks: ranks of the learners of each node.
+        placement: placement of the nodes, whose number may change.
+        actors: indices of the actors per node, if one learner has actors on all; else empty.
     """
 
     config: ResolvedConfig
@@ -50,7 +50,7 @@ class Connection:
 
     @property
     def shares(self) -> tuple[range, ...]:
-        """Ranks of the learners that each node can have."""
+        """Ranks of the learners that each node may run, up to the capacity of the run."""
         if self.actors:
             return self.ranks
         assert self.config.learners_per_node is not None
@@ -59,13 +59,13 @@ class Connection:
 
 @contextlib.contextmanager
 def connect(config: ResolvedConfig) -> Iterator[Connection]:
-    """Start nodes that can run the learners of a config; they end with the context.
+    """Start nodes that can run the learners of a config; they end with the `with` block.
 
     Args:
-        config: of the run, resolved; `cluster` is an address.
+        config: resolved config of the run; `cluster` is an address.
 
     Raises:
-        UserError: when there is no cluster there, or it cannot run them.
+        UserError: when there is no cluster at the address, or it cannot run the learners.
     """
     _join(config.cluster or "auto")
     try:
@@ -114,7 +114,7 @@ def _join(address: str) -> None:
 
 @contextlib.contextmanager
 def _native_stderr_hidden() -> Iterator[None]:
-    """Hide what Ray's C++ prints every second while it cannot join; the last reason is raised."""
+    """Hide what Ray's C++ prints every second while it cannot join; Ray raises the last reason."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -149,7 +149,7 @@ def _machines() -> int:
 
 
 def distribute_actors(actors: int, machines: int) -> tuple[range, ...]:
-    """Return indices of the actors of each node; the learner, on the first, counts as one."""
+    """Return indices of the actors per node; the learner, on the first, counts as an actor."""
     share = -(-(actors + 1) // machines)
     starts = range(0, actors + 1, share)
     return tuple(range(max(0, s - 1), min(s + share - 1, actors)) for s in starts)
@@ -159,12 +159,12 @@ class NewNodes:
     """Nodes that a run needs beyond those it has, until they have been placed and probed.
 
     Args:
-        config: of the run, resolved.
-        placement: of the run's nodes.
-        ranks: of the learners of all nodes, those included that the run has.
+        config: resolved config of the run.
+        placement: placement of the run's nodes.
+        ranks: ranks of the learners per node, existing nodes included.
 
     Attributes:
-        actors: Ray actors of the new nodes, by index; empty before Ray has found room.
+        actors: Ray actors of the new nodes, by index; empty until Ray has found room.
     """
 
     def __init__(
@@ -177,10 +177,10 @@ class NewNodes:
         self._placement.request(self._ranks)
 
     def are_ready(self) -> bool:
-        """Return whether all can run learners; never waits.
+        """Return whether all nodes are probed and can run learners; never wait.
 
         Raises:
-            UserError: when one cannot, or there is no room for it.
+            UserError: when a node cannot run learners, or the cluster has no room for it.
         """
         is_late = time.monotonic() > self._deadline
         if self._probes is None:
@@ -197,7 +197,7 @@ class NewNodes:
         return False
 
     def cancel(self) -> None:
-        """End them; earlier nodes keep what they had."""
+        """End the new nodes; existing nodes are not changed."""
         self._placement.cancel()
 
     def _start(self) -> None:

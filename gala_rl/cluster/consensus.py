@@ -1,4 +1,4 @@
-"""Consensus distances of the learners of a cluster, from messages that the driver samples."""
+"""Measures distances between learners on a cluster, from messages that the driver samples."""
 
 import time
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _TIMEOUT_S = 10.0
 
 
 class ConsensusSampler:
-    """Asks all nodes for their learners' latest messages, and measures once all have answered.
+    """Requests the learners' latest messages from all nodes, and measures once all have arrived.
 
-    Bounds on the distances need the order of all updates and mixes, and machines have no common
-    clock; so there are none here.
+    Rows have no bounds on the distances: these need the order of all updates and mixes, and
+    machines have no common clock.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, to which rows are written.
+        config: resolved config of the run.
+        folder: folder of the run, to which rows are written.
         size: P, number of learned parameters.
         nodes: all nodes; scaling adds and removes some.
     """
@@ -68,7 +68,7 @@ class ConsensusSampler:
         self._learners = learners
 
     def poll(self, total_agent_steps: int) -> None:
-        """Ask the nodes when it is time, and measure when all have answered.
+        """Send requests to the nodes when due, and measure when all have answered.
 
         Raises:
             StorageError: when a row cannot be written.
@@ -86,7 +86,7 @@ class ConsensusSampler:
             self._next_at = now + max(_SAMPLE_EVERY_S, requested_bytes / _BYTES_PER_S)
 
     def sample(self, total_agent_steps: int) -> None:
-        """Measure now; waits for the nodes' answers.
+        """Measure now; wait for the nodes' answers.
 
         Raises:
             StorageError: when a row cannot be written.
@@ -97,7 +97,7 @@ class ConsensusSampler:
             self._measure(total_agent_steps)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file of rows."""
         self._monitor.close()
 
     def _is_node_lost(self) -> bool:

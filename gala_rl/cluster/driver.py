@@ -1,4 +1,4 @@
-"""The driver of a run on a cluster: watches the nodes, and fills the run folder from theirs.
+"""The driver of a run on a cluster: supervises nodes, and collects their files in the run folder.
 
 Learners never wait for the driver, and gossip does not pass through it.
 """
@@ -38,7 +38,7 @@ from gala_rl.run.supervision import RunSupervisor
 _ALL_LOST_S = 60.0
 """A run has failed when no node has answered for this long."""
 _OTHERS_S = 15.0
-"""By this time all nodes that ended their learners without the driver have reported it."""
+"""Within this time, every node that ended its learners for want of a driver reports that."""
 _END_S = 10.0
 _PROGRESS_UPDATES = 100
 """Deaths of a node no longer count once its learners have made this many updates."""
@@ -48,8 +48,8 @@ class ClusterRun:
     """Supervises the learners of a run on the machines of a cluster.
 
     Args:
-        connection: to the cluster.
-        folder: of the run, created.
+        connection: connection to the cluster.
+        folder: folder of the run, already created.
         initial: parameters of all learners at the start.
         start: checkpoint to continue from; None for a new run.
     """
@@ -63,7 +63,7 @@ class ClusterRun:
     ) -> None:
         config = self._config = connection.config
         self._connection, self._folder, self._start = connection, folder, start
-        # Nodes have the run state; the driver has the counters only.
+        # Run states are on the nodes; the driver has counters only, so sizes 1 suffice.
         self._counters = SharedCounters(config.learners, 1, 1, capacity(config))
         self._counters.restore(config.learners, *progress_at(start, config))
         self._gossips = find(config.method).gossips
@@ -71,7 +71,7 @@ class ClusterRun:
         self._notices: list[str] = []
         self._failure: RunFailure | None = None
         self._answered_at = time.monotonic()
-        # Nodes with actors only are not needed, and have empty shares.
+        # A run can continue without nodes that have only actors; their shares are empty.
         actors = connection.actors or (range(0),) * len(connection.nodes)
         self._nodes = [
             NodeHandle(index, actor, connection.shares[index], config.learners, actors[index])
@@ -100,7 +100,7 @@ class ClusterRun:
         return self._counters.column(LearnerCounter.AGENT_STEPS)
 
     def stop(self) -> None:
-        """Ask all learners to end after their current update; the observer may call this."""
+        """Request a stop of all learners after their current update; observers may call this."""
         self._supervisor.stop()
 
     def run(self, observe: Observer) -> RunOutcome:
@@ -113,7 +113,7 @@ class ClusterRun:
         return self._failure
 
     def is_over(self) -> bool:
-        """See `SupervisedRun`: all nodes that answer are done, or none has answered for long."""
+        """See `SupervisedRun`: all nodes that answer are done, or none answers any more."""
         present = [node for node in self._nodes if node.ranks and not node.is_lost]
         if present:
             return all(node.is_done for node in present)
@@ -122,10 +122,10 @@ class ClusterRun:
         return self._failure is not None
 
     def _set_up(self, node: NodeHandle) -> None:
-        """Have a node start its learners, for the first time or after it was lost."""
+        """Make a node start its learners, for the first time or after it was lost."""
         is_restarted = node.incarnation > 0
         start = checkpoint.newest(self._folder.checkpoints) if is_restarted else self._start
-        # A lost learner that gossips continues from others, any other from a checkpoint or anew.
+        # Lost learners that gossip continue from others; all others from a checkpoint, or anew.
         is_anew = is_restarted and start is None and not self._gossips
         zeros = [0] * len(self.agent_steps)
         joining = self._members.joining(node)
@@ -147,7 +147,7 @@ class ClusterRun:
         node.set_up(spec, list(self._members.actors.values()))
 
     def _files_for(self, node: NodeHandle) -> dict[str, bytes]:
-        """Return the initial files of a node, by path, and set its offsets."""
+        """Return the content of a node's initial files, by path, and set the node's offsets."""
         folder = self._folder
         files = {
             path.name: path.read_bytes()
@@ -173,7 +173,7 @@ class ClusterRun:
             if isinstance(result, NodeStatus):
                 self._on_status(node, result)
                 if self._faults is not None:
-                    # Learners wait to hear that the driver has the rows of their faults.
+                    # At once, since learners wait until the driver has the rows of their faults.
                     node.send_heartbeat(self._heartbeat_request(node))
             elif result is NodeState.LOST and not node.is_lost:
                 node.is_lost = True
@@ -227,7 +227,7 @@ class ClusterRun:
         self._failure = self._failure or LearnerFailure(reason)
 
     def _fail_node(self, node: NodeHandle, reason: str) -> None:
-        """Handle a node that cannot go on: end the run unless it does without the node."""
+        """Handle a node that cannot continue: reject it if it is joining, else end the run."""
         if node.joining:
             node.is_lost = True
             self._members.reject(f"node {node.index} {reason}")
@@ -235,7 +235,7 @@ class ClusterRun:
             self._fail(f"node {node.index} {reason}")
 
     def _is_needed(self, node: NodeHandle) -> bool:
-        """Return whether nothing is learned without the node: it has replicas, or the learner."""
+        """Return whether training stops without the node: it has replicas, or the only learner."""
         return len(node.ranks) > 0 and not self._gossips
 
     def _restart(self, node: NodeHandle) -> None:
@@ -333,6 +333,6 @@ class ClusterRun:
         return get(rank, LearnerCounter.UPDATES), get(rank, LearnerCounter.AGENT_STEPS)
 
     def _updates_of(self, node: NodeHandle) -> int:
-        """Return total updates of a node's learners, or of the one learner of its actors."""
+        """Return total updates of a node's learners, or of the learner that its actors serve."""
         get = self._counters.get
         return sum(get(rank, LearnerCounter.UPDATES) for rank in node.share or range(1))

@@ -1,4 +1,4 @@
-"""Faults of whole nodes that a fault plan demands, injected by the driver.
+"""Injects the faults of a plan that concern whole nodes, from the driver.
 
 Learners log a fault in their node's file and wait for the next heartbeat, so that the driver has
 the row before the fault happens: no fault is repeated after a node is lost. Machines have no common
@@ -14,13 +14,13 @@ from gala_rl.records.run_folder import RunFolder
 
 
 class NodeFaults:
-    """Kills nodes when the plan demands it.
+    """Kills nodes at the moments in the plan.
 
     Args:
-        folder: of the run, with its plan.
+        folder: folder of the run, with its plan.
 
     Attributes:
-        clock: of the run, set from the nodes' status.
+        clock: clock of the run, set from the nodes' status.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -40,9 +40,9 @@ class NodeFaults:
         """Kill a running node if that is due, once per incarnation.
 
         Args:
-            node: to be killed if it is due.
-            updates: of its first learner.
-            agent_steps: likewise.
+            node: node to kill if a fault of it is due.
+            updates: updates of its first learner.
+            agent_steps: agent steps of its first learner.
 
         Returns:
             Notices.

@@ -1,13 +1,13 @@
 """Gossip between nodes: the latest messages, sent in one call at a time per link.
 
 Rules
-    1. At most one call to each other node is under way. When it has ended, the next one sends what
-       is the latest then. A slow link skips messages, a cut link delays no other, nothing queues.
+    1. At most one call to each other node is in progress. When it has ended, the next call sends
+       the latest messages. So a slow link skips messages, and a cut link delays no other link.
     2. A learner's message is sent to a node once, however many learners there receive it, and only
        if it is newer than what was sent there before.
-    3. Each batch also carries progress and deaths. One is sent five times per second at least.
-    4. A node behind a failed call, or a silent one, is down until its next batch.
-    5. Messages are checked on arrival and written where a learner of this machine would write them.
+    3. Each batch also carries progress and deaths. At least five batches are sent per second.
+    4. Learners of a node to which a call failed, or which is silent, are down until its next batch.
+    5. Received messages are checked and written to the mailboxes of their senders on this machine.
        A batch of an earlier incarnation of its sender is dropped.
 """
 
@@ -41,10 +41,10 @@ _RETRY_S = 0.5
 """Pause after a call that failed."""
 _OPTIMIZER_STATE_EVERY_S = 10.0
 _LEAST_SILENCE_S = 1.0
-"""Batches may be this far apart on a busy machine; a shorter silence is no sign of death."""
+"""Shortest timeout: on a busy machine, batches may be this far apart."""
 
 Dispatch = Callable[[int, MessageBatch], "Future[bool]"]
-"""(node, batch) → the call that delivers it; its result is whether the batch was received."""
+"""(node, batch) → future of the call; its result is whether the batch was received."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Link:
 
     heard_at: float
     senders: tuple[int, ...] = ()
-    """Learners here that learners there listen to."""
+    """Ranks here whose messages learners there receive."""
     incarnation: int = 0
     call: "Future[bool] | None" = None
     called_at: float = -_RETRY_S
@@ -62,12 +62,12 @@ class _Link:
     optimizer_sent_at: dict[int, float] = field(default_factory=dict)
 
     def open(self, now: float) -> None:
-        """Begin anew: the other node has just become one to send to."""
+        """Reset the state: batches are sent to the other node from now on."""
         self.heard_at, self.call, self.has_failed = now, None, False
         self.forget_sent()
 
     def forget_sent(self) -> None:
-        """Send everything again: a new process is behind the link."""
+        """Forget what was sent, since the other node may have a new process that lacks it."""
         self.sent_versions.clear()
         self.optimizer_sent_at.clear()
 
@@ -78,18 +78,18 @@ class GossipRelay:
     `send_due` and `check_silence` are for one thread; another may call `receive`.
 
     Args:
-        spec: of this node.
-        topology: of all learners.
+        spec: spec of this node.
+        topology: topology of all learners.
         mailboxes: of all learners, on this machine; `receive` fills those of other nodes' learners.
-        counters: likewise.
-        precision: of parameters between nodes.
-        silence_s: learners of a node that has sent nothing for this long are down.
+        counters: counters of all learners, on this machine.
+        precision: precision of parameters between nodes.
+        silence_s: timeout after which learners of a node that has sent nothing are down.
         dispatch: sends a batch.
-        rendezvous: of replicas; None for learners that gossip.
+        rendezvous: rendezvous of replicas; None for learners that gossip.
 
     Attributes:
-        rejected: number of received messages that were not fit to be mixed.
-        known_progress: of this node's learners, by rank, as the other nodes know it.
+        rejected: number of received messages that were invalid.
+        known_progress: progress of this node's learners, by rank, as the other nodes know it.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class GossipRelay:
         self._rendezvous = rendezvous
         self._silence_s = max(silence_s, _LEAST_SILENCE_S)
         now = time.monotonic()
-        # Also of possible nodes: a batch of a new node may come before the driver's change.
+        # Also for nodes that may join: their batches may arrive before the driver's change.
         self._links = {other: _Link(now) for other in range(len(self._ranks))}
         self._open: tuple[int, ...] = ()
         self._lock = threading.Lock()
@@ -133,7 +133,7 @@ class GossipRelay:
         self._open = tuple(senders)
 
     def send_due(self) -> bool:
-        """Send what is due over each link without a call; returns whether anything was sent."""
+        """Send a batch over each idle link that is due; return whether any was sent."""
         now, has_sent = time.monotonic(), False
         for other in self._open:
             link = self._links[other]
@@ -153,7 +153,7 @@ class GossipRelay:
         return has_sent
 
     def receive(self, batch: MessageBatch) -> None:
-        """Take over what another node has sent."""
+        """Process a batch from another node."""
         link = self._links[batch.node]
         with self._lock:
             if batch.incarnation < link.incarnation:
@@ -174,14 +174,14 @@ class GossipRelay:
                     self._write(message)
 
     def take_notices(self) -> list[str]:
-        """Return what has happened since the last call, a line each."""
+        """Return notices since the last call, one line each."""
         rejected, self._reported = self.rejected - self._reported, self.rejected
         if not rejected:
             return []
         return [f"node {self._spec.node} rejected {rejected} messages that could not be mixed"]
 
     def has_heard_all(self) -> bool:
-        """Return whether every other node has sent something."""
+        """Return whether every other node has sent a batch."""
         return all(self._links[other].incarnation for other in self._open)
 
     def check_silence(self) -> None:
@@ -192,13 +192,13 @@ class GossipRelay:
                 self._set_down(other)
 
     def record_progress(self, rank: int, progress: LearnerProgress) -> None:
-        """Note how far a learner of another node is."""
-        # A restarted learner may count from less than is known here.
+        """Record the progress of a learner of another node."""
+        # Raise only: a restarted learner may report less than is known here.
         self._counters.raise_progress(rank, progress.agent_steps, progress.updates)
         self._counters.set(rank, LearnerCounter.READY, progress.ready)
 
     def progress(self, rank: int) -> LearnerProgress:
-        """Return how far a learner is, as far as this node knows."""
+        """Return the progress of a learner, as known to this node."""
         return LearnerProgress(
             self._counters.get(rank, LearnerCounter.AGENT_STEPS),
             max(self._counters.get(rank, LearnerCounter.UPDATES), self._mailboxes.version(rank)),
@@ -264,7 +264,7 @@ class GossipRelay:
 
 
 def routes(node: int, ranks: Sequence[range], topology: Topology) -> Mapping[int, tuple[int, ...]]:
-    """Return for each other node the ranks of this node whose messages are received there."""
+    """Return, per other node, the ranks of this node whose messages are received there."""
     own = ranks[node] if node < len(ranks) else range(0)
     senders = [
         {sender for receiver in share for sender in topology.all_in_neighbours(receiver)}

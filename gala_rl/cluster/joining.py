@@ -1,4 +1,4 @@
-"""Learners of a node that start in a run in progress: after its restart, or by scaling."""
+"""Starts a node's learners in a run in progress: after the node's restart, or by scaling."""
 
 import time
 from collections.abc import Callable
@@ -20,16 +20,16 @@ _POLL_EVERY_S = 0.002
 def catch_up(
     relay: GossipRelay, rendezvous: ClusterRendezvous | None, state: RunState, ranks: range
 ) -> None:
-    """Wait until the other nodes have sent how far this restarted node's learners were.
+    """Wait until the other nodes have sent the progress of this restarted node's learners.
 
     Args:
-        relay: running.
-        rendezvous: of replicas; None for learners that gossip.
-        state: of this node; its counters are raised.
-        ranks: of this node's learners.
+        relay: relay of this node, already running.
+        rendezvous: rendezvous of replicas; None for learners that gossip.
+        state: state of this node; its counters are raised.
+        ranks: ranks of this node's learners.
     """
     for rank in range(state.mailboxes.learners):
-        # Learners of a restarted node do not wait for the others to be ready, nor these for them.
+        # Neither the restarted learners nor the others wait for each other to be ready.
         state.counters.set(rank, LearnerCounter.READY, 1)
     for rank in ranks:
         state.mailboxes.set_down(rank, True)
@@ -43,17 +43,17 @@ def catch_up(
 
 
 class JoiningLearners:
-    """Starts learners that join, each once a possible donor has sent a new message.
+    """Starts each joining learner once a possible donor has sent a new message.
 
     Args:
-        state: of this node.
-        share: ranks of the learners that this node can have.
-        learner_spec: returns what a rank's process is started with.
-        number: of the change that this node has made; 0 before the first.
-        ranks: those that join.
+        state: state of this node.
+        share: ranks of the learners that this node may run.
+        learner_spec: returns the arguments of a rank's process.
+        number: number of the change that this node has adopted; 0 before the first.
+        ranks: ranks of the learners that join.
 
     Attributes:
-        number: of the newest change.
+        number: number of the newest change.
         rejected: why joining learners cannot start; None if they can.
     """
 
@@ -73,7 +73,7 @@ class JoiningLearners:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a learner still has to be started, in a run that still needs it."""
+        """Whether a learner has yet to be started, and the run has not finished or stopped."""
         counters = self._state.counters
         has_budget = counters.total_agent_steps < self._state.config.steps
         return bool(self._waiting) and has_budget and not counters.stop
@@ -86,7 +86,7 @@ class JoiningLearners:
         self.number, self.rejected = change.number, None
 
     def poll(self, supervisor: LearnerSupervisor) -> None:
-        """Start learners that can start; for the thread that starts processes."""
+        """Start learners that can start; only the thread that starts processes may call this."""
         for rank in self._waiting if self.is_waiting else ():
             if not self._has_new_message(spec := self._learner_spec(rank)):
                 break
@@ -95,7 +95,7 @@ class JoiningLearners:
         if (failure := supervisor.take_rejected()) is not None:
             self.rejected = str(failure)
         elif self.is_waiting and time.monotonic() > self._deadline:
-            # They still start if a message comes before the driver has revoked the change.
+            # They still start if a message arrives before the driver has reverted the change.
             ranks = ", ".join(map(str, self._waiting))
             self.rejected = f"learners {ranks} have received no message for {_MESSAGE_S:.0f} s"
 
@@ -103,7 +103,7 @@ class JoiningLearners:
         mailboxes = self._state.mailboxes
         for rank in ranks:
             mailboxes.set_down(rank, True)
-            # The others have started long ago and do not wait for it.
+            # All others have been training and do not wait for it.
             self._state.counters.set(rank, LearnerCounter.READY, 1)
         self._versions = [mailboxes.version(rank) for rank in range(mailboxes.learners)]
         self._deadline = time.monotonic() + _MESSAGE_S

@@ -49,7 +49,7 @@ _Value = TypeVar("_Value")
 _POLL_EVERY_S = 0.1
 _IDLE_S = 0.002
 DRIVER_SILENT_S = 60.0
-"""A node ends its learners when it has not heard from the driver for this long."""
+"""A node ends its learners after this long without a call from the driver."""
 
 
 class Node:
@@ -63,9 +63,9 @@ class Node:
         self._sampler: ProgressSampler | None = None
         self._ending = self._is_set_up = self._driver_lost = False
         self._threads: list[threading.Thread] = []
-        # The cores are the learners'; more threads here would compete with them.
+        # More threads here would compete with the learners for the cores.
         torch.set_num_threads(1)
-        # Spawned learners import the main module, which here is Ray's and of no use to them.
+        # Spawned learners would import the main module, which here is Ray's worker program.
         vars(sys.modules["__main__"]).pop("__file__", None)
 
     def probe(self, config: dict[str, Any], has_learners: bool) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Node:
         """Start the learners.
 
         Args:
-            spec: what to run.
+            spec: spec of this node.
             nodes: Ray actors of all nodes, by index.
         """
         if self._is_set_up:
@@ -134,7 +134,7 @@ class Node:
         self._supervisor = started.result()
 
     def deliver(self, batch: MessageBatch) -> bool:
-        """Receive messages of another node; returns whether this node was ready for them."""
+        """Receive a batch from another node; return whether this node was ready for it."""
         if self._relay is None:
             return False
         self._relay.receive(batch)
@@ -146,7 +146,7 @@ class Node:
         return None if server is None else server.take_rollouts(request)
 
     def heartbeat(self, request: HeartbeatRequest) -> NodeStatus | None:
-        """Take the driver's requests; return the status, None before `set_up`."""
+        """Handle the driver's requests; return the status, None before `set_up`."""
         if self._supervisor is None or self._relay is None:
             return None
         counters = self._counters
@@ -158,7 +158,7 @@ class Node:
         if request.stop:
             counters.ask_to_stop()
         if request.checkpoint > counters.checkpoint_wanted:
-            # In this order: a learner still writing a part of an older one sees that it is void.
+            # In this order: a learner that still writes an older part sees that it is obsolete.
             counters.ask_for_checkpoint(request.checkpoint)
             self._run_folder.forget_parts(except_for=request.checkpoint)
         return self._status(request.offsets, self._supervisor, self._relay)
@@ -168,8 +168,8 @@ class Node:
     ) -> NodeStatus:
         server, faults, counters = self._rollout_server, self._state.faults, self._counters
         failure = supervisor.failure or (None if server is None else server.failure)
-        # Before files are read, because a node that is done appends nothing more. Counters are read
-        # after them: learners of a restarted node go on from these, beyond all rows that are saved.
+        # Read before the files: once done, learners append nothing. Counters are read after them:
+        # learners of a restarted node continue from counters, which must not lag behind the rows.
         done = supervisor.done and not self._joining.is_waiting
         appended = self._run_folder.appended(offsets)
         written = self._column(LearnerCounter.CHECKPOINT_WRITTEN)
@@ -207,11 +207,11 @@ class Node:
         self._joining.scale(change, supervisor)
 
     def progress_samples(self, began_ns: int, count: int) -> ProgressSamples | None:
-        """Return the progress of the learners here since the first call; None before `set_up`.
+        """Return samples of the learners' progress since the first call; None before `set_up`.
 
         Args:
-            began_ns: `ProgressSamples.began_ns` of the last answer, 0 before the first.
-            count: number of samples that the caller has from this sampling.
+            began_ns: `ProgressSamples.began_ns` of the last call, 0 before the first.
+            count: number of samples since `began_ns` that the caller has.
         """
         if self._supervisor is None:
             return None
@@ -224,7 +224,7 @@ class Node:
         return ProgressSamples(began, time.time(), samples)
 
     def crash(self) -> None:
-        """End like a node whose machine is switched off, for a fault plan."""
+        """Kill this process, as if its machine were switched off, for a fault plan."""
         os.kill(os.getpid(), signal.SIGKILL)
 
     def checkpoint_part(self, request: str, rank: int) -> dict[str, bytes] | None:
@@ -233,7 +233,7 @@ class Node:
         return self._run_folder.checkpoint_part(request, rank)
 
     def snapshots(self, size: int) -> list[ParameterSnapshot]:
-        """Return the latest messages of the learners here that have sent any.
+        """Return the latest message of each learner on this node that has sent one.
 
         Args:
             size: P, number of learned parameters, which come first in a message.
@@ -267,7 +267,7 @@ class Node:
     def _supervise(
         self, started: "Future[LearnerSupervisor]", ranks: list[int], is_restarted: bool
     ) -> None:
-        """Start learners and supervise them; the kernel ends them with the thread that does."""
+        """Start and supervise learners, in one thread: the kernel kills them when it ends."""
         try:
             supervisor = LearnerSupervisor(self._learner_spec(rank, is_restarted) for rank in ranks)
         except BaseException as error:
@@ -304,19 +304,19 @@ class Node:
 
     @property
     def _members(self) -> int:
-        """Number of this node's learners that are members."""
+        """Number of members of the run on this node."""
         return min(max(0, self._counters.learners - self._ranks.start), len(self._ranks))
 
     def _column(self, counter: LearnerCounter) -> list[int]:
         return [self._counters.get(rank, counter) for rank in self._ranks]
 
     def _pad(self, values: list[_Value], missing: _Value) -> list[_Value]:
-        """Return a value per learner that the node can have; the last may never have joined."""
+        """Return a value per learner that the node may run; some may never have joined."""
         return values + [missing] * (len(self._ranks) - len(values))
 
 
 def _run_or_exit(work: Any, *arguments: Any) -> None:
-    """End the process if a thread fails: Ray logs the reason and restarts the node."""
+    """Call `work`, and exit the process if it fails, so that Ray restarts the node."""
     try:
         work(*arguments)
     except BaseException:

@@ -1,4 +1,4 @@
-"""The driver's handle of one node: calls to it, its latest status, and whether it answers."""
+"""The driver's handle to one node: calls it, stores its status, detects that it is lost."""
 
 import enum
 import time
@@ -27,33 +27,33 @@ class NodeState(enum.Enum):
     """Why a node has no status."""
 
     LOST = 1
-    """It is dead, or cannot be reached."""
+    """The node is dead or unreachable."""
     EMPTY = 2
-    """Ray has restarted it; it has to be set up again."""
+    """Ray has restarted the node, which has to be set up again."""
     FAILED = 3
-    """It could not start its learners; the reason is in `NodeHandle.error`."""
+    """The node could not start its learners, for the reason in `NodeHandle.error`."""
 
 
 class NodeHandle:
-    """One node, through its Ray actor; no method waits, except `checkpoint_part`.
+    """Handle to a node, through its Ray actor; no method blocks, except `checkpoint_part`.
 
     Args:
-        index: of the node.
+        index: index of the node.
         actor: the Ray actor.
-        share: ranks of the learners that the node can have.
+        share: ranks of the learners that the node may run.
         learners: number of members of the run.
         actors: indices of its actors, if one learner has actors on all nodes.
 
     Attributes:
-        ranks: of its learners that are members; empty before the node is ended.
-        joining: whether it is new by a change of the number of learners that is under way.
+        ranks: ranks of its learners that are members; empty if the node is to end.
+        joining: whether scaling that is in progress has added it.
         incarnation: how often it has been set up.
-        is_lost: whether its present state is unknown.
-        latest: newest status of this incarnation.
-        offsets: bytes of each of its files that the driver has, by path.
+        is_lost: whether its current state is unknown.
+        latest: newest status of this incarnation, if any.
+        offsets: size in bytes of the driver's copy of each of its files, by path.
         error: why its learners could not be started.
         updates_at_start: total updates of its learners when it was last set up.
-        deaths_in_a_row: since its learners last made progress.
+        deaths_in_a_row: deaths since its learners last made progress.
         driver_lost_at: when it first reported that it had ended its learners because the driver was
             silent; None if it has not.
     """
@@ -78,7 +78,7 @@ class NodeHandle:
 
     @property
     def is_done(self) -> bool:
-        """Whether its learners have ended for good, and the driver has all that they wrote."""
+        """Whether its learners have ended for good, and the driver has all of their output."""
         return self.latest is not None and self.latest.done and not self.latest.appended
 
     @property
@@ -90,24 +90,24 @@ class NodeHandle:
 
     @property
     def has_work(self) -> bool:
-        """Whether it has learners or actors to run."""
+        """Whether the node has learners or actors to run."""
         return bool(self.ranks or self.actors)
 
     @property
     def silent_s(self) -> float:
-        """Seconds since its last answer or its start."""
+        """Seconds since the node last answered or was started."""
         return time.monotonic() - self._answered_at
 
     @property
     def alive(self) -> list[bool]:
-        """Whether each learner is alive, as far as is known."""
+        """Whether each member is alive, by the latest status."""
         if self.is_lost or self.latest is None:
             return [not (self.is_lost or self.joining)] * len(self.ranks)
         return self.latest.alive[: len(self.ranks)]
 
     @property
     def restarts(self) -> list[int]:
-        """Restarts per learner that it can have, alone or with the node."""
+        """Number of restarts per learner, including those with the whole node."""
         now = [0] * len(self.share) if self.latest is None else self.latest.restarts
         return [before + n for before, n in zip(self._earlier_restarts, now, strict=True)]
 
@@ -116,12 +116,12 @@ class NodeHandle:
         self.ranks = range(self.share.start, min(self.share.stop, learners))
 
     def replace_actor(self, actor: Any, learners: int) -> None:
-        """Use a new Ray actor for this node, whose learners join a run in progress."""
+        """Use a new Ray actor for this node, whose learners then join a run in progress."""
         self.set_members(learners)
         self._earlier_restarts, self.latest = self.restarts, None
         self._actor, self.joining, self.is_lost = actor, True, False
         self.deaths_in_a_row = 0
-        # Any former node of this index had an earlier incarnation.
+        # A former node of this index may have been incarnation 1; `set_up` adds one.
         self.incarnation = max(1, self.incarnation)
 
     def probe(self, config: dict[str, Any], has_learners: bool) -> "Future[dict[str, Any]]":
@@ -130,7 +130,7 @@ class NodeHandle:
         return future
 
     def set_up(self, spec: NodeSpec, nodes: list[Any]) -> None:
-        """Start its learners, for the first time or after it was lost."""
+        """Set up the node, for the first time or after it was lost."""
         if self.is_lost:
             self._earlier_restarts = [
                 n + (rank in self.ranks) for n, rank in zip(self.restarts, self.share, strict=True)
@@ -141,17 +141,17 @@ class NodeHandle:
         self._start = self._actor.set_up.remote(spec, nodes).future()
 
     def poll(self, request: HeartbeatRequest) -> NodeStatus | NodeState | None:
-        """Send the next heartbeat if none is under way.
+        """Send the next heartbeat if none is in progress.
 
         Returns:
-            The node's next status if it has come, or why none is to be expected; else None.
+            The node's next status if it has arrived, or why none can be expected; else None.
         """
         if self._start is not None:
             return self._poll_start(self._start)
         self.send_heartbeat(request)
         assert self._heartbeat is not None
         if not self._heartbeat.done():
-            # The smaller time counts: the driver itself may have been stopped.
+            # The smaller time counts, since the driver itself may have been suspended.
             waited_s = time.monotonic() - self._requested_at
             return NodeState.LOST if min(waited_s, self.silent_s) > _SILENT_S else None
         heartbeat, self._heartbeat = self._heartbeat, None
@@ -166,14 +166,14 @@ class NodeHandle:
         return status
 
     def send_heartbeat(self, request: HeartbeatRequest) -> None:
-        """Ask for the next status, unless a heartbeat is under way."""
+        """Request the next status, unless a heartbeat is in progress."""
         if self._heartbeat is None:
             heartbeat = self._actor.heartbeat.options(concurrency_group=HEARTBEATS)
             self._heartbeat = heartbeat.remote(request).future()
             self._requested_at = time.monotonic()
 
     def checkpoint_part(self, request: str, rank: int) -> dict[str, bytes] | None:
-        """Fetch a learner's part of a checkpoint in the making; waits for it.
+        """Fetch a learner's part of a checkpoint in progress; wait for it.
 
         Raises:
             ray.exceptions.RayError: when the node cannot be reached.
@@ -192,16 +192,16 @@ class NodeHandle:
         return future
 
     def crash(self) -> None:
-        """See `Node.crash`; Ray restarts it."""
+        """See `Node.crash`; Ray then restarts the node."""
         self.driver_lost_at = None
         self._actor.crash.options(concurrency_group=HEARTBEATS).remote()
 
     def end(self) -> Any:
-        """Ask it to end all that it has started; returns Ray's reference of the call."""
+        """Request the node to end all that it has started; return Ray's reference of the call."""
         return self._actor.end.remote()
 
     def kill(self) -> None:
-        """End it at once, with all that it has started."""
+        """Kill the node at once, with all that it has started."""
         ray.kill(self._actor)
 
     def _poll_start(self, start: "Future[None]") -> NodeState | None:

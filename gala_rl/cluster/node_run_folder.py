@@ -1,4 +1,4 @@
-"""A node's copy of the run folder, and the driver's fetching of what learners write there."""
+"""A node's copy of the run folder, and functions of the driver that collect files from it."""
 
 import json
 import shutil
@@ -24,20 +24,20 @@ from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 _PREFIX = "gala-node-"
 _NEW_S = 60.0
 _READ_BYTES = 1 << 22
-"""Most that is read of a file at once: a learner may print without end."""
+"""Most bytes read from a file per call, since a learner may print without end."""
 _FETCH_S = 2.0
-"""After this time no further part is fetched in the same poll: other nodes wait for heartbeats."""
+"""Longest time for fetching parts per poll, since heartbeats to other nodes wait meanwhile."""
 
 
 class NodeRunFolder:
-    """A temporary folder, removed by its node, or by a later node here if that one was killed.
+    """A temporary run folder. If its node is killed, a later node on the machine removes it.
 
     Args:
-        spec: of the node.
+        spec: spec of the node.
 
     Attributes:
-        folder: laid out as a run folder.
-        checkpoint: to continue from; None without one.
+        folder: the folder, laid out as a run folder.
+        checkpoint: checkpoint to continue from; None without one.
         faults: monitor of the fault plan; None without a plan.
     """
 
@@ -63,10 +63,10 @@ class NodeRunFolder:
         self.faults = self._make_fault_monitor(spec)
 
     def appended(self, offsets: dict[str, int]) -> dict[str, bytes]:
-        """Return what was appended to the learners' files, by path.
+        """Return the bytes appended to the learners' files, by path.
 
         Args:
-            offsets: bytes of each file that the driver has.
+            offsets: size in bytes of the driver's copy of each file, by path.
         """
         appended = {name: self._read(name, offsets.get(name, 0)) for name in self._files}
         if self.faults is not None:
@@ -126,14 +126,14 @@ def checkpoint_files(start: Checkpoint, ranks: Sequence[int]) -> dict[str, bytes
     stems = [f"learner_{rank:02d}" for rank in needed]
     files = {path.name: path.read_bytes() for path in start.path.iterdir() if path.stem in stems}
     for rank in needed:
-        # A node does not have the parts of all senders.
+        # Computed here, since a node does not have the parts of all senders.
         counters = start.counters(rank) | {"mixed_versions": start.mixed_versions(rank)}
         files[f"learner_{rank:02d}.json"] = json.dumps(counters).encode()
     return files
 
 
 def append_files(folder: RunFolder, node: NodeHandle, status: NodeStatus) -> None:
-    """Append to the run's files what a node has sent of its own.
+    """Append the bytes in a node's status to the files of the run.
 
     Raises:
         StorageError: when they cannot be written.
@@ -151,7 +151,7 @@ def append_files(folder: RunFolder, node: NodeHandle, status: NodeStatus) -> Non
 
 
 def fetch_part(folder: RunFolder, request: str, node: NodeHandle, rank: int) -> bool:
-    """Fetch a learner's part of a checkpoint in the making; returns whether there is one.
+    """Fetch a learner's part of a checkpoint in progress; return whether there is one.
 
     Raises:
         ray.exceptions.RayError: when its node cannot be reached.
@@ -168,13 +168,13 @@ def fetch_written_parts(
 ) -> None:
     """Fetch the parts of the requested checkpoint that learners have written.
 
-    Sets the counters of learners whose parts have come, or are not waited for: those of a lost node
-    with learners that gossip, which can start from another learner's part. A fetch that fails is
-    repeated in the next poll.
+    Sets the counters of learners whose parts have arrived or are given up: parts of a lost node, if
+    learners gossip and can start from another learner's part. A fetch that fails is repeated in the
+    next poll.
 
     Args:
-        folder: of the run.
-        counters: the driver's.
+        folder: folder of the run.
+        counters: counters of the driver.
         nodes: all nodes.
         gossips: whether learners gossip.
 

@@ -1,4 +1,4 @@
-"""Placement of nodes on the machines of a cluster: resources requested and released per node."""
+"""Places nodes on the machines of a cluster: requests and releases resources per node."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +21,13 @@ _Bundle = dict[str, float]
 
 @dataclass(frozen=True)
 class _Reservation:
-    """Resources of a node that Ray has reserved, or has been asked for.
+    """Resources of a node that Ray has reserved or has been requested to reserve.
 
     Attributes:
         bundle: the resources.
         group: Ray's placement group; it can only be released as a whole, so there are several.
-        target: machine that Ray was asked to use; None for any.
-        is_bound: whether no other machine is acceptable.
+        target: preferred machine; None for any.
+        is_bound: whether the preferred machine is required.
     """
 
     bundle: _Bundle
@@ -43,17 +43,17 @@ class _Reservation:
 
     @property
     def machine(self) -> str | None:
-        """The machine that it is on, or, before Ray has decided, the target."""
+        """Machine of the reservation, or, before Ray has decided, the target."""
         machines: dict[int, str] = placement_group_table(self.group)["bundles_to_node_id"]
         return machines.get(0) or self.target
 
 
 class Placement:
-    """Resources of the nodes of a run.
+    """Requests and releases the resources of a run's nodes.
 
     Args:
-        config: of the run, with `learners_per_node` if there is more than one learner.
-        actors: indices of the actors on each node, if one learner has actors on all; else empty.
+        config: config of the run, with `learners_per_node` if there is more than one learner.
+        actors: indices of the actors per node, if one learner has actors on all; else empty.
     """
 
     def __init__(self, config: ResolvedConfig, actors: tuple[range, ...] = ()) -> None:
@@ -62,7 +62,7 @@ class Placement:
         self._requested: list[tuple[int, _Reservation]] = []
 
     def request(self, ranks: tuple[range, ...]) -> None:
-        """Request what nodes with these learners need beyond what they have; never waits."""
+        """Request the resources that nodes with these learners still lack; never wait."""
         self._requested = []
         for node, share in enumerate(ranks):
             used = self._used.get(node, [])
@@ -75,11 +75,11 @@ class Placement:
                 self._reserve(node, {"CPU": missing}, used[0].machine)
 
     def is_granted(self) -> bool:
-        """Return whether Ray has reserved all that was requested; never waits."""
+        """Return whether Ray has reserved all requested resources; never wait."""
         return all(reservation.is_granted for _, reservation in self._requested)
 
     def start_nodes(self) -> dict[int, Any]:
-        """Use what was granted; return Ray actors of the new nodes, by index."""
+        """Start new nodes on the granted resources; return their Ray actors, by index."""
         nodes = {}
         for node, reservation in self._requested:
             if node not in self._used:
@@ -100,7 +100,7 @@ class Placement:
         )
 
     def cancel(self) -> None:
-        """Release what was requested last, used or not; Ray ends the new nodes."""
+        """Release the resources of the latest request, used or not; Ray ends the new nodes."""
         for node, reservation in self._requested:
             remove_placement_group(reservation.group)
             if reservation in (used := self._used.get(node, [])):
@@ -130,11 +130,11 @@ class Placement:
     def _bundle(self, node: int, share: range) -> _Bundle:
         actors = len(self._actors[node]) if self._actors else 0
         bundle = {"CPU": float(len(share) + actors)}
-        # Actors act on CPUs.
+        # Only learners use the GPU: actors act on CPUs.
         return bundle | {"GPU": 1.0} if self._config.device == "cuda" and share else bundle
 
     def _freest_machine(self, bundle: _Bundle) -> str | None:
-        """Return the machine on which this run leaves most CPUs free, so that nodes are spread."""
+        """Return the machine with the most CPUs left free by this run, so that nodes are spread."""
         free: dict[str, _Bundle] = {
             machine["NodeID"]: machine["Resources"] for machine in ray.nodes() if machine["Alive"]
         }

@@ -1,4 +1,4 @@
-"""Probes of machines: whether learners can run there, with the same software as everywhere else."""
+"""Probes machines: whether learners can run there, with the same software as everywhere else."""
 
 import platform
 import time
@@ -21,13 +21,13 @@ from gala_rl.methods import ALGORITHMS, resolve
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 PROBE_S = 120.0
-"""A machine that has not answered a probe by then cannot run learners."""
+"""A machine that has not answered a probe within this time cannot run learners."""
 _RETRY_S = 30.0
-"""Ray may have moved a node whose machine could not run learners."""
+"""Pause before another probe: Ray may have moved the node to a machine that is fit."""
 
 
 def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
-    """Return what has to be equal on all machines, or why learners cannot run on this one.
+    """Return versions and sizes that all machines must share, or why learners cannot run here.
 
     Args:
         values: see `config_to_probe`.
@@ -42,7 +42,7 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
 
 
 def probe_config(config: ResolvedConfig, *, has_learners: bool) -> dict[str, Any]:
-    """Return what `probe` does, for a resolved config."""
+    """Return the result of `probe` for a resolved config."""
     host = platform.node()
     try:
         parameters = initial_parameters_of(config).parameters.numel()
@@ -72,7 +72,7 @@ def device_of(config: ResolvedConfig) -> str:
 
 def config_to_probe(config: ResolvedConfig) -> dict[str, Any]:
     """Return the values of a config with which nodes are probed."""
-    # Topology and run folder are files of this machine, which nodes are sent later.
+    # Topology and run folder are paths on this machine; nodes get their content later.
     gossip = replace(config.gossip, topology="directed-ring")
     return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
 
@@ -117,7 +117,7 @@ class RestartedNodes:
     """Probes nodes that Ray has restarted, perhaps on other machines, before they are set up.
 
     Args:
-        config: of the run, resolved.
+        config: resolved config of the run.
     """
 
     def __init__(self, config: ResolvedConfig) -> None:

@@ -1,4 +1,4 @@
-"""Data that crosses between the machines of a cluster; Ray serialises it."""
+"""Defines the data that machines of a cluster send each other; Ray serialises it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -13,8 +13,8 @@ from gala_rl.faults.sampler import ProgressSample
 
 GOSSIP, HEARTBEATS, ROLLOUTS = "gossip", "heartbeats", "rollouts"
 CONCURRENCY_GROUPS = {GOSSIP: 1, HEARTBEATS: 1, ROLLOUTS: 1}
-"""Ray's groups of calls to a node, with their threads: none waits for another group, nor for a node
-that is starting or ending its learners."""
+"""Ray's concurrency groups of calls to a node, and their numbers of threads. Calls do not wait for
+other groups, or for a node that is starting or ending its learners."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -36,13 +36,13 @@ _EXACT = MessagePrecision()
 
 
 class WireMessage(NamedTuple):
-    """The latest parameters of a learner, on their way to another node.
+    """The latest parameters of a learner, as sent to another node.
 
     Attributes:
-        sender: rank.
+        sender: rank of the sender.
         version: number of updates the sender had made.
         parameters: packed, see `pack`.
-        optimizer_state: [S] float32, for a learner that is restarted there; mostly None.
+        optimizer_state: [S] float32, for learners restarted there; usually None.
     """
 
     sender: int
@@ -52,7 +52,7 @@ class WireMessage(NamedTuple):
 
 
 class LearnerProgress(NamedTuple):
-    """How far a learner is, as far as a node knows."""
+    """Progress of a learner, as known to a node."""
 
     agent_steps: int
     updates: int
@@ -61,17 +61,17 @@ class LearnerProgress(NamedTuple):
 
 @dataclass(frozen=True)
 class MessageBatch:
-    """Content of one gossip call from a node to another.
+    """Argument of one gossip call from a node to another.
 
     Attributes:
         node: index of the sender.
-        incarnation: of the sender; a late batch of an earlier incarnation is dropped.
-        progress: of the sender's learners, by rank.
+        incarnation: incarnation of the sender; a late batch of an earlier incarnation is dropped.
+        progress: progress of the sender's learners, by rank.
         known_progress: of the receiver's learners, by rank, as the sender knows it: a restarted
             node continues from there.
         down: ranks of the sender's learners that are dead.
-        messages: those that the receiver does not have yet.
-        addresses: of the sender's replicas; None if learners gossip.
+        messages: latest messages that the receiver does not have yet.
+        addresses: addresses of the sender's replicas; None if learners gossip.
     """
 
     node: int
@@ -100,20 +100,20 @@ class ScaleChange:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What the driver starts a node with.
+    """Everything that the driver passes to a node to set it up.
 
     Attributes:
         node: index of the node.
         incarnation: 1 at the start of a run, one more after each restart of the node.
-        ranks: of the learners that each node can have.
+        ranks: ranks of the learners that each node can have.
         files: initial content of its copy of the run folder, by path: config, topology, fault plan
             and log of faults, and what its learners wrote before.
-        agent_steps: so far, per learner of the run.
-        updates: so far, per learner of the run.
+        agent_steps: agent steps so far, per learner of the run.
+        updates: updates so far, per learner of the run.
         checkpoint: files of the checkpoint to continue from, by name; empty if there is none.
-        actors: indices of the actors on each node, if one learner has actors on all of them.
+        actors: indices of the actors per node, if one learner has actors on all of them.
         change: newest change of the number of learners; None before the first.
-        joining: ranks that start from a live learner's message or not at all.
+        joining: ranks that must start from a live learner's message.
         elapsed_s: time since the run's first update, for faults; None before it.
     """
 
@@ -132,13 +132,13 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class HeartbeatRequest:
-    """What the driver sends a node a few times per second.
+    """Request that the driver sends to a node a few times per second.
 
     Attributes:
-        stop: whether its learners have to end after their current update.
-        checkpoint: number of the newest checkpoint that is requested.
-        offsets: bytes of each file that the driver has, by path.
-        change: of the number of learners, until the node has confirmed it.
+        stop: whether learners have to stop after their current update.
+        checkpoint: number of the newest requested checkpoint.
+        offsets: size in bytes of the driver's copy of each file, by path.
+        change: change of the number of learners, until the node has confirmed it.
         former: progress of learners that have left, by rank.
     """
 
@@ -154,17 +154,17 @@ class NodeStatus:
     """A node's answer to a heartbeat.
 
     Attributes:
-        agent_steps, updates, alive, restarts: per learner that the node can have, by rank.
-        written: number of the newest checkpoint that each of them has contributed to.
-        notices: what has happened since the last answer, a line each.
-        appended: what was appended to files since `offsets`, by path.
+        agent_steps, updates, alive, restarts: values per learner that the node may run, by rank.
+        written: number of the newest checkpoint to which each of them contributed.
+        notices: what has happened since the last status, one line each.
+        appended: bytes appended to files since `offsets`, by path.
         done: whether all its learners have ended for good.
         failure: class and text of the error that ends the run; None without one.
-        change: number of the change that the node has made; 0 before the first.
+        change: number of the change that the node has adopted; 0 before the first.
         learners_seen: number of learners that each learner used in its last update.
-        former_ended: whether no learner that has left is running.
+        former_ended: whether all learners that have left the run have ended.
         rejected: why joining learners cannot start; None if they can.
-        former: as in `HeartbeatRequest`, as far as the node knows.
+        former: as in `HeartbeatRequest`, as known to the node.
         elapsed_s: as in `NodeSpec`, by the node's clock; None without a fault plan.
         driver_lost: whether it ended its learners because the driver was silent.
     """
@@ -191,7 +191,7 @@ class ParameterSnapshot(NamedTuple):
     """A learner's latest message and gradient, for the consensus monitor.
 
     Attributes:
-        rank: of the learner.
+        rank: rank of the learner.
         version: number of updates it had made.
         parameters: [P] float32, learned parameters only.
         gradient: [P] float32, the last that it has published.
@@ -218,10 +218,10 @@ class ProgressSamples(NamedTuple):
 
 
 def pack(parameters: Tensor, packing: MessagePrecision) -> NDArray[Any]:
-    """Return parameters [P] float32 in the form in which they cross; bfloat16 rounds to nearest.
+    """Return parameters [P] float32 as they are sent between nodes; bfloat16 rounds to nearest.
 
     Returns:
-        [P] float32, or as int16 the bits of the moments [M] float32 followed by those of all
+        [P] float32; or [2 M + P] int16: the bits of the moments [M] float32, then those of all
         parameters [P] bfloat16.
     """
     if packing.precision == "bfloat16":

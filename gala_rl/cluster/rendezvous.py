@@ -1,4 +1,4 @@
-"""Rendezvous of replicas on several machines: gossip relays exchange rounds and addresses."""
+"""Rendezvous of replicas across machines, by rounds and addresses that relays exchange."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from gala_rl.coupling.rendezvous import publish_address, published_addresses
 
 @dataclass(frozen=True)
 class ReplicaAddresses:
-    """What a node sends about its replicas; a few hundred bytes per replica.
+    """Rounds and addresses of a node's replicas; a few hundred bytes per replica.
 
     Attributes:
-        rounds: round for which each replica of the run needs a group, as the sender knows it.
-        newest_round: of the sender's own replicas.
-        addresses: which they have published for that round, by name.
+        rounds: round for which each replica of the run needs a group, as known to the sender.
+        newest_round: newest round of the sender's own replicas.
+        addresses: addresses published for that round, by name.
     """
 
     rounds: tuple[int, ...]
@@ -23,12 +23,12 @@ class ReplicaAddresses:
 
 
 class ClusterRendezvous:
-    """Keeps a node's rendezvous equal to those of the other nodes.
+    """Synchronises a node's rendezvous with those of the other nodes.
 
     Args:
         rendezvous: of all replicas, on this machine; `receive` writes the others' rounds to it.
         node: index of this node.
-        ranks: of the replicas of each node.
+        ranks: ranks of the replicas of each node.
     """
 
     def __init__(self, rendezvous: Rendezvous, node: int, ranks: Sequence[range]) -> None:
@@ -37,7 +37,7 @@ class ClusterRendezvous:
         self._received: dict[tuple[int, str], bytes] = {}
 
     def local_addresses(self) -> ReplicaAddresses:
-        """Return what the other nodes need to know at present."""
+        """Return this node's current rounds and addresses, for the other nodes."""
         rounds = self._rendezvous.rounds.tolist()
         newest = max(rounds[rank] for rank in self._ranks[self._node])
         published = published_addresses(self._rendezvous.round_folder(newest))
@@ -51,7 +51,7 @@ class ClusterRendezvous:
             if self._received.get((newest, name)) != address:
                 self._received[newest, name] = address
                 publish_address(self._rendezvous.round_folder(newest), name, address)
-        # After the addresses: a replica that sees all rounds equal reads them.
+        # Rounds after addresses: a replica reads addresses once it sees that all rounds are equal.
         for rank in self._ranks[sender]:
             self._rendezvous.rounds[rank] = remote.rounds[rank]
         self._known_rounds = list(map(max, self._known_rounds, remote.rounds))

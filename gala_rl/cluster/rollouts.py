@@ -1,6 +1,6 @@
-"""Actors of one learner on several nodes: served where they run, called by the learner's process.
+"""Runs actors of one learner on other nodes, and calls them from the learner's process.
 
-A learner's process is a Ray driver of its own, so that no other process has to copy rollouts.
+The learner's process is itself a Ray driver, so that no other process has to copy rollouts.
 """
 
 import logging
@@ -28,30 +28,30 @@ from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
 from gala_rl.gossip.mixing import defect
 
 ROLLOUTS = "rollouts"
-"""Ray's concurrency group of these calls, which wait for no others."""
+"""Ray's concurrency group of these calls, which do not wait for other calls."""
 _ANSWER_S = 0.2
-"""Longest wait of a call for a rollout: newer parameters come only with the next call."""
+"""Longest wait for a rollout per call; short, since parameters arrive only with calls."""
 _IDLE_S = 0.002
 
 
 class RolloutServer:
-    """Actors of this node, whose learner is on another node.
+    """Runs this node's actors for a learner on another node.
 
-    `run` is for one thread, whose actors end with it; other threads may call `take_rollouts`.
+    One thread calls `run`, and the actors end with it; other threads may call `take_rollouts`.
 
     Args:
-        config: of the run, resolved.
-        spec: of this node.
+        config: resolved config of the run.
+        spec: spec of this node.
         size: P, length of a parameter vector.
 
     Attributes:
-        failure: error that ends the run; None unless there is one.
+        failure: error that ends the run; None if there is none.
     """
 
     def __init__(self, config: ResolvedConfig, spec: NodeSpec, size: int) -> None:
         self.failure: LearnerFailure | None = None
         self._config, self._node, self._indices = config, spec.node, spec.actors[spec.node]
-        # No incarnation of a node repeats the random numbers of an earlier one.
+        # With the incarnation, so that a restarted node does not repeat random numbers.
         seeds = [config.seed, spec.node, spec.incarnation, *spec.updates]
         self._seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
         self._values = torch.zeros(size)
@@ -61,7 +61,7 @@ class RolloutServer:
         self._deaths = self._reported_deaths = 0
 
     def run(self, is_ending: Callable[[], bool]) -> None:
-        """Start the actors and replace those that die, until the end."""
+        """Start the actors and restart those that die, until `is_ending()`."""
         config, make_model = self._config, partial(build_model, self._config)
         try:
             simulators = make_simulators(config.env, 1, 1, config.atari)
@@ -80,10 +80,10 @@ class RolloutServer:
             self.failure = LearnerFailure(f"{error} on {socket.gethostname()}, in Ray's logs there")
 
     def take_rollouts(self, request: RolloutRequest) -> RolloutBatch | None:
-        """Give the actors the request's parameters and return finished rollouts; waits briefly.
+        """Pass the request's parameters to the actors and return finished rollouts; wait briefly.
 
         Returns:
-            None while no actors are ready, or if they lack the parameters of that version.
+            The rollouts; None while actors are not ready or lack the parameters of that version.
         """
         if (actors := self._actors) is None:
             return None
@@ -103,7 +103,7 @@ class RolloutServer:
             time.sleep(_IDLE_S)
 
     def take_notices(self) -> list[str]:
-        """Return what has happened since the last call, a line each."""
+        """Return notices since the last call, one line each."""
         deaths, self._reported_deaths = self._deaths - self._reported_deaths, self._deaths
         if not deaths:
             return []
@@ -113,10 +113,10 @@ class RolloutServer:
 
 
 def make_remote_actors(spec: NodeSpec, nodes: list[Any]) -> RemoteActors:
-    """Return a learner's actors on other nodes than its own.
+    """Return the actors of a learner on other nodes than its own.
 
     Args:
-        spec: of the learner's node.
+        spec: spec of the learner's node.
         nodes: Ray actors, by index.
     """
     by_node = {node: actors for node, actors in enumerate(spec.actors) if node != spec.node}

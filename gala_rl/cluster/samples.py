@@ -1,9 +1,9 @@
-"""Progress of the learners of a cluster over time, combined from samples that nodes take.
+"""Combines samples that nodes take of their learners' progress, to measure the cost of faults.
 
-Heartbeats come a few times per second, but the cost of a fault is measured in twentieths of one. So
-nodes take samples themselves, by their own clocks, and send them with their present time. The
+Heartbeats come a few times per second, but the cost of a fault is measured in twentieths of a
+second. So nodes take samples by their own clocks, and send them with their current time. The
 smallest difference between that time and the driver's, when an answer arrives, is the offset of the
-clocks plus the time that the answer was under way, which is less than the time of the whole call.
+clocks plus the travel time of the answer, which is less than the duration of the call.
 """
 
 import math
@@ -28,9 +28,9 @@ class NodeSamples:
     """Samples of one node, in one of its incarnations.
 
     Attributes:
-        taken: by the node's clock.
-        ahead_s: how far the driver's clock is ahead of the node's, too large by `error_s` at most.
-        error_s: shortest time of a call.
+        taken: samples, by the node's clock.
+        ahead_s: driver's clock minus node's clock; too large by at most `error_s`.
+        error_s: duration of the shortest call.
     """
 
     taken: list[ProgressSample] = field(default_factory=list)
@@ -55,7 +55,7 @@ class ClusterSampler:
 
     Args:
         nodes: Ray actors, by index.
-        ranks: of the learners of each node.
+        ranks: ranks of the learners of each node.
     """
 
     def __init__(self, nodes: Sequence[Any], ranks: Sequence[range]) -> None:
@@ -77,18 +77,18 @@ class ClusterSampler:
             thread.join()
 
     def samples(self) -> list[ProgressSample]:
-        """Return samples of all learners; of a dead node the last that is known counts."""
+        """Return samples of all learners; the last sample of a dead node is carried forward."""
         nodes = [list(incarnations.values()) for incarnations in self._incarnations]
         return merged(nodes, self._answers)
 
     def resolution_s(self) -> float:
-        """Return the longest time between two samples of a learner plus the clocks' error."""
+        """Return the longest time between two samples of a node plus the clocks' error."""
         nodes = [node for incarnations in self._incarnations for node in incarnations.values()]
         gaps = [b.time_s - a.time_s for node in nodes for a, b in pairwise(node.taken)]
         return max(gaps, default=0.0) + max((node.error_s for node in nodes), default=0.0)
 
     def affected(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
-        """Return the time of a logged fault by the driver's clock, and the learners it hit."""
+        """Return the time of a logged fault by the driver's clock, and the affected learners."""
         if "node" in row:
             return row["time"], self._ranks[row["node"]]
         rank = row["learner"]
@@ -116,15 +116,15 @@ class ClusterSampler:
 
 
 def merged(nodes: Sequence[Sequence[NodeSamples]], answers: Sequence[bool]) -> list[ProgressSample]:
-    """Return samples of all learners at each time at which one of their nodes took a sample.
+    """Return samples of all learners, one for each time at which any node took a sample.
 
     Args:
         nodes: samples of each incarnation of each node.
-        answers: whether each node answered in the end; samples after the last one of such a node
-            are left out.
+        answers: whether each node answered its last request; samples after the last one of any
+            node that did are left out.
 
     Returns:
-        In order of time, from when there is a sample of each node.
+        Samples in order of time, from the first time at which every node has a sample.
     """
     all_samples = [sorted(sample for one in node for sample in one.samples()) for node in nodes]
     if not all(all_samples):
@@ -138,7 +138,7 @@ def merged(nodes: Sequence[Sequence[NodeSamples]], answers: Sequence[bool]) -> l
         row: list[int] = []
         for samples in all_samples:
             row += samples[bisect_right(samples, time_s, key=lambda s: s.time_s) - 1].agent_steps
-        # A restarted learner may count from less than was seen.
+        # A restarted learner may report less than before.
         before = rows[-1].agent_steps if rows else row
         rows.append(ProgressSample(time_s, list(map(max, before, row))))
     return rows

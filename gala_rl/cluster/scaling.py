@@ -1,6 +1,6 @@
-"""Changes of the number of learners of a run on a cluster: nodes join, change or leave.
+"""Changes the number of learners of a run on a cluster: nodes join, change or leave.
 
-A change in steps, in which no learner waits for another or for the driver:
+It takes these steps, in which no learner waits for another or for the driver:
 
 1. Resources are requested from Ray if more are needed, and new nodes are probed. The run continues
    unchanged until they are ready, and if there is no room.
@@ -25,17 +25,17 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _LOST_S = 60.0
-"""A new node that has been lost for this long is given up."""
+"""A change is reverted when a new node has been lost for this long."""
 _END_S = 10.0
 
 
 class ClusterMembers:
-    """The learners of a run on a cluster, and its nodes; see `Members`.
+    """Members of a run on a cluster, and its nodes; see `Members`.
 
     Args:
-        connection: to the cluster.
-        folder: of the run.
-        counters: the driver's.
+        connection: connection to the cluster.
+        folder: folder of the run.
+        counters: counters of the driver.
         nodes: all nodes, by index; this class adds and removes some.
         set_up: starts a new node.
 
@@ -64,7 +64,7 @@ class ClusterMembers:
 
     @property
     def restarts(self) -> list[int]:
-        """Restarts per learner that is or has been a member."""
+        """Number of restarts per present or former member."""
         known = {
             rank: restarts
             for node in (*self._former.values(), *self._nodes)
@@ -99,7 +99,7 @@ class ClusterMembers:
         }
 
     def reject(self, reason: str) -> None:
-        """Revoke the change, since a new node has failed."""
+        """Request that the change is reverted, since a new node has failed."""
         self._rejected = self._rejected or reason
 
     def prepare(self, learners: int) -> bool:
@@ -126,7 +126,7 @@ class ClusterMembers:
         self._adopt()
         for rank in range(before, counters.learners):
             self._folder.log_file(rank).touch()
-            # It contributes to no checkpoint that is in the making.
+            # It does not contribute to a checkpoint in progress.
             counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
         for index, actor in new.items():
             node = self._former.pop(index, None)
@@ -167,13 +167,13 @@ class ClusterMembers:
                 self._ending.append((node, node.end().future(), time.monotonic() + _END_S))
 
     def _adopt(self) -> None:
-        """Have all nodes adopt the number of learners, each with its next heartbeat."""
+        """Make all nodes adopt the number of learners, each with its next heartbeat."""
         self._number += 1
         for node in self._nodes:
             node.set_members(self._counters.learners)
 
     def _release_ended(self) -> None:
-        """Release the resources of nodes that have ended, or have had time to."""
+        """Release the resources of nodes that have ended, or whose time to end is over."""
         for ending in list(self._ending):
             node, call, deadline = ending
             if call.done() or time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Coupling: what learners that do not gossip share in each gradient step."""
+"""Couples learners that do not gossip: shared gradients or shared parameters."""
 
 from gala_rl.coupling.gradients import GradientAverage as GradientAverage
 from gala_rl.coupling.gradients import PeerLost as PeerLost

@@ -1,13 +1,13 @@
-"""Gradients averaged over all learners by all-reduce: replicas that stay equal bit for bit.
+"""Averages gradients over all learners by all-reduce: replicas stay bitwise equal.
 
 Replicas form a process group of `torch.distributed` (gloo, over the loopback interface unless they
-are on several machines; they exchange addresses through files). A group breaks when one of them
-dies or is silent; then the others and its replacement form the next one. Their rendezvous has no
+are on several machines; they exchange addresses through files). A group breaks when a replica dies
+or is silent; then the others and its replacement form the next group. The rendezvous has no
 leader:
 
 * Each replica that needs a group publishes the number of a round: larger than that of any round it
   took part in, and at least as large as any published number.
-* When all numbers are equal, that is the round, and all connect.
+* Each replica adopts the largest published number. When all are equal, all connect.
 
 A replica that dies while it waits returns with a larger number, which all others adopt.
 """
@@ -34,12 +34,12 @@ _ENDED = -1
 
 
 class PeerLost(Exception):
-    """A replica is dead or silent: the group is broken, and the current update is void."""
+    """Raised when a replica is dead or silent: the group and the current update are lost."""
 
 
 @dataclass(frozen=True)
 class ReplicaVotes:
-    """What replicas decide together, since all must do it after the same update.
+    """Decisions that all replicas have to take after the same update.
 
     Attributes:
         stop: whether to stop.
@@ -54,10 +54,10 @@ class Rendezvous:
     """Shared memory in which replicas agree on a round; pass it to each process as an argument.
 
     Args:
-        replicas: number of learners, each a replica of all others.
-        folder: for the files with addresses; emptied.
+        replicas: number of replicas, one per learner.
+        folder: folder for files with addresses; emptied.
         deadline_s: longest wait of a connected replica for the others, seconds.
-        address: at which replicas of this machine accept connections.
+        address: address at which replicas of this machine accept connections.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class Rendezvous:
 
 
 class GradientAverage:
-    """One replica's end of the averaging; a `Coupling`.
+    """Averages one replica's gradients with all others; a `Coupling`.
 
     Args:
-        rendezvous: of all replicas.
-        rank: of this one.
+        rendezvous: rendezvous of all replicas.
+        rank: rank of this replica.
 
     Attributes:
-        votes: of this replica, sent with its next gradient.
+        votes: votes of this replica, sent with its next gradient.
         agreed: decision of all replicas by their latest votes.
     """
 
@@ -94,11 +94,11 @@ class GradientAverage:
         self.votes = self.agreed = ReplicaVotes()
         self._rendezvous, self._rank = rendezvous, rank
         self._group: Any = None
-        self._store: RendezvousStore | None = None  # C++ calls it as long as there is a group.
+        self._store: RendezvousStore | None = None  # Kept alive: the group's C++ calls it.
         self._buffer: Tensor | None = None
 
     def request_group(self) -> None:
-        """Announce that this replica needs a group, and drop the one that it had."""
+        """Announce that this replica needs a group, and drop its former group."""
         self._group = None
         rounds = self._rendezvous.rounds
         rounds[self._rank] = torch.maximum(rounds.max(), rounds[self._rank] + 1)
@@ -111,7 +111,7 @@ class GradientAverage:
         return bool((rounds == newest).all())
 
     def has_ended(self) -> bool:
-        """Return whether a replica has ended as all agreed: no further group will be formed."""
+        """Return whether a replica has ended normally, so that no further group is formed."""
         return bool((self._rendezvous.rounds == _ENDED).any())
 
     def connect(self) -> None:
@@ -143,7 +143,7 @@ class GradientAverage:
 
         Args:
             state: [P + S] of this replica, overwritten.
-            updates: that this replica has made.
+            updates: updates that this replica has made.
 
         Returns:
             The number of updates that this state has been through.
@@ -193,7 +193,7 @@ class GradientAverage:
         moments.copy_(host.div_(self._rendezvous.replicas))
 
     def leave(self) -> None:
-        """End, once all replicas are ready to.
+        """Leave the group for good, once all replicas are ready to.
 
         Raises:
             PeerLost: when one of them may have missed the last update.
@@ -204,7 +204,7 @@ class GradientAverage:
     def make_optimizer(
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
-        """Make this replica's own optimizer: equal gradients make equal steps. See `Coupling`."""
+        """Return this replica's own optimizer: equal gradients give equal steps. See `Coupling`."""
         return make_optimizer(parameters, settings, memory)
 
     @property

@@ -1,4 +1,4 @@
-"""Locks between processes, which the kernel releases when their holder dies, however it dies."""
+"""Locks between processes, which the kernel releases when the process that holds them dies."""
 
 import fcntl
 import os
@@ -13,13 +13,13 @@ _POLL_INTERVAL_S = 0.0002
 
 
 class FileLocks:
-    """Any number of locks, each a byte of one file; POSIX record locks belong to a process.
+    """Any number of numbered locks: POSIX record locks on single bytes of one file.
 
-    Nothing is ever written to the file. A process may make only one `FileLocks` per file: closing
-    one would release the locks of the other.
+    Nothing is ever written to the file. A process may create only one `FileLocks` per file: closing
+    one would release the locks of the other, since POSIX record locks belong to the process.
 
     Args:
-        path: of the file; made if missing.
+        path: path of the file; made if missing.
         deadline_s: longest wait for a lock, seconds.
     """
 

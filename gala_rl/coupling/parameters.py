@@ -1,7 +1,7 @@
-"""One parameter vector and one optimiser for all learners, in shared memory, stepped by each.
+"""Shares one parameter vector and one optimiser among all learners, in shared memory.
 
-Each learner computes its gradient at its own copy of the parameters, applies it to those of all,
-and copies the result back, which is what it acts with next. Two forms:
+Each learner computes its gradient at its own copy of the parameters, applies it to the shared ones,
+and copies the result back, with which it acts next. Two forms:
 
 * Without locks ("Hogwild"): "Asynchronous Methods for Deep Reinforcement Learning", Mnih et al.
   2016, with RMSprop's statistics shared. If two learners step the same parameters at the same
@@ -25,19 +25,19 @@ from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.learners.optimizers import Optimizer, make_optimizer, state_size
 
 LOCKED_CHUNKS = 3
-"""As in the paper's release: a learner's finished chunks are free for others."""
+"""As in the paper's code: while a learner steps a chunk, others can step the rest."""
 _ALIGNMENT = 64
 """Chunks begin at multiples of this many floats: no two share a cache line, and vector
 instructions split them as they would split the whole."""
 
 
 class SharedParameters:
-    """The shared memory; pass it to each learner's process as an argument. A `Coupling`.
+    """Shared parameters; pass them to each learner's process as an argument. A `Coupling`.
 
     Args:
         initial: [P] parameters at the start.
-        settings: of the optimiser.
-        lock_file: for the locks of the chunks; None for one chunk without a lock.
+        settings: settings of the optimiser.
+        lock_file: file for the locks of the chunks; None for one chunk without a lock.
         deadline_s: longest wait for a lock, seconds.
         learned: number of learned parameters, which come first; None for all.
 
@@ -82,11 +82,11 @@ class SharedParameters:
     def make_optimizer(
         self, parameters: Tensor, settings: AlgorithmSettings, memory: Tensor
     ) -> Optimizer:
-        """Make an optimizer that steps the shared parameters; see `Coupling`.
+        """Return an optimizer that steps the shared parameters; see `Coupling`.
 
         Args:
             parameters: [P] the learner's own copy.
-            settings: of the optimiser.
+            settings: settings of the optimiser.
             memory: not used, since statistics are shared.
         """
         if self._lock_file is not None:
@@ -147,7 +147,7 @@ class SharedOptimizer:
 
     Args:
         shared: parameters of all learners.
-        optimizers: of its chunks.
+        optimizers: optimizers of its chunks.
         parameters: [P] the learner's own copy, overwritten here; each step overwrites its learned
             part.
     """

@@ -1,4 +1,4 @@
-"""The store through which the replicas of one round exchange addresses: a file per key."""
+"""Store through which the replicas of one round exchange addresses: a file per key."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ _POLL_INTERVAL_S = 0.002
 
 
 class RendezvousStore(torch.distributed.Store):  # type: ignore[name-defined,misc]
-    """A store of `torch.distributed` without a server; access is that of the folder.
+    """A `torch.distributed` store without a server; folder permissions control access.
 
     Args:
-        folder: of the round, made if missing; files from other machines may be added to it.
+        folder: folder of the round, made if missing; files from other machines may be added to it.
         deadline_s: longest wait for a value, seconds.
         is_over: returns whether the round is over, so that waiting is useless.
     """

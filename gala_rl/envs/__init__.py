@@ -82,7 +82,7 @@ def make_simulators(
         groups: number of groups that step independently (Atari only).
         processes: number of processes that share the simulators; None: simulators run in this
             process (all but Atari).
-        timeouts: of these processes.
+        timeouts: timeouts of these processes.
 
     Raises:
         UserError: when the id does not exist or the environment cannot be used.

@@ -42,7 +42,7 @@ class GuardedEnvironment:
 
     Args:
         env_id: Gymnasium id.
-        index: of the simulator, among all simulators of its learner.
+        index: index of the simulator, among all simulators of its learner.
         env: the environment.
         encode: converts its observations.
         decode: converts the policy's actions.

@@ -29,7 +29,7 @@ class ObservationEncoder:
         env_id: for error messages.
 
     Attributes:
-        spec: of the array.
+        spec: spec of the array.
 
     Raises:
         UserError: for a part that no network here can take.

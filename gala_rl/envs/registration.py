@@ -25,7 +25,7 @@ class RegistryEntries:
     """Entries of Gymnasium's registry that a process receives as an argument.
 
     Attributes:
-        specs: of environments that the process may lack; what is defined in the main program
+        specs: specs of environments that the process may lack; what is defined in the main program
             itself is pickled by value.
     """
 

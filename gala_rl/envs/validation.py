@@ -66,10 +66,10 @@ def as_indices(value: Any, start: Any, sizes: NDArray[Any], name: str) -> NDArra
     """Convert discrete values to indices from 0.
 
     Args:
-        value: of a MultiDiscrete space, or of a Discrete one, which has the shape ().
+        value: value of a MultiDiscrete space, or of a Discrete one, which has the shape ().
         start: smallest values.
         sizes: number of values each, in the shape of the space.
-        name: of the value in the message.
+        name: name of the value in the message.
 
     Raises:
         InvalidStep: when the value is not in the space.

@@ -32,9 +32,9 @@ class LearnerFaults:
     """Injects faults into one learner; a row is written before each of them.
 
     Args:
-        folder: of the run, with its plan.
-        rank: of the learner.
-        clock: of the run.
+        folder: folder of the run, with its plan.
+        rank: rank of the learner.
+        clock: clock of the run.
     """
 
     def __init__(self, folder: RunFolder, rank: int, clock: FaultClock) -> None:
@@ -84,7 +84,7 @@ class LearnerFaults:
 
         Args:
             agent: the learner's.
-            folder: of the checkpoint's parts, before it is complete.
+            folder: folder of the checkpoint's parts, before it is complete.
         """
         due = self._due(agent, self._clock.elapsed_s())
         full = [fault for fault in due if fault.kind == "disk-full"]

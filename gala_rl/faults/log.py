@@ -33,7 +33,7 @@ class FaultLog:
     A fault that has a row already, from before the learner was killed or resumed, is not repeated.
 
     Args:
-        path: of the file.
+        path: path of the file.
         index: rank of the learner, or index of the node.
         owner: what the index is of.
 
@@ -93,8 +93,8 @@ class FaultMonitor:
     """The supervisor's part in a fault plan: continues stopped learners, reports what happened.
 
     Args:
-        clock: of the run.
-        path: of the file of faults; rows that it has already are not reported.
+        clock: clock of the run.
+        path: path of the file of faults; rows that it has already are not reported.
 
     Attributes:
         clock: as given.

@@ -20,9 +20,9 @@ class FaultyTransport:
 
     Args:
         inner: the transport that it wraps.
-        rank: of the receiver.
-        faults: of messages.
-        clock: of the run.
+        rank: rank of the receiver.
+        faults: faults of messages.
+        clock: clock of the run.
 
     Attributes:
         updates: made by the learner before the current one.

@@ -35,7 +35,7 @@ class Gossip:
         parameters: [P] float32, the learner's flat parameter vector
             (`gala_rl.FlatParameters(model).values`); mixed in place.
         transport: the learner's end of the network.
-        rank: of this learner in the topology.
+        rank: rank of this learner in the topology.
         topology: in-neighbours and out-neighbours of all learners in each round.
         when: mix when "all" live in-neighbours of the round have sent a new message, or "any".
         max_staleness: number of updates without a mix after which `exchange` waits for messages;

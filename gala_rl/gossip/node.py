@@ -61,7 +61,7 @@ class GossipNode:
     """State of the gossip protocol at one learner.
 
     Args:
-        rank: of the learner in the topology.
+        rank: rank of the learner in the topology.
         topology: communication graph.
         size: P, length of a valid parameter vector.
         when: mix when "all" live in-neighbours have sent a new message, or "any".

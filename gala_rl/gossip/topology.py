@@ -98,7 +98,7 @@ def check_connected(topology: Topology, subject: str | None = None) -> None:
     """Raise a UserError that names two learners if the graph is not strongly connected.
 
     Args:
-        topology: to be checked.
+        topology: topology to check.
         subject: begins the message; default: the topology's name.
     """
     if pair := topology.unreachable_pair():
@@ -272,7 +272,7 @@ def make(name_or_file: str, learners: int, learners_per_node: int | None = None)
     Args:
         name_or_file: one of `NAMES`, `HIERARCHICAL`, or a path.
         learners: n.
-        learners_per_node: of the hierarchical topology; the others ignore it.
+        learners_per_node: learners per node of the hierarchical topology; the others ignore it.
 
     Raises:
         UserError: when there is no such name or file, the file does not describe a usable graph, or

@@ -37,7 +37,7 @@ class GradientStep:
 
     Args:
         network: its parameters are moved into `flat`.
-        settings: of the optimizer.
+        settings: settings of the optimizer.
         coupling: what is shared with other learners; None: nothing.
 
     Attributes:
@@ -65,7 +65,7 @@ class GradientStep:
 
         Args:
             loss: a scalar.
-            learning_rate: of this step.
+            learning_rate: learning rate of this step.
             out: [P] where the new parameters go; default: in place.
 
         Returns:
@@ -86,7 +86,7 @@ class GradientLearner:
 
     Args:
         network: its parameters are moved into `flat`.
-        settings: of the optimizer.
+        settings: settings of the optimizer.
         loss_function: the loss on a trajectory.
         initial_learning_rate: see `Learner`.
         coupling: what is shared with other learners; None: nothing.

@@ -57,7 +57,7 @@ class Learner(Protocol):
 
         Args:
             trajectory: a rollout.
-            learning_rate: of this update.
+            learning_rate: learning rate of this update.
             out: [P] where the new parameters go; default: in place. Not on a GPU.
         """
 
@@ -88,10 +88,10 @@ def make_learner(
     """Return the learner of an algorithm, which takes over the network's parameters.
 
     Args:
-        network: to be improved.
-        settings: of the algorithm; they name the module that makes its learner.
-        initial_learning_rate: of the run's first update.
-        seed: of random draws within updates.
+        network: network to improve.
+        settings: settings of the algorithm; they name the module that makes its learner.
+        initial_learning_rate: learning rate of the run's first update.
+        seed: seed of random draws within updates.
         coupling: what is shared with other learners within each gradient step; None: nothing.
     """
     learner: Learner = importlib.import_module(settings.learner).make_learner(

@@ -58,9 +58,9 @@ class PPOLearner:
 
     Args:
         model: the network; its parameters are moved into `flat`.
-        settings: of the algorithm.
+        settings: settings of the algorithm.
         initial_learning_rate: at which the clip range is not annealed yet.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
         coupling: what is shared with other learners; None: nothing.
     """
 

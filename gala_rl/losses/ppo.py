@@ -15,7 +15,7 @@ class PPOLoss(NamedTuple):
         total: the loss to minimise.
         policy: the clipped surrogate, negated.
         value: mean squared value error, clipped if asked for.
-        entropy: of the policy.
+        entropy: entropy of the policy.
         clip_fraction: share of samples whose ratio is outside 1 ± clip_range; without gradient.
         approx_kl: estimate of KL(old policy ‖ policy); without gradient.
     """

@@ -100,7 +100,7 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     """Set some settings of the method's algorithm; the others keep its paper's values.
 
     Args:
-        config: of a run.
+        config: config of a run.
         given: values of the settings, by name, such as `{"learning_rate": 1e-3}`.
 
     Returns:
@@ -187,7 +187,7 @@ def resolve(
     """Fill in what depends on the method, its environment and this machine.
 
     Args:
-        config: of a run.
+        config: config of a run.
         given: settings of its algorithm, as for `with_settings`.
         environment: specs of its environment; default: they are read off one that is built for it.
 

@@ -190,7 +190,7 @@ class PartsTorso(nn.Module):
     Their features together pass one more layer, with ReLU.
 
     Args:
-        parts: of the observation, concatenated in this order.
+        parts: parts of the observation, concatenated in this order.
         features: size of the output.
     """
 

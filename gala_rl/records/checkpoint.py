@@ -45,7 +45,7 @@ class Manifest(TypedDict):
 
     Attributes:
         format: version of the format.
-        agent_steps: of all learners together.
+        agent_steps: agent steps of all learners together.
         learner_agent_steps: by rank.
         learners: ranks of those that have a part, such as "00".
         sha256: by name of a file.
@@ -222,7 +222,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
 
     Args:
         folder: from `partial_folder`.
-        agent_steps: of all learners together.
+        agent_steps: agent steps of all learners together.
         learner_steps: agent steps by rank.
         kept: number of newest whole checkpoints that stay.
 

@@ -27,7 +27,7 @@ class MetricsWriter:
     """Appends rows to a file, one write per row, so that a reader never sees half a row.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         StorageError: when it cannot be opened.

@@ -229,7 +229,7 @@ class RunFolder:
         Args:
             before: number of learners up to now.
             learners: number of learners from now on.
-            agent_steps: of all learners together, now.
+            agent_steps: agent steps of all learners together, now.
             capacity: number of learners for which the run has room.
 
         Raises:

@@ -1,6 +1,6 @@
-"""A run: all learners in turn in one process, or a process each, supervised.
+"""Runs learners on one machine: in turn in one process, or in supervised processes.
 
-Begin with `serial`, the shortest whole run. `local` starts a process per learner from a `run_state`
-and hands them to `supervision`, the loop that also calls `checkpointer`, `scaling` and
-`consensus_monitor`. `learner_run` is what one learner does, in either kind of run.
+Start reading with `serial`, the shortest complete run. `local` starts a process per learner from a
+`run_state`; `supervision` is the loop that polls them and calls `checkpointer`, `scaling` and
+`consensus_monitor`. `learner_run` is one learner, in either kind of run.
 """

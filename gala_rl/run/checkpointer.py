@@ -1,4 +1,4 @@
-"""A run's checkpoints: requested when due, completed when all members have written their parts."""
+"""Checkpoints of a run: requests one when due, completes it once all members have written parts."""
 
 import time
 from pathlib import Path
@@ -17,11 +17,11 @@ class Checkpointer:
     """Requests parts of checkpoints from learners and completes the checkpoints.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run; partial checkpoints of an earlier attempt are removed.
-        counters: where learners see the request, and answer.
-        coupling: what learners share that do not gossip.
-        has_checkpoint: whether there is one already; the first is made after the first update.
+        config: resolved config of the run.
+        folder: folder of the run; partial checkpoints of an earlier attempt are removed.
+        counters: counters through which learners get requests and answer them.
+        coupling: state shared by learners that do not gossip; None if they gossip.
+        has_checkpoint: whether a checkpoint exists; else one is due after the first update.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Checkpointer:
         self._discard_partial()
 
     def poll(self, pace: UpdatePace) -> str | None:
-        """Request a checkpoint if one is due; complete or give up the one under way.
+        """Request a checkpoint if one is due; complete or abandon the one in progress.
 
-        Must not be called while a learner leaves: it may be writing its part.
+        Must not be called while a learner leaves the run: it may be writing its part.
 
         Args:
             pace: determines how long to wait for the next part.
 
         Returns:
-            A notice if the checkpoint was given up.
+            A notice if the checkpoint was abandoned.
 
         Raises:
             StorageError: when a checkpoint cannot be written.
@@ -59,7 +59,7 @@ class Checkpointer:
         now, notice = time.monotonic(), None
         if self._asked_at is None:
             if self._is_due(now):
-                # A learner may still have written to a checkpoint that was given up.
+                # A learner may have written to an abandoned checkpoint since it was discarded.
                 self._discard_partial(but=FINAL)
                 self._number += 1
                 self._asked_at, self._missing = now, self._counters.learners
@@ -70,7 +70,7 @@ class Checkpointer:
         written = self._counters.members(LearnerCounter.CHECKPOINT_WRITTEN)
         missing = sum(number < self._number for number in written)
         if missing < self._missing:
-            # Parts from other machines come one by one, and each may take long.
+            # Restart the timeout: parts from other machines arrive one by one, each perhaps late.
             self._missing, self._asked_at = missing, now
         if missing and now - self._asked_at <= self._patience_s:
             return None
@@ -85,13 +85,13 @@ class Checkpointer:
 
     def _is_due(self, now: float) -> bool:
         if not self._has_checkpoint:
-            # A run that is killed before its first checkpoint would have to start anew, but before
-            # the first update there is nothing to save.
+            # Save early, since a run killed before its first checkpoint loses everything; but
+            # before the first update there is nothing to save.
             return any(self._counters.members(LearnerCounter.UPDATES))
         return now - self._last > self._config.checkpoint_every
 
     def save_final(self) -> None:
-        """Complete the checkpoint to which learners contributed when they ended.
+        """Complete the final checkpoint, from the parts that learners wrote when they ended.
 
         Raises:
             StorageError: when it cannot be written.
@@ -100,7 +100,7 @@ class Checkpointer:
         self._complete(checkpoint.partial_folder(self._folder, FINAL))
 
     def _complete(self, partial: Path) -> bool:
-        """Make a checkpoint of the parts that there are; return whether there are any."""
+        """Complete a checkpoint from the parts written so far; return False if there are none."""
         steps = self._counters.column(LearnerCounter.AGENT_STEPS)
         checkpoint.drop_parts(partial, self._counters.learners)
         if not checkpoint.parts(partial):

@@ -1,4 +1,4 @@
-"""Distances between learners while they train, beside the bounds that theory gives for them."""
+"""Measures distances between learners during training, and their theoretical bounds."""
 
 import json
 import time
@@ -26,8 +26,8 @@ from gala_rl.theory.realised import Bounds, Realised, UntrackedError
 
 _SAMPLE_EVERY_S = 1.0
 _CPU_SHARE = 0.004
-"""Share of one core's time that measuring may take: a longer sample is followed by a longer pause.
-"""
+"""Largest share of a core's time for measuring: the longer a sample takes, the longer the pause
+after it."""
 _ROUNDING = 1e-5
 """Largest rounding error of sums in float32, as a share of the parameters' norm."""
 _SLACK = 1.0001
@@ -37,21 +37,21 @@ _CUSTOM_GRAPH_LEARNERS = 16
 
 
 class ConsensusMonitor:
-    """Measures distances, follows the journal to bound them, and writes rows of both.
+    """Measures distances, computes bounds on them from the journal, and writes rows with both.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, for rows, and for evidence of distances beyond their bounds.
-        size: number of learned parameters, which come first in a message. Behind them may be
-            running moments, in units of their own, and the optimiser's state.
-        read: returns the latest message of a learner in place, None before its first.
-        gradients: [P] latest published gradient of each learner that there can be.
-        journal: updates and mixes of all learners; None where their order is not known: then there
-            are neither bounds nor traffic.
-        checkpoint: to continue from, if there is a journal; None for a new run.
+        config: resolved config of the run.
+        folder: folder of the run; gets rows, and a report of distances that exceed bounds.
+        size: number of learned parameters, which come first in a message. Running moments, which
+            have other units, and the optimiser's state may follow them.
+        read: returns the latest message of a learner without a copy; None before its first.
+        gradients: [P] latest published gradient, per learner up to the capacity.
+        journal: updates and mixes of all learners; None if their order is not known: rows then
+            have neither bounds nor traffic.
+        checkpoint: checkpoint to continue from, if there is a journal; None for a new run.
 
     Attributes:
-        latest: the newest row; None before the first, and while there is one learner.
+        latest: the newest row; None before the first, and while the run has one learner.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class ConsensusMonitor:
         self._path, self._defects = folder.consensus_file, folder.defects
         self._writer: MetricsWriter | None = None
         self._defects_kept = 0
-        # While the number of learners changes, those that stay are measured, but all of both
-        # numbers may mix messages.
+        # While the number of learners changes, only those that stay are measured, but messages of
+        # those that leave or join may be mixed too.
         learners = self._measured = self._mixing = config.learners
         self._radius = self._radius_of(learners)
         self._realised = None if journal is None else Realised(len(gradients), members=learners)
         self._traffic = Traffic(len(gradients))
-        # Rows of learners that never join stay untouched, and take no memory.
+        # Pages of rows that are never written, of learners that never join, take no memory.
         self._sent = torch.empty(len(gradients), size)
         self._next_sample = time.monotonic() + _SAMPLE_EVERY_S
         self._notices: list[str] = []
@@ -87,7 +87,7 @@ class ConsensusMonitor:
             self._restore(checkpoint)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Bound distances from a checkpoint on, whose messages may not have been mixed yet."""
+        """Start the bounds from a checkpoint, whose messages may not have been mixed yet."""
         assert self._realised is not None
         saved = checkpoint.learners()
         size = self._sent.shape[1]
@@ -104,15 +104,15 @@ class ConsensusMonitor:
                 self._realised.place_sent(learner, version, distance(state.tensors["sent"]))
 
     def begin_scaling(self, learners: int) -> None:
-        """Expect another number of learners; those that stay are still measured."""
+        """Prepare for a new number of learners; until `end_scaling`, measure those that stay."""
         self._read_journal()
         if self._mixing == 1 and self._journal is not None:
-            # The updates of a learner alone set it apart from no other.
+            # With a single learner, its updates so far have created no distance.
             self._realised = Realised(len(self._sent), members=1)
         self._measured, self._mixing = sorted((self._measured, learners))
 
     def end_scaling(self, learners: int) -> None:
-        """Measure the new number: messages of former members are no longer mixed."""
+        """Measure the new number of learners; messages of former members are no longer mixed."""
         self._read_journal()
         for left in range(learners, self._mixing):
             self._traffic.forget(left)
@@ -124,7 +124,7 @@ class ConsensusMonitor:
             self.latest = None
 
     def poll(self, total_agent_steps: int) -> None:
-        """Read the journal, and sample if it is time; call this a few times a second.
+        """Read the journal, and sample if due; to be called a few times per second.
 
         Raises:
             StorageError: when a row cannot be written.
@@ -138,7 +138,7 @@ class ConsensusMonitor:
         self._next_sample = time.monotonic() + max(_SAMPLE_EVERY_S, took_s / _CPU_SHARE)
 
     def sample(self, total_agent_steps: int) -> None:
-        """Measure now and write a row, unless messages are missing or the same as in the last row.
+        """Measure and write a row, unless messages are missing or unchanged since the last row.
 
         Raises:
             StorageError: when it cannot be written.
@@ -167,19 +167,19 @@ class ConsensusMonitor:
             self._realised.keep([])
 
     def take_notices(self) -> list[str]:
-        """Return what has happened since the last call, a line each."""
+        """Return notices since the last call, one line each."""
         notices, self._notices = self._notices, []
         return notices
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file of rows."""
         if self._writer is not None:
             self._writer.close()
 
     def _radius_of(self, learners: int) -> float | None:
         """Return the worst-case radius, in units of the update size, if all mix in every round.
 
-        None for one learner, and where it takes too long to compute.
+        None for one learner, and if computing it would take too long.
         """
         graph = graph_of(self._config, learners)
         is_quick = graph.name in NAMES or learners <= _CUSTOM_GRAPH_LEARNERS
@@ -198,7 +198,7 @@ class ConsensusMonitor:
             versions.append(message.version)
         if self._realised is not None:
             self._realised.keep(versions)
-        # Learners write the journal before they send: it covers these messages by now.
+        # Learners write to the journal before they send, so it covers these messages by now.
         self._read_journal()
         return versions, self._bounds(versions)
 
@@ -233,7 +233,7 @@ class ConsensusMonitor:
             return None
 
     def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, float | None]:
-        """Return measured distances and their bounds, None where a bound is not known."""
+        """Return a row's distances and bounds; None for a bound that is not known."""
         row: dict[str, float | None] = {
             "consensus_rms": measured.rms,
             "consensus_span": measured.span,
@@ -247,12 +247,12 @@ class ConsensusMonitor:
             row["consensus_span_bound"] = bounds.span
             row["consensus_rms_independent"] = bounds.rms_independent
             if self._radius is not None:
-                # A message is mixed parameters plus one more update.
+                # The radius is for parameters after a mix; a message has one more update in it.
                 row["consensus_rms_nominal_bound"] = (1.0 + self._radius) * bounds.largest_update
         return row
 
     def _report_defect(self, versions: list[int], measured: Consensus, bounds: Bounds) -> None:
-        """Save the vectors that exceed their bound, and all that it was computed from."""
+        """Save the vectors whose distance exceeds its bound, and the state behind the bound."""
         if self._realised is None or self._defects_kept == _MOST_DEFECTS:
             return
         self._defects_kept += 1

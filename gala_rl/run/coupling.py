@@ -1,4 +1,4 @@
-"""What learners that do not gossip share, made before they start."""
+"""Creates what learners that do not gossip share: a rendezvous, or parameters."""
 
 from gala_rl.agent import InitialParameters
 from gala_rl.checks.checkpoint import check_vector
@@ -20,14 +20,14 @@ def make_shared_coupling(
     checkpoint: Checkpoint | None,
     address: str = LOOPBACK,
 ) -> SharedCoupling | None:
-    """Return what the learners of a run share; None if they gossip, or if there is only one.
+    """Create what the learners of a run share; None if they gossip, or if there is only one.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run.
+        config: resolved config of the run.
+        folder: folder of the run.
         initial: parameters of all learners at the start.
-        checkpoint: to continue from; None for a new run.
-        address: at which this machine's replicas accept connections.
+        checkpoint: checkpoint to continue from; None for a new run.
+        address: address at which this machine's replicas accept connections.
     """
     sharing = find(config.method).sharing
     if sharing == "gradients" and not config.serial:
@@ -38,7 +38,7 @@ def make_shared_coupling(
         locks = None
         if sharing == "locked-parameters" and not config.serial:
             locks = folder.path / ".chunks"
-        # Long before, a hung learner is killed, which releases its locks.
+        # Never reached: a hung learner is killed long before, which releases its locks.
         deadline_s = 2 * config.hang_after
         shared = SharedParameters(
             initial.parameters, config.algorithm, locks, deadline_s, initial.learned
@@ -53,5 +53,5 @@ def make_shared_coupling(
 
 
 def couple(shared: SharedCoupling | None, rank: int) -> Coupling | None:
-    """Return one learner's end of what all share."""
+    """Return the coupling of one learner to what all learners share."""
     return GradientAverage(shared, rank) if isinstance(shared, Rendezvous) else shared

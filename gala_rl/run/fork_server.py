@@ -1,4 +1,4 @@
-"""Imported by the server that forks learners' processes: everything that a learner needs."""
+"""Imports all that a learner needs, in the server that forks learners' processes."""
 
 import gymnasium  # noqa: F401
 

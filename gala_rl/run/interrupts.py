@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, closed terminal: the first requests a clean stop, the second stops at once."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP: the first requests a clean stop, a second stops at once."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 
 
 class Interrupts:
-    """Counts interrupts during its `with` block, instead of raising in the middle of a step.
+    """Counts interrupts during a `with` block; only the second one raises KeyboardInterrupt.
 
     A closed terminal may send SIGHUP twice, so a second SIGHUP does not stop at once. A program
     that was started to ignore SIGHUP, for example by `nohup`, continues to.

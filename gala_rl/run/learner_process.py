@@ -1,4 +1,4 @@
-"""Main function of a learner's process, and its exit codes."""
+"""Main function of a learner's process, and the exit codes of that process."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ CANNOT_WRITE = 74
 """Exit code of a learner that can write neither metrics nor checkpoints (EX_IOERR)."""
 
 REFUSED = 78
-"""Exit code of a learner whose settings or environment this process refuses (EX_CONFIG)."""
+"""Exit code of a learner whose settings or environment are invalid (EX_CONFIG)."""
 
 STARTED_A_RUN = 64
 """Exit code of a learner that was about to start a run itself (EX_USAGE)."""
@@ -59,22 +59,22 @@ def run_learner(spec: LearnerSpec) -> None:
                 worker.run.write_row(worker.total_agent_steps)
                 if spec.is_member:
                     worker.write_part(FINAL)
-            # Set before simulators are closed, since a crash in their `close` loses nothing.
+            # Set before simulators are closed: after a crash in their `close` a restart is useless.
             spec.counters.set(spec.rank, LearnerCounter.DONE, 1)
     except StorageError:
-        # The log may be on the same full disk: the exit code tells the supervisor.
+        # The log may be on the same full disk, so the exit code carries the reason.
         sys.exit(CANNOT_WRITE)
     except UserError:
-        # Such as an environment that could be built where the run was set up, but not here.
+        # For example, an environment that can be built in the main process but not in this one.
         traceback.print_exc()
         sys.exit(REFUSED)
     except (ActorFailure, SimulatorFailure) as error:
-        # The useful traceback is that of the other process, already at the end of this log.
+        # The useful traceback is the other process's, which this log already has.
         sys.exit(str(error))
 
 
 def refuse_to_start_a_run() -> None:
-    """Exit from a learner whose process, importing the main program, is about to start a run."""
+    """Exit if this is a learner's process, whose import of the main program is starting a run."""
     if multiprocessing.current_process().name.startswith(PROCESS_NAME):
         # A forked process that imports the main program loses the exit code of sys.exit.
         os._exit(STARTED_A_RUN)
@@ -83,8 +83,8 @@ def refuse_to_start_a_run() -> None:
 def _wait_for_others(spec: LearnerSpec) -> None:
     """Wait until all learners are ready, so that the first does not spend the budget alone.
 
-    Learners without replicas wait for each other only here. A restarted learner does not wait: the
-    others are ready already.
+    Learners that are not replicas wait for each other only here. A restarted learner does not wait,
+    since the others are ready already.
     """
     counters = spec.counters
     counters.set(spec.rank, LearnerCounter.READY, 1)
@@ -120,12 +120,12 @@ def _train(worker: LearnerWorker) -> None:
 
 
 def _redirect_output(log: Path) -> None:
-    """Send everything this process prints, C libraries included, to its log file."""
+    """Redirect everything that this process prints, C libraries included, to its log file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
-        # The log is UTF-8 whatever the terminal was: an environment may print any character.
+        # UTF-8 regardless of the terminal, since an environment may print any character.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     os.close(descriptor)

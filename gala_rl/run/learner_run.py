@@ -1,4 +1,4 @@
-"""A learner within a run: its agent, its metrics rows, its part of each checkpoint."""
+"""Runs one learner: advances its agent, writes metrics rows and its parts of checkpoints."""
 
 import time
 from collections import Counter, deque
@@ -38,12 +38,12 @@ class LearnerRun:
     """Advances an agent, and writes its metrics and its parts of checkpoints.
 
     Args:
-        config: of the run, resolved.
-        rank: of the learner.
-        transport: the learner's end of the network.
+        config: resolved config of the run.
+        rank: rank of the learner.
+        transport: sends and receives the learner's messages.
         device: where it learns.
-        folder: of the run.
-        updates: that the learner has made before; they change the seeds of simulators and actions,
+        folder: folder of the run.
+        updates: updates made before; they change the seeds of simulators and actions,
             so that a restarted or resumed learner does not repeat its first games.
         journal: records updates and mixes; None if there is no consensus monitor.
         shares: the coupling of learners that do not gossip; or actors on other machines.
@@ -86,7 +86,7 @@ class LearnerRun:
         """Handle the supervisor's requests within updates too.
 
         Args:
-            stop: [1] nonzero once the current rollout is to be dropped; None: it never is.
+            stop: [1] nonzero: drop the current rollout and stop; None: always finish rollouts.
             between: called between rollout and update, and between epochs; returns whether to stop
                 there.
         """
@@ -99,7 +99,7 @@ class LearnerRun:
         """Make one step of the agent: a rollout, an update, and gossip.
 
         Args:
-            total_agent_steps: of all learners before this step; determines the learning rate.
+            total_agent_steps: steps of all learners before this one; sets the learning rate.
 
         Raises:
             StopRequested: when a stop was requested before the update.
@@ -126,11 +126,11 @@ class LearnerRun:
 
     @property
     def learners(self) -> int:
-        """Number of learners in the run, as far as this learner knows."""
+        """Number of learners that this learner uses; it may lag behind the run's."""
         return self._config.learners
 
     def change_learners(self, learners: int) -> None:
-        """Adopt another number of learners: neighbours, learning rate and threads follow."""
+        """Adopt a new number of learners: change neighbours, learning rate and threads to match."""
         self._config = replace(self._config, learners=learners)
         topology = graph_of(self._config, learners)
         self.agent.gossip.change_topology(topology)
@@ -149,7 +149,7 @@ class LearnerRun:
         """Write a metrics row about the updates since the last one, if there were any.
 
         Args:
-            total_agent_steps: of all learners, including those that the row is about.
+            total_agent_steps: agent steps of all learners, including those that the row is about.
         """
         if self._unwritten is None:
             return
@@ -210,7 +210,7 @@ class LearnerRun:
         """Return everything that this learner needs to continue.
 
         Args:
-            sent: its latest message, which its neighbours may not have mixed yet.
+            sent: its latest message, which neighbours may not have mixed yet.
         """
         agent, node = self.agent, self.agent.gossip.node
         tensors = agent.source.state()

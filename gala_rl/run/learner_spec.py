@@ -1,4 +1,4 @@
-"""What the process of one learner is started with."""
+"""Arguments of a learner's process."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ FINAL = "final"
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """Everything the process of a learner is started with.
+    """Arguments of a learner's process.
 
     Attributes:
         config: configuration of the run.
@@ -29,7 +29,7 @@ class LearnerSpec:
         mailboxes: messages between the learners.
         counters: numbers shared with the supervisor.
         journal: log of changes to parameters, read by the supervisor; None without gossip.
-        shared_coupling: what learners share instead of gossip; None with gossip.
+        shared_coupling: what learners share instead of gossiping; None with gossip.
         faults: schedule of injected faults; None without a fault plan.
         checkpoint: checkpoint to continue from; None for a new run or a restart.
         donors: ranks whose parameters a restarted learner may take over, best first.
@@ -55,5 +55,5 @@ class LearnerSpec:
 
     @property
     def is_member(self) -> bool:
-        """Whether the learner is one of those that the run continues with."""
+        """Whether the learner is a member of the run: not, if it has to leave by scaling."""
         return self.rank < self.counters.learners

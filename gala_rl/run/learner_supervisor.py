@@ -23,24 +23,24 @@ from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import RunFailure
 
 _PROGRESS_UPDATES = 100
-"""Earlier deaths of a learner are forgiven once it has made so many updates."""
+"""Earlier deaths of a learner are forgiven once it has made this many updates."""
 _TRACEBACK_LINES = 40
 _IMPORTS = "gala_rl.run.fork_server"
 
 
 @dataclass
 class _Learner:
-    """A learner, as its supervisor sees it.
+    """A supervised learner, across restarts of its process.
 
     Attributes:
-        spec: what its process was started with.
+        spec: arguments of its process.
         process: its process.
-        budget: how often it may die.
-        updates_at_start: updates that it had made when its process started.
-        has_joined: whether it has made an update, or was there from the start of the run.
+        budget: deaths so far, and how many are allowed.
+        updates_at_start: updates made before its process started.
+        has_joined: whether it has made an update, or was a member from the start of the run.
         restarts: number of restarts.
         is_done: whether it has ended for good.
-        was_hung: whether it was killed since it gave no sign of life.
+        was_hung: whether it was killed because it gave no sign of life.
     """
 
     spec: LearnerSpec
@@ -57,7 +57,7 @@ class LearnerSupervisor:
     """Starts the processes of learners, and restarts those that die or hang.
 
     Args:
-        specs: what to start, by rank.
+        specs: arguments of the processes, by rank.
 
     Attributes:
         failure: why the run cannot continue; None as long as it can.
@@ -79,7 +79,7 @@ class LearnerSupervisor:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Present process ids by rank; a restart changes one."""
+        """Current process ids, by rank."""
         return tuple(learner.process.pid for learner in self._learners)
 
     @property
@@ -89,7 +89,7 @@ class LearnerSupervisor:
 
     @property
     def alive(self) -> list[bool]:
-        """Whether the process of each learner lives."""
+        """Whether the process is alive, per learner."""
         return [learner.process.exitcode is None for learner in self._learners]
 
     @property
@@ -106,11 +106,11 @@ class LearnerSupervisor:
         return any(x.spec.rank == rank and not x.is_done for x in self._learners)
 
     def add(self, spec: LearnerSpec) -> None:
-        """Start a learner that joins the run, perhaps again, from what a live learner has sent."""
+        """Start a learner that joins the run, from the latest message of a live learner."""
         rank, counters = spec.rank, spec.counters
         spec.mailboxes.set_down(rank, True)
         counters.set(rank, LearnerCounter.LEARNERS, 0)
-        # A checkpoint in the making is completed without it.
+        # A checkpoint in progress is completed without it.
         counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
         donors = donors_of(spec)
         try:
@@ -127,12 +127,12 @@ class LearnerSupervisor:
         self._learners.append(new)
 
     def take_rejected(self) -> LearnerFailure | None:
-        """Return why learners could not join since the last call; None if none failed to."""
+        """Return why a learner could not join since the last call; None if none was rejected."""
         rejected, self._rejected = self._rejected, None
         return rejected
 
     def take_notices(self) -> list[str]:
-        """Return what has happened since the last call, a line each."""
+        """Return notices since the last call, one line each."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -143,7 +143,7 @@ class LearnerSupervisor:
                 self._check(learner)
 
     def kill_all(self) -> None:
-        """Kill all processes that are left."""
+        """Kill all processes that are still alive."""
         end_all([learner.process for learner in self._learners])
 
     def _check(self, learner: _Learner) -> None:
@@ -168,16 +168,16 @@ class LearnerSupervisor:
             if mailboxes.is_down(rank) and updates > learner.updates_at_start:
                 mailboxes.set_down(rank, False)
             return
-        # Neighbours stop waiting for its messages.
+        # Marked as down, so that neighbours stop waiting for its messages.
         mailboxes.set_down(rank, True)
-        # Simulators may end the process when they are closed, without an error or with a crash.
+        # The exit code is ignored: simulators may end or crash the process when they are closed.
         if counters.get(rank, LearnerCounter.DONE) and process.exitcode != CANNOT_WRITE:
             learner.is_done = True
         else:
             self._on_death(learner, updates)
 
     def _on_death(self, learner: _Learner, updates: int) -> None:
-        """Restart a dead learner, unless it keeps dying or need not be restarted."""
+        """Restart a dead learner, unless it died too often or the run no longer needs it."""
         spec, budget = learner.spec, learner.budget
         budget.count_death(updates - learner.updates_at_start)
         is_ending = self.failure is not None or spec.counters.stop or not spec.is_member
@@ -220,7 +220,7 @@ class LearnerSupervisor:
 
 
 def donors_of(spec: LearnerSpec) -> tuple[int, ...]:
-    """Return live learners that have sent a message, in-neighbours of the learner first."""
+    """Return ranks of live learners that have sent a message, in-neighbours first."""
     if spec.shared_coupling is not None:
         return ()
     rank, mailboxes = spec.rank, spec.mailboxes
@@ -249,7 +249,7 @@ def _start(spec: LearnerSpec) -> _Learner:
 
 
 def _permanent_failure(learner: _Learner) -> RunFailure | None:
-    """Return why a restart would fail as well; None if it may help."""
+    """Return the failure if a restart would fail in the same way; None if it may help."""
     spec, exitcode = learner.spec, learner.process.exitcode
     if exitcode == STARTED_A_RUN:
         return UserError(
@@ -270,7 +270,7 @@ def _free_space(path: Path) -> str:
 
 
 def _repeated_failure(learner: _Learner) -> LearnerFailure:
-    """Return the failure of a learner that keeps dying, with the end of its log and a remedy."""
+    """Return the failure of a learner that died too often: the end of its log, and a remedy."""
     spec, exitcode = learner.spec, learner.process.exitcode
     deaths = counted(learner.budget.deaths_in_a_row, "time")
     name = f"learner {spec.rank} died {deaths} without making {_PROGRESS_UPDATES} updates"
@@ -285,7 +285,7 @@ def _repeated_failure(learner: _Learner) -> LearnerFailure:
 
 
 def _remedy(learner: _Learner, log: Path) -> str:
-    """Return what the user can do about the death of a learner."""
+    """Return a line that suggests what the user can do about the deaths of a learner."""
     exitcode = learner.process.exitcode
     if learner.was_hung:
         return (

@@ -1,4 +1,4 @@
-"""One learner in its process: where it starts from, its updates, and what it publishes."""
+"""A learner within its process: builds it, advances it, and publishes its state."""
 
 import time
 
@@ -18,14 +18,14 @@ from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.shared_counters import LearnerCounter
 
 _TRIES = 10
-"""Copies tried per donor: it may send faster than its message is copied."""
+"""Attempts per donor: it may overwrite its message while the message is copied."""
 
 
 class LearnerWorker:
     """Advances a learner and publishes its progress, its state and its parts of checkpoints.
 
     Args:
-        spec: what the process was started with.
+        spec: arguments of the process.
         run: the learner.
     """
 
@@ -36,7 +36,7 @@ class LearnerWorker:
     def total_agent_steps(self) -> int:
         """Agent steps of all learners together."""
         if isinstance(self.spec.shared_coupling, Rendezvous):
-            # Replicas are in step, even while some have not published their counters yet.
+            # Replicas have made equally many updates, even if some have not published them yet.
             return self.run.agent.agent_steps * self.spec.config.learners
         return self.spec.counters.total_agent_steps
 
@@ -48,7 +48,7 @@ class LearnerWorker:
             self._publish_state()
 
     def publish_counters(self) -> None:
-        """Show the supervisor how far the learner is."""
+        """Publish updates and agent steps to the supervisor, and beat."""
         counters, rank, agent = self.spec.counters, self.spec.rank, self.run.agent
         counters.set(rank, LearnerCounter.UPDATES, agent.updates)
         counters.set(rank, LearnerCounter.AGENT_STEPS, agent.agent_steps)
@@ -68,7 +68,7 @@ class LearnerWorker:
         rank, agent = self.spec.rank, self.run.agent
         self.spec.counters.gradients[rank].copy_(agent.learner.flat.grads)
         if not agent.gossip.has_neighbours:
-            # Its parameters are sent to no other learner, so they are nowhere else.
+            # Its parameters are sent to no other learner; this copy lets a restart continue.
             self.spec.mailboxes.write(Message(rank, agent.updates, agent.gossip.parameters))
 
     def save_if_requested(self, number: int) -> None:
@@ -87,13 +87,13 @@ class LearnerWorker:
             counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, number)
 
     def write_part(self, request: str) -> None:
-        """Write this learner's part of a checkpoint in the making."""
+        """Write this learner's part of a checkpoint in progress."""
         partial = checkpoint.partial_folder(self.spec.folder.checkpoints, request)
         self.run.save(partial, self.spec.mailboxes.latest(self.spec.rank))
 
 
 def make_worker(spec: LearnerSpec, coupling: Coupling | None) -> LearnerWorker:
-    """Build a learner, in the state that its checkpoint, its donors or its own messages give it."""
+    """Build a learner and restore it: from its checkpoint, a donor, or its own latest message."""
     counters, rank, mailboxes = spec.counters, spec.rank, spec.mailboxes
     # Versions of messages only grow: those after a restart must be newer than any sent before.
     updates = max(counters.get(rank, LearnerCounter.UPDATES), mailboxes.version(rank))
@@ -115,7 +115,7 @@ def make_worker(spec: LearnerSpec, coupling: Coupling | None) -> LearnerWorker:
     elif updates or spec.donors or spec.is_joining:
         _restart(spec, run, updates)
     worker = LearnerWorker(spec, run)
-    # A learner that takes over this one's first message needs optimiser statistics with it.
+    # A learner that starts from this one's first message needs optimiser state with it.
     worker.publish_optimizer()
     return worker
 
@@ -142,7 +142,7 @@ def _restart(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
     if run.agent.journal is not None:
         run.agent.journal.adopt(updates, origin, at_s)
     if isinstance(spec.shared_coupling, Rendezvous):
-        # A replica's count is of the updates that its parameters have been through.
+        # A replica counts the updates that its parameters have had, not those that it computed.
         updates = 0 if origin is None else origin[1]
     run.continue_at(updates)
     _recall(spec, run)
@@ -154,7 +154,7 @@ def _recall(spec: LearnerSpec, run: LearnerRun) -> None:
 
 
 def _take_over(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:
-    """Adopt the parameters that a donor, or the learner itself, has sent last.
+    """Adopt the parameters of the latest message of a donor, or of the learner itself.
 
     Returns:
         (sender, version) of the message, None if none has been sent yet, and a time on the

@@ -22,14 +22,14 @@ _Value = TypeVar("_Value")
 
 
 class LocalRun:
-    """Starts the learners of a run on this machine; a `SupervisedRun`.
+    """Runs learners in processes on this machine; a `SupervisedRun`.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, created.
-        device: where learners learn.
+        config: resolved config of the run.
+        folder: folder of the run, already created.
+        device: torch device of the learners.
         initial: parameters of all learners at the start.
-        checkpoint: to continue from; None for a new run.
+        checkpoint: checkpoint to continue from; None for a new run.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LocalRun:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Current process id per learner, by rank; a restarted learner gets another."""
+        """Current process ids, by rank."""
         return self._learners.process_ids
 
     @property
@@ -83,7 +83,7 @@ class LocalRun:
         return self._counters.column(LearnerCounter.AGENT_STEPS)
 
     def stop(self) -> None:
-        """Ask all learners to end after their current update; the observer may call this."""
+        """Request a stop of all learners after their current update; observers may call this."""
         self._supervisor.stop()
 
     def run(self, observe: Observer) -> RunOutcome:
@@ -110,7 +110,7 @@ class LocalRun:
         return self._learners.all_ended_from(self._counters.learners)
 
     def on_shutdown(self) -> None:
-        """See `SupervisedRun`; learners here leave everything in shared memory and the folder."""
+        """See `SupervisedRun`; nothing to collect: all is in shared memory and the run folder."""
 
     def close(self) -> None:
         """See `SupervisedRun`."""
@@ -136,5 +136,5 @@ class LocalRun:
 
 
 def _first(count: int, values: list[_Value], missing: _Value) -> list[_Value]:
-    """Return `count` values; while learners are being started, some are still missing."""
+    """Return `count` values; learners that are still being started get `missing`."""
     return (values + [missing] * count)[:count]

@@ -1,7 +1,7 @@
-"""How long updates take in a run, and so how long its supervisor waits for an answer to a request.
+"""Measures how long updates take, to choose how long the supervisor waits for learners.
 
-Learners see requests within an update too, but a simulator's step, an epoch of gradient steps or
-an update in which all replicas take part may itself take long.
+Learners check for requests within an update too, but a simulator's step, an epoch of gradient steps
+or an update in which all replicas take part may itself take long.
 """
 
 import time
@@ -9,16 +9,16 @@ import time
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 _LEAST_S = 60.0
-"""Granted in any case: the learner may share its machine with many busy processes."""
+"""Shortest wait: the learner may share its machine with many busy processes."""
 _UPDATES = 2
-"""A request that is just too late for one update is answered in the next."""
+"""A request that just misses one update is answered in the next."""
 
 
 class UpdatePace:
-    """Measures the duration of updates by the learners' counters.
+    """Measures the duration of updates from the learners' counters.
 
     Args:
-        counters: of the run.
+        counters: counters of the run.
     """
 
     def __init__(self, counters: SharedCounters) -> None:
@@ -27,7 +27,7 @@ class UpdatePace:
         self._last: list[tuple[int, float]] = []
 
     def poll(self) -> None:
-        """Read the counters; call this a few times a second."""
+        """Read the counters; to be called a few times per second."""
         now = time.monotonic()
         made = self._counters.members(LearnerCounter.UPDATES)
         self._last += [(updates, now) for updates in made[len(self._last) :]]
@@ -38,7 +38,7 @@ class UpdatePace:
                 self._last[rank] = updates, now
 
     def patience_s(self) -> float:
-        """Return how long to wait for the answer to a request that is made now, in seconds."""
+        """Return how many seconds to wait for the answer to a request made now."""
         now = time.monotonic()
         under_way_s = max((now - since for _, since in self._last), default=0.0)
         return max(_LEAST_S, _UPDATES * max(self._slowest_s, under_way_s))

@@ -1,4 +1,4 @@
-"""The loop of a replica: it steps with all others, and forms a new group when one is lost."""
+"""Training loop of a replica: updates in lockstep, and forms a new group when one breaks."""
 
 import time
 
@@ -9,7 +9,7 @@ from gala_rl.run.learner_worker import LearnerWorker
 from gala_rl.run.shared_counters import SharedCounters
 
 _TRIES = 5
-"""Groups in a row that may break without an update in any of them."""
+"""Give up after this many groups in a row that broke before any update."""
 _POLL_EVERY_S = 0.005
 
 
@@ -43,7 +43,7 @@ def train_in_step(worker: LearnerWorker, average: GradientAverage) -> bool:
 def _wait_for_all(counters: SharedCounters, average: GradientAverage) -> bool:
     """Wait until all replicas need a group; return False if there will be no further group.
 
-    A dead replica is not waited for in vain: the supervisor restarts it, or stops the run.
+    This ends even if a replica is dead: the supervisor restarts it, or stops the run.
     """
     average.request_group()
     while not average.can_connect():
@@ -55,7 +55,7 @@ def _wait_for_all(counters: SharedCounters, average: GradientAverage) -> bool:
 
 
 def _synchronize(worker: LearnerWorker, average: GradientAverage) -> None:
-    """Continue from the state of the most advanced replica."""
+    """Copy the state of the replica with the most updates to all others."""
     run = worker.run
     updates = average.synchronize(run.agent.learner.state, run.agent.updates)
     run.continue_at(updates)
@@ -64,7 +64,7 @@ def _synchronize(worker: LearnerWorker, average: GradientAverage) -> None:
 
 
 def _step_in_lockstep(worker: LearnerWorker, average: GradientAverage) -> None:
-    """Make updates; all replicas take the same decisions, since they depend on equal values."""
+    """Make updates until done; replicas decide alike, since they decide by the same values."""
     counters = worker.spec.counters
 
     def vote() -> bool:

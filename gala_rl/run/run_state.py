@@ -1,6 +1,6 @@
-"""What the learners of one machine share, made once before the first of them starts.
+"""Creates what the learners of one machine share, before the first of them starts.
 
-A local run owns one `RunState`, and so does each node of a cluster. A serial run makes the same
+A local run owns one `RunState`, and so does each node of a cluster. A serial run creates the same
 parts, except for the memory that only processes need.
 """
 
@@ -28,21 +28,21 @@ class RunState:
     """Memory that the learners' processes share with their supervisor.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, or a node's copy of it.
+        config: resolved config of the run.
+        folder: folder of the run, or a node's copy of it.
         initial: parameters of all learners at the start.
-        checkpoint: to continue from; None for a new run.
-        faults: follows the fault plan, if the caller has its own monitor.
-        address: at which this machine's replicas accept connections.
+        checkpoint: checkpoint to continue from; None for a new run.
+        faults: monitor of the fault plan; None: create one if there is a plan.
+        address: address at which this machine's replicas accept connections.
 
     Attributes:
         config: as given.
         folder: as given.
         mailboxes: latest message per learner.
         counters: progress per learner, and the supervisor's requests.
-        coupling: what learners share that do not gossip; None if they gossip.
+        coupling: what learners share instead of gossiping; None if they gossip.
         journal: updates and mixes per learner; None without gossip.
-        faults: follows the fault plan; None without a plan.
+        faults: monitor of the fault plan; None without a plan.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RunState:
         self.restore_progress(config.learners, *progress_at(checkpoint, config))
 
     def restore_progress(self, learners: int, agent_steps: list[int], updates: list[int]) -> None:
-        """Continue with this many learners.
+        """Set the number of learners, and the progress that they continue from.
 
         Args:
             learners: number of members.
@@ -84,10 +84,10 @@ class RunState:
         checkpoint: Path | None,
         remote_actors: RemoteActors | None = None,
     ) -> LearnerSpec:
-        """Return what a learner's process is started with.
+        """Return the arguments of a learner's process.
 
         Args:
-            rank: of the learner.
+            rank: rank of the learner.
             device: name of the torch device.
             checkpoint: folder of the checkpoint to continue from; None for a new run.
             remote_actors: the learner's actors on other machines, if it has any.
@@ -108,7 +108,7 @@ class RunState:
 
 
 def make_journal(config: ResolvedConfig, coupling: SharedCoupling | None) -> Journal | None:
-    """Return the journal of learners that gossip; None for others, and for one alone."""
+    """Create the journal of learners that gossip; None for others, and for a single learner."""
     room = capacity(config)
     if room == 1 or coupling is not None:
         return None
@@ -116,7 +116,7 @@ def make_journal(config: ResolvedConfig, coupling: SharedCoupling | None) -> Jou
 
 
 def make_fault_monitor(config: ResolvedConfig, folder: RunFolder) -> FaultMonitor | None:
-    """Return the monitor of a run's fault plan; None without a plan."""
+    """Create the monitor of a run's fault plan; None without a plan."""
     if config.fault_plan is None:
         return None
     return FaultMonitor(FaultClock(capacity(config)), folder.faults_file)

@@ -1,4 +1,4 @@
-"""Scaling: the highest ranks leave a run that goes on, or more learners join it.
+"""Changes the number of learners during a run: more join it, or the highest ranks leave it.
 
 It takes these steps, in which no learner waits for another:
 
@@ -26,23 +26,23 @@ class Members(Protocol):
     """The learners that are scaled, on this machine or on a cluster; no call waits for them."""
 
     def prepare(self, learners: int) -> bool:
-        """Reserve what more learners need; return whether it is there. Called until it is.
+        """Reserve resources for more learners; return whether they are ready; called until then.
 
         Raises:
-            UserError: when it cannot be had.
+            UserError: when they cannot be reserved.
         """
 
     def cancel(self) -> None:
         """Release what has been reserved."""
 
     def begin(self, before: int) -> None:
-        """Have all learners adopt the number in the counters, where there were `before`."""
+        """Make all learners adopt the new number, which is in the counters, instead of `before`."""
 
     def revert(self) -> None:
-        """Have all learners adopt the former number again, since new ones cannot join."""
+        """Make all learners adopt the former number again, since new ones cannot join."""
 
     def poll(self) -> LearnerFailure | None:
-        """Start learners that can join by now; return why one cannot join, None if all can."""
+        """Start joining learners that can start; return why one cannot join, None if all can."""
 
     def is_settled(self) -> bool:
         """Return whether all members have adopted the number, and all others have ended."""
@@ -52,10 +52,10 @@ class Members(Protocol):
 
 
 class ScaledMonitor(Protocol):
-    """Measures distances between learners, also while their number changes."""
+    """A monitor of distances between learners, which handles changes of their number."""
 
     def begin_scaling(self, learners: int) -> None:
-        """Expect another number of learners."""
+        """Prepare for a new number of learners."""
 
     def end_scaling(self, learners: int) -> None:
         """Measure the new number of learners."""
@@ -65,11 +65,11 @@ class Scaling:
     """Handles requests to scale, one at a time.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, where requests are placed.
-        counters: where learners see their number.
+        config: resolved config of the run.
+        folder: folder of the run, to which requests are written.
+        counters: counters from which learners read their number.
         members: the learners.
-        monitor: of the distances between them; None if they do not gossip.
+        monitor: monitor of the distances between them; None if they do not gossip.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Scaling:
         return self._before is not None
 
     def poll(self) -> str | None:
-        """Continue scaling, or take up a request; call this a few times a second.
+        """Continue scaling, or accept a request; to be called a few times per second.
 
         Returns:
             A notice, if anything has happened.
@@ -120,7 +120,7 @@ class Scaling:
         """Return the requested number of learners, None without a request.
 
         Raises:
-            UserError: when the run cannot have that many.
+            UserError: when the run cannot have this number of learners.
         """
         learners = scale_request.pending(self._folder)
         if learners is None:
@@ -169,12 +169,12 @@ class Scaling:
 
 
 class LocalMembers:
-    """The learners of a run on this machine; `Members`.
+    """Members of a run on this machine; see `Members`.
 
     Args:
-        counters: where learners see their number.
-        supervisor: of the learners' processes.
-        spec: returns what the process of a rank is started with.
+        counters: counters from which learners read their number.
+        supervisor: supervisor of the learners' processes.
+        spec: returns the arguments of the process of a rank.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class LocalMembers:
         self._to_start = range(0)
 
     def prepare(self, learners: int) -> bool:
-        """See `Members`; memory for the most learners is reserved from the start."""
+        """See `Members`; memory for all possible learners is reserved from the start."""
         return True
 
     def cancel(self) -> None:
@@ -220,10 +220,10 @@ class LocalMembers:
         )
 
     def finish(self) -> None:
-        """See `Members`; former members have ended, and their memory stays."""
+        """See `Members`; nothing to release, since memory stays reserved."""
 
     def _has_donor(self) -> bool:
-        """Return whether a member has sent to the neighbours that it has with the new number."""
+        """Return whether a live member has made an update with the new number of learners."""
         learners = self._counters.learners
         adopted = self._counters.members(LearnerCounter.LEARNERS)[: self._to_start.start]
         return any(

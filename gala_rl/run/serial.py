@@ -1,4 +1,4 @@
-"""All learners in one process, taking turns: deterministic, reproducible, easy to debug."""
+"""Runs all learners in turn in one process: deterministic, reproducible, easy to debug."""
 
 import time
 from contextlib import closing
@@ -36,11 +36,11 @@ def run_serial(
     """Train until the budget is spent or the user interrupts; always ends with a checkpoint.
 
     Args:
-        config: of the run, resolved.
-        folder: of the run, created.
-        device: where all learners learn.
+        config: resolved config of the run.
+        folder: folder of the run, already created.
+        device: torch device of all learners.
         initial: parameters of all learners at the start.
-        checkpoint: to continue from; None for a new run.
+        checkpoint: checkpoint to continue from; None for a new run.
         observe: called with the status about twice a second.
     """
     done = 0 if checkpoint is None else checkpoint.agent_steps
@@ -52,7 +52,7 @@ def run_serial(
 
 
 class _SerialRun:
-    """The learners of `run_serial`, whose arguments it takes."""
+    """Learners of a serial run; takes the arguments of `run_serial`."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _SerialRun:
         )
 
     def _with_notices(self, status: RunStatus) -> RunStatus:
-        """Add what the monitors have noticed since the last call."""
+        """Add the monitors' notices since the last call, and the newest consensus row."""
         notices = [] if self._faults is None else self._faults.take_notices()
         if self._monitor is None:
             return replace(status, notices=notices)

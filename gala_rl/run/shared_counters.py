@@ -14,7 +14,7 @@ from gala_rl.gossip.transports.shared import shared_zeros
 
 
 class LearnerCounter(enum.IntEnum):
-    """What a learner reports to the supervisor."""
+    """Columns of the counters that a learner reports to the supervisor."""
 
     AGENT_STEPS = 0
     UPDATES = 1
@@ -24,15 +24,15 @@ class LearnerCounter(enum.IntEnum):
     LEARNERS = 5
     """Number of learners in the run as of its latest update."""
     DONE = 6
-    """Whether it has ended in order, so that it is not to be restarted."""
+    """1 once it has ended normally, so that it is not restarted."""
 
 
 class SharedCounters:
     """Counters per learner, the supervisor's requests, optimiser states and gradients.
 
-    Learners copy their optimiser state here now and then, so that a restarted neighbour can take it
-    over; a copy that is half old and half new is as good as either, element by element. So it is
-    with gradients, which the consensus monitor compares.
+    Learners copy their optimiser state here with each metrics row, so that a restarted neighbour
+    can start from it. A copy that is half old and half new does no harm: each element is valid by
+    itself. The same holds for gradients, which the consensus monitor compares.
 
     Members are the learners of the lowest ranks; their number may change during a run.
 
@@ -40,7 +40,7 @@ class SharedCounters:
         learners: number of members.
         size: P, length of a parameter vector.
         state_size: S, length of an optimiser's state.
-        capacity: most members that there can be; default: `learners`.
+        capacity: the largest possible number of members; default: `learners`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SharedCounters:
         self._members[0] = learners
 
     def restore(self, learners: int, agent_steps: list[int], updates: list[int]) -> None:
-        """Set the number of members, and the progress of all that are or have been members."""
+        """Set the number of members, and the progress of all present and former members."""
         self.set_learners(len(agent_steps))
         self.set_learners(learners)
         for rank, (steps, made) in enumerate(zip(agent_steps, updates, strict=True)):
@@ -116,16 +116,16 @@ class SharedCounters:
 
     @property
     def stop(self) -> bool:
-        """Whether learners are asked to stop after their current update."""
+        """Whether a stop after the current update has been requested."""
         return bool(self._stop[0])
 
     def stop_flag(self) -> NDArray[np.int64]:
-        """Return memory [1] that is nonzero once learners are asked to stop, for quick checks."""
+        """Return memory [1] that is nonzero once a stop has been requested, for quick checks."""
         flag: NDArray[np.int64] = self._stop.numpy()
         return flag
 
     def ask_to_stop(self) -> None:
-        """Ask all learners to stop."""
+        """Request a stop of all learners after their current update."""
         self._stop[0] = 1
 
     @property
@@ -134,11 +134,11 @@ class SharedCounters:
         return int(self._checkpoint[0])
 
     def ask_for_checkpoint(self, number: int) -> None:
-        """Ask for parts of a checkpoint; this ends all earlier requests."""
+        """Request parts of a checkpoint; this cancels all earlier requests."""
         self._checkpoint[0] = number
 
     def give_checkpoint_up(self) -> None:
-        """Withdraw the latest request."""
+        """Cancel the latest request for a checkpoint."""
         self._checkpoint[1] = self._checkpoint[0]
 
     def awaits_checkpoint(self, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a run reports to its observer, and how it ended."""
+"""Status that a run reports to its observer, and the outcome of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, User
 
 @dataclass
 class RunStatus:
-    """The state of a run at one moment.
+    """Progress of a run at one moment.
 
     Attributes:
-        agent_steps: per learner that is or has been a member.
-        updates: likewise.
+        agent_steps: agent steps per present or former member.
+        updates: updates per present or former member.
         alive: whether the learner's process is alive, per member.
-        restarts: per learner that is or has been a member.
-        notices: what has happened since the last status, a line each.
+        restarts: restarts per present or former member.
+        notices: what has happened since the last status, one line each.
         consensus: the newest row of the consensus monitor, if there is one.
     """
 
@@ -45,7 +45,7 @@ class RunOutcome:
     """How a run ended.
 
     Attributes:
-        status: at the end.
+        status: status at the end.
         interrupted: whether it was stopped before its budget was spent.
         failure: why it had to end; None if it did not have to.
         killed: number of learners that were killed because they did not stop in time.

@@ -1,4 +1,4 @@
-"""The supervisor's loop of a run: poll learners, scale, save checkpoints, stop, shut down."""
+"""Supervision loop of a run: polls learners, scales, saves checkpoints, stops, shuts down."""
 
 import time
 from collections.abc import Iterator
@@ -21,32 +21,32 @@ class SupervisedRun(Protocol):
 
     @property
     def failure(self) -> RunFailure | None:
-        """Why the run has to end; None as long as it can go on."""
+        """Why the run has to end; None as long as it can continue."""
 
     def is_over(self) -> bool:
         """Return whether all learners have ended for good."""
 
     def poll(self) -> None:
-        """Check on all learners; called a few times a second. May raise a StorageError."""
+        """Check all learners; called a few times per second. May raise a StorageError."""
 
     def may_checkpoint(self) -> bool:
         """Return whether a checkpoint may be begun or completed now."""
 
     def on_shutdown(self) -> None:
-        """Collect what learners leave behind, before `close`. May raise a StorageError."""
+        """Collect final checkpoint parts from other machines. May raise a StorageError."""
 
     def close(self) -> None:
         """Kill learners that are still alive; afterwards no process is left."""
 
     def status(self, notices: list[str]) -> RunStatus:
-        """Return the status, with these notices and all others since the last call."""
+        """Return the status, with these notices and the learners' own since the last call."""
 
 
 class DistanceMonitor(ScaledMonitor, Protocol):
     """Measures distances between learners; both methods may raise a StorageError."""
 
     def poll(self, total_agent_steps: int) -> None:
-        """Measure if it is time; called a few times a second."""
+        """Measure if due; called a few times per second."""
 
     def sample(self, total_agent_steps: int) -> None:
         """Measure now."""
@@ -56,10 +56,10 @@ class RunSupervisor:
     """Supervises learners until all have ended.
 
     Args:
-        counters: where learners are asked to stop.
-        checkpointer: of the run.
-        scaling: of the run.
-        monitor: of distances between learners; None if they do not gossip.
+        counters: counters through which a stop is requested.
+        checkpointer: checkpointer of the run.
+        scaling: scaling of the run.
+        monitor: monitor of distances between learners; None if they do not gossip.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RunSupervisor:
         self._killed = 0
 
     def stop(self) -> None:
-        """Ask all learners to end after their current update."""
+        """Request a stop of all learners after their current update."""
         self._stop_wanted = True
 
     def run(self, learners: SupervisedRun, observe: Observer) -> RunOutcome:
@@ -151,7 +151,7 @@ class RunSupervisor:
 
     @contextmanager
     def _errors_recorded(self) -> Iterator[None]:
-        """Turn an error of the system into the failure of the run, which then ends in order."""
+        """Record an error of the system as the failure of the run, which then ends cleanly."""
         try:
             yield
         except StorageError as error:

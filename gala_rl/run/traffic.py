@@ -1,4 +1,4 @@
-"""Updates, mixes and the age of messages per edge, between two rows of the consensus monitor."""
+"""Counts updates, mixes and message ages per edge, for rows of the consensus monitor."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ from gala_rl.gossip.journal import Entry, Kind
 from gala_rl.theory.realised import LONGEST_HISTORY
 
 _MOST_EDGES = 256
-"""More edges are not written one by one."""
+"""With more edges than this, rows have no values per edge."""
 
 UNKNOWN: dict[str, Any] = {
     "updates": None,
@@ -16,12 +16,12 @@ UNKNOWN: dict[str, Any] = {
     "update_norm_max": None,
     "edges": [],
 }
-"""A row without a journal."""
+"""Values of a row without a journal."""
 
 
 @dataclass
 class _Edge:
-    """Sums over the mixes of an edge."""
+    """Sums over the mixes of one edge since the last row."""
 
     mixes: int = 0
     ages: int = 0
@@ -53,7 +53,7 @@ class Traffic:
     """Counts the entries of a journal.
 
     Args:
-        learners: number of learners that there can be.
+        learners: largest possible number of learners.
     """
 
     def __init__(self, learners: int) -> None:
@@ -76,7 +76,7 @@ class Traffic:
                 self._count_edge(entry, sender, version)
 
     def forget(self, learner: int) -> None:
-        """Forget a learner that has left: what it then misses does not count as skipped."""
+        """Forget a learner that has left, so that messages it misses do not count as skipped."""
         for edge in [edge for edge in self._mixed_version if learner in edge]:
             del self._mixed_version[edge]
 
@@ -96,7 +96,7 @@ class Traffic:
         ]
         return {
             "updates": sums.updates,
-            # The first mix may follow an update that the row before has counted.
+            # At most 1: the first mix may follow an update that the previous row has counted.
             "mixed_share": min(1.0, sums.mixes / made),
             "update_norm_mean": sums.norms / made,
             "update_norm_max": sums.largest_norm,

@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
     Attributes:
         span: upper bound of the largest distance between two learners.
         rms: upper bound of the root mean square distance from their mean.
-        rms_independent: that distance if updates are independent of one another.
+        rms_independent: the rms distance if updates are independent of one another.
         largest_update: norm of the largest update that is not forgotten.
     """
 

@@ -103,7 +103,7 @@ def rows(
             `learners_per_node` is given.
         learners: numbers of learners; None: `LEARNERS`, or the number that a file names.
         each: cases.
-        learners_per_node: of the hierarchical topology.
+        learners_per_node: nodes of the hierarchical topology have this many learners.
 
     Raises:
         UserError: when a topology or a number of learners cannot be used.
