@@ -123,7 +123,9 @@ def faults(config: TrainConfig, methods: Sequence[str] | None) -> dict[str, Reso
 def _with_several_learners(config: TrainConfig) -> TrainConfig:
     learners = max(2, usable_cores()) if config.learners is None else config.learners
     if learners < 2:
-        raise UserError(f"learners {learners} is too small: a straggler needs another, 2 at least")
+        raise UserError(
+            f"learners {learners} is too small: a straggler needs another learner: use 2 at least"
+        )
     return replace(config, learners=learners)
 
 
@@ -131,7 +133,7 @@ def _disturbed(config: TrainConfig, name: str) -> TrainConfig:
     method = find(name)
     if config.cluster is not None and not method.gossips:
         able = ", ".join(m.name for m in METHODS if m.gossips)
-        raise UserError(f"method {name} knows no faults on a cluster: only {able} do")
+        raise UserError(f"method {name} has no faults on a cluster: only {able} have")
     learners = 1 if method.sharing == "nothing" else config.learners
     return replace(config, method=name, learners=learners)
 

@@ -28,7 +28,7 @@ def _seconds(default: float) -> Any:
 
 
 def _repeats() -> Any:
-    return setting(3, "rounds of all measurements; ratios need 3", minimum=1)
+    return setting(3, "rounds of all measurements; ratios need at least 3", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class TrainingOptions:
 class ThroughputOptions:
     """Options of `gala bench throughput`."""
 
-    learners: int | None = _learners("learners of gala-a2c", "as in train")
+    learners: int | None = _learners("learners of gala-a2c", "as in gala train")
     seconds: float = _seconds(20.0)
     repeats: int = _repeats()
 
@@ -56,7 +56,7 @@ class GossipOptions:
 
     learners: int = setting(64, "1, 2, 4, … up to N learners")
     parameters: tuple[int, ...] = setting(
-        (10**6, 10**7, 10**8), "sizes of network", minimum=1, metavar="P"
+        (10**6, 10**7, 10**8), "network sizes in parameters", minimum=1, metavar="P"
     )
     seconds: float = _seconds(1.0)
     repeats: int = _repeats()
@@ -75,9 +75,9 @@ class ScalingOptions:
 class StragglersOptions:
     """Options of `gala bench stragglers`."""
 
-    learners: int | None = _learners("learners, 2 at least", "cores")
+    learners: int | None = _learners("number of learners, at least 2", "cores")
     method: tuple[str, ...] = setting(
-        ("gala-a2c",), "methods to measure in turn, each beside the first", metavar="M"
+        ("gala-a2c",), "methods to measure in turn; each is compared with the first", metavar="M"
     )
     slowed: tuple[int, ...] | None = setting(
         None, "numbers of slowed learners", unset="0 to all but one"
@@ -90,7 +90,7 @@ class StragglersOptions:
 class FaultsOptions:
     """Options of `gala bench faults`."""
 
-    learners: int | None = _learners("learners of methods with several, 2 at least", "cores")
+    learners: int | None = _learners("learners of methods that have several, at least 2", "cores")
     method: tuple[str, ...] | None = setting(
         None,
         "methods to measure in turn",
@@ -99,19 +99,19 @@ class FaultsOptions:
     )
     plan: str | None = setting(
         None,
-        "faults, of which the first is measured: docs/faults.md",
-        unset="a kill",
+        "JSON file of faults, of which the first is measured: docs/faults.md",
+        unset="one learner is killed",
         metavar="FILE",
     )
-    cluster: str | None = setting(None, "as in train: docs/cluster.md", metavar="ADDRESS")
-    learners_per_node: int | None = setting(None, "as in train", minimum=1, metavar="G")
+    cluster: str | None = setting(None, "as in gala train: docs/cluster.md", metavar="ADDRESS")
+    learners_per_node: int | None = setting(None, "as in gala train", minimum=1, metavar="G")
     seconds: float = _seconds(10.0)
     repeats: int = _repeats()
 
 
 def add_bench(commands: Any) -> None:
     """Add `bench` to the commands of `gala`."""
-    text = "measure this machine and this program on it"
+    text = "measure how fast this program trains on this machine"
     parser = add_command(commands, "bench", text, None, "gala bench throughput --env CartPole-v1")
     parsers = parser.add_subparsers(title="benchmarks", metavar="WHAT")
     for name, (text, example, kind, measure) in _BENCHMARKS.items():
@@ -194,7 +194,7 @@ def _faults(config: TrainConfig, options: FaultsOptions) -> dict[str, Any]:
 
 _BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[str, Any]]]] = {
     "throughput": (
-        "measure parts of training alone and together, beside bare simulators and plain PyTorch",
+        "measure the parts of training alone and together, beside simulators and plain PyTorch",
         "gala bench throughput --env CartPole-v1 --learners 2 --seconds 5",
         ThroughputOptions,
         _throughput,
@@ -206,19 +206,19 @@ _BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[st
         _gossip,
     ),
     "scaling": (
-        "measure training with 1, 2, 4, … learners, at equal simulators in all and per learner",
+        "measure training with 1, 2, 4, … learners, with equal simulators in total and per learner",
         "gala bench scaling --env CartPole-v1 --learners 4",
         ScalingOptions,
         _scaling,
     ),
     "stragglers": (
-        "measure training while some learners are slowed down, 2x and 4x, from outside",
+        "measure training while some learners run 2 and 4 times slower",
         "gala bench stragglers --method gala-a2c,a2c-allreduce --learners 4",
         StragglersOptions,
         _stragglers,
     ),
     "faults": (
-        "measure what training loses when a learner is killed, or by a plan of faults",
+        "measure what training loses when a learner is killed or a planned fault occurs",
         "gala bench faults --method gala-a2c --env CartPole-v1 --learners 2",
         FaultsOptions,
         _faults,

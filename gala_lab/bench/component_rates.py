@@ -57,7 +57,7 @@ def rate(
         threads: PyTorch threads per process.
 
     Raises:
-        LearnerFailure: when a process died or was not done in time.
+        LearnerFailure: when a process died or did not finish in time.
     """
     context, count = multiprocessing.get_context("spawn"), config.learners
     rates, barrier = context.Array("d", count, lock=False), context.Barrier(count)
@@ -69,7 +69,7 @@ def rate(
     try:
         while not workers.join(1.0):
             if time.monotonic() > give_up_at:
-                raise LearnerFailure(f"{what}: it was not done in time")
+                raise LearnerFailure(f"{what}: it did not finish in time")
     except (ProcessExitedException, ProcessRaisedException) as error:
         raise LearnerFailure(f"{what}: {str(error).strip().splitlines()[-1]}") from error
     finally:

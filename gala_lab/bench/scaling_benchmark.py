@@ -24,7 +24,7 @@ def bench_scaling(plan: Sequence[PlannedCase], seconds: float, repeats: int) -> 
         second, and `speedup` over one learner with as many simulators in all or per learner.
 
     Raises:
-        LearnerFailure: when a learner died or is too slow to be measured.
+        LearnerFailure: when a learner died or is too slow to measure.
     """
     # What belongs to both series, a learner per core, is measured once.
     configs = {(p.learners, p.simulators): p.config for p in plan if p.config is not None}

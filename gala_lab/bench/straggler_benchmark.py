@@ -33,7 +33,7 @@ def bench_stragglers(
         that of the first method, slowed alike.
 
     Raises:
-        LearnerFailure: when a learner died or is too slow to be measured.
+        LearnerFailure: when a learner died or is too slow to measure.
     """
     slowings = [(k, factor) for k in slowed for factor in (SLOWDOWNS if k else (1.0,))]
     plan = [(k, factor, method) for k, factor in slowings for method in configs]

@@ -39,7 +39,7 @@ def bench_throughput(config: ResolvedConfig, seconds: float, repeats: int) -> di
         `network_one_thread` and `network_plain` with one PyTorch thread per learner.
 
     Raises:
-        LearnerFailure: when a process died or is too slow to be measured.
+        LearnerFailure: when a process died or is too slow to measure.
     """
     single = check_config(replace(config, method="a2c", learners=1, simulator_threads=None))
     device = resolve_device(config)

@@ -54,7 +54,7 @@ def measure_training(
         factor: by which they are slowed.
 
     Raises:
-        LearnerFailure: when a learner died, or is too slow to be measured.
+        LearnerFailure: when a learner died, or is too slow to measure.
         KeyboardInterrupt: when the user interrupts.
     """
     # No checkpoint but the last, which comes after the measurement, and no restart.
@@ -127,7 +127,7 @@ class _RateObserver:
         if self._meters is None or not self._after:
             raise LearnerFailure(
                 f"learners made fewer than {WARM_UP_UPDATES} updates in {TIMEOUT_S:.0f} s: too "
-                f"slow to be measured; use fewer simulators"
+                f"slow to measure; use fewer simulators"
             )
         made = [after - before for before, after in zip(self._before, self._after, strict=True)]
         elapsed = self._end_s - self._begin_s

@@ -18,7 +18,7 @@ from gala_rl.cli.options import (
 from gala_rl.cli.parser import add_command
 from gala_rl.config.run import TrainConfig
 
-_MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then call again"
+_MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
 
 
 def add_compare(commands: Any) -> None:
@@ -32,15 +32,15 @@ def add_compare(commands: Any) -> None:
     )
     parser.usage = "gala compare METHOD … --out DIR [options]"
     parser.add_argument(
-        "methods", metavar="METHOD", nargs="+", help="what to compare: see gala methods"
+        "methods", metavar="METHOD", nargs="+", help="methods to compare: see gala methods"
     )
     parser.add_argument(
         "--out",
         dest="folder",
         required=True,
         metavar="DIR",
-        help="folder of the comparison; the same command goes on there, perhaps with more seeds or "
-        "methods, and prints the table when all is done",
+        help="folder of the comparison; the same command continues it, also with more seeds or "
+        "methods, and prints the table when all runs are done",
     )
     add_settings(parser, CompareOptions, headings={})
     add_json(parser)
@@ -57,7 +57,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     console = Console(stderr=options.json)
     if train_all(plan, console):
-        console.print("stopped; go on with the same command", highlight=False)
+        console.print("stopped; continue with the same command", highlight=False)
         return 130
     return _report(plan, options)
 
@@ -100,5 +100,5 @@ def _report(plan: Any, options: argparse.Namespace) -> int:
         print_table(*comparison_table.table_of(result))
         for note in result["notes"]:
             say(note)
-        say(f"all of it is in {plan.folder}" if can_plot() else _MISSING_PLOT)
+        say(f"all results are in {plan.folder}" if can_plot() else _MISSING_PLOT)
     return 0 if all(m["complete"] == len(m["runs"]) for m in result["methods"].values()) else 1

@@ -15,14 +15,14 @@ class CompareOptions:
     first_seed: int = setting(0, "seed of each method's first run", metavar="SEED")
     simulators_total: int | None = setting(
         None,
-        "simulators of all learners of a method",
-        unset="16, or the next number that the learners of each method divide",
+        "total number of simulators per method, over all its learners",
+        unset="16, or the next number that each method can divide equally among its learners",
         minimum=1,
     )
     settings: Literal["published", "equal"] = setting(
         "published",
-        "each method's own values, or the first method's for all that have the setting; options "
-        "given here hold for all either way",
+        "published: each method's own values; equal: the first method's values for all methods "
+        "that have the setting. Options given here apply to all methods in both cases",
     )
     threshold: float | None = setting(
         None, "report which runs reach this mean return, and when", metavar="SCORE"
@@ -33,7 +33,7 @@ class CompareOptions:
     )
     at_once: int = setting(
         1,
-        "runs side by side, which share the cores: seconds and rates are not comparable then",
+        "runs at the same time; they share the cores, so seconds and rates are not comparable",
         minimum=1,
         metavar="M",
     )

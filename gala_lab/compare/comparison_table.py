@@ -73,7 +73,7 @@ def notes_of(result: Result) -> list[str]:
             )
             notes.append(
                 f"{name}: games cut after {limit:,} agent steps (--max-steps): {cut:,}; each "
-                f"counts by its score until then"
+                f"counts with its score so far"
             )
         if silent:
             notes.append(f"{name}: no game was over with seed {', '.join(silent)}: more --steps")
@@ -105,7 +105,7 @@ def _few_seeds(result: Result) -> list[str]:
     if runs == 1:
         return ["one seed: an interval is that of one run and says nothing about other seeds"]
     notes = [
-        f"{runs} seeds are few: an interval goes no further than the scores seen, and the "
+        f"{runs} seeds are few: an interval extends no further than the observed scores, and the "
         f"median of all seeds lies outside them in {missed:.0%} of cases, not in 5%"
     ]
     if len(result["methods"]) > 1:

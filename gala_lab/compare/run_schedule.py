@@ -140,8 +140,8 @@ class _Schedule:
                     process.join()
         if self._is_disk_full:
             raise StorageError(
-                f"{self._plan.folder} cannot be written any more; make room, then call the same "
-                f"command again"
+                f"{self._plan.folder} cannot be written any more; make room, then repeat the "
+                f"command"
             )
         return interrupts.count > 0
 

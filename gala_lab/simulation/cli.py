@@ -33,7 +33,7 @@ def add_simulate(commands: Any) -> None:
     parser = add_command(
         commands,
         "simulate",
-        "predict what a cluster of learners would do, before anyone rents it",
+        "predict how a cluster of learners would perform, before you rent it",
         _simulate,
         "gala simulate --learners 64 --compute-s 0.5",
         "gala simulate gossip all-reduce --learners 32 --stragglers 4 --plot curves.png",

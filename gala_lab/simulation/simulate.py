@@ -46,7 +46,7 @@ def _check_that_updates_are_made(world: World) -> None:
     if world.failures > _FAILURES_PER_UPDATE * (world.total_updates + config.learners):
         raise UserError(
             f"failure_every_s {config.failure_every_s:g} is too short for this cluster: learners "
-            f"fail before they have made an update; give more"
+            f"fail before they have made an update; use a longer time"
         )
 
 

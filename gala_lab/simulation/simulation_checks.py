@@ -25,12 +25,12 @@ def check(scheme: str, config: SimulationConfig) -> None:
     if config.stragglers > config.learners:
         raise UserError(
             f"stragglers {config.stragglers} are more than the {config.learners} learners: "
-            f"give at most as many"
+            f"use at most as many"
         )
     if config.joiners >= config.learners:
         raise UserError(
             f"joiners {config.joiners} are too many for {config.learners} learners: "
-            f"at least one must be there at first"
+            f"at least one must be present at the start"
         )
     slowest_s = config.compute_s * (config.slowdown if config.stragglers else 1)
     if config.cores is not None:
@@ -38,7 +38,7 @@ def check(scheme: str, config: SimulationConfig) -> None:
     if config.failure_every_s is not None and config.failure_every_s < slowest_s:
         raise UserError(
             f"failure_every_s {config.failure_every_s:g} is shorter than an update of "
-            f"{slowest_s:g} s: next to none would ever be made; give more"
+            f"{slowest_s:g} s: almost none would ever be completed; use a longer time"
         )
     _check_memory(scheme, config)
     if scheme == "gossip":

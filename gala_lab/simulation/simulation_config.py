@@ -24,7 +24,7 @@ class SimulationConfig:
     )
     learners_per_node: int | None = setting(
         None,
-        "learners per machine, whose messages to one another arrive at once",
+        "learners per machine; messages between them arrive at once",
         unset="1",
         minimum=1,
     )
@@ -33,7 +33,7 @@ class SimulationConfig:
         "mix when all in-neighbours have news (GALA) or when any has; "
         "auto: any if hierarchical, else all",
     )
-    average_every: int = setting(8, "updates from one average to the next", minimum=1)
+    average_every: int = setting(8, "updates between two averages", minimum=1)
     compute_s: float = setting(
         0.1,
         "mean time of an update, its rollout included",
@@ -45,32 +45,34 @@ class SimulationConfig:
         0.1, "standard deviation of that time / its mean; 0: constant", minimum=0, maximum=10
     )
     compute_distribution: Literal["gamma", "lognormal"] = setting(
-        "gamma", "of that time; gamma with variation 1 is the exponential distribution"
+        "gamma", "distribution of that time; gamma with variation 1 is the exponential distribution"
     )
-    stragglers: int = setting(0, "number of slower learners, the first ones", minimum=0)
+    stragglers: int = setting(
+        0, "number of slower learners (those with the lowest ranks)", minimum=0
+    )
     slowdown: float = setting(4.0, "factor by which a straggler is slower", minimum=1, maximum=1e6)
     cores: int | None = setting(
         None,
-        "cores that all learners share, so that each is learners / cores times slower",
+        "cores that all learners share; each is then learners / cores times slower",
         unset="one per learner",
         minimum=1,
     )
     latency_s: float = setting(
         1e-4,
-        "time from one port to another, whatever the size",
+        "time from one port to another, regardless of message size",
         minimum=0,
         maximum=1e9,
         metavar="SECONDS",
     )
     bandwidth_bytes_per_s: float = setting(
         1.25e9,
-        "of a learner's or server's port, each way; 1.25e9 is 10 Gbit/s",
+        "bandwidth of a learner's or server's port in each direction; 1.25e9 is 10 Gbit/s",
         minimum=1,
         metavar="BYTES",
     )
     parameters: int = setting(
         866_439,
-        "of the network, 4 bytes each in a message (GALA's for Pong)",
+        "parameters of the network, 4 bytes each in a message (866,439: GALA's for Pong)",
         minimum=1,
         maximum=1e12,
     )
@@ -88,7 +90,9 @@ class SimulationConfig:
         maximum=1e9,
         metavar="SECONDS",
     )
-    joiners: int = setting(0, "number of learners that join later, the last ones", minimum=0)
+    joiners: int = setting(
+        0, "number of learners that join later (those with the highest ranks)", minimum=0
+    )
     join_at_s: float = setting(
         0.0, "time at which they join", minimum=0, maximum=1e9, metavar="SECONDS"
     )
@@ -97,10 +101,10 @@ class SimulationConfig:
     )
     duration_s: float | None = setting(None, "simulated time", above=0, metavar="SECONDS")
     problem: Literal["quadratic", "logistic", "random-walk"] = setting(
-        "quadratic", "what is learned; random-walk: nothing, updates are noise alone"
+        "quadratic", "what is learned; random-walk: nothing, updates are pure noise"
     )
     dimension: int = setting(20, "parameters of the problem", minimum=1)
-    learning_rate: float = setting(0.05, "of each update", above=0, maximum=1)
+    learning_rate: float = setting(0.05, "learning rate of each update", above=0, maximum=1)
     noise: float = setting(
         1.0,
         "standard deviation of a gradient's elements (logistic: from its batches)",

@@ -61,7 +61,7 @@ def evaluate(
         policy: "greedy" takes the most probable actions, "sample" random ones as in training.
         learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
         seed: seed of games and actions.
-        max_steps: agent steps after which a game is cut and counts by its score until then;
+        max_steps: agent steps after which a game is cut and counts with its score so far;
             default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
         console: where progress goes; default: standard error.
 

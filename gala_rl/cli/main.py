@@ -153,7 +153,7 @@ def _add_scale(commands: Any) -> None:
     parser = add_command(commands, "scale", text, _scale, "gala scale runs/pong --learners 8")
     parser.add_argument("run", metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--learners", type=count, required=True, metavar="N", help="learners from then on"
+        "--learners", type=count, required=True, metavar="N", help="new number of learners"
     )
 
 
@@ -175,7 +175,7 @@ def _add_evaluate(commands: Any) -> None:
         "--policy",
         choices=("greedy", "sample"),
         default="greedy",
-        help="most probable actions, or random ones as in training (default: greedy)",
+        help="greedy: most probable actions; sample: random ones as in training (default: greedy)",
     )
     parser.add_argument(
         "--learner",
@@ -312,10 +312,10 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     if cut:
         say(
             f"games cut after {result['max_steps']:,} agent steps (--max-steps): {cut:,}; each "
-            f"counts by its score until then"
+            f"counts with its score so far"
         )
     if failures := sum(row["simulator_failures"] for row in rows):
-        say(f"simulator failures: {failures}; a game that one ended counts by its score until then")
+        say(f"simulator failures: {failures}; a game that one ended counts with its score so far")
     if result["interrupted"]:
         why = "long games are missing above" if rows else "--max-steps cuts long ones"
         say(f"stopped before all {wanted:,} games of each policy were over: {why}")

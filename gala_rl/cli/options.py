@@ -17,7 +17,7 @@ _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossi
 Headings = Mapping[str, Collection[str]]
 """Names of settings, by the heading under which help shows them."""
 
-MAX_STEPS = "agent steps after which a game of evaluation is cut and counts by its score until then"
+MAX_STEPS = "agent steps after which an evaluation game is cut; it counts with its score so far"
 """Help of the option that bounds the games of an evaluation."""
 
 _Settings = TypeVar("_Settings")
@@ -119,7 +119,7 @@ def _add_algorithms(parser: argparse.ArgumentParser) -> None:
         _add_setting(group, entry, hints[entry.name], shown, "algorithm")
     for name, fields in kinds.items():
         able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == name)
-        own = parser.add_argument_group(f"{name} alone ({able})")
+        own = parser.add_argument_group(f"{name} only ({able})")
         for entry in fields.values():
             if entry.name not in hints:
                 hint = get_type_hints(ALGORITHMS[name])[entry.name]

@@ -27,13 +27,13 @@ class TheoryOptions:
     """Options of `gala theory`."""
 
     topology: str | None = setting(
-        None, "as in train", unset="all that have a name", metavar="NAME|FILE"
+        None, "as in gala train", unset="all named topologies", metavar="NAME|FILE"
     )
     learners: tuple[int, ...] | None = setting(
-        None, "numbers of learners", unset="2,4,8,16,64,256,1024,4096, or as the file has"
+        None, "numbers of learners", unset="2,4,8,16,64,256,1024,4096, or the number in the file"
     )
     learners_per_node: int | None = setting(
-        None, "show the hierarchical topology too, with this many learners per node", metavar="G"
+        None, "also show the hierarchical topology, with this many learners per node", metavar="G"
     )
     delay: int = setting(1, "age of messages in rounds")
     miss: float = setting(0.1, "probability that a learner misses a mix", metavar="P")

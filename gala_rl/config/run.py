@@ -23,7 +23,7 @@ _LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite i
 class TrainConfig:
     """All settings of a training run; those that are None are filled in when it starts."""
 
-    method: str = setting("gala-a2c", "what to train; `gala methods` lists them")
+    method: str = setting("gala-a2c", "training method; `gala methods` lists them")
     env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment", metavar="ID")
     steps: int = setting(
         40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
@@ -31,7 +31,7 @@ class TrainConfig:
     learners: int | None = setting(
         None,
         "number of actor-learners",
-        unset="what the method runs best on this machine",
+        unset="the method's default for this machine",
         minimum=1,
         maximum=10_000,
     )
@@ -44,8 +44,8 @@ class TrainConfig:
     )
     max_learners: int | None = setting(
         None,
-        "most learners that gala scale can bring the run to",
-        unset="twice as many as it starts with",
+        "maximum number of learners for gala scale",
+        unset="twice the initial number",
         minimum=1,
         maximum=10_000,
     )
@@ -84,14 +84,14 @@ class TrainConfig:
     )
     simulator_deadline: float | None = setting(
         None,
-        "time after which a simulator process that has not made its step is replaced",
+        "time limit for a step of a simulator process, after which it is replaced",
         unset="20, or a quarter of --hang-after if that is less",
         above=0,
         metavar="SECONDS",
     )
     network: Literal["shallow", "deep"] = setting(
         "shallow",
-        "for images; shallow: three convolutions (DQN, GALA); "
+        "network for images; shallow: three convolutions (DQN, GALA); "
         "deep: residual, 15 convolutions (IMPALA)",
     )
     lstm_size: int | None = setting(
@@ -103,11 +103,13 @@ class TrainConfig:
     )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
-        "of the torso's arithmetic; bfloat16 is faster on processors with units for it. "
+        "precision of the torso's arithmetic; bfloat16 is faster on processors that support it. "
         "Parameters, losses and gossip are always float32",
     )
     seed: int = setting(0, "seed of every random stream of the run", minimum=0, maximum=2**31 - 1)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda if there is a GPU")
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "where networks run; auto: cuda if there is a GPU, else cpu"
+    )
     serial: bool = setting(
         False, "all learners take turns in one process: slow, deterministic, easy to debug"
     )
@@ -116,26 +118,28 @@ class TrainConfig:
     )
     log_every: int | None = setting(
         None,
-        "updates of a learner between two rows of metrics",
-        unset="a row after 8,000 agent steps, 100 updates or 2 s, whichever is first",
+        "updates per learner between two rows of metrics",
+        unset="a row after 8,000 agent steps, 100 updates or 2 s, whichever comes first",
         minimum=1,
     )
     checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")
-    checkpoints_kept: int = setting(3, "newest checkpoints that stay on disk", minimum=1)
+    checkpoints_kept: int = setting(3, "number of newest checkpoints to retain", minimum=1)
     max_restarts: int = setting(
-        3, "deaths of a learner without progress, beyond which the run ends", minimum=0
+        3,
+        "maximum number of deaths of a learner without progress; after that the run ends",
+        minimum=0,
     )
     hang_after: float = setting(
         120.0,
-        "time without a sign of life (a simulator built, reset or stepped) after which a learner "
-        "or an actor is killed and restarted",
+        "time without a sign of life (building, resetting or stepping a simulator) after which a "
+        "learner or an actor is killed and restarted",
         above=0,
         maximum=1e9,
         metavar="SECONDS",
     )
     fault_plan: str | None = setting(
         None,
-        "JSON file of faults to bring about: docs/faults.md",
+        "JSON file of faults to inject: docs/faults.md",
         metavar="FILE",
     )
     cluster: str | None = setting(
@@ -145,7 +149,7 @@ class TrainConfig:
     )
     message_precision: Literal["float32", "bfloat16"] = setting(
         "float32",
-        "of parameters on their way to another machine; bfloat16 halves the traffic",
+        "precision of parameters sent to other machines; bfloat16 halves the traffic",
     )
     atari: AtariProtocol = field(default_factory=AtariProtocol)
     algorithm: AlgorithmSettings | None = None

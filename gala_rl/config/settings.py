@@ -43,7 +43,9 @@ class AtariProtocol:
         84, "height and width of an image", minimum=36, maximum=512, metavar="PIXELS"
     )
     grayscale: bool = setting(True, "grey images instead of colour")
-    noop_max: int = setting(30, "most no-ops at the start of a game", minimum=0, maximum=_INT32)
+    noop_max: int = setting(
+        30, "maximum number of no-ops at the start of a game", minimum=0, maximum=_INT32
+    )
     fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
     life_loss_terminal: bool = setting(
         True, "in training, a lost life ends the return; the game itself goes on"
@@ -170,7 +172,7 @@ class GossipSettings:
         "auto: any if hierarchical, else all",
     )
     mix_optimizer: bool = setting(
-        False, "average the optimiser's state too; the paper averages parameters alone"
+        False, "average the optimiser's state too; the paper averages parameters only"
     )
     max_staleness: int | None = setting(
         None,
@@ -180,7 +182,7 @@ class GossipSettings:
     )
     deadline: float = setting(
         2.0,
-        "longest wait for a silent neighbour before going on without it",
+        "longest wait for a silent neighbour before continuing without it",
         above=0,
         metavar="SECONDS",
     )

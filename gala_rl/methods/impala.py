@@ -34,7 +34,7 @@ class ImpalaSettings(AlgorithmSettings):
     actors: int | None = setting(
         None,
         "actor processes per learner, each with its share of the learner's simulators",
-        unset="one per core, less one for learning",
+        unset="one per core, minus one for learning",
         minimum=1,
         maximum=1000,
     )
@@ -50,8 +50,8 @@ class ImpalaSettings(AlgorithmSettings):
         unset="as many as there are actors",
         minimum=1,
     )
-    clip_rho: float = setting(1.0, "ρ̄ of V-trace: largest weight of an error", above=0)
-    clip_c: float = setting(1.0, "c̄ of V-trace: largest weight of a trace", above=0)
+    clip_rho: float = setting(1.0, "ρ̄ of V-trace: maximum weight of an error", above=0)
+    clip_c: float = setting(1.0, "c̄ of V-trace: maximum weight of a trace", above=0)
 
     @property
     def actor_count(self) -> int:

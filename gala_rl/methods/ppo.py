@@ -32,13 +32,13 @@ class PPOSettings(AlgorithmSettings):
         0.95, "λ of the advantages; 0: one step, 1: the whole rollout", minimum=0, maximum=1
     )
     normalize_advantages: bool = setting(
-        True, "to mean 0 and standard deviation 1 in each minibatch"
+        True, "normalise advantages to mean 0 and standard deviation 1 in each minibatch"
     )
-    clip_range: float = setting(0.1, "ε, how far the probability ratio may be from 1", above=0)
+    clip_range: float = setting(0.1, "ε, maximum distance of the probability ratio from 1", above=0)
     anneal_clip_range: bool = setting(True, "ε falls in step with the learning rate")
     value_clip_range: float | None = setting(
         None,
-        "how far an update may move a value at full weight (Baselines' ppo2)",
+        "maximum change of a value per update at full weight (Baselines' ppo2)",
         unset="unlimited",
         above=0,
     )

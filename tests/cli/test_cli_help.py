@@ -102,11 +102,11 @@ def test_headings_are_over_settings_that_exist() -> None:
 
 def test_settings_of_one_algorithm_are_under_its_name() -> None:
     groups = {group.title: group for group in PARSERS["gala train"]._action_groups}
-    own = next(group for title, group in groups.items() if title and title.startswith("ppo alone"))
+    own = next(group for title, group in groups.items() if title and title.startswith("ppo only"))
     names = {action.dest.removeprefix("algorithm.") for action in own._group_actions}
     everywhere = set(AlgorithmSettings.__dataclass_fields__)
     assert names == set(ALGORITHMS["ppo"].__dataclass_fields__) - everywhere
-    assert own.title == "ppo alone (gala-ppo, ppo, ppo-allreduce, ppo-async)"
+    assert own.title == "ppo only (gala-ppo, ppo, ppo-allreduce, ppo-async)"
 
 
 @pytest.mark.parametrize("arguments", [[], ["bench"]])

@@ -77,7 +77,7 @@ def test_a_comparison_that_is_killed_and_stopped_goes_on_and_grows(
     told = stopped.communicate(timeout=60)[0].decode()
     assert stopped.returncode == 130
     assert "a2c, seed 0: stopped" in told
-    assert "go on with the same command" in told
+    assert "continue with the same command" in told
     assert "Traceback" not in told
     assert made < steps_of(run) < STEPS
 
