@@ -124,7 +124,7 @@ def _with_several_learners(config: TrainConfig) -> TrainConfig:
     learners = max(2, usable_cores()) if config.learners is None else config.learners
     if learners < 2:
         raise UserError(
-            f"learners {learners} is too small: a straggler needs another learner: use 2 at least"
+            f"learners {learners} is too small: a straggler needs another: use 2 at least"
         )
     return replace(config, learners=learners)
 

@@ -58,9 +58,7 @@ def result_of(plan: Plan) -> Result:
             rows = rows_of(folder)
             curve = curve_of(rows)
             if not len(curve.games) or not curve.seconds[-1] > 0:
-                raise UserError(
-                    f"run {run.out} has no metrics any more: remove it and repeat the command"
-                )
+                raise UserError(f"run {run.out} has no metrics any more: remove it and try again")
             curves[config.method].append(curve)
             runs.append({"seed": seed, "complete": True, **_measured(plan, run, rows, curve)})
         methods[config.method] = _aggregated(plan, config, runs)

@@ -47,9 +47,7 @@ class SimulationConfig:
     compute_distribution: Literal["gamma", "lognormal"] = setting(
         "gamma", "distribution of that time; gamma with variation 1 is the exponential distribution"
     )
-    stragglers: int = setting(
-        0, "number of slower learners (those with the lowest ranks)", minimum=0
-    )
+    stragglers: int = setting(0, "number of slower learners: the lowest ranks", minimum=0)
     slowdown: float = setting(4.0, "factor by which a straggler is slower", minimum=1, maximum=1e6)
     cores: int | None = setting(
         None,
@@ -90,9 +88,7 @@ class SimulationConfig:
         maximum=1e9,
         metavar="SECONDS",
     )
-    joiners: int = setting(
-        0, "number of learners that join later (those with the highest ranks)", minimum=0
-    )
+    joiners: int = setting(0, "number of learners that join later: the highest ranks", minimum=0)
     join_at_s: float = setting(
         0.0, "time at which they join", minimum=0, maximum=1e9, metavar="SECONDS"
     )

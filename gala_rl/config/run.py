@@ -138,9 +138,7 @@ class TrainConfig:
         metavar="SECONDS",
     )
     fault_plan: str | None = setting(
-        None,
-        "JSON file of faults to inject: docs/faults.md",
-        metavar="FILE",
+        None, "JSON file of faults to inject: docs/faults.md", metavar="FILE"
     )
     cluster: str | None = setting(
         None,
