@@ -1,1 +1,1 @@
-"""Faults that a plan asks for: a file says what breaks when, and it breaks for real."""
+"""Fault injection: a plan lists faults and their times, and real faults are then caused."""

@@ -1,4 +1,4 @@
-"""What learners and their supervisor share about faults: the run's clock, and stopped learners."""
+"""Shared memory for fault injection: the run's clock, and until when learners are stopped."""
 
 import time
 
@@ -8,16 +8,16 @@ from gala_rl.gossip.transports.shared import shared_zeros
 
 _ALL = 2**62
 _MAX_WAIT_S = 10.0
-"""A fault happens after this time even if its row has not been copied off its node."""
+"""Longest wait for the row of a fault to be copied to the driver before the fault happens."""
 
 
 class FaultClock:
-    """Seconds since the run's first update; pass it to each process as an argument.
+    """Counts seconds since the run's first update; pass it to each process as an argument.
 
     Args:
         learners: number of learners.
-        copied_bytes: bytes of the file of faults that are in the run's folder already, where that
-            is on another machine. Default: the file is in the run's folder.
+        copied_bytes: bytes of the fault log that have been copied to the run's folder, if that is
+            on another machine. Default: the log is in the run's folder.
     """
 
     def __init__(self, learners: int, copied_bytes: int | None = None) -> None:
@@ -27,7 +27,7 @@ class FaultClock:
         self._copied_bytes[0] = _ALL if copied_bytes is None else copied_bytes
 
     def elapsed_s(self) -> float:
-        """Return the seconds since the first call, by whichever learner."""
+        """Return the seconds since the first call by any learner."""
         now_ns = time.monotonic_ns()
         if not self._start_ns:
             self._start_ns[0] = now_ns
@@ -38,24 +38,24 @@ class FaultClock:
         return self.elapsed_s() if self._start_ns else None
 
     def start_at(self, elapsed_s: float | None) -> None:
-        """Start the clock so many seconds ago; None: do not."""
+        """Set the clock to this many seconds, unless it is ahead; None: do nothing."""
         if elapsed_s is not None:
             start_ns = time.monotonic_ns() - int(elapsed_s * 1e9)
             # The earliest of several reports is right, since each took some time to arrive.
             self._start_ns[0] = min(start_ns, int(self._start_ns) or start_ns)
 
     def record_copied(self, size: int) -> None:
-        """Record that so many bytes of the file of faults are in the run's folder."""
+        """Record that this many bytes of the fault log are in the run's folder."""
         self._copied_bytes[0] = size
 
     def wait_until_copied(self, size: int) -> None:
-        """Wait until so many bytes of the file are in the run's folder, but not for ever."""
+        """Wait until this many bytes of the fault log are in the run's folder, or a timeout."""
         deadline = time.monotonic() + _MAX_WAIT_S
         while self._copied_bytes < size and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def record_stop(self, learner: int, seconds: float) -> None:
-        """Record that a learner is about to stop itself, for its supervisor to continue it."""
+        """Record that a learner is about to stop itself, so that its supervisor continues it."""
         self._stopped_until_ns[learner] = time.monotonic_ns() + int(seconds * 1e9)
 
     def is_stop_over(self, learner: int) -> bool:

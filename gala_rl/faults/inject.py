@@ -1,4 +1,4 @@
-"""Inject the faults of a plan into one learner, from within its process, exact to the update."""
+"""Injects the faults of a plan into one learner, from its own process, exact to the update."""
 
 import os
 import signal
@@ -25,11 +25,11 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.trajectory import Trajectory
 
 _FULL_DISK = "/dev/full"
-"""Whatever is written to this device fails for want of room."""
+"""All writes to this device fail as on a full disk."""
 
 
 class LearnerFaults:
-    """Injects faults into one learner; a row is written before each of them.
+    """Injects faults into one learner; writes a row to the fault log before each of them.
 
     Args:
         folder: folder of the run, with its plan.
@@ -49,7 +49,7 @@ class LearnerFaults:
         self._slow_since: float | None = None
 
     def wrap_transport(self, gossip: Gossip) -> None:
-        """Put a faulty transport, if the plan asks for one, between the network and gossip."""
+        """Wrap the transport of gossip in a faulty one, if the plan has faults of messages."""
         senders = gossip.node.topology.all_in_neighbours(self._rank)
         edges = {(sender, self._rank) for sender in senders}
         self._lasting = [f for f in self._lasting if not f.edges or f.edges & edges]
@@ -72,7 +72,7 @@ class LearnerFaults:
             if fault.kind != "disk-full":
                 self._begin(fault, agent)
                 self._inject(fault, agent)
-                # The time of the fault is not part of an update, whose time is multiplied.
+                # "slow" multiplies the time of updates, which must not include this fault.
                 self._slow_since = None
                 if fault.kind == "stop":
                     self._log.record_end(fault, _counters(agent))
@@ -80,10 +80,10 @@ class LearnerFaults:
 
     @contextmanager
     def before_saving(self, agent: Agent, folder: Path) -> Iterator[None]:
-        """Let the disk be full for the learner's part of a checkpoint, if that is due.
+        """Make the disk seem full for the learner's part of a checkpoint, if that is due.
 
         Args:
-            agent: the learner's.
+            agent: agent of the learner.
             folder: folder of the checkpoint's parts, before it is complete.
         """
         due = self._due(agent, self._clock.elapsed_s())
@@ -102,20 +102,20 @@ class LearnerFaults:
             counters.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file of faults."""
+        """Close the fault log."""
         self._log.close()
 
     def _due(self, agent: Agent, now_s: float) -> list[Fault]:
         return [fault for fault in self._sudden if fault.has_begun(agent.updates, now_s)]
 
     def _begin(self, fault: Fault, agent: Agent) -> None:
-        """Write that a sudden fault begins, and wait until that outlives this machine."""
+        """Log that a sudden fault begins; wait until the row is safe if this machine is lost."""
         self._sudden.remove(fault)
         self._log.record_begin(fault, _counters(agent))
         self._clock.wait_until_copied(self._log.size)
 
     def _record_lasting(self, agent: Agent, now_s: float) -> None:
-        """Write which lasting faults have begun and ended."""
+        """Log which lasting faults have begun and ended."""
         for fault in list(self._lasting):
             if fault.is_active(agent.updates, now_s):
                 if fault.index not in self._log.begun:
@@ -147,7 +147,7 @@ class LearnerFaults:
                 guard.env = Crashing(guard.env)
 
     def _slow_down(self, updates: int, now_s: float) -> None:
-        """Sleep so that the last update takes a multiple of its time."""
+        """Sleep so that the last update takes `factor` times as long."""
         factor = 1.0
         for fault in self._lasting:
             if fault.kind == "slow" and fault.is_active(updates, now_s):

@@ -1,4 +1,4 @@
-"""The file of faults that have happened: a row when a fault begins, another when it ends."""
+"""Fault log: a file with a row when a fault begins, and another when it ends."""
 
 import contextlib
 import os
@@ -28,14 +28,14 @@ class _FaultRow(TypedDict):
 
 
 class FaultLog:
-    """Writes the rows of one learner, or node; all of them append to the same file.
+    """Appends the rows of one learner or node to the log, a file that all of them share.
 
-    A fault that has a row already, from before the learner was killed or resumed, is not repeated.
+    A fault with a row, from before the learner was killed or resumed, is not repeated.
 
     Args:
         path: path of the file.
         index: rank of the learner, or index of the node.
-        owner: what the index is of.
+        owner: whether `index` is of a learner or a node.
 
     Attributes:
         begun: indices of faults that have begun.
@@ -58,7 +58,7 @@ class FaultLog:
         return self._path.stat().st_size
 
     def record_begin(self, fault: Fault, counters: Mapping[str, int]) -> Row:
-        """Write that a fault begins, before it does: the learner may not live to write it after.
+        """Write that a fault begins, before it does, since it may kill the learner.
 
         Returns:
             The row.
@@ -90,11 +90,11 @@ class FaultLog:
 
 
 class FaultMonitor:
-    """The supervisor's part in a fault plan: continues stopped learners, reports what happened.
+    """Continues stopped learners and reports faults, on behalf of the supervisor.
 
     Args:
         clock: clock of the run.
-        path: path of the file of faults; rows that it has already are not reported.
+        path: path of the fault log; rows that exist now are not reported.
 
     Attributes:
         clock: as given.
@@ -105,19 +105,19 @@ class FaultMonitor:
         self._reader.new_rows()
 
     def continue_stopped(self, process_ids: Iterable[tuple[int, int]]) -> None:
-        """Continue the learners, given as (rank, process id), whose stop is over."""
+        """Continue learners, given as (rank, process id), whose time to be stopped is over."""
         for rank, pid in process_ids:
             if self.clock.is_stop_over(rank):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
     def take_notices(self) -> list[str]:
-        """Return what has happened since the last call, a line per row."""
+        """Return notices of new rows since the last call, one line each."""
         return [notice(row) for row in _fault_rows(self._reader)]
 
 
 def _fault_rows(reader: MetricsReader) -> list[Row]:
-    """Return the new rows that a learner, or the driver for a node, can have written."""
+    """Return the new valid rows, of learners or of nodes."""
     return [
         row
         for row in reader.new_rows()
@@ -126,7 +126,7 @@ def _fault_rows(reader: MetricsReader) -> list[Row]:
 
 
 def notice(row: Mapping[str, Any]) -> str:
-    """Return a row as a line of text."""
+    """Return a notice of a row, one line."""
     ends = " is over" if row["phase"] == END else ""
     messages = f", {row['messages']:,} messages" if "messages" in row else ""
     affected = f"learner {row['learner']}" if "learner" in row else f"node {row['node']}"

@@ -1,4 +1,4 @@
-"""Fault plans: read and check the file; imports no torch."""
+"""Reads and checks fault plans; imports no torch."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Kind(NamedTuple):
         required: fields that it must have.
         optional: fields that it may have.
         is_lasting: whether it lasts for a number of `updates` or `seconds`.
-        needs_processes: whether it makes no sense where learners take turns in one process.
+        needs_processes: whether it is impossible if learners take turns in one process.
     """
 
     required: tuple[str, ...]
@@ -76,7 +76,7 @@ class Fault:
     count from the first update of the run, or from the first after it was resumed.
 
     Attributes:
-        index: its place in the plan.
+        index: its position in the plan.
         kind: one of `KINDS`.
         at_updates: it begins after this many updates, before the next one.
         at_s: it begins after this many seconds.
@@ -85,10 +85,10 @@ class Fault:
         learner: rank of the learner that it affects; None for faults of messages and nodes.
         node: index of the node that it affects.
         edges: (sender, receiver) pairs whose messages it affects.
-        factor: how many times as long the learner's updates take.
+        factor: multiple of their time that the learner's updates take.
         simulator: index of the learner's simulator that crashes.
         delay_s: seconds by which messages come later.
-        how: in which way messages are corrupted.
+        how: kind of corruption of messages.
     """
 
     index: int
@@ -107,7 +107,7 @@ class Fault:
 
     @property
     def is_lasting(self) -> bool:
-        """Whether it lasts for a while, rather than happening at one moment."""
+        """Whether it lasts for some time, rather than happening at one moment."""
         return KINDS[self.kind].is_lasting
 
     @property
@@ -118,10 +118,10 @@ class Fault:
         return frozenset(receiver for _, receiver in self.edges)
 
     def has_begun(self, updates: int, elapsed_s: float) -> bool:
-        """Return whether its moment has come.
+        """Return whether the fault is due or has begun.
 
         Args:
-            updates: made by the learner that it affects.
+            updates: updates made by the learner that it affects.
             elapsed_s: seconds since the first update of the run.
         """
         if self.at_updates is not None:

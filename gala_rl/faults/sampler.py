@@ -1,4 +1,4 @@
-"""Sample the progress of one machine's learners from a thread, twenty times per second."""
+"""Samples the progress of one machine's learners in a thread, twenty times per second."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ _INTERVAL_S = 0.05
 
 
 class ProgressSample(NamedTuple):
-    """A time in seconds, and the agent steps of each learner until then."""
+    """A time in seconds, and agent steps per learner at that time."""
 
     time_s: float
     agent_steps: list[int]
 
 
 class ProgressSampler:
-    """Samples until it is stopped or the process ends.
+    """Samples agent steps until it is stopped or the process ends.
 
     Args:
-        agent_steps: returns the agent steps of each learner.
+        agent_steps: returns agent steps per learner.
 
     Attributes:
         began_ns: when it started, by the machine's clock.
@@ -48,7 +48,7 @@ class ProgressSampler:
         return max((b.time_s - a.time_s for a, b in pairwise(self._samples)), default=0.0)
 
     def affected(self, row: Mapping[str, Any]) -> tuple[float, Collection[int]]:
-        """Return when a fault began, and which learners it affects, by its row in the log."""
+        """Return when a fault began and which learners it affects, given its row in the log."""
         return row["time"], [row["learner"]]
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""A transport that drops, delays, duplicates or corrupts the messages to one receiver."""
+"""Transport that drops, delays, duplicates or corrupts the messages to one receiver."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -25,8 +25,8 @@ class FaultyTransport:
         clock: clock of the run.
 
     Attributes:
-        updates: made by the learner before the current one.
-        messages: number of affected messages, by the fault's index; those cut off are not counted.
+        updates: updates made by the learner before the current one.
+        messages: number of affected messages per fault, by its index; "cut" is not counted.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FaultyTransport:
         return self._inner.send(message, receivers)
 
     def poll(self, senders: Collection[int]) -> list[Event]:
-        """See `Transport.poll`; a sender that is cut off does not arrive, nor does its death."""
+        """See `Transport.poll`; a cut edge delivers neither messages nor the sender's death."""
         now_s = self._clock.elapsed_s()
         active = {sender: self._active_faults(sender, now_s) for sender in senders}
         connected = [s for s in senders if all(fault.kind != "cut" for fault in active[s])]
@@ -82,7 +82,7 @@ class FaultyTransport:
                 case "delay":
                     due_s += fault.delay_s
         if due_s > now_s and message is original:
-            # The sender overwrites its memory before the message is due.
+            # Copy: the sender may overwrite its memory before the message is due.
             message = Message(message.sender, message.version, message.parameters.clone())
         # The sender may have overwritten the message while it was copied.
         if message is original or original.is_whole():
@@ -108,7 +108,7 @@ def corrupted(message: Message, how: Corruption) -> Message:
     """Return a copy of a message with corrupt parameters.
 
     Args:
-        message: as it was sent.
+        message: message as it was sent.
         how: "nan": one number becomes NaN; "size": the last number is missing; "bits": the highest
             exponent bit of every number is flipped.
     """

@@ -1,15 +1,15 @@
-"""Checkpoints: a folder of safetensors and JSON, whole or absent, checksummed, never pickled.
+"""Writes and reads checkpoints: folders of safetensors and JSON, checksummed, never pickled.
 
     checkpoints/step_000000800000/
         learner_00.safetensors   tensors of learner 0
         learner_00.json          its counters
         …
-        shared.safetensors       tensors that belong to all learners, where there are any
+        shared.safetensors       tensors that all learners share, if any
         manifest.json            counters of the run, and the SHA-256 of every other file
 
-Each learner writes its part into a hidden folder, counters last: a part without counters is not
-used. When all parts are there, the manifest is added, everything is flushed to disk, and the folder
-gets its name.
+A checkpoint is complete or absent: each learner writes its part into a hidden folder, counters
+last, since a part without counters is not used. Once all parts are written, the manifest is added,
+everything is flushed to disk, and the folder is renamed.
 """
 
 import hashlib
@@ -46,9 +46,9 @@ class Manifest(TypedDict):
     Attributes:
         format: version of the format.
         agent_steps: agent steps of all learners together.
-        learner_agent_steps: by rank.
-        learners: ranks of those that have a part, such as "00".
-        sha256: by name of a file.
+        learner_agent_steps: agent steps by rank.
+        learners: ranks of learners that have a part, such as "00".
+        sha256: SHA-256 by file name.
     """
 
     format: int
@@ -73,11 +73,11 @@ class LearnerState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose checksums are right.
+    """A complete checkpoint, whose checksums have been verified.
 
     Attributes:
         path: its folder.
-        manifest: as written.
+        manifest: content of `manifest.json`.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class Checkpoint:
         return self.manifest["agent_steps"]
 
     def learners(self) -> list[int]:
-        """Return the ranks of the learners that have a part in it."""
+        """Return the ranks of the learners that have a part in the checkpoint."""
         return sorted(map(int, self.manifest["learners"]))
 
     def load(self, learner: int) -> LearnerState:
@@ -104,16 +104,16 @@ class Checkpoint:
     def mixed_versions(self, learner: int) -> dict[int, int]:
         """Return the versions that a learner had mixed, by sender.
 
-        Parts are written one after another, so a learner may have mixed a version that its sender
-        had not reached in its own, older part. The sender goes on from that part and sends such
-        versions anew: they are capped at the version of the sender's part.
+        Versions are capped at those of the senders' parts. Parts are written one after another, so
+        a learner may have mixed a version later than its sender's own, older part. The sender
+        continues from that part and sends such versions again.
         """
         mixed = {int(j): version for j, version in self.counters(learner)["mixed_versions"].items()}
         sent = {j: self.counters(j)["version"] for j in mixed.keys() & set(self.learners())}
         return {j: min(version, sent.get(j, version)) for j, version in mixed.items()}
 
     def agent_steps_of(self, learner: int) -> int:
-        """Return the agent steps from which a learner goes on: those of its part, if it has one."""
+        """Return the agent steps from which a learner continues: those of its part, if any."""
         steps = self.manifest["learner_agent_steps"]
         if learner in self.learners():
             return int(self.counters(learner)["agent_steps"])
@@ -121,11 +121,11 @@ class Checkpoint:
 
     @property
     def resumes_at(self) -> int:
-        """Agent steps of all learners together from which they go on."""
+        """Total agent steps from which the learners continue."""
         return sum(map(self.agent_steps_of, range(len(self.manifest["learner_agent_steps"]))))
 
     def shared(self) -> dict[str, Tensor]:
-        """Return the tensors that belong to all learners."""
+        """Return the tensors that all learners share."""
         return self._tensors(_SHARED) if _SHARED in self.manifest["sha256"] else {}
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
@@ -136,12 +136,12 @@ class Checkpoint:
 
 
 def partial_folder(checkpoints: Path, request: str) -> Path:
-    """Return the folder in which the parts of a checkpoint are gathered until it is complete."""
+    """Return the folder to which the parts of a checkpoint are written until it is complete."""
     return checkpoints / f".partial-{request}"
 
 
 def partial_counters(folder: Path, learner: int) -> Path:
-    """Return the file into which the counters of a part are written, until they get their name."""
+    """Return the temporary file to which the counters of a part are written before a rename."""
     return folder / f".learner_{learner:02d}.json"
 
 
@@ -184,7 +184,7 @@ def copy_part(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write the tensors that belong to all learners into a partial folder.
+    """Write the tensors that all learners share into a partial folder.
 
     Raises:
         StorageError: when it cannot be written.
@@ -194,7 +194,7 @@ def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def parts(folder: Path) -> list[str]:
-    """Return the learners whose parts in a partial folder are whole, such as "00"."""
+    """Return the learners whose parts in a partial folder are complete, such as "00"."""
     return sorted(path.stem.removeprefix("learner_") for path in folder.glob("learner_*.json"))
 
 
@@ -216,21 +216,21 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
-    """Turn the whole parts in a partial folder into a checkpoint, and remove the oldest ones.
+    """Turn the complete parts in a partial folder into a checkpoint, and remove old checkpoints.
 
-    A checkpoint that exists already with the same content stays instead.
+    An existing checkpoint with the same content is left as it is.
 
     Args:
         folder: from `partial_folder`.
         agent_steps: agent steps of all learners together.
         learner_steps: agent steps by rank.
-        kept: number of newest whole checkpoints that stay.
+        kept: number of newest complete checkpoints that are not removed.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        StorageError: when it cannot be written; all older ones stay then.
+        StorageError: when it cannot be written; no older checkpoint is removed then.
     """
     learners = parts(folder)
     files = sorted(folder / name for learner in learners for name in _files_of(int(learner)))
@@ -248,7 +248,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             "sha256": {file.name: _sha256(file) for file in files},
         }
         finish_replacing(final)
-        # Parts may be newer than those of a checkpoint of as many steps: they decide, not the name.
+        # Compare parts, not names: they may be newer than those of a checkpoint of as many steps.
         if final.exists() and (same := _try_open(final)) and same.manifest == manifest:
             discard(folder)
             return final
@@ -257,7 +257,7 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
             flush_to_disk(path)
         put_in_place(folder, final)
         for existing in checkpoint_folders(final.parent):
-            # Damaged ones are not counted among the kept, and go when they are the oldest.
+            # Damaged checkpoints do not count towards `kept`.
             if kept == 0:
                 shutil.rmtree(existing)
             elif existing == final or _try_open(existing) is not None:
@@ -271,10 +271,10 @@ def discard(folder: Path) -> None:
 
 
 def newest(checkpoints: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint, None if there is none; log and skip damaged ones.
+    """Return the newest undamaged checkpoint, None without checkpoints; log damaged ones.
 
     Raises:
-        UserError: when there are checkpoints but none is whole.
+        UserError: when all checkpoints are damaged.
     """
     folders = checkpoint_folders(checkpoints)
     damage = ""
@@ -290,7 +290,7 @@ def newest(checkpoints: Path) -> Checkpoint | None:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Return a checkpoint after checking every file's checksum.
+    """Open a checkpoint after checking every file's checksum.
 
     Raises:
         UserError: when something is missing, damaged or of another format.
@@ -329,7 +329,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_plain(file: Path) -> None:
-    """Raise a ValueError for a link, a pipe or a device, which may lead elsewhere or never end."""
+    """Raise a ValueError for a link, a pipe or a device: it may leave the folder or never end."""
     if not stat.S_ISREG(file.lstat().st_mode):
         raise ValueError(f"{file.name} is not a plain file")
 

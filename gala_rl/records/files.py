@@ -1,4 +1,4 @@
-"""Read and replace files so that a reader, or a crash, meets the old content or the new, whole."""
+"""Reads and atomically replaces files: after a crash, the old or the new content is complete."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from gala_rl.errors import StorageError, UserError
 _MAX_JSON_BYTES = 1 << 24
 
 REPLACEMENT = "-new"
-"""Suffix of a checkpoint that replaces another one, as long as both exist."""
+"""Suffix of a checkpoint that replaces another one, while both exist."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
-        UserError: when there is none.
+        UserError: when the file cannot be read or holds no JSON object.
     """
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file by one that holds a JSON object.
+    """Atomically replace a file by one that holds a JSON object.
 
     Raises:
         StorageError: when it cannot be written; the old file stays.
@@ -41,7 +41,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file.
+    """Atomically replace the content of a file.
 
     Raises:
         StorageError: when it cannot be written; the old file stays.
@@ -58,7 +58,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def put_in_place(folder: Path, final: Path) -> None:
-    """Give a folder its final name; one that has the name already goes after this one is safe."""
+    """Rename a folder; an existing one of that name is removed once this one is on disk."""
     if final.exists():
         folder.rename(_replacement(final))
         flush_to_disk(final.parent)
@@ -69,7 +69,7 @@ def put_in_place(folder: Path, final: Path) -> None:
 
 
 def finish_replacing(final: Path) -> None:
-    """Finish `put_in_place` where a crash has interrupted it."""
+    """Finish a `put_in_place` that a crash has interrupted."""
     if _replacement(final).exists():
         shutil.rmtree(final, ignore_errors=True)
         _replacement(final).rename(final)

@@ -1,4 +1,4 @@
-"""Metrics: a JSON line per learner and interval, appended, readable while the run goes on."""
+"""Writes and reads metrics: JSON lines per learner, readable while the run is in progress."""
 
 import bisect
 import heapq
@@ -17,10 +17,10 @@ _Game = tuple[float, int, float]
 """Time at which it ended, order in which its row was read, score."""
 
 RECENT_EPISODES = 100
-"""`mean_return` is the mean over this many last full games."""
+"""`mean_return` is the mean over this many latest full games."""
 
 _SMALLEST_DECIMAL = 1e-3
-"""Scores below it are printed with an exponent."""
+"""Smaller scores are printed with an exponent."""
 
 
 class MetricsWriter:
@@ -80,7 +80,7 @@ class MetricsReader:
         self._position = 0
 
     def new_rows(self) -> list[Row]:
-        """Return the complete rows that were not returned before; torn lines are left out."""
+        """Return complete rows that were not returned before; torn lines are skipped."""
         if not self._path.is_file():
             return []
         with self._path.open("rb") as file:
@@ -100,7 +100,7 @@ class MetricsReader:
 
 
 class _LearnerRow(TypedDict):
-    """Columns of a learner's row that something is computed from."""
+    """Columns of a learner's row that are read again."""
 
     learner: Count
     agent_steps: Count
@@ -126,7 +126,7 @@ class _LearnerRow(TypedDict):
 
 
 def learner_rows(rows: list[Row]) -> list[Row]:
-    """Return the rows that a learner can have written; damaged and foreign ones are dropped."""
+    """Return the valid rows of a learner, without damaged and foreign ones."""
     return [row for row in rows if fits(_LearnerRow, row) and _has_all_times(row)]
 
 
@@ -135,20 +135,20 @@ def _has_all_times(row: Row) -> bool:
 
 
 def _times(row: Row) -> list[float]:
-    """Return when the games of a row ended; earlier versions did not write it."""
+    """Return when the games of a row ended: the row's time, if written by an earlier version."""
     times: list[float] = row.get("episode_times", [row["time"]] * len(row["episode_returns"]))
     return times
 
 
 def drop_superseded(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
-    """Return a learner's rows without those whose work was done again later.
+    """Return a learner's rows without those whose agent steps were repeated later.
 
-    A run that was killed goes on from its newest checkpoint and does again what it had done since.
-    So a row is dropped if a later one is at as few agent steps, or fewer.
+    A run that was killed continues from its newest checkpoint and repeats the steps since. So a row
+    is dropped if a later row is at as many agent steps, or fewer.
 
     Args:
         rows: in the order in which they were written.
-        end: agent steps from which the learner is about to go on.
+        end: agent steps from which the learner is about to continue; later rows are dropped.
     """
     fewest, last = end + 1, []
     for row in reversed(rows):
@@ -159,11 +159,11 @@ def drop_superseded(rows: Sequence[Row], end: float = math.inf) -> list[Row]:
 
 
 class RecentGames:
-    """Mean score of the last 100 games of all learners, in the order in which they ended.
+    """Computes the mean score of the latest 100 games of all learners, by time of their end.
 
     Attributes:
         count: number of games that have been counted.
-        mean: mean score of the last 100 of them; None before the first.
+        mean: mean score of the latest 100 of them; None before the first.
     """
 
     def __init__(self) -> None:
@@ -176,14 +176,14 @@ class RecentGames:
     def add(self, row: Row) -> None:
         """Add the games of a learner's row, to be counted by `count_until`."""
         for noted_at, score in zip(_times(row), row["episode_returns"], strict=True):
-            # A game ended before its row was written, whatever another machine's clock says.
+            # Clocks of machines differ, but no game ended after its row was written.
             ended_at = min(noted_at, row["time"])
             heapq.heappush(self._uncounted, (ended_at, next(self._numbers), score))
 
     def count_until(self, time: float) -> None:
-        """Count the games that had ended by a time."""
+        """Count all games that ended up to this time."""
         while self._uncounted and self._uncounted[0][0] <= time:
-            # A game whose row comes late goes where it belongs.
+            # Sorted in, since a row may arrive late.
             bisect.insort(self._newest, heapq.heappop(self._uncounted))
             del self._newest[:-RECENT_EPISODES]
             self.count += 1
@@ -191,7 +191,7 @@ class RecentGames:
 
 
 def score_text(score: float | None) -> str:
-    """Return a score for people: three significant digits, and all digits before the point."""
+    """Format a score: three significant digits, and all digits before the decimal point."""
     if score is None:
         return "no game over yet"
     size = abs(float(f"{score:.3g}"))  # 9.996 is shown as 10.0

@@ -1,4 +1,4 @@
-"""Versions, machine and commit with which a run is started, for its folder."""
+"""Collects versions, machine and commit with which a run is started, for its folder."""
 
 import platform
 import subprocess

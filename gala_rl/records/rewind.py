@@ -1,4 +1,4 @@
-"""Remove from a run's metrics the rows whose work a resume does again."""
+"""Removes from a run's metrics the rows of agent steps that a resumed run repeats."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from gala_rl.records.run_folder import RunFolder
 
 
 def rewind(folder: RunFolder, start: Checkpoint) -> None:
-    """Remove the rows that were written after the checkpoint from which learners go on.
+    """Remove metrics rows written after the checkpoint from which learners continue.
 
     Raises:
         StorageError: when a file cannot be written; the old file stays.

@@ -1,4 +1,4 @@
-"""The folder of a run: its paths, its lock, its config, and who may write in it."""
+"""The folder of a run: its paths, its lock, its config, and checks before writing to it."""
 
 import dataclasses
 import fcntl
@@ -27,14 +27,14 @@ _METRICS = re.compile("learner_([0-9]{2,4}).jsonl")
 _Config = TypeVar("_Config", bound=TrainConfig)
 
 KEPT_ON_RESTART = {".lock", "earlier"}
-"""Names in a run's folder that stay when the run is started anew."""
+"""Names in a run's folder that are not moved away when the run is started anew."""
 
 Scale = TypedDict("Scale", {"from": Count, "to": Count, "agent_steps": Count})
-"""A change of the number of learners, and the agent steps at which it came."""
+"""A change of the number of learners, and the total agent steps at that time."""
 
 
 class _ConfigFile(TypedDict):
-    """Content of `config.json`, as far as it is read; the config has checks of its own."""
+    """Keys of `config.json` that are read; `from_dict` checks the config."""
 
     config: NotRequired[Any]
     resumes: NotRequired[list[dict[str, Any]]]
@@ -48,22 +48,22 @@ class _Summary(TypedDict):
 
 @dataclass
 class RunFolder:
-    """Paths in a run's folder, which need not exist, and what is done with them.
+    """A run's folder, which need not exist yet: its paths, and operations on its files.
 
     Attributes:
         path: the folder.
         config_file: everything that is needed to repeat the run.
         summary_file: how the run ended.
-        topology_file: copy of the edges that the run was given as a file, if it was.
+        topology_file: copy of the file of edges, if the run has one.
         fault_plan_file: copy of the fault plan, if the run has one.
         lock_file: locked by the process that trains the run.
         checkpoints: a folder per checkpoint.
         consensus_file: JSON lines with the distances between learners.
         faults_file: JSON lines with the injected faults that have happened.
         tensorboard: event files.
-        defects: details of what should never happen, to be reported; there only if there are any.
-        earlier: a folder per attempt, with the files of runs that were started anew.
-        scale_request: there while `gala scale` waits for another number of learners.
+        defects: details of violated guarantees, to be reported; exists only if there are any.
+        earlier: a folder per earlier attempt at the run, with its files.
+        scale_request: request of `gala scale`; exists while that command waits.
         scale_refusal: why the last such request was refused.
     """
 
@@ -121,7 +121,7 @@ class RunFolder:
             )
 
     def check_plain(self) -> None:
-        """Raise a UserError if the folder holds links, pipes or devices, which lead elsewhere."""
+        """Raise a UserError if the folder holds links, pipes or devices."""
         self._check_name()
         for path in self.path.rglob("*"):
             if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
@@ -152,7 +152,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other process from training the run; the lock ends with this process.
+        """Lock the run against training by other processes; the lock ends with this process.
 
         Raises:
             UserError: when another process has the lock.
@@ -167,14 +167,14 @@ class RunFolder:
             yield
 
     def check_unlocked(self) -> None:
-        """Raise a UserError if another process trains the run."""
+        """Raise a UserError if another process is training the run."""
         if self.lock_file.is_file():
             with self.lock():
                 pass
 
     @property
     def is_locked(self) -> bool:
-        """Whether a process trains the run."""
+        """Whether a process is training the run."""
         try:
             self.check_unlocked()
         except UserError:
@@ -182,7 +182,7 @@ class RunFolder:
         return False
 
     def create(self, config: TrainConfig) -> None:
-        """Make the folder, with `config.json` and copies of the files that the config names.
+        """Create the folder, with `config.json` and copies of the files that the config names.
 
         Raises:
             UserError: when the folder is in use or cannot be written.
@@ -208,7 +208,7 @@ class RunFolder:
         return decode(_ConfigFile, read_json(self.config_file), str(self.config_file))
 
     def record_resume(self, config: TrainConfig) -> None:
-        """Record that the run goes on here and now, and its config: the steps may be others.
+        """Record that the run is resumed now, with its config, whose steps may have changed.
 
         Raises:
             UserError: when the folder cannot be written.
@@ -224,7 +224,7 @@ class RunFolder:
             raise UserError(f"{self.config_file} holds what no run writes ({error})") from error
 
     def record_scale(self, before: int, learners: int, agent_steps: int, capacity: int) -> None:
-        """Record that the run goes on with another number of learners.
+        """Record a change of the number of learners.
 
         Args:
             before: number of learners up to now.
@@ -242,7 +242,7 @@ class RunFolder:
         write_json(self.config_file, {**content, "config": config, "scales": scales})
 
     def read_scales(self) -> list[Scale]:
-        """Return every change of the number of learners.
+        """Return all changes of the number of learners.
 
         Raises:
             UserError: when they cannot be read.
@@ -254,7 +254,7 @@ class RunFolder:
         return max([config.learners or 1, *(change["from"] for change in self.read_scales())])
 
     def read_config(self) -> TrainConfig:
-        """Return the run's config; its files are the copies in this folder.
+        """Return the run's config; files that it names are the copies in this folder.
 
         Raises:
             UserError: when there is no run or its config cannot be read.
@@ -285,6 +285,6 @@ class RunFolder:
 
 
 def checkpoint_folders(checkpoints: Path) -> list[Path]:
-    """Return the folders of checkpoints, by their names, the newest first."""
+    """Return the folders of checkpoints, newest first, by name."""
     named = (path for path in checkpoints.glob("step_*") if _CHECKPOINT.fullmatch(path.name))
     return sorted(named, reverse=True)

@@ -1,4 +1,4 @@
-"""A request, by a file in a run's folder, that the run go on with another number of learners."""
+"""Requests to change the number of learners of a run, by a file in the run's folder."""
 
 import contextlib
 import stat
@@ -18,7 +18,7 @@ class _Refusal(TypedDict):
 
 
 def place(folder: RunFolder, learners: int) -> None:
-    """Write a request; the process that trains the run takes it up within a second.
+    """Write a request; the process that trains the run reads it within a second.
 
     Raises:
         UserError: when there is another request.
@@ -32,7 +32,7 @@ def place(folder: RunFolder, learners: int) -> None:
 
 
 def pending(folder: RunFolder) -> int | None:
-    """Return the requested number of learners, None without a request; never block.
+    """Return the requested number of learners, None without a request; never wait.
 
     Raises:
         UserError: when the file is not a request.
@@ -53,7 +53,7 @@ def pending(folder: RunFolder) -> int | None:
 
 
 def refuse(folder: RunFolder, why: UserError | LearnerFailure) -> None:
-    """Remove the request, and write why it is refused unless the disk is full."""
+    """Remove the request and write why it is refused, unless the disk is full."""
     answer = {"why": str(why), "is_mistake": isinstance(why, UserError)}
     with contextlib.suppress(StorageError):
         write_json(folder.scale_refusal, answer)
@@ -61,7 +61,7 @@ def refuse(folder: RunFolder, why: UserError | LearnerFailure) -> None:
 
 
 def why_refused(folder: RunFolder) -> UserError | LearnerFailure | None:
-    """Return why the last request was refused; None if that is not known."""
+    """Return why the latest request was refused; None if that is not known."""
     file = folder.scale_refusal
     if not file.is_file():
         return None
@@ -72,6 +72,6 @@ def why_refused(folder: RunFolder) -> UserError | LearnerFailure | None:
 
 def withdraw(folder: RunFolder) -> None:
     """Remove the request, if there is one."""
-    # Where it cannot be removed, the run cannot write anything else either, and says so.
+    # If it cannot be removed, other writes to the folder fail too, and are reported.
     with contextlib.suppress(OSError):
         folder.scale_request.unlink()
