@@ -1,1 +1,1 @@
-"""Commands of a user: train, resume, scale and evaluate; their checks and their progress."""
+"""The user's operations: train, resume, scale and evaluate, with checks and progress output."""

@@ -1,4 +1,4 @@
-"""The calling program: its state, which stays unchanged, and the processes it may start."""
+"""Preserves the calling program's state, and checks which processes it may start."""
 
 import multiprocessing
 import os
@@ -17,11 +17,11 @@ from gala_rl.errors import UserError
 
 @contextmanager
 def unchanged_caller() -> Iterator[None]:
-    """Compute with the package's own defaults, and restore the caller's state at the end.
+    """Use the package's own defaults within a block, and restore the caller's state afterwards.
 
-    The state is what PyTorch has per process (threads, default type and device, whether gradients
-    are computed), the global random generators and the filters of warnings. Signal handlers and
-    environment variables are restored where they are set.
+    The state is PyTorch's process-wide settings (threads, default type and device, gradients),
+    the global random generators and the warning filters. Signal handlers and environment variables
+    are restored where they are set.
     """
     _open_standard_streams()
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
@@ -31,8 +31,8 @@ def unchanged_caller() -> Iterator[None]:
     is_elsewhere = torch.get_default_device().type != "cpu"
     on_cpu = torch.device("cpu") if is_elsewhere else nullcontext()
     torch.set_default_dtype(torch.float32)
-    # Training and evaluation set their own threads. A process that is forked later would lack the
-    # threads that had built a network here, and wait for them for ever.
+    # Training and evaluation set their own threads. A process forked later would lack threads that
+    # had built a network here, and wait for them for ever.
     torch.set_num_threads(1)
     try:
         with warnings.catch_warnings(), torch.enable_grad(), on_cpu:
@@ -46,9 +46,9 @@ def unchanged_caller() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Open standard streams that the program was started without, by `>&-` say, as /dev/null.
+    """Open standard streams that are closed, for example by `>&-`, as /dev/null.
 
-    Otherwise the next files that are opened would get their numbers, and all that is printed.
+    Otherwise the next files that are opened get their descriptors, and everything printed.
     """
     for stream in (0, 1, 2):
         try:
@@ -58,7 +58,7 @@ def _open_standard_streams() -> None:
 
 
 def check_may_train(config: TrainConfig) -> None:
-    """Raise a UserError if a run needs processes here and this process may not start any."""
+    """Raise a UserError if a run needs processes that this process cannot start or supply."""
     if config.cluster is not None and is_defined_in_main(config.env):
         raise UserError(
             f"env {config.env!r} is defined in the main program, which other machines do not "

@@ -1,4 +1,4 @@
-"""Evaluation: full games with the network of a checkpoint, scored by raw rewards."""
+"""Evaluates a run: plays full games with the network of a checkpoint, for raw rewards."""
 
 import math
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Play full games with the policy of a run's newest checkpoint.
 
-    Ctrl-C ends the evaluation with the games that have ended by then.
+    Ctrl-C ends the evaluation; the result then has the games that have ended.
 
     Args:
         run: folder of the run.
@@ -63,11 +63,11 @@ def evaluate(
         seed: seed of games and actions.
         max_steps: agent steps after which a game is cut and counts with its score so far;
             default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
-        console: where progress goes; default: standard error.
+        console: console for progress; default: standard error.
 
     Returns:
         `results`, one entry per policy, with `mean_return`, `standard_error`, all `returns` (raw,
-        full games), `games_cut`, and `simulator_failures`, which end games as they stand; whether
+        full games), `games_cut`, and `simulator_failures`, each of which ends a game; whether
         it was `interrupted`; and what was evaluated. A policy without a finished game at the time
         of an interrupt has no entry.
 
@@ -109,7 +109,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
     return {
         "learner": name,
         "mean_return": float(np.mean(scores)),
-        # One game says nothing about the spread of others.
+        # A single game gives no estimate of the spread.
         "standard_error": None if count == 1 else float(np.std(scores, ddof=1)) / math.sqrt(count),
         "min": min(scores),
         "max": max(scores),
@@ -156,7 +156,7 @@ def _newest(run: str | Path) -> tuple[ResolvedConfig, Checkpoint]:
 
 
 def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
-    """Return parameter vectors [P], P = `size`, by the name under which they are reported."""
+    """Return parameter vectors [P], P = `size`, by their name in the results."""
     ranks = saved.learners()
 
     def parameters_of(rank: int) -> Tensor:
@@ -177,15 +177,15 @@ def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
 
 
 class _Games:
-    """Games of one policy: their number, and the scores of those that have ended.
+    """Games of one policy: how many to play, and the scores of those that have ended.
 
     Args:
         wanted: number of games to play.
         max_steps: agent steps after which a game is cut.
 
     Attributes:
-        shares: number of games per simulator; taking the first games to end would favour short
-            ones.
+        shares: number of games per simulator, fixed in advance: taking the first games to end
+            would favour short ones.
         returns: scores of the games that have ended, per simulator.
         cut: number of games that were cut.
         failures: number of failures of simulators.
@@ -256,7 +256,7 @@ def _play_on(
     seed: int,
     progress: GamesProgress,
 ) -> None:
-    """Play until every simulator has played its share, or one of its games was cut."""
+    """Play until every simulator has played its share or had a game cut."""
     observations = simulators.reset(seed)
     state = model.initial_state(len(observations))
     scores = np.zeros(len(observations))

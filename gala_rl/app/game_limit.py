@@ -1,4 +1,4 @@
-"""The most agent steps of a game of evaluation: some policies never end theirs."""
+"""Limits the agent steps of evaluation games, since some policies never end a game."""
 
 from gala_rl.checks import Row
 from gala_rl.config.run import TrainConfig
@@ -9,7 +9,7 @@ DEFAULT = 27_000
 
 
 def max_steps_rows(max_steps: int | None) -> list[Row]:
-    """Rows about the agent steps after which a game is cut."""
+    """Return the check of `max_steps`."""
     return [
         (
             max_steps is not None and max_steps < 1,
@@ -21,7 +21,7 @@ def max_steps_rows(max_steps: int | None) -> list[Row]:
 def game_limit(config: TrainConfig, max_steps: int | None) -> int:
     """Return the agent steps after which a game is cut: as given, or the default.
 
-    By default the emulator ends Atari games itself, as the run's protocol says.
+    The default on Atari is the protocol's limit, at which the emulator itself ends a game.
     """
     if max_steps is not None:
         return max_steps

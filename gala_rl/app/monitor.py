@@ -1,4 +1,4 @@
-"""Follow a run's metrics files, for the terminal, TensorBoard and the summary."""
+"""Reads a run's metrics files during training, for the terminal, TensorBoard and the summary."""
 
 import math
 import threading
@@ -16,7 +16,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 
 _Scalar = tuple[str, float, int, float]
-"""Name, value, agent steps of all learners, time."""
+"""Name, value, total agent steps, time."""
 
 _SILENT_S = 60.0
 """The mean over all learners does not wait for a learner that has written no row for this long."""
@@ -48,9 +48,9 @@ _PLOTTED_OF_ALL = (
 
 @contextmanager
 def no_event_tracebacks() -> Iterator[None]:
-    """Keep TensorBoard's thread from printing a traceback when the disk is full.
+    """Suppress the traceback that TensorBoard's thread prints when the disk is full.
 
-    The next call of its writer raises the same error, which is reported from there.
+    The next call of its writer raises the same error, which is then reported.
     """
     original = threading.excepthook
 
@@ -66,13 +66,13 @@ def no_event_tracebacks() -> Iterator[None]:
 
 
 class MetricsMonitor:
-    """Observes a run by the rows that its learners write.
+    """Reads the rows that learners write, shows and plots them; called as a run's `Observer`.
 
     Args:
         config: config of the run.
         folder: folder of the run.
-        progress: shows what was read.
-        start: checkpoint from which the run goes on, if any.
+        progress: shows the newest values.
+        start: checkpoint from which the run continues, if any.
 
     Attributes:
         latest: newest row per learner.
@@ -89,8 +89,8 @@ class MetricsMonitor:
         self._uncounted: list[Row] = []
         self.latest: dict[int, Row] = {}
         self._consensus_time = 0.0
-        # TensorBoard is to forget events of work that is done again. Parts of a checkpoint are
-        # written one after another: rows older than a part, but beyond its steps, are plotted anew.
+        # Make TensorBoard forget events of steps that are repeated. Parts of a checkpoint are
+        # written one after another, so older rows beyond its total steps have to be plotted again.
         first = None if start is None else start.resumes_at + 1
         self._writer: SummaryWriter | None = self._open(first)
         self._plot(self._take_rows([], first or 0))
@@ -114,7 +114,7 @@ class MetricsMonitor:
         return SummaryWriter(str(self._folder.tensorboard), purge_step=purge_from)
 
     def _purge_from(self, agent_steps: int, scalars: list[_Scalar]) -> None:
-        """Plot what came before a learner went back to a checkpoint; purge what is done again."""
+        """Plot events before a learner went back to a checkpoint; purge those of repeated steps."""
         self._plot(scalars)
         self._uncounted = [r for r in self._uncounted if r["total_agent_steps"] < agent_steps]
         with self._storage_errors():
@@ -154,7 +154,7 @@ class MetricsMonitor:
             raise StorageError(f"events in {where} cannot be written ({error.strerror})") from error
 
     def _take_consensus(self, status: RunStatus) -> list[_Scalar]:
-        """Return the newest distances between learners, if they are newer than at the last call."""
+        """Return the newest distances between learners, if they are new since the last call."""
         row = status.consensus
         if row is None or row["time"] == self._consensus_time:
             return []
@@ -166,26 +166,26 @@ class MetricsMonitor:
         ]
 
     def _add_readers(self, learners: int) -> None:
-        """Read the files of learners that have joined too; those of former ones stay."""
+        """Add readers of learners that have joined; readers of former learners remain."""
         for rank in range(len(self._readers), learners):
             self._readers.append(MetricsReader(self._folder.metrics_file(rank)))
 
     def _known_until(self, writing: Sequence[int]) -> float:
-        """Return the time until which the games of all learners are known.
+        """Return the time up to which the games of all learners are known.
 
         Args:
-            writing: learners that go on writing rows; a silent one is not waited for long.
+            writing: learners that still write rows; silent ones are waited for briefly.
         """
         newest = max((row["time"] for row in self.latest.values()), default=0.0)
         times = [self.latest[rank]["time"] for rank in writing if rank in self.latest]
         return max(min(times, default=math.inf), newest - _SILENT_S)
 
     def _take_rows(self, writing: Sequence[int], first: int = 0) -> list[_Scalar]:
-        """Read the new rows; return what is to be plotted.
+        """Read the new rows; return the scalars to plot.
 
         Args:
-            writing: learners that go on writing rows.
-            first: agent steps of all learners from which on rows are plotted.
+            writing: learners that still write rows.
+            first: total agent steps from which rows are plotted.
         """
         scalars: list[_Scalar] = []
         for reader in self._readers:
@@ -206,7 +206,7 @@ class MetricsMonitor:
                     for name, value in own.items()
                     if value is not None
                 ]
-        # The mean over all learners is taken at times until which the games of all are known.
+        # The mean over all learners is computed only up to times at which all games are known.
         until = self._known_until(writing)
         ready = [row for row in self._uncounted if row["time"] <= until]
         self._uncounted = [row for row in self._uncounted if row["time"] > until]

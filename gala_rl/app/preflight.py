@@ -1,4 +1,4 @@
-"""Check what a command is asked for before it starts; imports no torch, so it answers at once."""
+"""Checks commands before they start; imports no torch, so that mistakes are reported at once."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from gala_rl.records.run_folder import RunFolder
 def check_start(
     config: TrainConfig, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> ResolvedConfig:
-    """Return the config with everything filled in, if it can be started on this machine.
+    """Check a new run; return its config, resolved, if it can be started on this machine.
 
     Args:
         config: config of the run.
@@ -38,7 +38,7 @@ def check_start(
 
 
 def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
-    """Return the config of a run that can be continued to `steps` agent steps (None: as before).
+    """Check a run to resume; return its config, with `steps` agent steps (None: as before).
 
     Raises:
         UserError: when there is nothing to continue, or nothing left to do.
@@ -64,10 +64,10 @@ def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
 
 
 def check_scale(run: str | Path, learners: int) -> ResolvedConfig:
-    """Return the present config of a run that can go on with that number of learners.
+    """Check a change of the number of learners of a run; return the run's current config.
 
     Raises:
-        UserError: when it cannot, or when it is not being trained.
+        UserError: when it is impossible, or when the run is not being trained.
     """
     folder = RunFolder(Path(run))
     config = resolve(folder.read_config())
@@ -97,12 +97,12 @@ def check_scale(run: str | Path, learners: int) -> ResolvedConfig:
 
 
 def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, Any]) -> None:
-    """Check that the settings that were given are those of the run to be continued.
+    """Check that given settings are equal to those of the run to be continued.
 
     Args:
-        run: its folder.
-        config: with these settings, but for those of the algorithm.
-        given: value of each setting that was given, such as "seed" or "algorithm.discount".
+        run: folder of the run.
+        config: config with the given settings, except those of the algorithm.
+        given: values of the given settings by name, such as "seed" or "algorithm.discount".
 
     Raises:
         UserError: when one differs; only `steps` and `out` may.
@@ -113,10 +113,10 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, An
     old = folder.read_config()
     same = {"steps", "out"}
     if config.learners in [change["from"] for change in folder.read_scales()[:1]]:
-        same.add("learners")  # The run was started with them, and goes on with those it has now.
+        same.add("learners")  # The run was started with them, and has been scaled since.
     learners = old.learners or 1
     if graph_of(config, learners).rounds == graph_of(old, learners).rounds:
-        same.add("gossip.topology")  # by whatever name
+        same.add("gossip.topology")  # Equal graphs may have different names.
     if _when(config) == _when(old):
         same.add("gossip.when")
     if _faults(config) == _faults(old):
@@ -139,7 +139,7 @@ def _faults(config: TrainConfig) -> object:
 
 def _value_of(config: Any, name: str) -> Any:
     for part in name.split("."):
-        # Another algorithm has other settings.
+        # None: another algorithm may lack the setting.
         config = getattr(config, part, None)
     return config
 

@@ -1,4 +1,4 @@
-"""Show the progress of a run: a panel in a terminal, plain lines anywhere else."""
+"""Shows the progress of a run: a panel in a terminal, plain lines in other output."""
 
 import time
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from gala_rl.run.status import RunStatus
 _PLAIN_LINE_EVERY_S = 10.0
 _REDRAW_EVERY_S = 0.25
 _ONLY_IN_PANEL = ("frames/s", "staleness", "apart")
-"""Items for which a plain line has no room."""
+"""Items that plain lines leave out, for want of room."""
 _MAX_LISTED = 8
 """With more learners, only the largest staleness is shown."""
 
 
 @contextmanager
 def quiet_on_errors(console: Console) -> Iterator[None]:
-    """Print nothing more to a console after its first error.
+    """Silence a console after its first error.
 
-    A run must not end because the reader of its output is gone, or because a log fills the disk.
+    A run must not end because the reader of its output has exited, or because the disk is full.
     """
     try:
         yield
@@ -45,7 +45,7 @@ class Progress:
         config: resolved config of the run.
         frames_per_step: emulator frames per agent step.
         done_before: agent steps made before this process started.
-        console: where to write.
+        console: console to write to.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Progress:
         *,
         has_ended: bool = False,
     ) -> None:
-        """Show the state of the run.
+        """Print notices, and update the panel or print a plain line if one is due.
 
         Args:
             status: status of the run.
@@ -96,7 +96,7 @@ class Progress:
             self.print_line(notice)
         now = time.monotonic()
         self._samples.append((now, status.total_agent_steps))
-        # The rate is that of the last half minute.
+        # The rate is measured over the last half minute.
         while len(self._samples) > 2 and now - self._samples[0][0] > 30:
             self._samples.pop(0)
         count, alive = len(status.alive), sum(status.alive)
@@ -139,7 +139,7 @@ class Progress:
             items["staleness"] = _staleness(latest, len(status.alive))
         if status.consensus is not None:
             items["apart"] = _apart(status.consensus)
-        # Rare events are shown only once they have happened.
+        # Rare events are shown only if they have happened.
         if rejected := sum(sum(row["rejected"].values()) for row in latest.values()):
             items["rejected messages"] = f"{rejected:,}"
         if overdue := sum(row["overdue"] for row in latest.values()):
@@ -164,7 +164,7 @@ class Progress:
 
 
 def _staleness(latest: dict[int, dict[str, Any]], learners: int) -> str:
-    """Return each learner's updates since its last mix, or the largest number of many learners."""
+    """Return updates since the last mix per learner, or only the largest with many learners."""
     known = [latest[r]["staleness_updates"] if r in latest else None for r in range(learners)]
     if learners > _MAX_LISTED:
         return f"at most {max((n for n in known if n is not None), default=0)}"
@@ -172,7 +172,7 @@ def _staleness(latest: dict[int, dict[str, Any]], learners: int) -> str:
 
 
 def _apart(row: dict[str, Any]) -> str:
-    """Return the distance between the learners, and its bound where that is known."""
+    """Return the distance between the learners, and its bound if it is known."""
     bound = row["consensus_rms_bound"]
     at_most = "" if bound is None else f", at most {bound:.3g}"
     return f"{row['consensus_rms']:.3g} rms{at_most}"
@@ -185,10 +185,10 @@ def _duration(seconds: float) -> str:
 
 
 class GamesProgress:
-    """Shows how many games of evaluation are over; use as a context manager, once per policy.
+    """Shows how many evaluation games have ended; use as a context manager, once per policy.
 
     Args:
-        wanted: number of games of all policies.
+        wanted: number of games to play, of all policies.
         console: where to write.
     """
 
@@ -211,11 +211,11 @@ class GamesProgress:
             self._status.stop()
 
     def show(self, agent_steps: int, over: int) -> None:
-        """Count a step of the simulators.
+        """Count a step of the simulators, and show the progress if due.
 
         Args:
-            agent_steps: made in this step.
-            over: number of this policy's games that are over so far.
+            agent_steps: agent steps made in this call.
+            over: number of this policy's games that have ended so far.
         """
         self._steps += agent_steps
         self._over = over

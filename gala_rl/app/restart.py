@@ -1,7 +1,7 @@
-"""Continue a run by `gala train --resume`, or start it anew where there is nothing to continue.
+"""Implements `gala train --resume`: continue a run, or start it anew without a checkpoint.
 
 A run may be killed before its first checkpoint, or while its folder is created. The same command
-then starts it again, and keeps in a folder of its own what was there.
+then starts it again, and moves the files of the earlier attempt to a separate folder.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ _MADE_FIRST = {
     *("checkpoints", "metrics", "logs"),
     *("topology.json", "faults.json", "config.json.partial"),
 }
-"""Names that a run may leave if it is killed before it has written its config."""
+"""Names in the folder of a run that was killed before it had written its config."""
 
 
 def is_started(config: TrainConfig) -> bool:
-    """Return whether the config's `out` holds a run, or what is left of one that had just begun.
+    """Return whether the config's `out` holds a run, perhaps one killed before its config exists.
 
     Raises:
         UserError: when `out` is not given.
@@ -38,12 +38,12 @@ def is_started(config: TrainConfig) -> bool:
 
 
 def is_resumable(run: str | Path) -> bool:
-    """Return whether a run is complete, or has a whole checkpoint to continue from."""
+    """Return whether a run is complete, or has an undamaged checkpoint to continue from."""
     folder = RunFolder(Path(run))
     made = folder.checkpointed_agent_steps()
     if made is None or made >= folder.read_config().steps:
         return made is not None
-    # Imports PyTorch, which a run without checkpoints need not wait for.
+    # Imported late, since it imports PyTorch, which is not needed without checkpoints.
     from gala_rl.records import checkpoint
 
     try:
@@ -55,19 +55,19 @@ def is_resumable(run: str | Path) -> bool:
 def start_anew(
     config: TrainConfig, settings: Mapping[str, Any], steps: int | None
 ) -> tuple[ResolvedConfig, Path]:
-    """Make room for a run in whose folder an earlier attempt has left no whole checkpoint.
+    """Move aside the files of an attempt without an undamaged checkpoint, to start its run anew.
 
     Args:
-        config: what the user has given, with the run's folder.
+        config: config that the user has given, with `out`.
         settings: settings of the algorithm that the user has given.
         steps: new total of agent steps; None: as before.
 
     Returns:
-        The config that the run was started with, as far as that is known, and the folder to which
-        everything was moved.
+        The config of the earlier attempt, if it was written, else the given one, resolved; and the
+        folder to which the files were moved.
 
     Raises:
-        UserError: when the run cannot be started so, or another process trains it; then nothing
+        UserError: when the run cannot be started, or another process is training it; then nothing
             has been moved.
     """
     assert config.out is not None
@@ -78,19 +78,19 @@ def start_anew(
     before = folder.read_config()
     resolved = check_config(before if steps is None else replace(before, steps=steps))
     aside = _set_aside(folder)
-    # Files that the run was given were moved too.
+    # The topology and fault plan of the run have been moved too.
     return RunFolder(aside).with_own_files(replace(resolved, out=config.out)), aside
 
 
 def _set_aside(folder: RunFolder) -> Path:
-    """Move everything that an attempt has left into a folder of its own; return that folder."""
+    """Move all files of an attempt into a new folder within `earlier`; return that folder."""
     with folder.lock():
         try:
             folder.earlier.mkdir(exist_ok=True)
             aside = folder.earlier / str(1 + sum(1 for _ in folder.earlier.iterdir()))
             aside.mkdir()
             left = [path for path in folder.path.iterdir() if path.name not in KEPT_ON_RESTART]
-            # Its config, and the files that it names, are moved last: they say what the run was.
+            # Config, topology and fault plan last: if this is interrupted, the run is still known.
             for path in sorted(left, key=lambda path: path.suffix == ".json"):
                 path.rename(aside / path.name)
         except OSError as error:

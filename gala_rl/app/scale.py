@@ -1,4 +1,4 @@
-"""Scaling: request another number of learners from a run that is being trained, and wait."""
+"""Changes the number of learners of a run in training: requests the change and waits for it."""
 
 import time
 from pathlib import Path
@@ -13,18 +13,18 @@ from gala_rl.records.run_folder import RunFolder
 
 _POLL_EVERY_S = 0.1
 _START_S = 60.0
-"""Time for joining learners to start, besides that after which a silent one is killed."""
+"""Time for joining learners to start, in addition to `hang_after`."""
 _UPDATES = 3
-"""Updates before the change is complete: present learners take it up in their next, joining ones
-make one after it."""
+"""Updates until a change is complete: members adopt it with their next update, then joining
+learners make one."""
 
 
 def scale(run: str | Path, learners: int) -> dict[str, Any]:
     """Change the number of learners of a run that is being trained.
 
-    Learners 0 to `learners` - 1 train from then on. The others end after their present update, or
-    new ones start from parameters that one of the present learners has sent. No learner is
-    restarted for that.
+    Afterwards the run has learners 0 to `learners` - 1. Other learners end after their current
+    update; new ones start from parameters that a current learner has sent. No learner is
+    restarted.
 
     Args:
         run: folder of the run.
@@ -34,8 +34,8 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
         The change as in `config.json`: `time`, `from`, `to` and `agent_steps`.
 
     Raises:
-        UserError: when the run cannot be scaled so, or ends meanwhile.
-        LearnerFailure: when learners could not join, or the run did not follow in time.
+        UserError: when the run cannot have this number of learners, or ends meanwhile.
+        LearnerFailure: when learners cannot join, or the run does not respond in time.
     """
     config = check_scale(run, learners)
     folder = RunFolder(Path(run))
@@ -55,7 +55,7 @@ def scale(run: str | Path, learners: int) -> dict[str, Any]:
 
 
 def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
-    """Return the seconds of the slowest learner's last updates; 0 if none has written a row."""
+    """Return seconds per update of the slowest learner; 0 if no learner has written a row."""
     rates = []
     for rank in range(config.learners):
         rows = learner_rows(MetricsReader(folder.metrics_file(rank)).new_rows())
@@ -64,9 +64,9 @@ def _update_s(folder: RunFolder, config: ResolvedConfig) -> float:
 
 
 def _wait(folder: RunFolder, deadline: float) -> None:
-    """Return once the run has removed the request, having carried it out or rejected it."""
+    """Wait until the run has carried out or refused the request, and so removed it."""
     while True:
-        # In this order: a run may carry out the request and end at once.
+        # In this order, since a run may carry out the request and end right after.
         is_trained = folder.is_locked
         if not folder.scale_request.exists():
             return

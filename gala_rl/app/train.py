@@ -1,4 +1,4 @@
-"""Train and resume: from a config to a finished run folder."""
+"""Trains and resumes runs: from a config to a finished run folder."""
 
 import shutil
 import time
@@ -42,18 +42,18 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
 
     Args:
         config: config of the run.
-        console: where progress goes; default: standard output.
+        console: console for progress; default: standard output.
 
     Returns:
         The summary, as in `summary.json`.
 
     Raises:
-        UserError: when the config cannot be run, and nothing has been written; or when learners,
-            which import the main program, find this call in it without a guard.
-        LearnerFailure: when a learner could not be kept alive; there is a checkpoint then.
-        StorageError: when the folder cannot be written any more, because the disk is full, say.
-        SupervisorFailure: when the system refused to open a file, say; there is a checkpoint then
-            if it could be written.
+        UserError: when the config cannot be run, and nothing has been written; or when the main
+            program, which learners import, makes this call without a guard.
+        LearnerFailure: when a learner died too often; a checkpoint has been saved.
+        StorageError: when the folder cannot be written, for example because the disk is full.
+        SupervisorFailure: when the system denies a resource, such as a file; a checkpoint has been
+            saved if possible.
     """
     refuse_to_start_a_run()
     return train_checked(check_start(config), console)
@@ -61,7 +61,7 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
 
 @unchanged_caller()
 def train_checked(config: ResolvedConfig, console: Console | None = None) -> dict[str, Any]:
-    """`train` with a config that `check_start` has returned."""
+    """Start a run as `train` does, with a config that `check_start` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
     initial = initial_parameters_of(config)
@@ -75,7 +75,7 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
             try:
                 return _run(config, folder, initial, None, console or Console(), connection)
             except UserError:
-                # If no learner has started, the corrected program needs an unused folder.
+                # Nothing is lost yet, and the corrected program needs an unused folder.
                 if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
                     shutil.rmtree(folder.path)
                 raise
@@ -85,12 +85,12 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
 def resume(
     run: str | Path, steps: int | None = None, console: Console | None = None
 ) -> dict[str, Any]:
-    """Continue a run from its newest whole checkpoint.
+    """Continue a run from its newest undamaged checkpoint.
 
     Args:
         run: folder of the run.
-        steps: new total of agent steps; default: what the run was started with.
-        console: where progress goes; default: standard output.
+        steps: new total of agent steps; default: as before.
+        console: console for progress; default: standard output.
 
     Returns:
         The summary.
@@ -109,13 +109,13 @@ def resume(
 def resume_checked(
     run: str | Path, config: ResolvedConfig, console: Console | None = None
 ) -> dict[str, Any]:
-    """`resume` with the config that `check_resume` has returned."""
+    """Continue a run as `resume` does, with a config that `check_resume` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
     folder = RunFolder(Path(run))
     start = checkpoint.newest(folder.checkpoints.absolute())
     assert start is not None  # check_resume has found one
-    # Requests are waited for only while a run is being trained: this one is left over.
+    # `gala scale` waits only while a run is being trained, so this request is stale.
     scale_request.withdraw(folder)
     initial = initial_parameters_of(config)
     size = initial.parameters.numel()
@@ -143,7 +143,7 @@ def cluster_of(config: ResolvedConfig) -> AbstractContextManager["Connection | N
 
 
 def _device_here(config: ResolvedConfig) -> torch.device:
-    """Return the device on this machine: its CPU if the learners are on a cluster."""
+    """Return this machine's device for the run: the CPU if the learners are on a cluster."""
     return resolve_device(config if config.cluster is None else replace(config, device="cpu"))
 
 
@@ -180,7 +180,7 @@ def _run(
                 outcome = ClusterRun(connection, absolute, initial, start).run(monitor)
             else:
                 outcome = LocalRun(config, absolute, device, initial, start).run(monitor)
-            # The failure that ended the run may occur again here; it is reported once.
+            # The failure that ended the run may occur again here; report it only once.
             repeated = (OSError, StorageError) if outcome.failure is not None else ()
             with suppress(*repeated):
                 monitor.close(outcome.status)

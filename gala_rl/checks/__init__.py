@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gala_rl.errors import UserError
 
 Row = tuple[object, str]
-"""Whether something is wrong, and the line that says what and names the remedy."""
+"""Condition, true if something is wrong; message that names the mistake and the remedy."""
 
 
 def check_rows(rows: Iterable[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Check that a checkpoint holds what its run can continue from, before anything starts.
+"""Checks that a run can continue from the content of a checkpoint, before anything starts.
 
 Checksums detect damage only: a program that can write the files can write checksums too. So the
 content of a checkpoint is compared with what a run of that config saves.
@@ -34,7 +34,7 @@ def check_checkpoint(
         start: the checkpoint.
         config: resolved config of the run.
         size: P, length of its parameter vector.
-        device: on which it learns.
+        device: torch device of the learners.
     """
     learners, saved = config.learners, len(start.manifest["learner_agent_steps"])
     is_scaled = why_not_scaled(config) is None
@@ -66,7 +66,7 @@ def _unfit(start: Checkpoint, why: str) -> UserError:
 
 
 def _vectors(config: ResolvedConfig, size: int, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the lengths of the vectors that a learner must have, by name."""
+    """Return the lengths of the vectors in a learner's part, by name."""
     if find(config.method).sharing in ("parameters", "locked-parameters"):
         return {"parameters": size, "copy": size}  # All learners share the rest.
     lengths = {"parameters": size, "optimizer": state_size(config.algorithm, size)}
@@ -90,7 +90,7 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
 
 
 def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, size: int) -> None:
-    """Reject negative averages of squares, or a negative count of Adam's steps behind them."""
+    """Reject an optimizer state with negative averages of squares or step counts."""
     is_adam = config.algorithm.optimizer == "adam"
     if (state[size:] if is_adam else state).min() < 0.0:
         raise _unfit(start, "optimizer has negative averages of squares")
@@ -108,7 +108,7 @@ def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.devi
 def _check_simulators(
     start: Checkpoint, config: ResolvedConfig, device: torch.device, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Restore the saved state of the simulators in simulators like those of the run."""
+    """Check the saved state of simulators by restoring it in simulators like the run's."""
     transport = MemoryNetwork(config.learners).transport(0)
     with seeded_generators(config.seed):
         agent = build_agent(config, 0, transport, device, seed=0)

@@ -1,4 +1,4 @@
-"""Check what can run on the machines of a cluster, and what only there."""
+"""Checks which runs are possible on a cluster, and which settings only there."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,15 +10,15 @@ from gala_rl.gossip.topology import HIERARCHICAL
 from gala_rl.methods import METHODS, find
 
 _ON_CLUSTERS = ("gossip", "gradients")
-"""What learners on several machines can share."""
+"""Kinds of sharing that are possible between learners on several machines."""
 
 
 def cluster_rows(config: TrainConfig, settings: Mapping[str, Any]) -> list[Row]:
-    """Rows about a run on a cluster, before it is resolved: one machine's cores decide nothing.
+    """Return checks of a run on a cluster, before the config is resolved by this machine's cores.
 
     Args:
         config: config of the run.
-        settings: settings of its algorithm that were given besides.
+        settings: given settings of the algorithm, by name.
     """
     method, cluster = find(config.method), f"cluster {config.cluster!r}"
     able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]
@@ -60,7 +60,7 @@ def cluster_rows(config: TrainConfig, settings: Mapping[str, Any]) -> list[Row]:
 
 
 def no_cluster_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about settings that are for several machines, where there is one."""
+    """Return checks of settings that have no effect on a single machine."""
     return [
         (
             config.learners_per_node is not None and config.gossip.topology != HIERARCHICAL,

@@ -1,4 +1,4 @@
-"""Check a whole config: each setting alone, all of them together, and what this machine has.
+"""Checks a whole config: each setting alone, all together, and against this machine.
 
 Imports no torch, so that mistakes are reported at once.
 """
@@ -26,7 +26,7 @@ _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 def check_new_config(
     config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
 ) -> ResolvedConfig:
-    """`check_config`, and reject options that have no effect; older runs may have some.
+    """Check as `check_config` does, and reject options without effect, which older runs may have.
 
     Raises:
         UserError: as `check_config`.
@@ -37,7 +37,7 @@ def check_new_config(
 
 
 def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS) -> ResolvedConfig:
-    """Return the config with everything filled in, if this machine can run it.
+    """Check a config; return it resolved, if this machine can run it.
 
     Args:
         config: config of the run.
@@ -55,12 +55,12 @@ def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
 
 
 def check_resolved(config: ResolvedConfig) -> None:
-    """Raise a UserError if this machine cannot run a config whose settings are right one by one."""
+    """Raise a UserError if this machine cannot run a config whose single settings are valid."""
     rows = chain(device_rows(config), learners_rows(config), environment_rows(config))
     if config.cluster is None:
         rows = chain(rows, memory_rows(config), no_cluster_rows(config))
     check_rows(rows)
     if config.cluster is None or config.learners_per_node is not None:
-        # Otherwise the number of learners per machine is known only once there is a connection.
+        # Otherwise learners per node follow from the cluster, which checks the graph on connecting.
         graph_of(config, config.learners)
     check_fault_plan(config)

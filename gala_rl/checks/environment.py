@@ -1,11 +1,11 @@
-"""Check the settings whose meaning depends on the environment: simulators and network."""
+"""Checks the settings that depend on the environment: simulators and network."""
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
 
 
 def environment_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about simulators and the network, for the run's environment."""
+    """Return checks of simulators and network settings, for the run's environment."""
     observation, algorithm = config.environment.observation, config.algorithm
     return [
         *_group_rows(config),

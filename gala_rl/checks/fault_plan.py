@@ -1,4 +1,4 @@
-"""Check a plan of faults against the run in which they are to happen; imports no torch."""
+"""Checks a fault plan against the config of its run; imports no torch."""
 
 from gala_rl.checks import Row, check_rows
 from gala_rl.config.resolved import ResolvedConfig
@@ -9,10 +9,10 @@ from gala_rl.methods import find, gossiping
 
 
 def check_fault_plan(config: ResolvedConfig) -> None:
-    """Raise a UserError if the config's plan asks for what cannot happen in its run.
+    """Raise a UserError if the config's plan has faults that are impossible in its run.
 
-    On a cluster the learners of a node may not be known yet; what depends on them is checked once
-    there is a connection.
+    On a cluster the number of learners per node may not be known yet; faults that depend on it are
+    then checked after connecting.
     """
     if config.fault_plan is None:
         return

@@ -1,4 +1,4 @@
-"""Check how several learners train together: by gossip, by gradients, in turn."""
+"""Checks settings of several learners that train together: by gossip, by gradients, in turn."""
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
@@ -6,7 +6,7 @@ from gala_rl.methods import find, gossiping, why_not_scaled
 
 
 def learners_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about the number of learners, and what they do together."""
+    """Return checks of the number of learners and of how they train together."""
     method, learners, most = find(config.method), config.learners, config.max_learners
     steps_together = method.sharing == "gradients" and learners > 1
     why_not = why_not_scaled(config)
@@ -30,7 +30,7 @@ def learners_rows(config: ResolvedConfig) -> list[Row]:
             f"and would stop after different ones; leave it out",
         ),
         (
-            # Otherwise a learner that waits for its neighbours would be taken for hung.
+            # Otherwise a learner that waits for its neighbours would count as hung.
             method.gossips and learners > 1 and config.gossip.deadline >= config.hang_after,
             f"deadline {config.gossip.deadline:g} is too long beside hang_after "
             f"{config.hang_after:g}, by which a learner that waits is itself killed: use a shorter "

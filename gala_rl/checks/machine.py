@@ -1,4 +1,4 @@
-"""Check that this machine has the GPU and the memory that a run needs."""
+"""Checks that this machine has the GPU and the memory that a run needs."""
 
 import ctypes
 
@@ -9,13 +9,13 @@ from gala_rl.config.resolved import ResolvedConfig
 
 FLOAT_BYTES = 4
 _PROCESS_BYTES = 150 * 2**20
-"""A process that has imported PyTorch is never smaller."""
+"""Least memory of a process that has imported PyTorch."""
 _SIMULATOR_PROCESS_BYTES = 24 * 2**20
-"""A process that has imported Gymnasium alone is never smaller."""
+"""Least memory of a process that has imported only Gymnasium."""
 
 
 def device_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about the GPU."""
+    """Return the check that there is a GPU if the run needs one."""
     return [
         (
             config.device == "cuda" and config.cluster is None and cuda_devices() == 0,
@@ -25,7 +25,7 @@ def device_rows(config: ResolvedConfig) -> list[Row]:
 
 
 def memory_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about main memory."""
+    """Return the check that main memory is large enough."""
     needed, available = _needed_bytes(config), psutil.virtual_memory().total
     return [
         (
@@ -41,12 +41,12 @@ def _needed_bytes(config: ResolvedConfig) -> int:
     learners, algorithm = config.learners, config.algorithm
     observation, steps = config.environment.observation, algorithm.rollout_steps + 1
     stored_bytes = 1 if observation.is_image else FLOAT_BYTES
-    # A rollout is stored as the environment gave it, and learned from as floats.
+    # A rollout is stored in the environment's type, and converted to floats for the update.
     batch = algorithm.batch_simulators(config.simulators) * steps * observation.size
     rollout = batch * (stored_bytes + FLOAT_BYTES)
     processes = 1 if config.serial else learners
     if algorithm.acts_in_processes and not config.serial:
-        # Rollouts in the queue, and the one that each actor is writing.
+        # Rollouts in the queue, and one per actor that is being written.
         queued = config.simulators * (algorithm.slots_per_actor + 1)
         rollout += queued * steps * observation.size * stored_bytes
         processes += learners * algorithm.actor_count
@@ -55,7 +55,7 @@ def _needed_bytes(config: ResolvedConfig) -> int:
 
 
 def cuda_devices() -> int:
-    """Return the number of GPUs that the NVIDIA driver sees, 0 without a driver."""
+    """Return the number of GPUs that the NVIDIA driver reports, 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

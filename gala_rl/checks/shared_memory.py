@@ -1,4 +1,4 @@
-"""Check that the machine's shared memory has room for a run; a container's is often small."""
+"""Checks that shared memory has room for a run; that of a container is often small."""
 
 import os
 from pathlib import Path
@@ -13,13 +13,13 @@ from gala_rl.learners.optimizers import state_size
 from gala_rl.methods import capacity, find
 
 _SMALL_BYTES = 1 << 20
-"""More than all counters together, each in a page of its own."""
+"""Upper bound for all counters together, of which each takes a page."""
 _MEMORY = Path("/dev/shm")
 """Shared memory on Linux. Docker gives a container 64 MiB by default."""
 
 
 def check_shared_memory(config: ResolvedConfig, size: int) -> None:
-    """Raise a UserError if less is free than a run needs: its learners would crash.
+    """Raise a UserError if too little shared memory is free: learners would crash.
 
     Args:
         config: resolved config of the run.
@@ -38,7 +38,7 @@ def check_shared_memory(config: ResolvedConfig, size: int) -> None:
 
 
 def shared_bytes(config: ResolvedConfig, size: int) -> int:
-    """Return the bytes that a run allocates at its start, for learners that may join too.
+    """Return the bytes of shared memory that a run allocates at its start, up to its capacity.
 
     Args:
         config: resolved config of the run.

@@ -1,4 +1,4 @@
-"""Reject options that have no effect, in a new run: the config of an older one may have some."""
+"""Rejects options without effect in a new run; the config of an older run may have some."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from gala_rl.methods import find, gossiping
 
 
 def unused_rows(config: ResolvedConfig) -> list[Row]:
-    """Rows about settings that differ from their defaults, and have no effect."""
+    """Return checks of settings that differ from their defaults but have no effect."""
     method, rows = find(config.method), list[Row]()
     if config.environment.kind != "atari":
         atari = [*_changed(config.atari), ("simulator_threads", config.simulator_threads)]

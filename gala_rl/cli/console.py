@@ -1,4 +1,4 @@
-"""Output of the command line: lines and tables; rich is imported only for a table."""
+"""Prints lines and tables of the command line; imports rich only for a table."""
 
 import atexit
 import ctypes
@@ -12,7 +12,7 @@ from gala_rl.errors import printable
 
 _STDOUT, _STDERR = 1, 2
 _FILE_WIDTH = 240
-"""Columns that a table may take if it does not go to a terminal."""
+"""Columns that a table may take if the output is not a terminal."""
 
 
 def say(line: str) -> None:
@@ -22,9 +22,9 @@ def say(line: str) -> None:
 
 @contextmanager
 def foreign_output_on_stderr() -> Iterator[None]:
-    """Send all that is printed in the block to standard error, by C code and other processes too.
+    """Redirect standard output to standard error in a block, also of C code and child processes.
 
-    What libraries print when Python unloads them at its end goes there as well.
+    This includes what libraries print when Python exits.
     """
     if sys.stdout is None or sys.stderr is None:
         yield  # There is no output to redirect.
@@ -40,18 +40,18 @@ def foreign_output_on_stderr() -> Iterator[None]:
         ctypes.CDLL(None).fflush(None)
         os.dup2(document, _STDOUT)
         os.close(document)
-        atexit.register(_leave_stdout)
+        atexit.register(_redirect_stdout_at_exit)
 
 
-def _leave_stdout() -> None:
-    with unheard_is_no_error():
+def _redirect_stdout_at_exit() -> None:
+    with ignore_output_errors():
         sys.stdout.flush()
     os.dup2(_STDERR, _STDOUT)
 
 
 @contextmanager
-def unheard_is_no_error() -> Iterator[None]:
-    """Ignore failures to print in the block, and in Python's last flush: they set no exit code."""
+def ignore_output_errors() -> Iterator[None]:
+    """Ignore errors of printing in the block and in Python's last flush, which set an exit code."""
     with suppress(OSError):
         yield
     for stream in (sys.stdout, sys.stderr):
@@ -64,7 +64,7 @@ def unheard_is_no_error() -> Iterator[None]:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table, no wider than the terminal: first padding goes, then cells are folded."""
+    """Print a table that fits the terminal, by dropping padding first and then folding cells."""
     from rich.console import Console
     from rich.table import Table
 
@@ -73,7 +73,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
-    # Brackets, in the name of a file for example, are no markup.
+    # No markup, since file names, for example, may contain brackets.
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)

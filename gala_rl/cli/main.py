@@ -1,4 +1,4 @@
-"""The command line: parses, calls the package, prints, and turns errors into exit codes."""
+"""The command `gala`: parses options, calls the package, prints results, sets exit codes."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gala_rl.cli.console import foreign_output_on_stderr, print_table, say, unheard_is_no_error
+from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
 from gala_rl.cli.options import (
     add_max_steps,
     add_settings,
@@ -42,7 +42,7 @@ def main(
     """Run the command line.
 
     Args:
-        arguments: those of the command line; default: those of this process.
+        arguments: command-line arguments; default: those of this process.
         more_commands: functions that add commands of other packages.
 
     Returns:
@@ -50,8 +50,8 @@ def main(
         interrupted, 141 when the program that read the output has ended, as `head` does.
     """
     if "" not in sys.path:
-        # `--env my_env:Game-v0` finds my_env.py in the current folder, as `python -m` does; last,
-        # so that no file there takes the place of an installed module. Learners inherit the path.
+        # So that `--env my_env:Game-v0` finds my_env.py in the current folder; last, so that no
+        # file there shadows an installed module. Learners inherit the path.
         sys.path.append("")
     escape_unencodable_output()
     try:
@@ -62,7 +62,7 @@ def main(
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        with unheard_is_no_error():
+        with ignore_output_errors():
             return _BROKEN_PIPE
     except UserError as error:
         return _fail(error, 2)
@@ -73,7 +73,7 @@ def main(
 
 
 def _print_document(options: argparse.Namespace) -> int:
-    """Run a command and print the JSON that it leaves in `options.document`, and nothing else."""
+    """Run a command and print only the JSON that it stores in `options.document`."""
     options.document = None
     with foreign_output_on_stderr():
         code: int = options.command(options)
@@ -84,7 +84,7 @@ def _print_document(options: argparse.Namespace) -> int:
 
 def _fail(why: object, code: int) -> int:
     """Print the reason on standard error; return the exit code."""
-    with unheard_is_no_error():
+    with ignore_output_errors():
         print(f"gala: {why}", file=sys.stderr)  # noqa: T201
     return code
 
@@ -211,7 +211,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _start(config: Any) -> int:
-    # PyTorch takes seconds to import: mistakes are reported before.
+    # Imported after the checks, since PyTorch takes seconds to import.
     from gala_rl.app.train import train_checked
 
     return _report(train_checked(config), config.out)
@@ -241,7 +241,7 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
         how = f"stopped, {killed} of the learners killed unsaved" if killed else "stopped"
         how = how if summary["updates"] else "stopped before any update"
         following = f"{how}; continue with: {RunFolder(Path(run)).command_to_continue()}"
-    with unheard_is_no_error():
+    with ignore_output_errors():
         say(
             f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "
             f"second, " + ("" if score is None else "mean return ") + score_text(score)

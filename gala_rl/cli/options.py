@@ -1,4 +1,4 @@
-"""Command-line options generated from settings dataclasses, and settings read back from them."""
+"""Generates command-line options from settings dataclasses, and reads settings from options."""
 
 import argparse
 import dataclasses
@@ -15,15 +15,15 @@ from gala_rl.methods import ALGORITHMS
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
 
 Headings = Mapping[str, Collection[str]]
-"""Names of settings, by the heading under which help shows them."""
+"""Names of settings, by their heading in the help."""
 
 MAX_STEPS = "agent steps after which an evaluation game is cut; it counts with its score so far"
-"""Help of the option that bounds the games of an evaluation."""
+"""Help text of the option that limits evaluation games."""
 
 _Settings = TypeVar("_Settings")
 
 _DEFAULT_HEADING = "run"
-"""Heading of the settings that are listed under no other."""
+"""Heading of the settings that are not listed under another one."""
 
 _HEADINGS: Headings = {
     _DEFAULT_HEADING: (),
@@ -87,7 +87,7 @@ def add_settings(
 
 
 def options_from(given: argparse.Namespace, kind: Callable[..., _Settings]) -> _Settings:
-    """Return a command's options as its dataclass; what is not on the command line has its default.
+    """Return a command's options as a dataclass, with defaults for those that were not given.
 
     Raises:
         UserError: when a value is out of its bounds.
@@ -129,7 +129,7 @@ def _add_algorithms(parser: argparse.ArgumentParser) -> None:
 def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
     text = entry.metadata["help"]
-    # A method may set what the algorithm leaves out by default.
+    # Off switches are needed even for defaults of False: a method may set them to True.
     may_be_off = hint is bool and (entry.default or prefix == "algorithm")
     if default and (hint is not bool or may_be_off):
         text += f" (default: {default})"
@@ -158,7 +158,7 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
 
 
 def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
-    """Values with commas between them."""
+    """Parse values that are separated by commas."""
     return tuple(parse(part) for part in text.split(","))
 
 
@@ -176,13 +176,13 @@ def _shown(entry: Any) -> str:
 
 
 def add_max_steps(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the games of an evaluation."""
+    """Add the option `--max-steps`, which limits evaluation games."""
     text = f"{MAX_STEPS} (default: 27,000; on Atari as --max-episode-frames)"
     parser.add_argument("--max-steps", type=count, metavar="N", help=text)
 
 
 def count(text: str) -> int:
-    """`parse_count` with an error that argparse shows."""
+    """Parse a count as `parse_count` does, with an error that argparse shows."""
     try:
         return parse_count(text)
     except ValueError as error:
@@ -192,7 +192,7 @@ def count(text: str) -> int:
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the value of each setting on the command line, such as "seed" or "gossip.when"."""
+    """Return values of the given settings by name, such as "seed" or "gossip.when"."""
     groups = {f"{group}." for group in _GROUPS}
     known = {entry.name for entry in dataclasses.fields(TrainConfig)}
     return {
@@ -203,14 +203,14 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def algorithm_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the value of each setting of an algorithm on the command line."""
+    """Return values of the given algorithm settings by name."""
     prefix = "algorithm."
     values = given(options).items()
     return {name.removeprefix(prefix): v for name, v in values if name.startswith(prefix)}
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
-    """Return the config that the options make, but for `algorithm_settings`."""
+    """Return the config with the given settings, except `algorithm_settings`."""
     values: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     for name, value in given(options).items():

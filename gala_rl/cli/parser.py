@@ -1,4 +1,4 @@
-"""The parser of commands: help that fits the terminal, one line with the remedy for a mistake."""
+"""Command-line parser: help that fits the terminal, and one line with a remedy per mistake."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from gala_rl.errors import UserError
 from gala_rl.suggestions import closest
 
 _WIDEST = 100
-"""Columns beyond which lines of help are hard to read."""
+"""Most columns of help text: longer lines are hard to read."""
 
 _SYNONYMS: Mapping[str, str] = {
     "--actors": "num-actors n-actors",
@@ -45,7 +45,7 @@ _SYNONYMS: Mapping[str, str] = {
     "--value-clip-range": "clip-range-vf clip-vloss vf-clip-param",
     "--value-cost": "baseline-cost value-coef value-loss-coef vf-coef vf-loss-coeff",
 }
-"""Names of options in other packages, by their name here."""
+"""Names of an option in other packages, by its name here."""
 
 _HINTS: Mapping[str, str] = {
     "algo algorithm alg method": "the method comes first, as in gala train ppo",
@@ -126,7 +126,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Formatter(argparse.HelpFormatter):
-    """Follows the terminal's width, keeps words whole and leaves indented lines as they are."""
+    """Wraps help to the terminal's width, without splitting words or changing indented lines."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog)
@@ -147,12 +147,12 @@ class Formatter(argparse.HelpFormatter):
 def add_command(
     commands: Any, name: str, text: str, call: Callable[..., int] | None, *examples: str
 ) -> Any:
-    """Add the parser of a command to those of `ArgumentParser.add_subparsers`, and return it.
+    """Add and return the parser of a command.
 
     Args:
-        commands: commands to add it to.
+        commands: result of `ArgumentParser.add_subparsers`.
         name: name of the command.
-        text: what it does.
+        text: description of the command.
         call: function of the parsed options that returns the exit code; None if the command has
             subcommands: without one of them, help is printed.
         examples: command lines, for the end of the help.
@@ -177,7 +177,7 @@ def example_lines(*examples: str) -> str:
 
 
 def help_of(parser: argparse.ArgumentParser) -> Callable[..., int]:
-    """Return a function that prints the help of a command, and the exit code of a mistake."""
+    """Return a function that prints a command's help and returns the exit code of a mistake."""
 
     def call(_: argparse.Namespace) -> int:
         parser.print_help(sys.stderr)

@@ -1,4 +1,4 @@
-"""Figures drawn by commands; needs matplotlib, of the extra `plots`, only to draw."""
+"""Saves figures of commands; imports matplotlib, of the extra `plots`, only when drawing."""
 
 import importlib.util
 from pathlib import Path

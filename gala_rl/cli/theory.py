@@ -1,4 +1,4 @@
-"""The command line of `gala theory`: how far apart learners can be, on which topology."""
+"""The command `gala theory`: tabulates how far apart learners can be, per topology."""
 
 import argparse
 import json
