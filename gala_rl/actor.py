@@ -1,4 +1,4 @@
-"""The actor: runs its simulators with the learner's current policy and fills a trajectory."""
+"""Actor: steps simulators with the learner's current policy, and fills a trajectory."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ _SIMULATORS = "simulators."
 
 
 class Actor:
-    """B simulators and the network that plays them.
+    """Collects trajectories in B simulators with a network; see `TrajectorySource`.
 
     The trajectory is written into storage that is allocated once; `collect` returns the same
     object each time, valid until the next call.
 
     Args:
         simulators: simulators to act in.
-        network: the policy; shared with the learner, so always the newest.
+        network: the policy; shared with the learner, so always current.
         rollout_steps: T.
         seed: seed of action sampling and, through it, of the simulators.
         with_behaviour: whether trajectories have `log_probs` and `values`.
@@ -67,10 +67,10 @@ class Actor:
         first = torch.from_numpy(observations).to(self._device)
         state = network.initial_state(len(first))
         with torch.no_grad():
-            # A generator of its own: an example action must not advance the real one.
+            # A separate generator, since an example action must not advance the actor's own.
             action = network.act(first, torch.Generator(self._device), state)
-        # An update that needs the behaviour policy evaluates actions with other parameters than
-        # those that acted: recorded activations would be of no use to it.
+        # An update that needs the behaviour policy evaluates actions with newer parameters, for
+        # which recorded activations are wrong.
         activations = None if with_behaviour else network.allocate_activations(rollout_steps, first)
         self.trajectory = Trajectory.allocate(
             rollout_steps,
@@ -100,7 +100,7 @@ class Actor:
         """
         if len(self.simulators.groups) == 1 or self._device.type != "cpu":
             return self._collect()
-        # The network leaves the other half of its cores to the simulators that step meanwhile.
+        # The other half of the cores is for the simulators that step meanwhile.
         with threads_set_to(max(1, torch.get_num_threads() // 2)):
             return self._collect()
 
@@ -119,7 +119,7 @@ class Actor:
                 if t > 0:
                     self._store(t - 1, group)
                 actions = self.act(t, group)
-                # The one wait for the device: nothing is left to do until actions are there.
+                # The only wait for the device: nothing else can be done until actions are known.
                 self.simulators.send(actions.cpu().numpy(), group)
         for group in range(groups):
             self._store(steps - 1, group)
@@ -143,7 +143,7 @@ class Actor:
         return self._policies[t][group]()
 
     def _sample_actions(self, t: int, rows: slice) -> Tensor:
-        """Act on the trajectory's memory alone, so that a CUDA graph can record it."""
+        """Choose actions on the trajectory's memory alone, so that a CUDA graph can record it."""
         storage = self.trajectory
         observations, actions = storage.observations[t, rows], storage.actions[t, rows]
         # During a rollout `final_state` is the state before the next observation.
@@ -157,7 +157,7 @@ class Actor:
         return actions.copy_(output.actions)
 
     def _store(self, t: int, group: int) -> None:
-        """Wait for a group's simulators and store their answer to the actions of step t."""
+        """Wait for a group's simulators and store the results of the actions of step t."""
         storage, host = self.trajectory, self._host
         rows = self.simulators.groups[group]
         transition: Transition = self.simulators.recv(group)
@@ -183,7 +183,7 @@ class Actor:
         self.trajectory.truncation_values[t, cut] = values
 
     def _reset_ended(self, t: int, rows: slice) -> None:
-        """Mark the first observations of new episodes, before which there is no memory."""
+        """Mark the first observations of new episodes, and reset the recurrent state there."""
         storage, host = self.trajectory, self._host
         is_first = host.is_first[t + 1, rows]
         torch.logical_or(host.terminated[t, rows], host.truncated[t, rows], out=is_first)

@@ -1,4 +1,4 @@
-"""One agent of GALA: actor, learner and gossip joined as in Algorithm 1 of the paper."""
+"""An agent of GALA: actor, learner and gossip, combined as in Algorithm 1 of the paper."""
 
 import time
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Agent:
         updates: updates made by the learner, each from one trajectory.
         agent_steps: agent steps made in its own simulators.
         timings: time spent so far.
-        wants_stop: asked between a rollout and its update: whether to drop the rollout and stop.
+        wants_stop: called between rollout and update; returns whether to drop the rollout and stop.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Agent:
         return self.source
 
     def step(self, learning_rate: float) -> UpdateMetrics:
-        """Make one iteration: act, learn, send, and mix if in-neighbours' messages have arrived.
+        """Make one iteration: collect, update, send, and mix if messages have arrived.
 
         Raises:
             StopRequested: when the learner was asked to stop before the update began.
@@ -121,7 +121,7 @@ class Agent:
             self.journal.mix(self.updates, self.gossip.last_mixed, self.gossip.mixed_at_s)
 
     def _outbox(self) -> Tensor | None:
-        """Return where the optimizer writes the new parameters, if a message has nothing else."""
+        """Return memory for the new parameters, if a message consists only of them."""
         if self.gossip.parameters is not self.learner.flat.values:
             return None
         return self.gossip.outbox()
@@ -178,7 +178,7 @@ def message_size(config: ResolvedConfig, parameters: int) -> int:
 
 
 def acts_in_process(config: ResolvedConfig) -> bool:
-    """Return whether a learner acts itself, between its updates, without actor processes."""
+    """Return whether a learner acts in its own process, between updates."""
     return config.serial or not config.algorithm.acts_in_processes
 
 
@@ -205,11 +205,11 @@ def build_agent(
     Args:
         config: config of the run. Its seed determines the initial parameters of all learners.
         rank: rank of the learner.
-        transport: its end of the gossip network.
-        device: where it learns.
+        transport: sends and receives its messages.
+        device: torch device of the learner.
         seed: seed of its simulators and actions.
         journal: records updates and mixes; None: no consensus monitor.
-        coupling: what it shares with other learners; it does not gossip then.
+        coupling: coupling to other learners, instead of gossip.
         remote_actors: its actors on other machines.
     """
     simulators = _make_simulators(config, device)
@@ -242,7 +242,7 @@ def build_agent(
 
 
 def _make_simulators(config: ResolvedConfig, device: torch.device) -> Simulators:
-    """Build the learner's simulators, or one whose specs stand for those of actor processes."""
+    """Build the learner's simulators, or one as an example for its actor processes."""
     in_process, processes = acts_in_process(config), config.simulator_processes
     return make_simulators(
         config.env,

@@ -1,4 +1,4 @@
-"""Count the CPU cores that this process may use: its CPU set, within CPU quotas."""
+"""Counts the CPU cores that this process may use: its CPU set, within CPU quotas."""
 
 import os
 from collections.abc import Iterator

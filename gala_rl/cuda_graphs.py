@@ -1,4 +1,4 @@
-"""CUDA graphs: launch a computation on fixed memory as a whole, once it is recorded."""
+"""Records a computation on fixed memory as a CUDA graph, and replays it."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -18,9 +18,9 @@ class Captured(Generic[_Result]):
     of them spares most of an update's time.
 
     Args:
-        function: reads and writes only memory that stays where it is, never waits for the
-            device, and returns the same tensors each time.
-        device: where it computes; anywhere but on CUDA it is simply called.
+        function: function that reads and writes only fixed memory, never waits for the device,
+            and returns the same tensors each time.
+        device: device of the computation; on the CPU the function is simply called.
         generator: generator that it draws from, if any.
     """
 
@@ -53,7 +53,7 @@ class Captured(Generic[_Result]):
         if self._generator is not None:
             graph.register_generator_state(self._generator)
         torch.cuda.synchronize()
-        # Other threads, such as those that upload, may go on calling CUDA meanwhile.
+        # Other threads, such as those that upload, may call CUDA meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self._function()
         return graph, result

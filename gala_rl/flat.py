@@ -1,4 +1,4 @@
-"""View a module's parameters and gradients as one contiguous vector each.
+"""Stores a module's parameters and gradients in one contiguous vector each.
 
 Clipping, the optimiser step, sending and mixing are then single passes over one vector, and a
 message between learners is one memory copy.
@@ -28,15 +28,15 @@ def _padded(parameter: nn.Parameter) -> int:
 
 
 class FlatParameters:
-    """Moves a module's parameters into one float32 vector; the module keeps working as before.
+    """Moves a module's parameters into one float32 vector; the module works as before.
 
-    Each parameter keeps its shape and its strides (channels-last weights stay channels-last).
+    Each parameter retains its shape and its strides (channels-last weights stay channels-last).
     The few padding elements between parameters are zero and stay zero, since their gradient is.
     Parameters without gradient, such as running moments, come after all others; optimisers do not
     change them, since their gradient is zero too.
 
     Args:
-        module: whose parameters are moved.
+        module: module whose parameters are moved.
         memory: [P] zeros to move them into, P = `flat_size(module)`; default: new memory.
 
     Attributes:

@@ -13,7 +13,7 @@ class ObservationSpec:
     """Shape and type of one observation.
 
     Attributes:
-        shape: without batch axis; images are (channels, height, width).
+        shape: shape without batch axis; images are (channels, height, width).
         is_image: uint8 pixels rather than float32 numbers.
         parts: specs of the parts that are concatenated to the vector; empty if there are none.
             Pixels of image parts are numbers in 0 … 255.
@@ -55,7 +55,7 @@ class EnvironmentSpec:
     """Properties of an environment that a run's settings and networks depend on.
 
     Attributes:
-        kind: on which default settings depend.
+        kind: kind of environment, on which default settings depend.
         observation: spec of one simulator's observation.
         action: spec of one simulator's action.
         frames_per_step: environment frames per agent step.

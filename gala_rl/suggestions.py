@@ -1,4 +1,4 @@
-"""Suggest a name for a misspelled one."""
+"""Suggests a name for a misspelled one."""
 
 import difflib
 from collections.abc import Iterable

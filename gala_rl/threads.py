@@ -1,4 +1,4 @@
-"""CPU threads of a network's passes: more than one only where the pass is large enough to gain.
+"""Chooses CPU threads for a network's passes: more than one only if the pass is large enough.
 
 A pass on small matrices waits longer for its second thread than the thread saves: with 64 units and
 16 observations it takes five times as long on two threads as on one, and longer still beside other
@@ -36,10 +36,10 @@ class Threads(NamedTuple):
 
 
 def forward_flop(network: Network, observation: ObservationSpec) -> float:
-    """Floating-point operations of a forward pass per observation: two per multiply-add.
+    """Return floating-point operations of a forward pass per observation: two per multiply-add.
 
     Args:
-        network: each of its dense layers is used once per observation.
+        network: network in which each dense layer is used once per observation.
         observation: spec of its input.
     """
     dtype = torch.uint8 if observation.is_image else torch.float32
@@ -61,12 +61,12 @@ def forward_flop(network: Network, observation: ObservationSpec) -> float:
 
 
 def threads_for(flop: float, cores: int) -> int:
-    """Threads that a forward pass of that many floating-point operations gains from."""
+    """Return the threads for a forward pass with this many floating-point operations."""
     return max(1, min(cores, int(flop / FLOP_PER_THREAD)))
 
 
 def learner_threads(config: ResolvedConfig, flop: float, device: torch.device) -> Threads:
-    """Threads of a learner, given `forward_flop` of its network."""
+    """Return the threads of a learner, given `forward_flop` of its network."""
     if config.network_threads is not None:
         return Threads(config.network_threads, config.network_threads, flop)
     cores, algorithm = config.threads_per_learner(), config.algorithm
@@ -81,7 +81,7 @@ def learner_threads(config: ResolvedConfig, flop: float, device: torch.device) -
 
 
 def actor_threads(config: ResolvedConfig, flop: float, simulators: int) -> int:
-    """Threads of one of a learner's actor processes, which share the cores that are not its own."""
+    """Return the threads of an actor process; actors share the cores that their learner leaves."""
     if config.network_threads is not None:
         return config.network_threads
     cores = (config.threads_per_learner() - 1) * simulators // config.simulators

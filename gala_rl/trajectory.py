@@ -1,4 +1,4 @@
-"""A trajectory: the rollout that an actor hands to a learner, and the legend of every axis.
+"""A trajectory: the rollout that an actor passes to a learner, with the meaning of each axis.
 
 Axes: T = agent steps of a rollout, B = simulators, P = parameters, S = state of a recurrent
 network (0 without memory). Storage is time-major.
@@ -60,7 +60,7 @@ class Trajectory:
             discrete ones.
         rewards: [T, B] as the loss sees them (clipped or scaled where that is set).
         terminated: [T, B] the return ends here, nothing follows.
-        truncated: [T, B] the episode was cut here; its return goes on in `truncation_values`.
+        truncated: [T, B] the episode was cut here; its return bootstraps from `truncation_values`.
         truncation_values: [T, B] value of the final observation where truncated, else 0.
         is_first: [T + 1, B] observations with which a return begins.
         initial_state: [B, S] before `observations[0]`.
@@ -102,7 +102,7 @@ class Trajectory:
             observation: [B, ...] an example; only its shape and type are used.
             action: [B] or [B, A] an example.
             state: [B, S] an example of the network's state.
-            device: where the storage lives.
+            device: device of the storage.
             activations: [T, B, ...] memory that the network has allocated for its own.
             with_behaviour: allocate `log_probs` and `values` too.
         """
@@ -129,7 +129,7 @@ class Trajectory:
         )
 
     def boundaries(self, bootstrap_values: Tensor) -> EpisodeBoundaries:
-        """Return where episodes end in this rollout, and the values with which returns go on.
+        """Return where episodes end in this rollout, and the values that returns bootstrap from.
 
         Args:
             bootstrap_values: [B] V(observations[T]).

@@ -1,4 +1,4 @@
-"""The source of a learner's trajectories: an actor in its process, or actor processes."""
+"""Interface of the source of a learner's trajectories: an actor here, or actor processes."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from gala_rl.trajectory import Trajectory
 
 
 class StopRequested(Exception):
-    """Raised when a learner is asked to stop in the middle of an update; drops its rollout."""
+    """Raised when a stop is requested before an update; the rollout is dropped."""
 
 
 def never() -> bool:
@@ -20,12 +20,12 @@ def never() -> bool:
 
 
 class TrajectorySource(Protocol):
-    """Source of a learner's trajectories: an actor in its own process, or several in theirs.
+    """Collects a learner's trajectories: an actor in the same process, or actor processes.
 
     Attributes:
         trajectory: the object that `collect` returns.
         episodes: finished full games that have not been read yet, oldest first.
-        wants_stop: asked at every step: whether to raise `StopRequested`.
+        wants_stop: called at every step; returns whether to raise `StopRequested`.
     """
 
     trajectory: Trajectory
@@ -44,17 +44,17 @@ class TrajectorySource(Protocol):
         """Return the next trajectory to learn from; always the same object.
 
         Raises:
-            StopRequested: when the learner was asked to stop meanwhile; the trajectory is dropped.
+            StopRequested: when a stop was requested meanwhile; the trajectory is dropped.
         """
 
     def take_metrics(self) -> dict[str, float]:
-        """Return metrics of this source alone since the last call, by column."""
+        """Return metrics that only this kind of source has, since the last call, by column."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that it takes to continue, by name; less if simulators cannot be saved."""
+        """Return the state for a checkpoint, by name; partial if simulators cannot be saved."""
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from a `state`; what it lacks starts anew."""
+        """Continue from a `state`; simulators that are not in it start new games."""
 
     def close(self) -> None:
         """Release simulators and processes."""

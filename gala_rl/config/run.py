@@ -1,4 +1,4 @@
-"""The settings of a run, checked, and their way to JSON and back; imports neither torch nor Gym.
+"""Settings of a run: their checks, and their conversion to JSON and back; imports no torch.
 
 The command line, `config.json` and the Python API read the same fields, so a default, its unit and
 its source are written once.

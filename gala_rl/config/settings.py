@@ -65,7 +65,7 @@ class AtariProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmSettings:
-    """What every actor-critic algorithm has; each sets its own values, from its own paper."""
+    """Settings of all actor-critic algorithms; each algorithm sets its paper's values."""
 
     name: ClassVar[str]
     """Name of the algorithm in `config.json`."""
@@ -124,31 +124,31 @@ class AlgorithmSettings:
         return False
 
     def simulators(self, published: int) -> int:
-        """Simulators of a learner, where none are given: as many as are published, or nearly."""
+        """Return the default number of simulators per learner: as published, or close to it."""
         return published
 
     def fitted(
         self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
     ) -> Self:
-        """With a preset's values brought within what is allowed, but for those that were given."""
+        """Return settings whose preset values, except the given ones, are within their limits."""
         if has_pixels and "normalize_observations" not in given:
             return replace(self, normalize_observations=False)
         return self
 
     def resolved(self, shared: int, cores: int) -> Self:
-        """With everything filled in that depends on what a learner's actors share, and on cores."""
+        """Return settings with the values filled in that depend on simulators and cores."""
         return self
 
     def batch_simulators(self, simulators: int) -> int:
-        """B of an update, given a learner's simulators: rollouts of so many go into it."""
+        """Return B of an update, the number of simulators whose rollouts it learns from."""
         return simulators
 
     def minibatch_size(self, agent_steps: int) -> int:
-        """Samples of a gradient step, given the agent steps that an update learns from."""
+        """Return samples per gradient step, given the agent steps per update."""
         return agent_steps
 
     def check(self, simulators: int, *, is_recurrent: bool, is_serial: bool) -> None:
-        """Raises UserError if settings don't fit together, or not the rest of the config."""
+        """Raise a UserError if settings contradict each other or the rest of the config."""
 
 
 def with_default(default: Any, name: str) -> Any:

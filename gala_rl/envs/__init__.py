@@ -1,6 +1,6 @@
-"""Build simulators by their Gymnasium id: Atari games in C++ threads, all else through Gymnasium.
+"""Builds simulators by Gymnasium id: Atari games in C++ threads, all others through Gymnasium.
 
-Begin with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
+Start with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
 """
 
 from gala_rl.config.run import TrainConfig
@@ -24,10 +24,10 @@ _TIMEOUTS = WorkerTimeouts()
 
 
 def read_environment(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
-    """Read the specs of an environment off one instance, which is built for it and closed again.
+    """Return the specs of an environment, read off an instance that is built and closed again.
 
     Raises:
-        UserError: if `make_simulators` would.
+        UserError: as `make_simulators`.
     """
     if (game := atari_game(env_id)) is not None:
         action = action_spec(game, protocol)
@@ -46,7 +46,7 @@ def read_environment(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
 
 
 def is_atari(env_id: str) -> bool:
-    """Return whether an id means an ALE game, which C++ threads step.
+    """Return whether an id is that of an ALE game, which C++ threads step.
 
     Raises:
         UserError: when the id does not exist.
@@ -78,7 +78,7 @@ def make_simulators(
         count: number of simulators.
         threads: C++ threads per group that step them (Atari only).
         protocol: how an Atari game is presented.
-        training: False plays whole games and reports raw rewards.
+        training: False: play whole games and report raw rewards.
         groups: number of groups that step independently (Atari only).
         processes: number of processes that share the simulators; None: simulators run in this
             process (all but Atari).

@@ -1,4 +1,4 @@
-"""Convert the policy's actions to those of a Gymnasium action space."""
+"""Converts the policy's actions to those of a Gymnasium action space."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec
 
 _LARGEST_RANGE = 1e9
-"""Bounds further apart stand for no bounds, such as the largest numbers of a type."""
+"""Bounds further apart, such as the largest numbers of a type, count as no bounds."""
 
 
 def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
@@ -63,7 +63,7 @@ class ActionDecoder:
             return indices + space.start if isinstance(space, spaces.MultiDiscrete) else indices
         assert isinstance(space, spaces.Box)
         scaled = self._centre + self._half_range * action
-        # Takes a third of the time of np.clip, which matters at every step.
+        # A third of the time of np.clip, which matters since this runs at every step.
         clipped = np.minimum(np.maximum(scaled, self._low), self._high)
         if space.dtype is not None and space.dtype.kind != "f":
             clipped = np.rint(clipped)

@@ -64,7 +64,7 @@ class AtariSimulators:
             raise UserError(f"env {env_id!r} is not an Atari game")
         self.count = count
         self.frames_per_step = protocol.frame_skip
-        self.failures = 0  # The emulator raises nothing to recover from.
+        self.failures = 0  # Always 0: the emulator raises no errors that could be recovered from.
         edges = [count * g // groups for g in range(groups + 1)]
         self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
         self._envs = [
@@ -124,7 +124,7 @@ class AtariSimulators:
         return None
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """ALE's vector environment cannot restore a state."""
+        """Raise a ValueError: ALE's vector environment cannot restore a state."""
         raise ValueError("Atari simulators have no saved state to continue from")
 
     def close(self) -> None:

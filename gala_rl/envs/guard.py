@@ -1,4 +1,4 @@
-"""Guarded environment: validates each answer, and closes and rebuilds an environment that fails."""
+"""Wraps an environment: validates each result, and rebuilds an environment that fails."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from gala_rl.envs.validation import InvalidStep, as_flag, as_reward
 from gala_rl.errors import SimulatorFailure
 
 MAX_FAILURES_IN_A_ROW = 10
-"""A simulator that fails this often without a valid step in between ends its learner."""
+"""A simulator that fails this often without a valid step in between stops its learner."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class GuardedEnvironment:
         """Step the environment with an action of the policy.
 
         Returns:
-            The answer; None after a failure, which ends the episode.
+            The result; None after a failure, which ends the episode.
 
         Raises:
             SimulatorFailure: when the environment fails too often in a row.
@@ -133,8 +133,8 @@ class GuardedEnvironment:
         )
 
     def _count_failure(self, error: BaseException, where: str) -> None:
-        # Every exception counts: environments call sys.exit, and panics of Rust extensions are no
-        # `Exception`. But a process that a simulator has forked must not go on as a second learner.
+        # Catch BaseException: environments call sys.exit, and panics of Rust extensions are no
+        # `Exception`. But a process that a simulator has forked must not become a second learner.
         if isinstance(error, KeyboardInterrupt) or os.getpid() != self._process:
             raise error
         self._has_failed = True

@@ -1,4 +1,4 @@
-"""Resolve environment ids through Gymnasium's registry; unknown ids raise with a suggestion."""
+"""Resolves environment ids through Gymnasium's registry, with suggestions for unknown ids."""
 
 import difflib
 import importlib
@@ -28,7 +28,7 @@ _ADVICE = "give a Gymnasium id such as CartPole-v1"
 def preserve_working_directory() -> Iterator[None]:
     """Restore the working directory after a block, since third-party code may change it."""
     before = None
-    with suppress(FileNotFoundError):  # The program's own may have been deleted.
+    with suppress(FileNotFoundError):  # The current folder may have been deleted.
         before = Path.cwd()
     try:
         yield
@@ -65,10 +65,10 @@ def find_spec(env_id: str) -> EnvSpec:
 
 
 def atari_game(env_id: str) -> AtariGame | None:
-    """Return the ALE game that an id means; None for every other environment.
+    """Return the ALE game of an id; None for all other environments.
 
-    A variant of a game that a program registers itself, such as one in another mode, is no ALE
-    game here but an environment like any other.
+    A variant that the user's program registers, such as another mode of a game, does not count as
+    an ALE game and is built through Gymnasium.
 
     Raises:
         UserError: as `find_spec`.
@@ -135,7 +135,7 @@ def module_of(entry_point: Any) -> str | None:
 
 
 def _hint(prefix: str, name: str) -> str:
-    """Return what to give instead of an id; never suggest an id that would be refused next."""
+    """Return a remedy for an unknown id; it never suggests an id that would be rejected too."""
     namespace, _, rest = name.rpartition("/")
     own = _VERSION.sub("", rest)
     specs = [spec for spec in registration.registry.values() if not _skips_at_random(spec)]
@@ -166,9 +166,9 @@ def _hint(prefix: str, name: str) -> str:
 
 
 def _registered_by(module: str, name: str, specs: list[EnvSpec]) -> str:
-    """Return which ids a module has registered when it was imported."""
+    """Return the ids of environments that a module registered when it was imported."""
     registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
-    if name in getattr(registry, "env_specs", registry):  # a dict since gym 0.26
+    if name in getattr(registry, "env_specs", registry):  # A dict since gym 0.26.
         return (
             f"{module} registers it with OpenAI's gym, not with Gymnasium, which came after it: "
             f"look for a newer release, or wrap it with the package shimmy"

@@ -1,4 +1,4 @@
-"""Build one Gymnasium environment by its id, and read the specs of its spaces."""
+"""Builds one Gymnasium environment by id, and reads the specs of its spaces."""
 
 import sys
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
 @contextmanager
 def _preserve_torch_defaults() -> Iterator[None]:
     """Restore PyTorch's defaults, which an environment with a network of its own may change."""
-    # Not imported here, so that mistakes on the command line are reported without loading it.
+    # Not imported here, since loading torch would delay reports of command-line mistakes.
     torch = sys.modules.get("torch")
     before = torch and (
         torch.get_default_dtype(),
@@ -51,7 +51,7 @@ def _preserve_torch_defaults() -> Iterator[None]:
         yield
     finally:
         if (torch := sys.modules.get("torch")) is not None:
-            # The environment was the first to import it and found these values.
+            # The environment has imported torch first, when these were its defaults.
             dtype, gradients, threads = before or (torch.float32, True, torch.get_num_threads())
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(gradients)

@@ -1,4 +1,4 @@
-"""Convert observations of a Gymnasium space to one array: an image, or one vector of numbers."""
+"""Converts observations of a Gymnasium space to one array: an image or a vector of numbers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from gala_rl.errors import UserError
 from gala_rl.spaces import ObservationSpec
 
 _MIN_IMAGE_SIDE = 36
-"""Smaller uint8 arrays (grid worlds) are numbers, not images: the convolutions would not fit."""
+"""Smaller uint8 arrays, as of grid worlds, are vectors: convolutions do not fit into them."""
 
 _Keys = tuple[Any, ...]
 
@@ -26,7 +26,7 @@ class ObservationEncoder:
 
     Args:
         space: observation space.
-        env_id: for error messages.
+        env_id: Gymnasium id, for error messages.
 
     Attributes:
         spec: spec of the array.

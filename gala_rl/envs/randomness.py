@@ -1,4 +1,4 @@
-"""Seed, save and restore the global generators of `random` and numpy, which environments use."""
+"""Seeds, saves and restores the global generators of `random` and numpy, for environments."""
 
 import random
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Send environments that the calling program has registered to the processes that it starts.
+"""Sends environments that the calling program has registered to the processes that it starts.
 
 A process of Python's `multiprocessing` imports the file of the main program, if there is one, but
-runs neither the code under `if __name__ == "__main__"` nor the cells of a notebook. What these
-registered is sent.
+runs neither the code under `if __name__ == "__main__"` nor the cells of a notebook. So entries that
+these register are pickled and sent.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Interface between an actor and its simulators: a vectorised environment that resets itself."""
+"""Interface of simulators to their actor: a vectorised environment that resets itself."""
 
 import time
 from dataclasses import dataclass, field
@@ -29,10 +29,10 @@ class Episode:
 
 @dataclass(frozen=True)
 class Transition:
-    """The answers of B simulators to one action each.
+    """Results of one step of B simulators.
 
     Attributes:
-        observations: [B, ...] to act on next; after an end, the first of the next episode.
+        observations: [B, ...] next observations; after an end, the first of the next episode.
         rewards: [B] float32, clipped if the protocol says so.
         terminated: [B] whether the return ends.
         truncated: [B] whether the episode was cut; never together with `terminated`.
@@ -78,7 +78,7 @@ class Simulators(Protocol):
 
     @property
     def failures(self) -> int:
-        """How often a simulator raised, died or timed out and was rebuilt."""
+        """Number of times a simulator raised, died or timed out and was rebuilt."""
 
     def reset(self, seed: int) -> NDArray[Any]:
         """Start an episode in every simulator; the seed fixes all that follows. Return [B, ...]."""
@@ -93,7 +93,7 @@ class Simulators(Protocol):
         """`send` and `recv` in one; only with one group."""
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
-        """Return the complete state of all simulators as arrays by name; None if there is none."""
+        """Return the state of all simulators as arrays by name; None if it cannot be saved."""
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Continue from a state that `get_state` returned."""
@@ -117,7 +117,7 @@ class EpisodeCounter:
     def add(
         self, rewards: NDArray[Any], done: NDArray[np.bool_], rows: slice = slice(0, None)
     ) -> list[Episode]:
-        """Count one step; return finished games and start counting anew for their simulators.
+        """Count one step; return finished games and reset the counters of their simulators.
 
         Args:
             rewards: [b] raw.

@@ -1,4 +1,4 @@
-"""Save and restore an environment's state through two hooks that its author may provide.
+"""Saves and restores an environment's state through two hooks that its author may provide.
 
 `gala_get_state()` returns everything that changes, including random state and time limit, as a
 dict of arrays by name; `gala_set_state(state)` continues from such a dict. The names have a prefix

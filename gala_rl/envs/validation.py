@@ -1,4 +1,4 @@
-"""Check and convert what environments return: observations, rewards and flags."""
+"""Checks and converts values that environments return: observations, rewards and flags."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class InvalidStep(ValueError):
-    """An environment returned something that cannot be learned from; the text is one line."""
+    """Raised for an invalid value from an environment; the message is one line."""
 
 
 def as_numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:

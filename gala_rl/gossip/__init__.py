@@ -1,6 +1,6 @@
 """Gossip averaging of model parameters, usable alone in any PyTorch training loop.
 
-Begin with `gossip.py`: `Gossip.exchange()` after each optimizer step sends the parameters and mixes
+Start with `gossip.py`: `Gossip.exchange()` after each optimizer step sends the parameters and mixes
 those received. `node.py` holds the protocol without I/O, `topology.py` the communication graphs,
 `transports/` the networks. Names are imported on first use, so that topologies do not load torch.
 """

@@ -1,4 +1,4 @@
-"""Gossip for any PyTorch loop: connects protocol, transport and a flat parameter vector."""
+"""Gossip for any PyTorch loop: combines protocol, transport and a flat parameter vector."""
 
 import time
 from typing import Literal
@@ -34,7 +34,7 @@ class Gossip:
     Args:
         parameters: [P] float32, the learner's flat parameter vector
             (`gala_rl.FlatParameters(model).values`); mixed in place.
-        transport: the learner's end of the network.
+        transport: sends and receives the learner's messages.
         rank: rank of this learner in the topology.
         topology: in-neighbours and out-neighbours of all learners in each round.
         when: mix when "all" live in-neighbours of the round have sent a new message, or "any".

@@ -20,7 +20,7 @@ RING_BYTES = 1 << 20
 """Size of a learner's ring buffer."""
 _MIN_ENTRIES = 256
 _FIELDS, _TIME = 5, 3
-"""Kind, version, norm, time and number of messages; (sender, version) of each follow."""
+"""Fields before the messages: kind, version, norm, time, number of messages."""
 _NO_SENDER = -1
 
 
@@ -129,7 +129,7 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Read what all learners have written since the last call."""
+    """Reads the entries that all learners have written since the last call."""
 
     def __init__(self, rings: NDArray[np.float64], written: NDArray[np.int64]) -> None:
         self._rings = rings

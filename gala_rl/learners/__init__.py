@@ -1,1 +1,1 @@
-"""Learners: each improves the parameters of a network by the rule of one algorithm."""
+"""Learners: each updates the parameters of a network by one algorithm."""

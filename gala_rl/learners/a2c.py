@@ -1,4 +1,4 @@
-"""A2C: the advantage actor-critic loss on a rollout of the present policy."""
+"""A2C: the advantage actor-critic loss on a rollout of the current policy."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def make_learner(
 
 
 def a2c_loss(network: ActorCritic, settings: A2CSettings, trajectory: Trajectory) -> Loss:
-    """Return the loss of a rollout that was made with the present parameters.
+    """Return the loss of a rollout that was collected with the current parameters.
 
     "Asynchronous Methods for Deep Reinforcement Learning", Mnih et al. 2016, in its synchronous
     form: n-step returns, each bootstrapped at the end of the rollout.

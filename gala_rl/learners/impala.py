@@ -29,8 +29,8 @@ def make_learner(
 def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Trajectory) -> Loss:
     """Return the loss of rollouts whose `log_probs` are those of the behaviour policy.
 
-    Only `truncation_values` are those of the behaviour policy too: the observations that they
-    are values of are not in the trajectory.
+    `truncation_values` are those of the behaviour policy too, since the final observations are not
+    in the trajectory.
 
     "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner Architectures",
     Espeholt et al. 2018, section 4.2.
@@ -45,7 +45,7 @@ def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Traj
         trajectory.is_first[:-1],
     )
     log_probs, entropies, values = (x.view(steps, simulators) for x in evaluation[:3])
-    # The state before the last observations, as the present parameters make it.
+    # The state before the last observations, computed with the current parameters.
     state = evaluation.state.masked_fill(trajectory.is_first[-1].unsqueeze(-1), 0.0)
     with torch.no_grad():
         bootstrap = network.values(trajectory.observations[-1], state)

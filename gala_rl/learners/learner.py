@@ -1,4 +1,4 @@
-"""The interface of a learner, which owns the parameters and improves them by trajectories."""
+"""Interface of a learner, which owns a network's parameters and updates them from trajectories."""
 
 import importlib
 from collections.abc import Callable
@@ -37,10 +37,10 @@ class Learner(Protocol):
         flat: all parameters, in the first part of `state`.
         optimizer: its state is the second part of `state`.
         generator: random state of its updates; None if they draw nothing.
-        initial_learning_rate: of the run's first update; set anew when the number of learners
-            changes. Learners that anneal more than the learning rate take its share from this.
-        wants_stop: asked between the gradient steps of an update, if there are several: whether
-            to make no more of them.
+        initial_learning_rate: learning rate at step 0, updated when the number of learners
+            changes. Other annealed settings follow the current learning rate relative to it.
+        wants_stop: called between the gradient steps of an update, if it has several; returns
+            whether to skip the rest.
     """
 
     state: Tensor
@@ -74,7 +74,7 @@ class Coupling(Protocol):
         """Build the optimizer, as `gala_rl.learners.optimizers.make_optimizer` does."""
 
     def counting(self, moments: Tensor) -> AbstractContextManager[None]:
-        """Enter while a rollout is counted into the running moments [M] of all learners."""
+        """Return a context in which a rollout is counted into the shared running moments [M]."""
 
 
 def make_learner(

@@ -15,13 +15,13 @@ class Normalizer:
 
     Rewards are divided by the running standard deviation of the discounted sum of rewards since
     an episode began: "Implementation Matters in Deep Policy Gradients", Engstrom et al. 2020,
-    Algorithm 1; OpenAI Baselines, 2017. A network without moments leaves nothing to do.
+    Algorithm 1; OpenAI Baselines, 2017. Without moments in the network, both methods do nothing.
 
     Args:
-        network: it normalises observations itself.
+        network: network with the moments; it normalises observations itself.
         discount: γ.
         trajectory: an example; only its shape and device are used.
-        counting: entered while a rollout is counted in, by learners that share their moments.
+        counting: see `Coupling.counting`, for learners that share their moments.
 
     Attributes:
         discounted_sums: [B] γ-discounted sum of the rewards of each simulator's episode so far.

@@ -13,8 +13,8 @@ _TINY = torch.finfo(torch.float32).tiny
 _BETA_1, _BETA_2 = 0.9, 0.999
 """β₁ and β₂ of Adam, as in its paper."""
 _BLOCK = 1 << 16
-"""Floats a thread. On a CPU all operations on one block follow one another while it is in the
-cache, so that the vectors come from memory once and not six times."""
+"""Floats per thread and block. On a CPU, all operations on a block are done while it is in the
+cache, so that vectors are read from memory once instead of six times."""
 
 
 def clip_grad_norm_(grads: Tensor, max_norm: float) -> Tensor:
@@ -33,7 +33,7 @@ def clip_grad_norm_(grads: Tensor, max_norm: float) -> Tensor:
 
 
 class Optimizer(Protocol):
-    """Steps a vector of parameters [P] along gradients [P].
+    """Updates a vector of parameters [P] by gradients [P].
 
     Attributes:
         state: [S] its whole state, in one vector.
@@ -150,9 +150,9 @@ class Adam:
         fresh: whether the state begins anew, rather than as it is in `memory`.
 
     Attributes:
-        state: [2 P + 16] m, v, n and zeros. Learners that average their states average n too: it
-            tells how much of m and v is there yet, which is near the mean of what is there of
-            theirs, and 1 all the same once each has made some thousands of steps.
+        state: [2 P + 16] m, v, n and zeros. Learners that average their states average n too. The
+            bias corrections 1 - βⁿ at the mean n are near the mean of theirs, and all near 1 after
+            some thousands of steps.
     """
 
     def __init__(

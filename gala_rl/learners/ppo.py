@@ -59,7 +59,7 @@ class PPOLearner:
     Args:
         model: the network; its parameters are moved into `flat`.
         settings: settings of the algorithm.
-        initial_learning_rate: at which the clip range is not annealed yet.
+        initial_learning_rate: learning rate at which the clip range is not yet annealed.
         seed: seed of the shuffling.
         coupling: what is shared with other learners; None: nothing.
     """
@@ -87,7 +87,7 @@ class PPOLearner:
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None
     ) -> UpdateMetrics:
-        """Make some epochs on a rollout that was made with the present parameters."""
+        """Make several epochs of steps on a rollout collected with the current parameters."""
         settings = self._settings
         self._before.copy_(self.flat.values)
         batch = self._batch(trajectory)
@@ -95,7 +95,7 @@ class PPOLearner:
         for epoch in range(settings.epochs):
             last = epoch == settings.epochs - 1
             seen += self._epoch(trajectory, batch, learning_rate, out if last else None)
-            # The one wait for the device, where early stopping is asked for.
+            # Waits for the device; only if early stopping is enabled.
             if not last and (self.wants_stop() or self._has_gone_too_far(seen)):
                 if out is not None:
                     out.copy_(self.flat.values)

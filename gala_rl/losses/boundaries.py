@@ -1,4 +1,4 @@
-"""Where episodes end within a rollout, and the values with which their returns go on."""
+"""Ends of episodes within a rollout, and the values that returns bootstrap from."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ class EpisodeBoundaries(NamedTuple):
 
     Attributes:
         terminated: [T, B] bool; the return ends, whatever `truncated` says.
-        truncated: [T, B] bool; the return goes on in the truncation value.
+        truncated: [T, B] bool; the return bootstraps from the truncation value.
         truncation_values: [T, B] V(final observation) where truncated; else ignored.
-        bootstrap_values: [B] V(x_T), in which the last step goes on.
+        bootstrap_values: [B] V(x_T), from which the last step bootstraps.
     """
 
     terminated: Tensor

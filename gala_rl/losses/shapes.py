@@ -1,4 +1,4 @@
-"""Shape checks: a tensor that would broadcast is refused by its name."""
+"""Shape checks: reject tensors that would broadcast, by name."""
 
 from torch import Tensor
 

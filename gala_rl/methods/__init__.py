@@ -1,4 +1,4 @@
-"""Methods: find them by name, and resolve a config to what a method needs.
+"""Methods: finds them by name, and resolves a config for its method and environment.
 
 Imports no torch, and Gymnasium only to resolve, so that the command line lists methods at once.
 """
@@ -120,7 +120,7 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
 def algorithm_of(
     config: TrainConfig, given: Mapping[str, Any], environment: EnvironmentSpec
 ) -> AlgorithmSettings:
-    """Return the settings of a config's algorithm, with some given: else its own, or its paper's.
+    """Return the algorithm settings: as given, else the config's own, else the paper's.
 
     The paper's values are fitted to the environment and the number of simulators.
 

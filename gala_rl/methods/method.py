@@ -17,10 +17,10 @@ class Method:
     """A named combination of algorithm, system and gossip.
 
     Attributes:
-        name: on the command line.
+        name: name on the command line.
         title: description in a few words.
         paper: source of algorithm and settings.
-        sharing: how several learners learn together.
+        sharing: what several learners share.
         default_learners: number of learners, given the number of cores.
         default_simulators: number of simulators per learner, given the kind of environment.
         settings: settings of the algorithm, given the kind of environment.

@@ -1,1 +1,1 @@
-"""Networks: single-device code that knows nothing of processes, gossip or configs."""
+"""Networks: code for a single device, independent of processes, gossip and configs."""

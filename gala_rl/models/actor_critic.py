@@ -1,4 +1,4 @@
-"""The actor-critic network: a torso, a recurrent core if asked for, a policy and a value head."""
+"""Actor-critic network: a torso, an optional recurrent core, a policy and a value head."""
 
 from typing import NamedTuple
 
@@ -45,8 +45,8 @@ class ActorCritic(Network):
         lstm_size: units of an LSTM between torso and heads; default: none.
         bfloat16: compute torsos in bfloat16. Parameters, core, heads and losses stay float32.
         deep: IMPALA's residual torso for images, instead of three convolutions.
-        normalize_observations: let torsos see vectors by their running moments.
-        normalize_rewards: have room for the moments by which rewards are scaled.
+        normalize_observations: normalise vectors by their running moments.
+        normalize_rewards: include the moments by which rewards are scaled.
 
     Attributes:
         core: the LSTM; None in a network without memory.
@@ -153,8 +153,8 @@ class ActorCritic(Network):
     ) -> Evaluation:
         """Return log π(a|x), entropy and V(x), each [N], in at most one pass over the torso.
 
-        N = T * B, time-major. A recurrent network is unrolled from `state` with the present
-        parameters, whatever they were when it acted; others need neither `state` nor `is_first`.
+        N = T * B, time-major. A recurrent network is unrolled from `state` with the current
+        parameters, not those with which it acted; others need neither `state` nor `is_first`.
 
         Args:
             observations: [N, ...].
@@ -196,7 +196,7 @@ class ActorCritic(Network):
         if self.observation_moments is not None:
             observations = self.observation_moments.normalize(observations)
         device = observations.device.type
-        # No cache of cast weights: a CUDA graph would go on using those that it recorded.
+        # No cache of cast weights: a CUDA graph would continue to use those that it recorded.
         with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):
             features: Tensor = torso(observations)
         return features.float()

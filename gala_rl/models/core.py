@@ -19,11 +19,11 @@ class LSTMCore(nn.Module):
     network architectures", Jozefowicz, Zaremba and Sutskever 2015).
 
     Args:
-        inputs: F, size of the features that come in.
+        inputs: F, size of input features.
         units: H.
 
     Attributes:
-        features: H, size of the features that go out.
+        features: H, size of output features.
         state_size: S = 2 H, length of a state: h and, behind it, c.
     """
 
@@ -42,13 +42,13 @@ class LSTMCore(nn.Module):
     def forward(
         self, features: Tensor, state: Tensor, is_first: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Unroll over T steps; gradients go back to the first of them, or of an episode.
+        """Unroll over T steps; gradients flow back to the first step, or the first of an episode.
 
         Args:
             features: [T * B, F] time-major.
             state: [B, S] before the first step; a constant.
-            is_first: [T, B] steps before which the state is set to zero; None: there is one step,
-                and the state is as it should be.
+            is_first: [T, B] steps before which the state is set to zero; None: T = 1, without a
+                reset.
 
         Returns:
             [T * B, H] and the state [B, S] after the last step, without gradient.
@@ -67,8 +67,8 @@ class LSTMCore(nn.Module):
 class _Unroll(torch.autograd.Function):
     """Backpropagation through time by hand.
 
-    The recurrence alone is a loop; whatever of a step does not need the steps behind it is done for
-    all of them at once, which takes about half as long as autograd on the same loop. Resets cost
+    Only the recurrence is a loop; computations that do not need the previous step are done for all
+    steps at once, which takes about half as long as autograd on the same loop. Resets cost
     nothing, while torch.nn.LSTM would have to be called on every stretch between two of them.
     """
 

@@ -19,7 +19,7 @@ class PolicyOutput(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """A module that acts in observations [N, ...] and values them.
+    """A module that returns actions and values for observations [N, ...].
 
     A recurrent network has a state [N, S] before each observation. All methods that act update
     it in place to the state after the observation; `values` leaves it unchanged. A network

@@ -1,4 +1,4 @@
-"""Running moments: statistics as parameters that no gradient changes.
+"""Running moments: statistics that are stored as parameters without gradient.
 
 They are the last part of a learner's parameter vector, so gossip, checkpoints, restarts and
 evaluation include them.

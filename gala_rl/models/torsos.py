@@ -12,8 +12,8 @@ from gala_rl.spaces import ObservationSpec
 from gala_rl.trajectory import Activations
 
 IMAGES_AT_ONCE = 128
-"""That a processor convolves: so every layer's output is small enough for memory that is used
-again (see `keep_freed_memory`, whose largest block is 32 MiB). A GPU takes all."""
+"""Most images per convolution on a CPU, so that each layer's output fits into reused memory (see
+`keep_freed_memory`, whose largest block is 32 MiB). A GPU convolves all at once."""
 
 _Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
 

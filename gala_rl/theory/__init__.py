@@ -1,6 +1,6 @@
 """Theory of gossip: bounds on the distance between learners, and the distances that occurred.
 
-Begin with `quantities.py` for what is computed and `topologies.py` for how; `realised.py` bounds a
+Start with `quantities.py` for what is computed and `topologies.py` for how; `realised.py` bounds a
 real run from its log of updates and mixes.
 """
 

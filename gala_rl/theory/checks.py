@@ -1,4 +1,4 @@
-"""Check what the theory assumes of mixing matrices."""
+"""Checks the assumptions of the theory on mixing matrices."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 HISTORY = 8
-"""Least number of versions per learner that are remembered and may still be mixed or kept."""
+"""Least number of versions per learner that are remembered, so that they can be mixed or kept."""
 LONGEST_HISTORY, _MESSAGES = 64, 256
-"""Few learners have small matrices and can afford a longer history, for events that come late."""
+"""Number of versions with few learners, whose matrices are small: events may then come later."""
 _FIRST_CAPACITY, _LARGEST_CAPACITY = 256, 16_384
 _FORGOTTEN = 1e-12
 """An update is forgotten once no two learners differ by more than this share of it."""

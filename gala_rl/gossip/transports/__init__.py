@@ -9,7 +9,7 @@ from gala_rl.gossip.message import Event, Message
 
 
 class Transport(Protocol):
-    """One learner's end of a network; `tests/contract` tests every implementation.
+    """Sends and receives one learner's messages; `tests/contract` tests every implementation.
 
     The latest message wins: one that was not polled is replaced by its sender's next one. Versions
     of one sender's delivered messages increase. A delivered message is complete, and remains so at

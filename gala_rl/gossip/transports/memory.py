@@ -29,7 +29,7 @@ class MemoryNetwork:
         self._down: set[int] = set()
 
     def transport(self, rank: int) -> "MemoryTransport":
-        """Return the end of learner `rank`."""
+        """Return the transport of learner `rank`."""
         return MemoryTransport(self, rank)
 
     def latest(self, learner: int) -> Message | None:
@@ -68,7 +68,7 @@ class MemoryNetwork:
 
 
 class MemoryTransport:
-    """One learner's end of a `MemoryNetwork`."""
+    """The transport of one learner of a `MemoryNetwork`."""
 
     def __init__(self, network: MemoryNetwork, rank: int) -> None:
         self._network = network

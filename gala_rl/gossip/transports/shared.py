@@ -74,7 +74,7 @@ class SharedMailboxes:
         return self._parameters[0, 0].numel()
 
     def transport(self, rank: int) -> "SharedTransport":
-        """Return the end of learner `rank`; at most one live process may use it."""
+        """Return the transport of learner `rank`; at most one live process may use it."""
         return SharedTransport(self, rank)
 
     def set_down(self, learner: int, down: bool) -> None:
@@ -166,14 +166,14 @@ class SharedMailboxes:
 
 
 def _checksum(parameters: Tensor) -> int:
-    """Sum of the bit patterns, eight bytes at a time: exact, whatever the order of summation."""
+    """Return the sum of the bit patterns, eight bytes at a time: exact in any order."""
     even = parameters.numel() // 2 * 2
     total = int(parameters[:even].view(torch.int64).sum())
     return total if even == parameters.numel() else total ^ int(parameters[even:].view(torch.int32))
 
 
 class SharedTransport:
-    """One learner's end of `SharedMailboxes`."""
+    """The transport of one learner of `SharedMailboxes`."""
 
     def __init__(self, mailboxes: SharedMailboxes, rank: int) -> None:
         self._mailboxes: SharedMailboxes | None = mailboxes
