@@ -54,7 +54,9 @@ def hash_of(config: gala_rl.TrainConfig) -> str:
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        gala_rl.train(replace(config, out=str(run)), Console(quiet=True))
+        summary = gala_rl.train(replace(config, out=str(run)), Console(quiet=True))
+        if summary["interrupted"]:  # By Ctrl-C or a time limit: it has learned less.
+            sys.exit(130)
         newest = max((run / "checkpoints").iterdir())
         for file in sorted(newest.glob("*.safetensors")):
             with safe_open(file, "numpy") as tensors:
