@@ -10,7 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test test-slow fuzz test-gpu test-peers test-environments check format bench clean
+.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments check format bench clean
+
+install: $(VENV)/.installed
 
 train: $(VENV)/.installed
 	$(BIN)/gala train gala-a2c --env $(ENV) --steps $(STEPS) \

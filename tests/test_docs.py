@@ -200,8 +200,9 @@ def cost_of_a_death(result: dict[str, Any]) -> str:
 
 def last_line(summary: Any) -> str:
     return (
-        f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a second, "
-        f"mean return {score_text(summary['mean_return'])} next: gala evaluate {summary['run']}"
+        f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} per "
+        f"second, mean return {score_text(summary['mean_return'])} "
+        f"next: gala evaluate {summary['run']}"
     )
 
 

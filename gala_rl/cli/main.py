@@ -243,7 +243,7 @@ def _report(summary: dict[str, Any], run: str | None) -> int:
         following = f"{how}; continue with: {RunFolder(Path(run)).command_to_continue()}"
     with ignore_output_errors():
         say(
-            f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} a "
+            f"{summary['agent_steps']:,} agent steps at {summary['agent_steps_per_s']:,.0f} per "
             f"second, " + ("" if score is None else "mean return ") + score_text(score)
         )
         say(following)
