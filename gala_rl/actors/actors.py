@@ -30,7 +30,7 @@ from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import StopRequested, never
 
 _POLL_S = 0.2
-_LAST_WORDS_S = _CLOSE_S = 2.0
+_EXIT_S = _CLOSE_S = 2.0
 _PROGRESS_ROLLOUTS = 100
 """Earlier deaths of an actor are forgiven once it has delivered this many rollouts."""
 
@@ -238,7 +238,7 @@ class ActorProcesses:
                     self._receive(actor)
             except (EOFError, OSError):
                 # It is ending by itself: wait for its traceback and its exit code.
-                actor.process.join(_LAST_WORDS_S)
+                actor.process.join(_EXIT_S)
                 self._on_death(actor)
         for actor in self._actors:
             if actor.is_hung(int(self._heartbeats[actor.index])):
@@ -295,7 +295,7 @@ class ActorProcesses:
             raise ActorFailure(
                 f"{name} died {counted(budget.deaths_in_a_row, 'time')} without delivering "
                 f"{_PROGRESS_ROLLOUTS} rollouts (exit code {exitcode}); "
-                f"{actor.last_words or 'what it printed is above'}"
+                f"{actor.error_text or 'what it printed is above'}"
             )
         _log.warning("%s died (exit code %s) and is restarted", name, exitcode)
         actor.replace(*self._start(actor.index, actor.slots, budget.deaths))

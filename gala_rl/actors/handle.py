@@ -22,7 +22,7 @@ class ActorHandle:
         is_ready: whether its simulators have been built.
         requested: slots that have been requested and not yet filled.
         rollouts: number of rollouts that the current process has delivered.
-        last_words: the error that it sent before it exited, if any.
+        error_text: the error that it sent before it exited, if any.
     """
 
     index: int
@@ -33,7 +33,7 @@ class ActorHandle:
     is_ready: bool = False
     requested: set[int] = field(default_factory=set)
     rollouts: int = 0
-    last_words: str = ""
+    error_text: str = ""
 
     def request(self, slot: int) -> None:
         """Request a rollout in a slot; an actor that is not ready gets all slots later."""
@@ -56,7 +56,7 @@ class ActorHandle:
         """
         self.process.silence.restart()
         if len(message) > 1:
-            self.last_words = message.decode(errors="replace")
+            self.error_text = message.decode(errors="replace")
             raise ConnectionError(f"actor {self.index} gives up")
         slot = message[0] if message else -1
         if slot == READY and not self.is_ready:
@@ -89,5 +89,5 @@ class ActorHandle:
     def replace(self, process: SupervisedProcess, connection: Connection) -> None:
         """Continue with a new process; rollouts that the old one delivered stay queued."""
         self.process, self.connection = process, connection
-        self.is_ready, self.rollouts, self.last_words = False, 0, ""
+        self.is_ready, self.rollouts, self.error_text = False, 0, ""
         self.requested.clear()

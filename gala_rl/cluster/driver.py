@@ -182,7 +182,7 @@ class ClusterRun:
             elif result is NodeState.EMPTY:
                 self._restart(node)
             elif result is NodeState.FAILED:
-                self._fail_node(node, f"could not start its learners:\n{node.error}")
+                self._on_node_failure(node, f"could not start its learners:\n{node.error}")
             timeout_s = self._config.hang_after
             if node.is_lost and self._is_needed(node) and node.silent_s > timeout_s:
                 self._fail(
@@ -198,7 +198,7 @@ class ClusterRun:
     def _heartbeat_request(self, node: NodeHandle) -> HeartbeatRequest:
         return HeartbeatRequest(
             self._counters.stop,
-            self._counters.checkpoint_wanted,
+            self._counters.requested_checkpoint,
             node.offsets,
             self._members.change_for(node),
             self._members.former(),
@@ -226,7 +226,7 @@ class ClusterRun:
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or LearnerFailure(reason)
 
-    def _fail_node(self, node: NodeHandle, reason: str) -> None:
+    def _on_node_failure(self, node: NodeHandle, reason: str) -> None:
         """Handle a node that cannot continue: reject it if it is joining, else end the run."""
         if node.joining:
             node.is_lost = True
@@ -252,7 +252,7 @@ class ClusterRun:
                 self._set_up(node)
         except UserError as error:
             if node.joining or self._is_needed(node):
-                self._fail_node(node, f"cannot be started again: {error}")
+                self._on_node_failure(node, f"cannot be started again: {error}")
             else:
                 self._notice(node, f"stays lost: {error}")
 
@@ -263,7 +263,7 @@ class ClusterRun:
         node.deaths_in_a_row += 1
         if node.deaths_in_a_row <= self._config.max_restarts:
             return True
-        self._fail_node(
+        self._on_node_failure(
             node,
             f"died {counted(node.deaths_in_a_row, 'time')} without making {_PROGRESS_UPDATES} "
             f"updates: see Ray's logs on its machine for the reason",

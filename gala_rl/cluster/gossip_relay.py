@@ -51,7 +51,7 @@ Dispatch = Callable[[int, MessageBatch], "Future[bool]"]
 class _Link:
     """State of the exchange with one other node."""
 
-    heard_at: float
+    received_at: float
     senders: tuple[int, ...] = ()
     """Ranks here whose messages learners there receive."""
     incarnation: int = 0
@@ -63,7 +63,7 @@ class _Link:
 
     def open(self, now: float) -> None:
         """Reset the state: batches are sent to the other node from now on."""
-        self.heard_at, self.call, self.has_failed = now, None, False
+        self.received_at, self.call, self.has_failed = now, None, False
         self.forget_sent()
 
     def forget_sent(self) -> None:
@@ -160,7 +160,7 @@ class GossipRelay:
                 return
             if 0 < link.incarnation < batch.incarnation:
                 link.forget_sent()
-            link.incarnation, link.heard_at = batch.incarnation, time.monotonic()
+            link.incarnation, link.received_at = batch.incarnation, time.monotonic()
             for rank, progress in batch.progress.items():
                 self.record_progress(rank, progress)
                 self._mailboxes.set_down(rank, rank in batch.down)
@@ -180,7 +180,7 @@ class GossipRelay:
             return []
         return [f"node {self._spec.node} rejected {rejected} messages that could not be mixed"]
 
-    def has_heard_all(self) -> bool:
+    def has_received_all(self) -> bool:
         """Return whether every other node has sent a batch."""
         return all(self._links[other].incarnation for other in self._open)
 
@@ -188,7 +188,7 @@ class GossipRelay:
         """Mark the learners of silent nodes as down."""
         now = time.monotonic()
         for other in self._open:
-            if now - self._links[other].heard_at > self._silence_s:
+            if now - self._links[other].received_at > self._silence_s:
                 self._set_down(other)
 
     def record_progress(self, rank: int, progress: LearnerProgress) -> None:

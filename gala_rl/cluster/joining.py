@@ -34,7 +34,7 @@ def catch_up(
     for rank in ranks:
         state.mailboxes.set_down(rank, True)
     deadline = time.monotonic() + min(state.config.gossip.deadline, _CATCH_UP_S)
-    while not relay.has_heard_all() and time.monotonic() < deadline:
+    while not relay.has_received_all() and time.monotonic() < deadline:
         time.sleep(_POLL_EVERY_S)
     for rank, progress in relay.known_progress.items():
         state.counters.raise_progress(rank, progress.agent_steps, progress.updates)

@@ -97,7 +97,7 @@ class Node:
         )
         state.restore_progress(members, spec.agent_steps, spec.updates)
         self._mailboxes, self._counters = state.mailboxes, state.counters
-        self._driver_heard_at = time.monotonic()
+        self._driver_called_at = time.monotonic()
         self._nodes = dict(enumerate(nodes)) if change is None else change.nodes
         size, rendezvous = initial.parameters.numel(), None
         if isinstance(state.coupling, Rendezvous):
@@ -150,16 +150,16 @@ class Node:
         if self._supervisor is None or self._relay is None:
             return None
         counters = self._counters
-        self._driver_heard_at = time.monotonic()
+        self._driver_called_at = time.monotonic()
         for rank, progress in request.former.items():
             self._relay.record_progress(rank, progress)
         if request.change is not None and request.change.number > self._joining.number:
             self._scale(request.change, self._supervisor, self._relay)
         if request.stop:
-            counters.ask_to_stop()
-        if request.checkpoint > counters.checkpoint_wanted:
+            counters.request_stop()
+        if request.checkpoint > counters.requested_checkpoint:
             # In this order: a learner that still writes an older part sees that it is obsolete.
-            counters.ask_for_checkpoint(request.checkpoint)
+            counters.request_checkpoint(request.checkpoint)
             self._run_folder.forget_parts(except_for=request.checkpoint)
         return self._status(request.offsets, self._supervisor, self._relay)
 
@@ -229,7 +229,7 @@ class Node:
 
     def checkpoint_part(self, request: str, rank: int) -> dict[str, bytes] | None:
         """See `NodeRunFolder.checkpoint_part`."""
-        self._driver_heard_at = time.monotonic()
+        self._driver_called_at = time.monotonic()
         return self._run_folder.checkpoint_part(request, rank)
 
     def snapshots(self, size: int) -> list[ParameterSnapshot]:
@@ -282,10 +282,10 @@ class Node:
                 if self._state.faults is not None:
                     ids = zip(self._ranks, supervisor.process_ids, strict=False)
                     self._state.faults.continue_stopped(ids)
-                is_silent = time.monotonic() - self._driver_heard_at > DRIVER_SILENT_S
+                is_silent = time.monotonic() - self._driver_called_at > DRIVER_SILENT_S
                 if is_silent and not (self._counters.stop or supervisor.done):
                     self._driver_lost = True
-                    self._counters.ask_to_stop()
+                    self._counters.request_stop()
         finally:
             supervisor.kill_all()
 

@@ -181,7 +181,7 @@ def fetch_written_parts(
     Raises:
         StorageError: when a part cannot be written.
     """
-    number, deadline = counters.checkpoint_wanted, time.monotonic() + _FETCH_S
+    number, deadline = counters.requested_checkpoint, time.monotonic() + _FETCH_S
     if not counters.awaits_checkpoint(number):
         return
     for node in nodes:

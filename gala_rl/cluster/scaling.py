@@ -127,7 +127,7 @@ class ClusterMembers:
         for rank in range(before, counters.learners):
             self._folder.log_file(rank).touch()
             # It does not contribute to a checkpoint in progress.
-            counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
+            counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.requested_checkpoint)
         for index, actor in new.items():
             node = self._former.pop(index, None)
             node = node or NodeHandle(index, actor, self._shares[index], counters.learners)

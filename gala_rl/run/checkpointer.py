@@ -36,8 +36,8 @@ class Checkpointer:
         self._folder = folder.checkpoints
         self._last = time.monotonic()
         self._number = 0
-        self._asked_at: float | None = None
-        self._patience_s = 0.0
+        self._requested_at: float | None = None
+        self._timeout_s = 0.0
         self._has_checkpoint = has_checkpoint
         self._missing = 0
         self._discard_partial()
@@ -57,30 +57,30 @@ class Checkpointer:
             StorageError: when a checkpoint cannot be written.
         """
         now, notice = time.monotonic(), None
-        if self._asked_at is None:
+        if self._requested_at is None:
             if self._is_due(now):
                 # A learner may have written to an abandoned checkpoint since it was discarded.
                 self._discard_partial(but=FINAL)
                 self._number += 1
-                self._asked_at, self._missing = now, self._counters.learners
-                self._patience_s = pace.patience_s()
-                self._counters.ask_for_checkpoint(self._number)
+                self._requested_at, self._missing = now, self._counters.learners
+                self._timeout_s = pace.timeout_s()
+                self._counters.request_checkpoint(self._number)
             return None
         partial = checkpoint.partial_folder(self._folder, str(self._number))
         written = self._counters.members(LearnerCounter.CHECKPOINT_WRITTEN)
         missing = sum(number < self._number for number in written)
         if missing < self._missing:
             # Restart the timeout: parts from other machines arrive one by one, each perhaps late.
-            self._missing, self._asked_at = missing, now
-        if missing and now - self._asked_at <= self._patience_s:
+            self._missing, self._requested_at = missing, now
+        if missing and now - self._requested_at <= self._timeout_s:
             return None
         if missing:
             notice = "a checkpoint was given up: a learner did not contribute to it"
-            self._counters.give_checkpoint_up()
+            self._counters.cancel_checkpoint()
             checkpoint.discard(partial)
         elif not self._complete(partial):
             notice = "a checkpoint was given up: no learner contributed to it"
-        self._last, self._asked_at, self._has_checkpoint = now, None, True
+        self._last, self._requested_at, self._has_checkpoint = now, None, True
         return notice
 
     def _is_due(self, now: float) -> bool:

@@ -132,10 +132,10 @@ class ConsensusMonitor:
         if time.monotonic() < self._next_sample:
             self._read_journal()
             return
-        began_s = time.process_time()
+        start_s = time.process_time()
         self.sample(total_agent_steps)
-        took_s = time.process_time() - began_s
-        self._next_sample = time.monotonic() + max(_SAMPLE_EVERY_S, took_s / _CPU_SHARE)
+        duration_s = time.process_time() - start_s
+        self._next_sample = time.monotonic() + max(_SAMPLE_EVERY_S, duration_s / _CPU_SHARE)
 
     def sample(self, total_agent_steps: int) -> None:
         """Measure and write a row, unless messages are missing or unchanged since the last row.

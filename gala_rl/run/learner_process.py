@@ -17,7 +17,7 @@ from gala_rl.processes.torch_defaults import set_torch_defaults
 from gala_rl.run.coupling import couple
 from gala_rl.run.learner_spec import FINAL, LearnerSpec
 from gala_rl.run.learner_worker import LearnerWorker, make_worker
-from gala_rl.run.replica import train_in_step
+from gala_rl.run.replica import train_in_lockstep
 from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.trajectory_source import StopRequested
 
@@ -49,7 +49,7 @@ def run_learner(spec: LearnerSpec) -> None:
         worker = make_worker(spec, coupling)
         with contextlib.closing(worker.run):
             if isinstance(coupling, GradientAverage):
-                is_complete = train_in_step(worker, coupling)
+                is_complete = train_in_lockstep(worker, coupling)
             else:
                 _wait_for_others(spec)
                 with contextlib.suppress(StopRequested):
@@ -103,7 +103,7 @@ def _train(worker: LearnerWorker) -> None:
     published = 0
 
     def save_and_check_stop() -> bool:
-        worker.save_if_requested(counters.checkpoint_wanted)
+        worker.save_if_requested(counters.requested_checkpoint)
         return counters.stop
 
     run.set_stop_checks(counters.stop_flag(), save_and_check_stop)
@@ -116,7 +116,7 @@ def _train(worker: LearnerWorker) -> None:
         if published != learners:
             counters.set(spec.rank, LearnerCounter.LEARNERS, learners)
             published = learners
-        worker.save_if_requested(counters.checkpoint_wanted)
+        worker.save_if_requested(counters.requested_checkpoint)
 
 
 def _redirect_output(log: Path) -> None:

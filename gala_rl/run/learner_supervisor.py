@@ -111,7 +111,7 @@ class LearnerSupervisor:
         spec.mailboxes.set_down(rank, True)
         counters.set(rank, LearnerCounter.LEARNERS, 0)
         # A checkpoint in progress is completed without it.
-        counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
+        counters.set(rank, LearnerCounter.CHECKPOINT_WRITTEN, counters.requested_checkpoint)
         donors = donors_of(spec)
         try:
             new = _start(replace(spec, donors=donors, checkpoint=None, is_joining=True))

@@ -124,13 +124,13 @@ def _restore(spec: LearnerSpec, run: LearnerRun, saved: checkpoint.Checkpoint) -
     rank, counters = spec.rank, spec.counters
     updates = counters.get(rank, LearnerCounter.UPDATES)
     saved_agent_steps = saved.manifest["learner_agent_steps"][rank]
-    is_further = counters.get(rank, LearnerCounter.AGENT_STEPS) > saved_agent_steps
+    is_ahead = counters.get(rank, LearnerCounter.AGENT_STEPS) > saved_agent_steps
     if rank in saved.learners():
         run.restore(saved)
         # If its node died since the checkpoint, its neighbours have newer messages from it.
-        if is_further and find(spec.config.method).gossips:
+        if is_ahead and find(spec.config.method).gossips:
             run.continue_at(updates)
-            _recall(spec, run)
+            _restore_metrics(spec, run)
         return
     donor = saved.load(saved.learners()[0])
     run.adopt(donor.tensors["parameters"], donor.tensors["optimizer"])
@@ -145,10 +145,10 @@ def _restart(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
         # A replica counts the updates that its parameters have had, not those that it computed.
         updates = 0 if origin is None else origin[1]
     run.continue_at(updates)
-    _recall(spec, run)
+    _restore_metrics(spec, run)
 
 
-def _recall(spec: LearnerSpec, run: LearnerRun) -> None:
+def _restore_metrics(spec: LearnerSpec, run: LearnerRun) -> None:
     reader = MetricsReader(spec.folder.metrics_file(spec.rank))
     run.restore_metrics(learner_rows(reader.new_rows()))
 

@@ -37,7 +37,7 @@ class UpdatePace:
                 self._slowest_s = max(self._slowest_s, (now - since) / max(1, updates - before))
                 self._last[rank] = updates, now
 
-    def patience_s(self) -> float:
+    def timeout_s(self) -> float:
         """Return how many seconds to wait for the answer to a request made now."""
         now = time.monotonic()
         under_way_s = max((now - since for _, since in self._last), default=0.0)

@@ -13,7 +13,7 @@ _TRIES = 5
 _POLL_EVERY_S = 0.005
 
 
-def train_in_step(worker: LearnerWorker, average: GradientAverage) -> bool:
+def train_in_lockstep(worker: LearnerWorker, average: GradientAverage) -> bool:
     """Train as a replica until the budget is spent or a stop is requested.
 
     Returns:
@@ -68,7 +68,7 @@ def _step_in_lockstep(worker: LearnerWorker, average: GradientAverage) -> None:
     counters = worker.spec.counters
 
     def vote() -> bool:
-        average.votes = ReplicaVotes(counters.stop, counters.checkpoint_wanted)
+        average.votes = ReplicaVotes(counters.stop, counters.requested_checkpoint)
         return average.agreed.stop
 
     # If one replica alone dropped a rollout, the others would wait for its gradient.

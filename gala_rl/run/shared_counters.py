@@ -124,20 +124,20 @@ class SharedCounters:
         flag: NDArray[np.int64] = self._stop.numpy()
         return flag
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop of all learners after their current update."""
         self._stop[0] = 1
 
     @property
-    def checkpoint_wanted(self) -> int:
+    def requested_checkpoint(self) -> int:
         """Number of the newest requested checkpoint; 0 before the first."""
         return int(self._checkpoint[0])
 
-    def ask_for_checkpoint(self, number: int) -> None:
+    def request_checkpoint(self, number: int) -> None:
         """Request parts of a checkpoint; this cancels all earlier requests."""
         self._checkpoint[0] = number
 
-    def give_checkpoint_up(self) -> None:
+    def cancel_checkpoint(self) -> None:
         """Cancel the latest request for a checkpoint."""
         self._checkpoint[1] = self._checkpoint[0]
 

@@ -74,12 +74,12 @@ class RunSupervisor:
         self._pace = UpdatePace(counters)
         self._notices: list[str] = []
         self._failure: StorageError | SupervisorFailure | None = None
-        self._stop_wanted = False
+        self._stop_requested = False
         self._killed = 0
 
     def stop(self) -> None:
         """Request a stop of all learners after their current update."""
-        self._stop_wanted = True
+        self._stop_requested = True
 
     def run(self, learners: SupervisedRun, observe: Observer) -> RunOutcome:
         """Supervise until all learners are done; afterwards no process is left."""
@@ -102,8 +102,8 @@ class RunSupervisor:
     def _supervise(
         self, learners: SupervisedRun, observe: Observer, interrupts: Interrupts
     ) -> None:
-        stop_asked_at: float | None = None
-        patience_s = 0.0
+        stop_requested_at: float | None = None
+        timeout_s = 0.0
         while not learners.is_over():
             time.sleep(_POLL_EVERY_S)
             with self._errors_recorded():
@@ -111,20 +111,20 @@ class RunSupervisor:
             self._pace.poll()
             if interrupts.count or self._failure_of(learners) is not None:
                 self.stop()
-            if self._stop_wanted and stop_asked_at is None:
-                self._counters.ask_to_stop()
-                stop_asked_at, patience_s = time.monotonic(), self._pace.patience_s()
+            if self._stop_requested and stop_requested_at is None:
+                self._counters.request_stop()
+                stop_requested_at, timeout_s = time.monotonic(), self._pace.timeout_s()
             with self._errors_recorded():
-                if stop_asked_at is None:
+                if stop_requested_at is None:
                     self._scale_and_save(learners)
                 if self._monitor is not None:
                     self._monitor.poll(self._counters.total_agent_steps)
                 observe(self._status_of(learners))
-            if stop_asked_at is not None and time.monotonic() - stop_asked_at > patience_s:
-                self._note_killed(learners.status([]), patience_s)
+            if stop_requested_at is not None and time.monotonic() - stop_requested_at > timeout_s:
+                self._add_killed_notice(learners.status([]), timeout_s)
                 break
 
-    def _note_killed(self, status: RunStatus, patience_s: float) -> None:
+    def _add_killed_notice(self, status: RunStatus, timeout_s: float) -> None:
         """Note that learners which have not ended by now are killed."""
         self._notices += status.notices
         killed = [str(rank) for rank, alive in enumerate(status.alive) if alive]
@@ -132,7 +132,7 @@ class RunSupervisor:
         if killed:
             self._notices.append(
                 f"killed {'learners' if len(killed) > 1 else 'learner'} {', '.join(killed)}, not "
-                f"done {patience_s:.0f} s after the request to stop: what was learned there since "
+                f"done {timeout_s:.0f} s after the request to stop: what was learned there since "
                 f"the last checkpoint is lost"
             )
 

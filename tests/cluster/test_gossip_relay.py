@@ -206,7 +206,7 @@ def test_what_is_taken_in_is_there_as_if_its_sender_were_on_this_machine(clock: 
     here.counters.set(1, LearnerCounter.READY, 1)
     here.mailboxes.set_down(0, True)
     here.relay.send_due()
-    assert there.relay.has_heard_all() is False
+    assert there.relay.has_received_all() is False
     there.relay.receive(here.last.batch)
     message = there.mailboxes.latest(1)
     assert message is not None
@@ -215,7 +215,7 @@ def test_what_is_taken_in_is_there_as_if_its_sender_were_on_this_machine(clock: 
     assert there.counters.total_agent_steps == 90
     assert there.counters.column(LearnerCounter.READY) == [0, 1, 0, 0]
     assert there.mailboxes.is_down(0)
-    assert there.relay.has_heard_all()
+    assert there.relay.has_received_all()
 
 
 BATCH = MessageBatch(0, 2, {}, {}, frozenset(), ())
@@ -369,7 +369,7 @@ def test_routes_follow_the_number_of_learners_and_former_nodes_are_still_receive
     side.relay.set_topology(make("directed-ring", 1))
     clock.now += 10.0
     assert not side.relay.send_due(), "there is no other node to send to"
-    assert side.relay.has_heard_all()
+    assert side.relay.has_received_all()
 
 
 def test_a_new_process_behind_a_link_is_sent_everything_again(clock: Clock) -> None:

@@ -126,7 +126,7 @@ def test_a_journal_full_of_random_bits_ends_in_a_gap(seed: int, inputs: int) -> 
 @pytest.fixture
 def books(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Queued actors that are scripted, and that may die as often as they like."""
-    monkeypatch.setattr(actors, "_LAST_WORDS_S", 0.0)
+    monkeypatch.setattr(actors, "_EXIT_S", 0.0)
     with scripted(replace(make_config(batch_rollouts=1), max_restarts=10**9)) as (queue, made):
         queue._publish()
         yield queue, made

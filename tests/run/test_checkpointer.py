@@ -86,7 +86,9 @@ class Run:
 
     def contribute(self, rank: int) -> None:
         writer: Any = Writer(rank)
-        LearnerWorker(self.specs[rank], writer).save_if_requested(self.counters.checkpoint_wanted)
+        LearnerWorker(self.specs[rank], writer).save_if_requested(
+            self.counters.requested_checkpoint
+        )
 
     def partials(self) -> list[str]:
         return sorted(path.name for path in self.folder.checkpoints.glob(".partial-*"))
@@ -96,7 +98,7 @@ class Run:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = Run(tmp_path / "run", monkeypatch)
     run.pass_time(EVERY_S + 1)
-    assert run.counters.checkpoint_wanted == 1
+    assert run.counters.requested_checkpoint == 1
     return run
 
 
@@ -193,13 +195,13 @@ def test_the_first_checkpoint_is_made_after_the_first_update(
 ) -> None:
     run = Run(tmp_path / "run", monkeypatch, has_checkpoint=False)
     run.pass_time(1)
-    assert run.counters.checkpoint_wanted == 0
+    assert run.counters.requested_checkpoint == 0
     run.counters.set(1, LearnerCounter.UPDATES, 1)
     run.pass_time(1)
-    assert run.counters.checkpoint_wanted == 1
+    assert run.counters.requested_checkpoint == 1
     for rank in range(2):
         run.contribute(rank)
     run.pass_time(1)
     assert newest(run.folder).learners() == [0, 1]
     run.pass_time(EVERY_S - 1)
-    assert run.counters.checkpoint_wanted == 1, "those that follow have their time"
+    assert run.counters.requested_checkpoint == 1, "those that follow have their time"

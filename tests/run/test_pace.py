@@ -24,7 +24,7 @@ class Run:
         for rank, made in enumerate(updates):
             self.counters.set(rank, LearnerCounter.UPDATES, made)
         self.pace.poll()
-        return self.pace.patience_s()
+        return self.pace.timeout_s()
 
 
 @pytest.fixture

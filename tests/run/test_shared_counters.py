@@ -45,32 +45,32 @@ def test_counters_beyond_32_bits_are_kept() -> None:
 def test_a_stop_is_wanted_only_once_it_was_asked_for() -> None:
     counters = SharedCounters(learners=1, size=1, state_size=1)
     wanted = [counters.stop]
-    counters.ask_to_stop()
+    counters.request_stop()
     wanted.append(counters.stop)
     assert wanted == [False, True]
-    assert counters.checkpoint_wanted == 0
+    assert counters.requested_checkpoint == 0
 
 
 def test_a_checkpoint_is_wanted_by_its_number() -> None:
     counters = SharedCounters(learners=1, size=1, state_size=1)
-    assert counters.checkpoint_wanted == 0
-    counters.ask_for_checkpoint(4)
-    assert counters.checkpoint_wanted == 4
+    assert counters.requested_checkpoint == 0
+    counters.request_checkpoint(4)
+    assert counters.requested_checkpoint == 4
     assert not counters.stop
 
 
 def answer(counters: SharedCounters) -> None:
     """Answer the requests, in another process."""
     torch.set_num_threads(1)
-    counters.set(1, LearnerCounter.CHECKPOINT_WRITTEN, counters.checkpoint_wanted)
+    counters.set(1, LearnerCounter.CHECKPOINT_WRITTEN, counters.requested_checkpoint)
     counters.set(1, LearnerCounter.UPDATES, 1 if counters.stop else 2)
     counters.optimizer_states[1].copy_(torch.tensor([3.0, 4.0]))
 
 
 def test_another_process_sees_requests_and_its_answers_are_seen() -> None:
     counters = SharedCounters(learners=2, size=2, state_size=2)
-    counters.ask_for_checkpoint(6)
-    counters.ask_to_stop()
+    counters.request_checkpoint(6)
+    counters.request_stop()
     process = multiprocessing.get_context("spawn").Process(target=answer, args=(counters,))
     process.start()
     process.join(JOIN_S)

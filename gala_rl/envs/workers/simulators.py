@@ -29,12 +29,12 @@ from gala_rl.processes.heartbeat import beat
 from gala_rl.processes.supervised import SilenceTimer, SupervisedProcess, end_all
 
 _POLL_S = 0.2
-_LAST_WORDS_S = 0.2
+_FINAL_OUTPUT_S = 0.2
 _EXIT_S = 2.0
 """Longest wait for the exit code of a process that has closed its connection."""
 _CLOSE_S = 2.0
 """Processes that have not ended after this time are killed."""
-_MAX_LAST_WORDS_BYTES = 1 << 16
+_MAX_FINAL_OUTPUT_BYTES = 1 << 16
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class SimulatorProcesses:
         is_silent = worker.wrong_answer is None and process.exitcode is None
         if is_silent:
             os.kill(process.pid, DUMP_TRACEBACK)
-        last_words = (worker.wrong_answer or b"") + _last_words(worker.connection)
+        final_output = (worker.wrong_answer or b"") + _read_final_output(worker.connection)
         if not is_silent:
             process.join(_EXIT_S)
         cause = "is silent" if is_silent else f"ended (exit code {process.exitcode})"
@@ -223,7 +223,7 @@ class SimulatorProcesses:
         if step.failures_in_a_row.max() < MAX_FAILURES_IN_A_ROW:
             step.failures[:] += 1
             step.failures_in_a_row[:] += 1
-        text = last_words.strip(DONE).decode(errors="replace").strip() or "(it left no traceback)"
+        text = final_output.strip(DONE).decode(errors="replace").strip() or "(it left no traceback)"
         name = f"process of simulators {worker.rows.start} to {worker.rows.stop - 1}"
         message = f"{name} of {self._env_id} {cause}"
         if step.failures_in_a_row.max() >= MAX_FAILURES_IN_A_ROW:
@@ -286,12 +286,12 @@ def _receive(connection: socket.socket, timeout_s: float) -> bytes | None:
         return b""
 
 
-def _last_words(connection: socket.socket) -> bytes:
-    words = b""
-    connection.settimeout(_LAST_WORDS_S)
+def _read_final_output(connection: socket.socket) -> bytes:
+    output = b""
+    connection.settimeout(_FINAL_OUTPUT_S)
     with contextlib.suppress(OSError):
-        while len(words) < _MAX_LAST_WORDS_BYTES and (
-            more := connection.recv(_MAX_LAST_WORDS_BYTES)
+        while len(output) < _MAX_FINAL_OUTPUT_BYTES and (
+            more := connection.recv(_MAX_FINAL_OUTPUT_BYTES)
         ):
-            words += more
-    return words
+            output += more
+    return output
