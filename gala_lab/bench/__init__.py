@@ -1,1 +1,1 @@
-"""Benchmarks: what this machine can do, what the program makes of it, and what can be concluded."""
+"""Benchmarks of training, gossip and faults on this machine, with medians and paired ratios."""

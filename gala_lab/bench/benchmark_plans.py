@@ -1,4 +1,4 @@
-"""What a benchmark will measure, decided and checked before any work starts; imports no torch."""
+"""Plans of benchmarks, made and checked before any work starts; imports no torch."""
 
 import shutil
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def faults(config: TrainConfig, methods: Sequence[str] | None) -> dict[str, Reso
     """Plan the training of each method that the config's plan of faults disturbs.
 
     Args:
-        config: of the training; a method with one learner has one whatever it says.
+        config: config of the training; methods with one learner ignore its `learners`.
         methods: names; default: gossip, and without a cluster all-reduce and IMPALA beside it.
 
     Raises:

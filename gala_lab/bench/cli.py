@@ -33,7 +33,7 @@ def _repeats() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What every benchmark of training trains."""
+    """Options of every benchmark of training."""
 
     env: str = _as_in_train("env")
     simulators: int = setting(16, "simulators per learner", minimum=1)
@@ -224,4 +224,4 @@ _BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[st
         _faults,
     ),
 }
-"""By name of the command: what it does, an example, its options, and what makes its result."""
+"""Per command: description, example, options, and the function that measures."""

@@ -1,4 +1,4 @@
-"""Parts of training measured alone, by as many processes at once as there are learners."""
+"""Rates of single parts of training, measured with one process per learner."""
 
 import multiprocessing
 import time
@@ -29,7 +29,7 @@ _ACTIONS = 256
 
 @dataclass(frozen=True)
 class Work:
-    """Something to do over and over.
+    """Work that a measurement repeats.
 
     Attributes:
         call: does it once, given the number of the call.
@@ -41,7 +41,7 @@ class Work:
 
 
 Part = Callable[[ResolvedConfig, int, torch.device], Work]
-"""Makes the work of the learner of that rank, on that device."""
+"""Returns the work of one learner, given its rank and device."""
 
 
 def rate(
@@ -51,7 +51,7 @@ def rate(
 
     Args:
         part: a function of a module, since it is sent to other processes.
-        config: of the training it is a part of.
+        config: config of the training.
         device: where the network is.
         seconds: to measure for, once all processes are ready.
         threads: PyTorch threads per process.

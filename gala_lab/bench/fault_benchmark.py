@@ -37,7 +37,7 @@ def bench_faults(
     """Measure what the first fault of a plan costs each method.
 
     Args:
-        configs: of the training, by method; without a plan of faults the last learner is killed
+        configs: config per method; without a plan of faults, the last learner is killed
             `seconds` after the first update.
         seconds: to measure for, before and after the fault; after it 5 at least.
         repeats: rounds of all measurements; ratios need 3.

@@ -1,8 +1,8 @@
-"""Gossip: what sending, polling and mixing cost a learner, beside what a plain copy costs.
+"""Gossip: the cost of sending, polling and mixing for a learner, compared with a plain copy.
 
 One process plays one learner of a directed ring, and between its exchanges its in-neighbour,
 which sends it a new message each time: so each exchange mixes, and no other process disturbs.
-All is on one thread, as a learner's gossip is where there is a learner per core.
+Everything runs on one thread, as gossip does with one learner per core.
 
 Bytes are those that the arithmetic needs, each read and each written one counted once, for P
 float32 parameters: copy and send 8 P (read P, write P), poll 4 P (the soundness check reads P),
@@ -51,9 +51,9 @@ def bench_gossip(
     """Measure gossip for 1, 2, 4, … learners and several sizes of network.
 
     Args:
-        learners: largest number of them.
+        learners: largest number of learners.
         parameters: P of each network.
-        seconds: of each measurement.
+        seconds: length of each measurement.
         repeats: rounds of all measurements; ratios need 3.
 
     Returns:
@@ -110,10 +110,10 @@ def _measure(learners: int, size: int, seconds: float) -> dict[str, float | None
 
 
 class _Turn:
-    """A learner, its in-neighbour, and everything that is timed of them, once each.
+    """A learner, its in-neighbour and their timed operations.
 
     Args:
-        learners: of the ring.
+        learners: number of learners in the ring.
         size: P.
 
     Attributes:

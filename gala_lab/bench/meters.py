@@ -17,7 +17,7 @@ class CpuMeter:
     """Processor time of some processes.
 
     Args:
-        process_ids: of the processes; one that ends keeps the time it had when last sampled.
+        process_ids: processes; one that ends keeps its time at the last sample.
     """
 
     def __init__(self, process_ids: Sequence[int]) -> None:
@@ -92,7 +92,7 @@ class GpuMeter:
     """Utilisation, memory and energy of one GPU by NVML, whatever runs on it.
 
     Args:
-        uuid: of the GPU as NVML names it; None if none is used.
+        uuid: identifier of the GPU in NVML; None if none is used.
 
     Attributes:
         missing: why there is nothing to read; None if there is.
@@ -159,8 +159,8 @@ class Meters:
     """All meters, started at once.
 
     Args:
-        process_ids: of the learners.
-        gpu_uuid: of the GPU they use, if any.
+        process_ids: process ids of the learners.
+        gpu_uuid: identifier of the GPU that they use, if any.
         powercap: where the kernel shows its power-capping zones.
     """
 

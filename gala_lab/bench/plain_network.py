@@ -22,7 +22,7 @@ class PlainNetwork(nn.Module):
 
     Args:
         shape: (channels, height, width) of an observation.
-        actions: number of them.
+        actions: number of actions.
     """
 
     def __init__(self, shape: tuple[int, ...], actions: int) -> None:
@@ -52,12 +52,12 @@ class PlainUpdate:
     """One rollout's acting passes and the update, on recorded observations.
 
     Args:
-        network: that acts and learns.
-        settings: of the algorithm.
+        network: network that acts and learns.
+        settings: settings of the algorithm.
         observations: [T + 1, B, C, H, W] uint8.
         rewards: [T, B].
         discounts: [T, B] γ, 0 where the return ends.
-        learning_rate: of RMSprop.
+        learning_rate: learning rate of RMSprop.
     """
 
     def __init__(

@@ -111,7 +111,7 @@ def tables(result: Result) -> list[Table]:
 
 
 def notes(result: Result) -> list[str]:
-    """Return what was skipped or cannot be measured, and why, a line each."""
+    """Return one line for each case that was skipped or cannot be measured, with the reason."""
     skipped = [
         counted(case["learners"], "learner")
         + (f" x {case['parameters']:,} parameters" if "parameters" in case else "")
@@ -201,10 +201,10 @@ def _table(
     """Return a table with a row for each case of a result.
 
     Args:
-        result: of a benchmark with cases.
-        title: of the table, but for the number of rounds.
+        result: result of a benchmark with cases.
+        title: title of the table, without the number of rounds.
         labels: what the first cells of a row say of a case, by heading.
-        columns: of the other cells.
+        columns: columns of the other cells.
         only: what the cases have, if they say it.
     """
     rows = []

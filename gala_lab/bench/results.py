@@ -37,7 +37,7 @@ def result(
 
     Args:
         benchmark: its name.
-        settings: of the command, with defaults filled in; `repeats` among them.
+        settings: settings of the command with defaults filled in, including `repeats`.
         numbers: one case, or `cases`.
         missing: why something was not measured, a line each.
 

@@ -1,4 +1,4 @@
-"""Statistics of rounds of measurements: medians, paired ratios, their spread, too noisy or not.
+"""Statistics of rounds of measurements: medians, paired ratios, and whether they are too noisy.
 
 A round measures everything once, in turn, so that two numbers of one round saw the same machine:
 ratios are taken within a round and the median over the rounds.

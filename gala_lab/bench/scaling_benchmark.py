@@ -1,4 +1,4 @@
-"""Scaling: what more learners make of the same machine."""
+"""Scaling: the rate of training by number of learners on one machine."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ RATIOS = {"speedup": ("sps", "one_learner_sps")}
 
 
 def bench_scaling(plan: Sequence[PlannedCase], seconds: float, repeats: int) -> dict[str, Any]:
-    """Measure training with 1, 2, 4, … learners, at equal simulators in all and per learner.
+    """Measure training with 1, 2, 4, … learners, with equal simulators in total and per learner.
 
     Args:
         plan: from `benchmark_plans.scaling`.
-        seconds: of each measurement.
+        seconds: length of each measurement.
         repeats: rounds of all measurements; the speed-up needs 3.
 
     Returns:
@@ -26,7 +26,7 @@ def bench_scaling(plan: Sequence[PlannedCase], seconds: float, repeats: int) -> 
     Raises:
         LearnerFailure: when a learner died or is too slow to measure.
     """
-    # What belongs to both series, a learner per core, is measured once.
+    # The case with one learner per core belongs to both series and is measured once.
     configs = {(p.learners, p.simulators): p.config for p in plan if p.config is not None}
     rounds: list[list[dict[str, float | None]]] = [[] for _ in plan]
     missing: list[str] = []

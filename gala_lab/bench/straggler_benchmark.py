@@ -1,4 +1,4 @@
-"""Stragglers: what training loses to slow learners, beside what is lost with them at best."""
+"""Stragglers: the rate of training with slow learners, compared with the best possible rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +19,9 @@ def bench_stragglers(
     """Measure training while some learners are slowed down from outside, by factors of 2 and 4.
 
     Args:
-        configs: of the training, by method: measured in turn, each beside the first.
+        configs: config per method, measured in turn, each compared with the first.
         slowed: numbers of slowed learners.
-        seconds: of each measurement.
+        seconds: length of each measurement.
         repeats: rounds of all measurements; ratios need 3.
 
     Returns:

@@ -15,7 +15,7 @@ class Throttle:
     """Lets processes run 1 / factor of the time: stops and continues them in turn, in a thread.
 
     Args:
-        process_ids: of the processes; one that has ended is skipped.
+        process_ids: processes to slow; one that has ended is skipped.
         factor: by which to slow them; 1 leaves them alone.
     """
 

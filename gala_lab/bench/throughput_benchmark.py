@@ -1,4 +1,4 @@
-"""Throughput: what simulators and network could do on this machine, and what training does."""
+"""Throughput: the rates of simulators, network and training on this machine."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,8 +30,8 @@ def bench_throughput(config: ResolvedConfig, seconds: float, repeats: int) -> di
     plus its network's time and nothing else: 1 / (1 / simulators_only + 1 / network_only).
 
     Args:
-        config: of the training that is measured; `steps` and `out` are ignored.
-        seconds: of each measurement.
+        config: config of the training to measure; `steps` and `out` are ignored.
+        seconds: length of each measurement.
         repeats: rounds of all measurements; ratios need 3.
 
     Returns:

@@ -47,7 +47,7 @@ def measure_training(
     """Train from the beginning in a temporary folder and measure for a while.
 
     Args:
-        config: of the run; how long it lasts and where it is kept are ignored.
+        config: config of the run; `steps` and `out` are ignored.
         seconds: to measure for, once each learner is warm; longer if a learner makes fewer than
             10 updates in that time.
         slowed: number of learners, the first ones, that are slowed down from then on.

@@ -1,4 +1,4 @@
-"""What a comparison is asked for, besides the settings of its runs."""
+"""Options of a comparison, besides the settings of its runs."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -26,11 +26,11 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.spaces import EnvironmentSpec
 
 FILE = "compare.json"
-"""File in the folder of a comparison: what was asked, on which machine, with which versions."""
+"""File in the folder of a comparison: its arguments, machine and versions."""
 
 MAX_SEEDS = 1_000
 _ROWS = 200
-"""Metrics rows per run, about, so that its curve is smooth."""
+"""Approximate number of metrics rows per run, so that its curve is smooth."""
 
 Settings = Literal["published", "equal"]
 
@@ -49,11 +49,11 @@ class Record(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and how.
+    """Methods, settings and seeds of a comparison.
 
     Attributes:
-        folder: of the comparison.
-        configs: of each method, resolved; their seed and folder are those of no run.
+        folder: folder of the comparison.
+        configs: resolved config per method; `run` sets the seed and the folder of a run.
         options: how the methods are compared.
     """
 
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def seeds(self) -> range:
-        """Seeds with each of which each method is trained."""
+        """Seeds that every method is trained with."""
         return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
 
     @property
@@ -95,9 +95,9 @@ def configs_of(
     Args:
         config: settings of all methods; `learners` is for those that train several.
         methods: names.
-        simulators_total: of all learners of a method; None: 16, or the next larger number that
-            every method's learners divide.
-        settings: "equal" gives the others the first method's values where they have the setting.
+        simulators_total: simulators per method, over all its learners; None: 16, or the next
+            larger number that every method's learners divide.
+        settings: "equal" gives the other methods the first method's values of shared settings.
         algorithm: settings of algorithms, for all methods that have them.
 
     Raises:
@@ -210,13 +210,13 @@ def check(plan: Plan) -> None:
         if config.steps < config.total_simulators:
             raise UserError(
                 f"steps {config.steps} is too small: {config.total_simulators} simulators make "
-                f"as many in one step"
+                f"more in one step"
             )
     _check_folder(plan)
 
 
 def _check_folder(plan: Plan) -> None:
-    """Refuse to change a comparison in another way than by more methods and seeds."""
+    """Refuse every change of a comparison except additional methods and seeds."""
     folder, file = RunFolder(plan.folder), plan.folder / FILE
     if not file.is_file():
         folder.check_unused()
@@ -270,7 +270,7 @@ def read_record(file: Path) -> Record:
 
 
 def record(plan: Plan) -> None:
-    """Write into the plan's folder what is asked, when and on which machine.
+    """Write the arguments, the time and the machine into the plan's folder.
 
     Raises:
         StorageError: when it cannot be written.

@@ -59,7 +59,7 @@ def table_of(result: Result) -> Table:
 
 
 def notes_of(result: Result) -> list[str]:
-    """Return what a reader of the table must know besides, a line each."""
+    """Return notes on the table, one per line: failed runs, cut games, too few seeds."""
     notes = []
     for name, method in result["methods"].items():
         runs = method["runs"]

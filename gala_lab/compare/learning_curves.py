@@ -41,7 +41,7 @@ class Curve:
 
 
 def rows_of(run: RunFolder) -> list[list[Row]]:
-    """Return each learner's metrics rows, without those of work that a resume did not keep."""
+    """Return each learner's metrics rows, without the rows of work that a resume discarded."""
     readers = map(MetricsReader, run.metrics_files())
     return [drop_superseded(learner_rows(reader.new_rows())) for reader in readers]
 
@@ -50,7 +50,7 @@ def curve_of(learners: Iterable[Sequence[Row]]) -> Curve:
     """Return the learning curve of a run.
 
     Args:
-        learners: rows of each, in order.
+        learners: metrics rows per learner, in order.
     """
     spans = _together([_spans(rows) for rows in learners if rows])
     recent = RecentGames()

@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def train_all(plan: Plan, console: Console) -> bool:
-    """Train what is not complete.
+    """Train all runs that are not complete.
 
     Args:
         plan: checked.
@@ -58,7 +58,7 @@ def train_all(plan: Plan, console: Console) -> bool:
 
     Raises:
         UserError: when another process is at the same comparison, or its folder cannot be made.
-        StorageError: when something cannot be written; what is complete stays.
+        StorageError: when a file cannot be written; complete runs remain.
     """
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def is_complete(config: TrainConfig) -> bool:
 
 
 def is_done(config: TrainConfig, options: CompareOptions) -> bool:
-    """Return whether the run is complete, and evaluated if that is asked for."""
+    """Return whether the run is complete, and evaluated if requested."""
     return is_complete(config) and (
         not options.episodes or evaluation_of(config, options) is not None
     )

@@ -1,1 +1,1 @@
-"""What a cluster of learners would do, simulated event by event before anyone rents it."""
+"""Discrete-event simulation of a cluster of learners."""

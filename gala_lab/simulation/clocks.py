@@ -12,7 +12,7 @@ class Clocks:
     """The timing of all learners, independent of what they learn.
 
     Args:
-        config: of the cluster.
+        config: config of the simulation.
         compute, failure: generators of the seconds of updates and of those between failures.
     """
 

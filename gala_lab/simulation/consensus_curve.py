@@ -23,7 +23,7 @@ class Point(NamedTuple):
         time_s: simulated.
         rms: root mean square distance of learners from their mean.
         span: largest distance between two learners.
-        loss: of the mean, or of the server's parameters where there is one.
+        loss: loss of the mean, or of the server's parameters if there is a server.
     """
 
     time_s: float

@@ -50,7 +50,7 @@ class Network:
     """Ports, edges and inboxes of learners that gossip.
 
     Args:
-        topology: of the learners.
+        topology: topology of the learners.
         when: mix when "all" in-neighbours have news, or "any" has.
         message_s: seconds that a message to one receiver keeps the sender's port busy.
         latency_s: seconds from the last byte's departure to its arrival.

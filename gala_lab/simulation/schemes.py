@@ -53,7 +53,7 @@ class _Gossiping:
 
     Args:
         world: state of the learners.
-        events: of the learners.
+        events: events of the learners.
     """
 
     def __init__(self, world: World, events: EventQueue) -> None:

@@ -1,4 +1,4 @@
-"""Runs a simulation from its config to its figures, as plain JSON values."""
+"""Run a simulation and return its results as plain JSON values."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ def simulate(scheme: str, config: SimulationConfig) -> dict[str, Any]:
 
     Args:
         scheme: one of `gala_lab.simulation.simulation_config.SCHEMES`.
-        config: of the cluster and its work.
+        config: config of the simulation.
 
     Returns:
         The figures that docs/simulate.md explains; what does not exist is None.

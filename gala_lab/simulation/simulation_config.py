@@ -13,7 +13,7 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """A cluster and its work. The same for every scheme, so that schemes can be compared."""
+    """A cluster and its work, the same for every scheme so that schemes can be compared."""
 
     learners: int = setting(16, "number of learners", minimum=2, maximum=10_000)
     topology: str = setting(

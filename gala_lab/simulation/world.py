@@ -18,18 +18,18 @@ class World:
     Parameter vectors are replaced, never written to: a message in flight is a reference.
 
     Args:
-        config: of the cluster and its work.
+        config: config of the simulation.
 
     Attributes:
-        parameters: [d] of each learner.
-        served: [d] of the server, if there is one: its loss counts, not that of the mean.
+        parameters: vector [d] per learner.
+        served: vector [d] of the server, if there is one: the loss is measured there.
         is_present: whether each learner is running: neither failed nor not yet joined.
         updates: made by each learner; also the version of what it sends.
         total_updates: their sum.
         mixes: updates after which the learner averaged with others.
         ages: count of each age of mixed parameters, in updates that their sender made since.
         sent_messages: by each port, fractions included; the server's, if any, is the last.
-        failures: of all learners.
+        failures: number of failures of all learners.
     """
 
     def __init__(self, config: SimulationConfig) -> None:
