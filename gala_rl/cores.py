@@ -31,7 +31,7 @@ def _quotas(root: Path) -> Iterator[float]:
     for line in os.fsdecode(memberships.read_bytes()).splitlines():
         _number, controllers, path = line.split(":", 2)
         within = Path(path.lstrip("/"))
-        # A container may see its own cgroup at the root of the hierarchy, whatever its path is.
+        # A container may see its own cgroup at the root of the hierarchy, despite its path.
         for group in (within, *within.parents):
             # Where Linux is emulated, these files may be empty, or one of a pair missing.
             with suppress(OSError, ValueError, ZeroDivisionError):

@@ -32,7 +32,7 @@ _WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a n
 
 
 class Rule(NamedTuple):
-    """What a value must be besides being of its type: in words, and as a test."""
+    """A condition on a value besides its type: in words, and as a function."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -90,7 +90,7 @@ def _mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def _is_of(kind: Any, value: Any) -> bool:
-    """Return whether a value is of a type, whatever the values inside it are."""
+    """Return whether a value is of a type, without checking the values inside it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _is_of(arguments[0], value) and all(rule.holds(value) for rule in arguments[1:])

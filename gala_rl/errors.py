@@ -7,7 +7,7 @@ _MAX_LENGTH = 2_000
 
 
 def printable(text: str) -> str:
-    """Return the text with control and invisible characters as escapes; newlines stay."""
+    """Return the text with control and invisible characters escaped, except newlines."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
@@ -47,18 +47,18 @@ class UserError(Exception):
 
 
 class LearnerFailure(Exception):
-    """A learner that kept failing: names its rank, with the traceback of its process."""
+    """A learner failed repeatedly: names its rank, with the traceback of its process."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
 
 
 class ActorFailure(Exception):
-    """An actor that kept failing: names it and its learner, which ends."""
+    """An actor failed repeatedly: names the actor and its learner, which ends."""
 
 
 class SimulatorFailure(Exception):
-    """A simulator that kept failing: names it, its environment, and its last error or output."""
+    """A simulator failed repeatedly: names it, its environment, and its last error or output."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
@@ -74,7 +74,7 @@ class StorageError(Exception):
 class SupervisorFailure(Exception):
     """The operating system denies a resource that supervision needs, such as a file: one line.
 
-    The learners were asked to stop, and a checkpoint was saved where that was possible.
+    The learners have been stopped, and a checkpoint has been saved if possible.
     """
 
     def __init__(self, line: str) -> None:

@@ -27,7 +27,7 @@ READY = 255
 """First message of an actor, instead of a slot number: its simulators have been built."""
 
 MAX_MESSAGE_BYTES = 2048
-"""Longest message of an actor: its last one, the error of the simulator that kept failing."""
+"""Longest message of an actor: its last one, the error of the simulator that failed."""
 
 MakeModel = Callable[[ObservationSpec, ActionSpec], ActorCritic]
 

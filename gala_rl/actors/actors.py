@@ -114,7 +114,7 @@ class ActorProcesses:
         """Publish the parameters, then wait for a batch of rollouts, oldest first.
 
         Raises:
-            ActorFailure: if an actor keeps dying.
+            ActorFailure: if an actor has died too often.
         """
         self._publish()
         self._poll(0.0)

@@ -69,7 +69,7 @@ class ActorHandle:
         return slot
 
     def is_hung(self, heartbeat: int) -> bool:
-        """Whether the actor has been silent for too long while it had work to do."""
+        """Return whether the actor has been silent for too long while it had work to do."""
         is_hung = self.process.is_hung(heartbeat)
         if self.is_ready and not self.requested:
             self.process.silence.restart()

@@ -71,7 +71,7 @@ class RemoteActors:
 
 @dataclass
 class RemoteActorHandle:
-    """The slots of one actor on another machine.
+    """Slots on this machine for one actor on another machine.
 
     Attributes:
         index: index among the learner's actors.

@@ -51,7 +51,7 @@ class RolloutInfo(enum.IntEnum):
 
 
 class RolloutSlots:
-    """The slots of one actor, or of several one after another; pass them to processes as arguments.
+    """Slots of one actor, or of several in sequence; pass them to processes as arguments.
 
     Whatever the number of slots, a process has one descriptor open per field.
 
@@ -126,7 +126,7 @@ class RolloutSlots:
         return [memory[slot].flatten().view(torch.uint8) for memory in memories]
 
     def is_valid(self, slot: int, version: int, simulators: int) -> bool:
-        """Whether the metadata and episodes of a rollout are possible.
+        """Return whether the metadata and episodes of a rollout are possible.
 
         Args:
             slot: slot of the rollout.

@@ -55,7 +55,7 @@ def is_resumable(run: str | Path) -> bool:
 def start_anew(
     config: TrainConfig, settings: Mapping[str, Any], steps: int | None
 ) -> tuple[ResolvedConfig, Path]:
-    """Move aside the files of an attempt without an undamaged checkpoint, to start its run anew.
+    """Move aside the files of an attempt that cannot be continued, so that its run starts again.
 
     Args:
         config: config that the user has given, with `out`.

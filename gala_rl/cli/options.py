@@ -62,7 +62,7 @@ def add_settings(
     """Add an option for each field of a settings dataclass, under headings.
 
     Args:
-        parser: parser to add them to.
+        parser: parser to add the options to.
         kind: dataclass whose fields come from `setting`.
         without: names of fields that get no option.
         headings: heading per field; fields in none come under "run", if there is such a heading.

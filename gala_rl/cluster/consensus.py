@@ -55,7 +55,7 @@ class ConsensusSampler:
 
     @property
     def latest(self) -> dict[str, Any] | None:
-        """The newest row."""
+        """The newest row; see `ConsensusMonitor`."""
         return self._monitor.latest
 
     def begin_scaling(self, learners: int) -> None:

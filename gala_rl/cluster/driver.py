@@ -38,7 +38,7 @@ from gala_rl.run.supervision import RunSupervisor
 _ALL_LOST_S = 60.0
 """A run has failed when no node has answered for this long."""
 _OTHERS_S = 15.0
-"""Within this time, every node that ended its learners for want of a driver reports that."""
+"""Within this time, all nodes that ended their learners without a driver have reported it."""
 _END_S = 10.0
 _PROGRESS_UPDATES = 100
 """Deaths of a node no longer count once its learners have made this many updates."""

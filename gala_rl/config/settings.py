@@ -24,7 +24,7 @@ def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bo
 
 @dataclass(frozen=True, kw_only=True)
 class AtariProtocol:
-    """How an Atari game is presented; for other environments, only defaults are accepted."""
+    """Preprocessing of Atari games; other environments accept only the defaults."""
 
     sticky_actions: float | None = setting(
         None,
@@ -158,7 +158,7 @@ def with_default(default: Any, name: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class GossipSettings:
-    """How learners average their parameters; for methods that gossip."""
+    """Settings of gossip averaging, for methods whose learners gossip."""
 
     topology: str = setting(
         "directed-ring",

@@ -87,7 +87,7 @@ class Fault:
         edges: (sender, receiver) pairs whose messages it affects.
         factor: multiple of their time that the learner's updates take.
         simulator: index of the learner's simulator that crashes.
-        delay_s: seconds by which messages come later.
+        delay_s: seconds by which messages are delayed.
         how: kind of corruption of messages.
     """
 

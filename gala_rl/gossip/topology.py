@@ -32,7 +32,7 @@ class Topology:
     graphs see `is_doubly_stochastic`.
 
     Attributes:
-        name: as it appears in configs and messages.
+        name: name in configs and messages.
         rounds: in-neighbours as `rounds[round % period][learner]`.
     """
 

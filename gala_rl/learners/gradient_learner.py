@@ -29,7 +29,7 @@ class Loss(NamedTuple):
 
 
 LossFunction = Callable[[Trajectory], Loss]
-"""The loss of the network on a trajectory, as a function of its present parameters."""
+"""The loss of the network on a trajectory, as a function of its current parameters."""
 
 
 class GradientStep:

@@ -89,7 +89,7 @@ class RMSprop:
         parameters: [P] x, changed in place.
         settings: form, decay and ε.
         memory: [P] for s; default: new memory.
-        fresh: whether s begins anew, rather than as it is in `memory`.
+        fresh: whether to initialise s, rather than to use the s in `memory`.
 
     Attributes:
         state: [P] s.
@@ -147,7 +147,7 @@ class Adam:
         parameters: [P] x, changed in place.
         settings: ε.
         memory: [2 P + 16] for the state; default: new memory.
-        fresh: whether the state begins anew, rather than as it is in `memory`.
+        fresh: whether to initialise the state, rather than to use the one in `memory`.
 
     Attributes:
         state: [2 P + 16] m, v, n and zeros. Learners that average their states average n too. The

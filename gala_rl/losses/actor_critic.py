@@ -8,7 +8,7 @@ from gala_rl.losses.shapes import check_equal_shapes
 
 
 class ActorCriticLoss(NamedTuple):
-    """The loss and its three terms, each a scalar mean over steps and simulators."""
+    """A loss and its three terms, each a scalar mean over steps and simulators."""
 
     total: Tensor
     policy: Tensor

@@ -16,7 +16,7 @@ def impala_loss(
     value_cost: float,
     entropy_cost: float,
 ) -> ActorCriticLoss:
-    """Policy gradient with given advantages, squared value error, entropy bonus; all means.
+    """Return policy gradient loss for given advantages, squared value error and entropy; means.
 
     L = mean(-log π(a_t|x_t) · A_t) + value_cost · mean((v_t - V(x_t))²) - entropy_cost · mean(H_t).
 

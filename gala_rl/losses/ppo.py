@@ -42,7 +42,7 @@ def ppo_loss(
     value_cost: float,
     entropy_cost: float,
 ) -> PPOLoss:
-    """Clipped surrogate, squared value error, entropy bonus; all means.
+    """Return clipped surrogate loss, squared value error and entropy bonus; all means.
 
     With the ratio ρ = π(a|x) / π_old(a|x):
     L = -mean(min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)) + value_cost · mean((R - V)²)

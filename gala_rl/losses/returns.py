@@ -40,7 +40,7 @@ def n_step_returns(rewards: Tensor, boundaries: EpisodeBoundaries, discount: flo
 def following_values(values: Tensor, boundaries: EpisodeBoundaries) -> Tensor:
     """Return the value that follows each step: the next of the same episode, or the truncation's.
 
-    0 follows a terminated step, whatever `truncated` says; no value of the next episode leaks in.
+    0 follows a terminated step, even if `truncated`; no value of the next episode leaks in.
 
     Args:
         values: [T, B] of x_0 … x_{T-1}: V(x_t), or another estimate of the return from there.
@@ -61,7 +61,7 @@ def sums_within_episodes(terms: Tensor, factors: Tensor, ends: Tensor) -> Tensor
     Args:
         terms: [T, B] x_t.
         factors: [T, B] f_t.
-        ends: [T, B] bool, last step of an episode, whatever ended it.
+        ends: [T, B] bool, last step of an episode, terminated or truncated.
 
     Returns:
         [T, B].

@@ -97,7 +97,7 @@ def gossiping() -> str:
 
 
 def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """Set some settings of the method's algorithm; the others keep its paper's values.
+    """Set some settings of the method's algorithm; the others have its paper's values.
 
     Args:
         config: config of a run.

@@ -69,7 +69,7 @@ class ImpalaSettings(AlgorithmSettings):
         return -(-published // actors) * actors
 
     def resolved(self, shared: int, cores: int) -> Self:
-        """Return an actor per core, minus the learner's, as far as they share equally."""
+        """Return settings with an actor per core, except the learner's, that share equally."""
         most = max(1, min(cores - 1, shared))
         divisor = next(n for n in range(most, 0, -1) if shared % n == 0)
         actors = self.actors or divisor

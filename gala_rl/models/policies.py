@@ -34,7 +34,7 @@ class CategoricalPolicy(nn.Module):
         self.logits = orthogonal(nn.Linear(features, actions), 0.01)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Unnormalised log-probabilities [N, actions]."""
+        """Return unnormalised log-probabilities [N, actions]."""
         logits: Tensor = self.logits(features)
         return logits
 
@@ -73,7 +73,7 @@ class MultiCategoricalPolicy(nn.Module):
         self._is_ragged = len(set(sizes)) > 1
 
     def forward(self, features: Tensor) -> Tensor:
-        """Unnormalised log-probabilities [N, A, max(sizes)]."""
+        """Return unnormalised log-probabilities [N, A, max(sizes)]."""
         logits: Tensor = self.logits(features).unflatten(-1, self._missing.shape)
         # Finite, since 0 times its logarithm must be 0.
         return logits.masked_fill(self._missing, -1e9) if self._is_ragged else logits
@@ -94,7 +94,7 @@ class MultiCategoricalPolicy(nn.Module):
 
 
 def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Random choices [...] by unnormalised log-probabilities [..., K]."""
+    """Return random choices [...], given unnormalised log-probabilities [..., K]."""
     probabilities = torch.softmax(logits, dim=-1)
     # An exponential race, as in torch.multinomial, whose checks may wait for the device.
     arrivals = torch.empty_like(probabilities).exponential_(generator=generator)
@@ -120,7 +120,7 @@ class GaussianPolicy(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(actions))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Means [N, A]."""
+        """Return means [N, A]."""
         mean: Tensor = self.mean(features)
         return mean
 

@@ -64,7 +64,7 @@ class ConvTorso(nn.Module):
 
     @torch.no_grad()
     def allocate(self, steps: int, images: Tensor) -> Activations:
-        """Memory for the activations of T steps on images [B, C, H, W]."""
+        """Return memory for the activations of T steps on images [B, C, H, W]."""
 
         def empty(like: Tensor) -> Tensor:
             batch, channels, height, width = like.shape
@@ -131,7 +131,7 @@ def convolved(layers: nn.Module, images: Tensor) -> Tensor:
 
 
 def _pixels_of(images: Tensor) -> Tensor:
-    """Images as `write_pixels` writes them, in memory of their own."""
+    """Return images as `write_pixels` writes them, in new memory."""
     pixels = torch.empty(
         images.shape,
         dtype=torch.float32,

@@ -106,7 +106,7 @@ class SupervisedProcess:
         return self._process.exitcode
 
     def is_hung(self, heartbeat: int) -> bool:
-        """Whether the process has been silent for longer than its timeout.
+        """Return whether the process has been silent for longer than its timeout.
 
         Args:
             heartbeat: see `SilenceTimer.check`.

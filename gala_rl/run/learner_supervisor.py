@@ -98,11 +98,11 @@ class LearnerSupervisor:
         return [learner.restarts for learner in self._learners]
 
     def all_ended_from(self, first: int) -> bool:
-        """Whether all learners of rank `first` and above have ended for good."""
+        """Return whether all learners of rank `first` and above have ended for good."""
         return all(learner.is_done for learner in self._learners if learner.spec.rank >= first)
 
     def is_running(self, rank: int) -> bool:
-        """Whether a learner has been started and has not ended for good."""
+        """Return whether a learner has been started and has not ended for good."""
         return any(x.spec.rank == rank and not x.is_done for x in self._learners)
 
     def add(self, spec: LearnerSpec) -> None:

@@ -23,7 +23,7 @@ from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 
 class Members(Protocol):
-    """The learners that are scaled, on this machine or on a cluster; no call waits for them."""
+    """Changes the learners of a run, on this machine or on a cluster; no method waits for them."""
 
     def prepare(self, learners: int) -> bool:
         """Reserve resources for more learners; return whether they are ready; called until then.

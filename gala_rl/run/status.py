@@ -42,7 +42,7 @@ Observer = Callable[[RunStatus], None]
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         status: status at the end.

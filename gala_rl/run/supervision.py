@@ -17,7 +17,7 @@ _POLL_EVERY_S = 0.2
 
 
 class SupervisedRun(Protocol):
-    """The learners of a run, on this machine or on a cluster."""
+    """Interface to the learners of a run, on this machine or on a cluster."""
 
     @property
     def failure(self) -> RunFailure | None:
