@@ -299,7 +299,7 @@ class ClusterRun:
                 for rank in () if node.is_lost else node.ranks:
                     fetch_part(self._folder, FINAL, node, rank)
             except ray.exceptions.RayError:
-                self._notice(node, "could not be asked for its part of a checkpoint")
+                self._notice(node, "did not send its part of a checkpoint")
 
     def close(self) -> None:
         """See `SupervisedRun`."""

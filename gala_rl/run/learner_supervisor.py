@@ -290,13 +290,13 @@ def _remedy(learner: _Learner, log: Path) -> str:
     if learner.was_hung:
         return (
             f"it built, reset or stepped no simulator for {learner.process.timeout_s:g} s: if one "
-            f"may take so long use a longer --hang-after, else see where the environment hangs"
+            f"may take that long, use a longer --hang-after; else find where the environment hangs"
         )
     if exitcode == -signal.SIGKILL:
         return "the system killed it, as it does when memory is short: use fewer simulators"
     if exitcode == 0 or (exitcode or 0) < 0:
         return (
             "its process ended without an exception, as when an environment calls os._exit or "
-            "crashes: --simulator-processes N has simulators in processes that are replaced"
+            "crashes: --simulator-processes N runs simulators in processes that are replaced"
         )
-    return f"mend what is above (all of it is in logs/{log.name}; --serial is for debuggers)"
+    return f"fix the error above (full log: logs/{log.name}; to use a debugger: --serial)"
