@@ -92,15 +92,15 @@ class ActorProcesses:
         self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._remote: RemoteRollouts | None = None
-        here = others if isinstance(others, range) else range(algorithm.actor_count)
+        local = others if isinstance(others, range) else range(algorithm.actor_count)
         if isinstance(others, RemoteActors):
-            here = range(others.indices.start)
-            there = slots_of(len(others.indices), config, example)
-            self._remote = RemoteRollouts(others, there.split(algorithm.slots_per_actor))
+            local = range(others.indices.start)
+            remote_slots = slots_of(len(others.indices), config, example)
+            self._remote = RemoteRollouts(others, remote_slots.split(algorithm.slots_per_actor))
         self._actors: list[ActorHandle] = []
-        slots = slots_of(len(here), config, example)
+        slots = slots_of(len(local), config, example)
         try:
-            for index, own in zip(here, slots.split(algorithm.slots_per_actor), strict=True):
+            for index, own in zip(local, slots.split(algorithm.slots_per_actor), strict=True):
                 process, connection = self._start(index, own)
                 budget = RestartBudget(config.max_restarts, _PROGRESS_ROLLOUTS)
                 self._actors.append(ActorHandle(index, own, process, connection, budget))
@@ -263,7 +263,7 @@ class ActorProcesses:
         self, index: int, slots: RolloutSlots, deaths: int = 0
     ) -> tuple[SupervisedProcess, Connection]:
         """Start the process of an actor; return it and the connection to it."""
-        here, there = connections.Pipe()
+        own_end, actor_end = connections.Pipe()
         sequence = np.random.SeedSequence([self._seed, index, deaths])
         spec = ActorSpec(
             config=self._config,
@@ -273,17 +273,17 @@ class ActorProcesses:
             seed=int(sequence.generate_state(1)[0]),
             slots=slots,
             parameters=self._mailbox,
-            connection=there,
+            connection=actor_end,
             heartbeat=self._heartbeats[index : index + 1],
             registry=registry_entries(self._config.env),
         )
         name, timeout_s = f"gala-actor-{self._rank}-{index}", self._config.hang_after
         process = SupervisedProcess(run_actor, spec, name, timeout_s=timeout_s, leads_group=True)
         # With the other end open only in the actor, its death closes the connection.
-        there.close()
+        actor_end.close()
         # Messages are small and arrive whole; a read of a partial one fails instead of waiting.
-        os.set_blocking(here.fileno(), False)
-        return process, here
+        os.set_blocking(own_end.fileno(), False)
+        return process, own_end
 
     def _on_death(self, actor: ActorHandle) -> None:
         """Restart an actor in a new process; raise ActorFailure if it has died too often."""

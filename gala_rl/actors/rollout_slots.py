@@ -103,8 +103,8 @@ class RolloutSlots:
     def read(self, slot: int, into: Trajectory, rows: slice) -> None:
         """Copy a rollout [T, b] to some columns of a trajectory [T, B]."""
         for name, memory in self._fields.items():
-            place: Tensor = getattr(into, name)
-            (place[rows] if name == "initial_state" else place[:, rows]).copy_(memory[slot])
+            target: Tensor = getattr(into, name)
+            (target[rows] if name == "initial_state" else target[:, rows]).copy_(memory[slot])
 
     def content(self, slot: int) -> NDArray[np.uint8]:
         """Return a copy of the bytes of a slot, for a slot of the same shape on another machine."""

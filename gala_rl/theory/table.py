@@ -16,7 +16,7 @@ MAX_LEARNERS = 4096
 ABOUT = {
     "beta": "share of a disagreement that a round leaves, in the long run",
     "spectral_gap": "1 - beta",
-    "half_life_rounds": "so many rounds leave at most half of a disagreement; with delays, in the "
+    "half_life_rounds": "rounds that leave at most half of a disagreement; with delays, in the "
     "long run",
     "epsilon_factor": "worst case of the root mean square distance of learners from their mean, in "
     "units of the largest root mean square size of their updates in a round; with missed mixes, a "

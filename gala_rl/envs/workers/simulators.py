@@ -187,14 +187,14 @@ class SimulatorProcesses:
         return int(self._memory.rows(worker.rows).heartbeat[0])
 
     def _start_worker(self, rows: slice) -> _Worker:
-        here, there = socket.socketpair()
+        own_end, worker_end = socket.socketpair()
         registry = registry_entries(self._env_id)
-        spec = SimulatorWorkerSpec(self._env_id, self._memory, rows, there, registry)
+        spec = SimulatorWorkerSpec(self._env_id, self._memory, rows, worker_end, registry)
         name = f"gala-simulators-{rows.start}"
         process = SupervisedProcess(run_worker, spec, name, leads_group=True)
         # With the other end open only in the worker, its death closes the connection.
-        there.close()
-        worker = _Worker(rows, process, here)
+        worker_end.close()
+        worker = _Worker(rows, process, own_end)
         self._workers.append(worker)
         return worker
 
