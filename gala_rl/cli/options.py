@@ -64,7 +64,7 @@ def add_settings(
     Args:
         parser: parser to add the options to.
         kind: dataclass whose fields come from `setting`.
-        without: names of fields that get no option.
+        without: names of fields without an option.
         headings: heading per field; fields in none come under "run", if there is such a heading.
     """
     by_name = {name: heading for heading, names in headings.items() for name in names}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _NOTE = (
     "worst case and typical: distance of learners from their mean (root mean square), in units of "
-    "the size of their updates; typical: for independent updates. Halved after: rounds that leave "
-    "at most half of a disagreement. See docs/theory.md."
+    "the size of their updates; typical: for independent updates. Halved after: rounds until at "
+    "most half of a disagreement remains. β and 1 - β (spectral gap): docs/theory.md."
 )
 
 

@@ -120,7 +120,7 @@ class AlgorithmSettings:
 
     @property
     def may_stop_early(self) -> bool:
-        """Whether an update may end before its last gradient step, as its own data decide."""
+        """Whether an update may end before its last gradient step, depending on its own data."""
         return False
 
     def simulators(self, published: int) -> int:

@@ -146,7 +146,8 @@ def read_plan(file: str | Path) -> tuple[Fault, ...]:
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"fault plan {file} cannot be read ({error}): {_REMEDY}") from error
+        why = getattr(error, "strerror", None) or error  # without the path again
+        raise UserError(f"fault plan {file} cannot be read ({why}): {_REMEDY}") from error
     if not isinstance(content, dict) or set(content) != {"faults"}:
         raise UserError(f'fault plan {file} must be an object {{"faults": […]}}: {_REMEDY}')
     entries = content["faults"]

@@ -329,7 +329,8 @@ def _read_edges(path: Path) -> list[tuple[int, int]]:
     try:
         edges = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"topology file {path} cannot be read ({error}): {remedy}") from error
+        why = getattr(error, "strerror", None) or error  # without the path again
+        raise UserError(f"topology file {path} cannot be read ({why}): {remedy}") from error
     if not isinstance(edges, list):
         raise UserError(f"topology file {path} holds a {type(edges).__name__}: {remedy}")
     for edge in edges:
