@@ -155,3 +155,11 @@ def test_a_lasting_fault_is_on_from_its_moment_for_its_length(
     assert fault.is_active(updates, elapsed_s) is (at <= now < at + length)
     endless = replace(fault, updates=None, seconds=None)
     assert endless.is_active(updates, elapsed_s) is (now >= at)
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "none.json"
+    with pytest.raises(UserError) as error:
+        read_plan(file)
+    assert str(error.value).count(str(file)) == 1
+    assert "Errno" not in str(error.value)
