@@ -84,7 +84,7 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
         if not fits(dict[str, Count], counts):
             raise _unfit(start, f"{name} of learner {rank} are no counts")
         if keys is not None and not keys >= counts.keys():
-            raise _unfit(start, f"{name} of learner {rank} name learners that there are not")
+            raise _unfit(start, f"{name} of learner {rank} name learners that do not exist")
     if not fits(list[Number], counters.get("recent_returns")):
         raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
 

@@ -93,7 +93,7 @@ CHANGES: dict[str, Change] = {
     "mixes of learner 1 is no count": lambda t, c: c.pop("mixes"),
     "learner 1 is ahead": lambda t, c: c.update(version=c["updates"] + 1),
     "rejected of learner 1 are no": lambda t, c: c.update(rejected={"not newer": "often"}),
-    "name others": lambda t, c: c.update(mixed_versions={"7": 1}),
+    "name learners that do not exist": lambda t, c: c.update(mixed_versions={"7": 1}),
     "recent_returns of": lambda t, c: c.update(recent_returns=[float("nan")]),
 }
 
@@ -109,7 +109,7 @@ def test_another_number_of_learners_than_the_run_can_have_had_is_refused(
     run: RunFolder, tmp_path: Path
 ) -> None:
     saved = changed(run, tmp_path, lambda tensors, counters: None)
-    with pytest.raises(UserError, match="of 2 learners, not of 3"):
+    with pytest.raises(UserError, match="has 2 learners, not 3"):
         check(saved, replace(CONFIG, learners=3))  # They take turns: they cannot be scaled.
     check(saved, replace(CONFIG, serial=False, learners=3))
     with pytest.raises(UserError, match="of 2 learners, not of 1"):
