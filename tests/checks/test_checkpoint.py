@@ -112,7 +112,7 @@ def test_another_number_of_learners_than_the_run_can_have_had_is_refused(
     with pytest.raises(UserError, match="has 2 learners, not 3"):
         check(saved, replace(CONFIG, learners=3))  # They take turns: they cannot be scaled.
     check(saved, replace(CONFIG, serial=False, learners=3))
-    with pytest.raises(UserError, match="of 2 learners, not of 1"):
+    with pytest.raises(UserError, match="has 2 learners, not 1"):
         check(saved, replace(CONFIG, serial=False, learners=1, max_learners=1))
 
 
