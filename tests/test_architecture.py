@@ -50,7 +50,7 @@ LABORATORY_MODULES = sorted(LABORATORY.rglob("*.py"))
 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
-MAX_PRODUCT_LINES = 22_450
+MAX_PRODUCT_LINES = 22_400
 """Lines of gala_rl. This number may only fall."""
 MAX_LABORATORY_LINES = 4_970
 """Lines of gala_lab. This number may only fall."""
