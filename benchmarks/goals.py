@@ -16,7 +16,7 @@ NAMES = (
     "gossip",
     "scaling",
 )
-"""Of the results that the goals need."""
+"""Names of the results that the goals need."""
 
 RESULTS = Path(__file__).parent / "results"
 

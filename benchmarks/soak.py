@@ -43,11 +43,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Slope:
-    """Of memory over time, by least squares.
+    """Slope of memory over time, by least squares.
 
     Attributes:
         mib_per_hour: the slope.
-        standard_error: of it.
+        standard_error: standard error of the slope.
     """
 
     mib_per_hour: float
@@ -69,7 +69,7 @@ def minute_means(samples: Sequence[Sample]) -> dict[int, float]:
 
 
 def second_half(means: Mapping[int, float]) -> dict[int, float]:
-    """Of the minutes: what fills up once and then stays, such as buffers, is not a leak."""
+    """Return the later half of the minutes: buffers that fill up once at the start are no leak."""
     minutes = sorted(means)
     return {minute: means[minute] for minute in minutes[len(minutes) // 2 :]}
 

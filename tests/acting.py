@@ -18,7 +18,7 @@ from gala_rl.trajectory import Activations, Trajectory
 
 SIMULATORS, STEPS = 3, 5
 LENGTH = 7
-"""Of an episode of the counting environments."""
+"""Agent steps per episode of the counting environments."""
 
 
 class Recorder(ActorCritic):

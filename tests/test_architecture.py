@@ -48,6 +48,8 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 LABORATORY_MODULES = sorted(LABORATORY.rglob("*.py"))
 
+ROOMS = ("gala_rl", "gala_lab", "tests", "benchmarks", "examples")
+
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_PRODUCT_LINES = 22_400
@@ -125,3 +127,10 @@ def test_the_package_stays_small_enough_to_read() -> None:
 def test_the_product_does_not_know_the_laboratory() -> None:
     mentions = [p for p in MODULES if "gala_lab" in p.read_text(encoding="utf-8")]
     assert [p for p in mentions if p.is_relative_to(ROOT)] == []
+
+
+def test_no_docstring_begins_with_a_genitive_that_has_no_noun() -> None:
+    sources = [p for room in ROOMS for p in sorted((ROOT.parent / room).rglob("*.py"))]
+    headless = [str(p) for p in sources if '"""' + "Of " in p.read_text(encoding="utf-8")]
+    assert len(sources) > 400
+    assert headless == []

@@ -33,7 +33,7 @@ CALLS = {
 }
 LOADS = {"numpy.load", "np.load", "numpy.fromfile", "np.fromfile"}
 CHANNELS = {"Queue", "SimpleQueue", "JoinableQueue", "Manager", "Listener", "Client"}
-"""Of multiprocessing: whatever comes out of them has been unpickled."""
+"""Channels of multiprocessing that unpickle what they deliver."""
 BETWEEN_OWN_PROCESSES = {
     "benchmarks/figures/runs.py": {"multiprocessing.queues.SimpleQueue", "context.SimpleQueue"},
     "gala_rl/cluster/rollouts.py": {"pickle"},

@@ -21,7 +21,7 @@ from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, MetricsWrite
 from gala_rl.records.run_folder import RunFolder
 
 SIMULATORS_A_LEARNER = 16
-"""Of `gala-a2c`, as in the paper; `a2c` has all simulators in its one learner."""
+"""Simulators per learner of `gala-a2c`, as in the paper; `a2c` has one learner with all of them."""
 
 Row = dict[str, Any]
 """The fields of a `Run` and, beside them, how it went."""

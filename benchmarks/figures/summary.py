@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.figures.runs import Row
 
 _Z = 1.96
-"""Of a 95 % interval."""
+"""Quantile of the standard normal distribution for a 95 % interval."""
 
 QUARTILES = (0.25, 0.5, 0.75)
 

@@ -161,7 +161,7 @@ class Comparison:
             self.pairs[peer.name].append(pair)
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Of the peers that ran in every round."""
+        """Return the verdict on each peer that ran in every round."""
         return {
             name: verdict([pair.ratio for pair in pairs], pairs[0].ours.system)
             for name, pairs in self.pairs.items()

@@ -22,7 +22,7 @@ from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
 
 WARM_AGENT_STEPS = 800
-"""Of every learner, before anything counts: 10 updates of A2C, or the first of PPO."""
+"""Warm-up per learner before measuring: 10 updates of A2C, or the first update of PPO."""
 
 
 def config_of(method: str, simulators: int) -> ResolvedConfig:

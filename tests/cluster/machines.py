@@ -39,7 +39,7 @@ class Machines:
 
     @property
     def ip(self) -> str:
-        """Of every machine, as Ray knows it: they are all this one."""
+        """Return the address that Ray knows for every machine: all are this one."""
         return self.address.partition(":")[0]
 
     def kill_last(self) -> None:

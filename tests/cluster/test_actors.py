@@ -22,7 +22,7 @@ IMPALA = with_settings(
     replace(CONFIG, method="impala", learners=None, learners_per_node=None, simulators=6),
     {"actors": 3, "batch_rollouts": 2},
 )
-"""Of three actors of two simulators one is beside the learner, if there are two machines."""
+"""Three actors with two simulators each; on two machines, one actor is beside the learner."""
 
 
 def nodes_of(machines: Machines) -> list[psutil.Process]:

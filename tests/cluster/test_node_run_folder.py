@@ -21,7 +21,7 @@ LOG, METRICS = "logs/learner_02.log", "metrics/learner_02.jsonl"
 
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeSpec:
-    """Of the second of two nodes; temporary folders are in `tmp_path`."""
+    """The spec of the second of two nodes, whose temporary folders are in `tmp_path`."""
     run = RunFolder(tmp_path / "run")
     run.create(
         resolve(TrainConfig(env="CartPole-v1", learners=3, learners_per_node=2, cluster="auto"))

@@ -30,7 +30,7 @@ from tests.cluster.machines import (
 from tests.cluster.scripts import Observer, Script, actor_with, start_driver
 
 ONE_NODE = replace(CONFIG, learners=1, max_learners=6)
-"""Of two learners a node: machines have two CPUs each."""
+"""Two learners per node: each machine has two CPUs."""
 
 
 def asked_for(seen: Observer, folder: RunFolder, learners: int) -> Script:

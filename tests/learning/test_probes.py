@@ -54,7 +54,7 @@ SLOW = {
     "ppo-allreduce",
     "ppo-async",
 }
-"""Of which others here have the same parts, and which take up to half a minute each."""
+"""Methods that take up to half a minute each; others here have the same parts."""
 
 
 @pytest.fixture(params=[pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])

@@ -38,7 +38,7 @@ def spec_of(folder: RunFolder) -> LearnerSpec:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """Of a run whose learner 0 has written a checkpoint and some rows since."""
+    """A run whose learner 0 has written a checkpoint, and metrics rows after it."""
     folder = RunFolder(tmp_path / "run")
     spec = spec_of(folder)
     folder.create(spec.config)

@@ -26,7 +26,7 @@ RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
 
 
 def spec_of(config: ResolvedConfig, folder: RunFolder) -> LearnerSpec:
-    """Of learner 0, in this process."""
+    """Return the spec of learner 0, made in this process."""
     folder.create(config)
     state = RunState(config, folder, initial_parameters_of(config))
     return state.learner_spec(0, "cpu", checkpoint=None)
