@@ -14,7 +14,7 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import StopRequested, never
-from tests.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, joined
+from tests.support.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, joined
 
 
 def make_actor(env: str = "Counting-v0", seed: int = 0, steps: int = STEPS) -> Actor:

@@ -10,7 +10,7 @@ from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators
 from gala_rl.trajectory import Trajectory
-from tests.acting import SIMULATORS, STEPS, Recorder, Staggered, collect, joined
+from tests.support.acting import SIMULATORS, STEPS, Recorder, Staggered, collect, joined
 
 
 def test_a_group_steps_while_the_network_acts_for_the_others() -> None:

@@ -13,8 +13,8 @@ from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations, Trajectory
-from tests.acting import LENGTH, SIMULATORS, Staggered
-from tests.learners.problems import a2c_learner
+from tests.support.acting import LENGTH, SIMULATORS, Staggered
+from tests.support.learning_problems import a2c_learner
 
 lengths = pytest.mark.parametrize("steps", [1, 3, 5, 7, 20])
 groups = pytest.mark.parametrize("groups", [1, 2, 3])

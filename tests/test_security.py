@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gala_rl.records.run_folder import RunFolder
-from tests.run.processes import learners_of, start_command, survivors
+from tests.support.run_processes import learners_of, start_command, survivors
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(

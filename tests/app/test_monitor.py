@@ -20,7 +20,7 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.rewind import rewind
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
-from tests.lab.compare.rows import Row, rows
+from tests.support.comparison_rows import Row, rows
 
 CONFIG = TrainConfig(env="CartPole-v1", learners=3)
 

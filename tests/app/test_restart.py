@@ -19,8 +19,8 @@ from gala_rl.errors import UserError
 from gala_rl.methods import resolve
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
-from tests.folders import fake_run, tree
-from tests.run.processes import ROOT, survivors
+from tests.support.run_folders import fake_run, tree
+from tests.support.run_processes import ROOT, survivors
 
 CONFIG = resolve(
     TrainConfig(

@@ -22,7 +22,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
-from tests.books import newest
+from tests.support.run_records import newest
 
 CPU = torch.device("cpu")
 CONFIG = resolve(

@@ -14,7 +14,7 @@ from gala_rl.errors import UserError
 from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.files import read_json
-from tests.run.processes import CONFIG, ROOT
+from tests.support.run_processes import CONFIG, ROOT
 
 LARGE = replace(CONFIG, learners=2, simulators=4, lstm_size=256, log_every=5)
 
@@ -26,7 +26,7 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.checks.shared_memory import shared_bytes
-from tests.run.processes import make_system
+from tests.support.run_processes import make_system
 from tests.checks.test_shared_memory import LARGE
 
 same = ("env", "steps", "learners", "simulators", "lstm_size", "log_every")

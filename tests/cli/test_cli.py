@@ -16,7 +16,7 @@ from gala_rl.config.run import TrainConfig, from_dict
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import ALGORITHMS, METHODS, find, resolve
-from tests.folders import fake_run
+from tests.support.run_folders import fake_run
 
 SUMMARY: dict[str, Any] = {
     "run": "somewhere",

@@ -13,8 +13,8 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
-from tests.folders import fake_run
+from tests.support.run_folders import fake_run
+from tests.support.run_records import newest
 
 REPOSITORY = Path(__file__).parents[2]
 

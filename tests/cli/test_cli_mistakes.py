@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gala_lab.main import main
-from tests.folders import fake_run, tree
+from tests.support.run_folders import fake_run, tree
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from gala_rl.cli import main as command_line
 from gala_rl.records import checkpoint
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
-from tests.folders import tree
+from tests.support.run_folders import tree
 
 
 @pytest.fixture(autouse=True, scope="module")

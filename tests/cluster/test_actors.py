@@ -14,9 +14,9 @@ from gala_rl.methods import with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from tests.books import ascending_rows, newest
 from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
 from tests.cluster.scripts import Observer, Script
+from tests.support.run_records import ascending_rows, newest
 
 IMPALA = with_settings(
     replace(CONFIG, method="impala", learners=None, learners_per_node=None, simulators=6),

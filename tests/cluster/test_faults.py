@@ -9,7 +9,6 @@ import pytest
 
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
-from tests.books import ascending_rows, newest
 from tests.cluster.machines import (
     CONFIG,
     GIVE_UP_S,
@@ -20,6 +19,7 @@ from tests.cluster.machines import (
     wait_until,
 )
 from tests.cluster.scripts import Observer, Script, actor_with, start_driver
+from tests.support.run_records import ascending_rows, newest
 
 
 @pytest.mark.slow

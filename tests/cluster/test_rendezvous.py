@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gala_rl.cluster.rendezvous import ClusterRendezvous
 from gala_rl.coupling import GradientAverage, PeerLost, Rendezvous
-from tests.coupling.threads import meet
+from tests.support.threads import meet
 
 RANKS = (range(2), range(2, 3))
 DEADLINE_S = 5.0

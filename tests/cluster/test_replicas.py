@@ -11,9 +11,9 @@ from gala_lab.main import main
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve, with_settings
 from gala_rl.records.run_folder import RunFolder
-from tests.books import ascending_rows, newest
 from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
 from tests.cluster.scripts import Observer, Script, actor_with
+from tests.support.run_records import ascending_rows, newest
 
 REPLICAS = with_settings(replace(CONFIG, method="a2c-allreduce"), {"normalize_observations": True})
 

@@ -17,7 +17,6 @@ from gala_rl.methods import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunOutcome
-from tests.books import ascending_rows, newest, sizes
 from tests.cluster.machines import (
     CONFIG,
     GIVE_UP_S,
@@ -28,6 +27,7 @@ from tests.cluster.machines import (
     wait_until,
 )
 from tests.cluster.scripts import Observer, Script, actor_with, start_driver
+from tests.support.run_records import ascending_rows, newest, sizes
 
 ONE_NODE = replace(CONFIG, learners=1, max_learners=6)
 """Two learners per node: each machine has two CPUs."""

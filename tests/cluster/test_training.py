@@ -11,8 +11,8 @@ from gala_lab.main import main
 from gala_rl.app.evaluate import evaluate
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
 from tests.cluster.machines import Machines, node_actors, wait_until
+from tests.support.run_records import newest
 
 TRAIN = (
     "train gala-a2c --env CartPole-v1 --normalize-observations --learners 2 --simulators 2 "

@@ -14,8 +14,7 @@ from torch import Tensor
 from gala_rl.coupling import GradientAverage, PeerLost, Rendezvous
 from gala_rl.coupling.gradients import ReplicaVotes
 from gala_rl.trajectory import Trajectory
-from tests.coupling.threads import meet, run_replicas
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     DISCRETE,
     SETTINGS,
     VECTOR,
@@ -23,6 +22,7 @@ from tests.learners.problems import (
     make_model,
     random_trajectory,
 )
+from tests.support.threads import meet, run_replicas
 
 DEADLINE_S = 10.0
 

@@ -15,7 +15,7 @@ from gala_rl.coupling import SharedParameters
 from gala_rl.learners.optimizers import make_optimizer, state_size
 from gala_rl.methods.a2c import A2CSettings
 from tests.coupling.test_locks import GIVE_UP_S, PROCESSES, hold_for_ever
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     DISCRETE,
     SETTINGS,
     VECTOR,

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 import pytest
 
-from tests.envs.made_up import KINDS
+from tests.support.made_up_simulators import KINDS
 
 
 @pytest.fixture(scope="module", autouse=True)

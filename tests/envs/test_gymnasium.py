@@ -11,7 +11,7 @@ from gala_rl.envs import Episode
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import SimulatorFailure
-from tests.envs.made_up import COUNTING, NeverStarts, inner, play
+from tests.support.made_up_simulators import COUNTING, NeverStarts, inner, play
 
 TRUNCATED = "tests.environments:CountingTruncated-v0"
 DRIFTING = "tests.environments:Drifting-v0"

@@ -15,7 +15,7 @@ from gala_rl.envs.atari import AtariSimulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec
-from tests.envs.made_up import COUNTING, inner
+from tests.support.made_up_simulators import COUNTING, inner
 
 
 @pytest.mark.parametrize(("name", "channels"), [("Colour", 3), ("Grey", 1)])

@@ -13,7 +13,7 @@ from gala_rl.envs import make_simulators
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
 from gala_rl.spaces import ObservationSpec
-from tests.envs.made_up import pixels
+from tests.support.made_up_simulators import pixels
 
 VECTOR = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
 PICTURE = spaces.Box(0, 255, (36, 40, 3), np.uint8)

@@ -16,7 +16,7 @@ from gala_rl.envs.randomness import (
     set_generator_states,
 )
 from gala_rl.envs.workers import SimulatorProcesses, WorkerTimeouts
-from tests.envs.made_up import play
+from tests.support.made_up_simulators import play
 
 GLOBAL = "tests.environments:DrawingGlobally-v0"
 

@@ -29,7 +29,7 @@ from gala_rl.records.files import write_json
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from tests.fuzz.mutate import both, spoiled_bytes, spoiled_json
-from tests.lab.compare.rows import make_run, rows
+from tests.support.comparison_rows import make_run, rows
 
 
 def refused(call: Callable[[], object]) -> bool:

@@ -14,14 +14,14 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     DISCRETE,
     SIMULATORS,
     STEPS,
     VECTOR,
     random_trajectory,
 )
-from tests.losses.oracles import Steps
+from tests.support.loss_oracles import Steps
 
 SAMPLES = STEPS * SIMULATORS
 RATE = 1e-3

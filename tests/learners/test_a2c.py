@@ -13,7 +13,7 @@ from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.policies import GaussianPolicy
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     CONTINUOUS,
     DISCRETE,
     IMAGE,
@@ -27,7 +27,7 @@ from tests.learners.problems import (
     scalars,
     vector_of,
 )
-from tests.losses.oracles import literal_returns
+from tests.support.loss_oracles import literal_returns
 
 
 def recorded(trajectory: Trajectory, model: ActorCritic) -> Trajectory:

@@ -12,7 +12,7 @@ from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.learners.problems import a2c_learner, impala_learner
+from tests.support.learning_problems import a2c_learner, impala_learner
 
 STEPS, SIMULATORS, ACTIONS = 6, 4, 3
 DISCOUNT = 0.9

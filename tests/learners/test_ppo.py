@@ -27,7 +27,7 @@ from tests.learners.ppo_oracle import (
     make_learner,
     steps_made,
 )
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     CONTINUOUS,
     DISCRETE,
     IMAGE,

@@ -13,7 +13,7 @@ from gala_rl.methods.reinforce import ReinforceSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.learners.problems import (
+from tests.support.learning_problems import (
     CONTINUOUS,
     DISCRETE,
     IMAGE,

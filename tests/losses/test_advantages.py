@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gala_rl.losses.advantages import generalized_advantages, normalized
 from gala_rl.losses.boundaries import EpisodeBoundaries
-from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
+from tests.support.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
 lambdas = st.floats(0, 1)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import following_values, n_step_returns, sums_within_episodes
-from tests.losses.oracles import literal_returns
-from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
+from tests.support.loss_oracles import literal_returns
+from tests.support.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
 
 def literal(rollout: Rollout) -> Tensor:

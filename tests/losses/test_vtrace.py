@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gala_rl.losses.vtrace import VTrace, vtrace
-from tests.losses.rollouts import Rollout, flag, one_episode, rollouts, zeros
+from tests.support.rollouts import Rollout, flag, one_episode, rollouts, zeros
 
 NO_CLIP = {"clip_rho": math.inf, "clip_c": math.inf, "clip_pg_rho": math.inf}
 

@@ -13,7 +13,7 @@ from gala_rl.envs import WorkerTimeouts, worker_timeouts
 from gala_rl.errors import UserError
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
-from tests.envs.made_up import Spaces, pixels
+from tests.support.made_up_simulators import Spaces, pixels
 
 PIXELS, NUMBERS = pixels(48, 40, 3), gymnasium.spaces.Box(-1, 1, (3,))
 OBSERVATIONS = {

@@ -11,8 +11,8 @@ import pytest
 
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
-from tests.run.processes import GIVE_UP_S, ROOT, start_command
+from tests.support.run_processes import GIVE_UP_S, ROOT, start_command
+from tests.support.run_records import newest
 
 pytestmark = pytest.mark.environments
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from gala_rl import TrainConfig, evaluate, resume, train
 from gala_rl.errors import SimulatorFailure
 from gala_rl.records.run_folder import RunFolder
-from tests.books import ascending_rows
 from tests.packages import SUMMED
+from tests.support.run_records import ascending_rows
 
 pytestmark = [
     pytest.mark.environments,

@@ -14,7 +14,7 @@ from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
-from tests.learners.problems import a2c_learner
+from tests.support.learning_problems import a2c_learner
 
 pytestmark = pytest.mark.peers
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gala_rl.losses.advantages import generalized_advantages
 from gala_rl.losses.vtrace import vtrace
-from tests.losses.rollouts import Rollout, random_rollout
+from tests.support.rollouts import Rollout, random_rollout
 
 pytestmark = pytest.mark.peers
 

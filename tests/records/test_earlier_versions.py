@@ -14,7 +14,7 @@ from gala_rl import evaluate
 from gala_rl.app.train import resume
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
+from tests.support.run_records import newest
 
 DATA = Path(__file__).parent / "data"
 STEPS = {"a2c": 400, "gala-ppo": 528}

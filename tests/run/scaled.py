@@ -12,7 +12,7 @@ from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunOutcome, RunStatus
-from tests.run.processes import (
+from tests.support.run_processes import (
     CONFIG,
     send_to,
 )

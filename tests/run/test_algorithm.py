@@ -20,7 +20,7 @@ from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
 from gala_rl.spaces import ActionSpec, ObservationSpec
-from tests.books import newest
+from tests.support.run_records import newest
 
 LEARNERS, SIMULATORS, STEPS, ROUNDS = 3, 2, 5, 30
 DISCOUNT, VALUE_COST, ENTROPY_COST, MAX_NORM = 0.95, 0.4, 0.02, 0.3

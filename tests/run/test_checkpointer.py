@@ -23,8 +23,8 @@ from gala_rl.run.learner_worker import LearnerWorker
 from gala_rl.run.pace import UpdatePace
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import CONFIG, make_system, send_to
+from tests.support.run_processes import CONFIG, make_system, send_to
+from tests.support.run_records import newest
 
 EVERY_S = 60.0
 

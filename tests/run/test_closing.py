@@ -12,7 +12,7 @@ from gala_rl.errors import SimulatorFailure
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
-from tests.run.processes import children
+from tests.support.run_processes import children
 
 
 @pytest.fixture

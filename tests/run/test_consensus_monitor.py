@@ -25,8 +25,8 @@ from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
 from gala_rl.theory.consensus import consensus
-from tests.books import newest
-from tests.run.processes import CONFIG, make_system, send_to
+from tests.support.run_processes import CONFIG, make_system, send_to
+from tests.support.run_records import newest
 
 ROUNDING = 1e-4
 UNSCALED = resolve(

@@ -15,7 +15,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_worker import make_worker
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
-from tests.run.processes import CONFIG
+from tests.support.run_processes import CONFIG
 
 SAVED_UPDATES, SAVED_STEPS, WRITTEN_UPDATES = 6, 6 * 10, 10
 

@@ -25,8 +25,8 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import consensus_monitor
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunOutcome, RunStatus
-from tests.books import newest
-from tests.run.processes import CONFIG, children, make_system, pid_of
+from tests.support.run_processes import CONFIG, children, make_system, pid_of
+from tests.support.run_records import newest
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ from gala_lab.main import main
 from gala_rl.app.train import resume, train
 from gala_rl.errors import StorageError, UserError
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
-from tests.run.processes import CONFIG, children, make_system
+from tests.support.run_processes import CONFIG, children, make_system
+from tests.support.run_records import newest
 
 KIBIBYTES = 1000
 

@@ -24,8 +24,8 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import ROOT, make_system, pid_of, survivors, wait_until
+from tests.support.run_processes import ROOT, make_system, pid_of, survivors, wait_until
+from tests.support.run_records import newest
 
 CONFIG = resolve(
     TrainConfig(

@@ -16,8 +16,8 @@ from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.interrupts import Interrupts
 from gala_rl.run.learner_spec import FINAL
-from tests.books import newest
-from tests.run.processes import CONFIG, GIVE_UP_S, start_command, wait_until
+from tests.support.run_processes import CONFIG, GIVE_UP_S, start_command, wait_until
+from tests.support.run_records import newest
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

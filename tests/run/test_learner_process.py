@@ -18,8 +18,8 @@ from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_worker import make_worker
 from gala_rl.run.run_state import RunState
 from gala_rl.run.shared_counters import LearnerCounter
-from tests.books import ascending_rows
-from tests.run.processes import CONFIG
+from tests.support.run_processes import CONFIG
+from tests.support.run_records import ascending_rows
 
 RARE_ROWS = replace(CONFIG, learners=2, log_every=10**6)
 """Nothing is shown because a row is due."""

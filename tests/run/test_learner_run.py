@@ -18,7 +18,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_run import LearnerRun
-from tests.run.processes import CONFIG
+from tests.support.run_processes import CONFIG
 
 
 def make_run(folder: RunFolder, config: ResolvedConfig) -> LearnerRun:

@@ -19,9 +19,9 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import CONFIG, children, make_system, send_to
 from tests.run.test_learner_process import spec_of
+from tests.support.run_processes import CONFIG, children, make_system, send_to
+from tests.support.run_records import newest
 
 
 def test_a_simulator_that_ends_its_learner_without_an_error_does_not_end_the_run(

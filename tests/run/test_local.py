@@ -13,8 +13,7 @@ from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.methods import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import (
+from tests.support.run_processes import (
     CONFIG,
     GIVE_UP_S,
     children,
@@ -23,6 +22,7 @@ from tests.run.processes import (
     start_command,
     survivors,
 )
+from tests.support.run_records import newest
 
 
 def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
-from tests.run.processes import CONFIG, GIVE_UP_S, ROOT
+from tests.support.run_processes import CONFIG, GIVE_UP_S, ROOT
+from tests.support.run_records import newest
 
 STEPS = 2_000
 

@@ -21,8 +21,7 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
-from tests.books import ascending_rows, newest
-from tests.run.processes import (
+from tests.support.run_processes import (
     CONFIG,
     GIVE_UP_S,
     children,
@@ -35,6 +34,7 @@ from tests.run.processes import (
     survivors,
     wait_until,
 )
+from tests.support.run_records import ascending_rows, newest
 
 WAIT_BRIEFLY = GossipSettings(max_staleness=0, deadline=0.5)
 WAIT_FOR_EVER = GossipSettings(max_staleness=0, deadline=1e6)

@@ -12,7 +12,7 @@ from gala_rl.records.checkpoint import Checkpoint, Manifest
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.run_state import RunState
 from gala_rl.run.shared_counters import LearnerCounter
-from tests.run.processes import CONFIG
+from tests.support.run_processes import CONFIG
 
 TWO = resolve(replace(CONFIG, learners=2, max_learners=4))
 

@@ -13,15 +13,15 @@ from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
-from tests.books import newest
-from tests.run.processes import (
+from tests.run.scaled import TWO
+from tests.support.run_processes import (
     GIVE_UP_S,
     learners_of,
     start_command,
     survivors,
     wait_until,
 )
-from tests.run.scaled import TWO
+from tests.support.run_records import newest
 
 
 def test_a_run_is_scaled_from_outside_and_goes_on_with_what_it_was_scaled_to(

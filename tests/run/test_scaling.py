@@ -20,13 +20,6 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.status import RunStatus
-from tests.books import newest, sizes
-from tests.run.processes import (
-    children,
-    make_silent,
-    make_system,
-    pid_of,
-)
 from tests.run.scaled import (
     TWO,
     Script,
@@ -34,6 +27,13 @@ from tests.run.scaled import (
     check_counters_never_decrease,
     check_joining_learners_adopted_messages,
 )
+from tests.support.run_processes import (
+    children,
+    make_silent,
+    make_system,
+    pid_of,
+)
+from tests.support.run_records import newest, sizes
 
 
 def test_two_then_four_then_one_then_three_with_deaths_in_between(

@@ -11,7 +11,7 @@ from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.scaling import Scaling
 from gala_rl.run.shared_counters import SharedCounters
-from tests.run.processes import CONFIG
+from tests.support.run_processes import CONFIG
 
 TWO = resolve(replace(CONFIG, learners=2, max_learners=4))
 

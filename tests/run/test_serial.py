@@ -20,7 +20,7 @@ from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
-from tests.books import ascending_rows, newest
+from tests.support.run_records import ascending_rows, newest
 
 SIMULATORS, ROLLOUT = 3, 5
 CONFIG = resolve(

@@ -22,8 +22,8 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
-from tests.books import ascending_rows
-from tests.run.processes import CONFIG, children, make_system, pid_of, send_to
+from tests.support.run_processes import CONFIG, children, make_system, pid_of, send_to
+from tests.support.run_records import ascending_rows
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
 ENDLESS = CONFIG.steps

@@ -20,9 +20,9 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
-from tests.books import newest
 from tests.environments import Treacherous
-from tests.run.processes import CONFIG, children, make_system, pid_of, survivors
+from tests.support.run_processes import CONFIG, children, make_system, pid_of, survivors
+from tests.support.run_records import newest
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_supervisor import _Learner, _repeated_failure
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import CONFIG, children, make_system, send_to
+from tests.support.run_processes import CONFIG, children, make_system, send_to
+from tests.support.run_records import newest
 
 SLOW = resolve(
     TrainConfig(

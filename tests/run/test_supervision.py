@@ -14,8 +14,8 @@ from gala_rl.records.files import read_json
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
-from tests.books import newest
-from tests.run.processes import CONFIG, children, make_system, start_command
+from tests.support.run_processes import CONFIG, children, make_system, start_command
+from tests.support.run_records import newest
 
 
 @pytest.mark.parametrize("lasts", [False, True])

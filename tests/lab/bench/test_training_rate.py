@@ -24,7 +24,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import resolve
-from tests.run.processes import children
+from tests.support.run_processes import children
 
 GIVE_UP_S = 60.0
 CONFIG = resolve(

@@ -24,7 +24,7 @@ from gala_rl.methods import METHODS, find
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.files import read_json
-from tests.folders import tree
+from tests.support.run_folders import tree
 
 BASE = TrainConfig(env="CartPole-v1", steps=1000)
 THREE = dataclasses.replace(BASE, learners=3)

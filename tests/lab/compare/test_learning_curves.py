@@ -12,7 +12,7 @@ from gala_lab.compare.learning_curves import (
     summarised,
 )
 from gala_rl.records.metrics import drop_superseded
-from tests.lab.compare.rows import rows
+from tests.support.comparison_rows import rows
 
 
 def test_a_score_is_the_mean_of_the_last_hundred_games_of_all_learners() -> None:

@@ -20,9 +20,9 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.methods import resolve
 from gala_rl.records.files import read_json, write_json
 from gala_rl.records.run_folder import RunFolder
-from tests.folders import tree
-from tests.lab.compare.rows import make_run
-from tests.run.processes import ROOT, learners_of, survivors, wait_until
+from tests.support.comparison_rows import make_run
+from tests.support.run_folders import tree
+from tests.support.run_processes import ROOT, learners_of, survivors, wait_until
 
 STEPS = 8_000
 LONG = [

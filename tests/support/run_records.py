@@ -1,4 +1,4 @@
-"""What a run has written down, as tests of systems read it."""
+"""What a run has written down, as tests of runs read it."""
 
 from typing import Any
 

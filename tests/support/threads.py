@@ -1,4 +1,4 @@
-"""Replicas of these tests are threads: a process group does not care."""
+"""Replicas as threads, which a process group does not tell from processes."""
 
 import threading
 import time

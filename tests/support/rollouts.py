@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import n_step_returns
-from tests.losses.oracles import Steps
+from tests.support.loss_oracles import Steps
 
 
 @dataclass(frozen=True)
