@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Tests start hundreds of processes: each would compile the package anew.
+test test-slow fuzz test-gpu test-peers test-environments: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install train test test-slow fuzz test-gpu test-peers test-environments check format bench clean
 
 install: $(VENV)/.installed

@@ -1,4 +1,4 @@
-"""For all tests: one torch thread, and machines of a cluster for those that ask for them."""
+"""For all tests: their order, one torch thread, and machines of a cluster for those that ask."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from tests.cluster.machines import Machines
 
 
+LONGEST = ("test_docs.py", "test_security.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run beside one another, one process has the machines of a cluster."""
+    """Where tests run beside one another, one process has the machines of a cluster.
+
+    Long tests come first, so that no worker waits for the last of another.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if "machines" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("machines"))

@@ -1,5 +1,6 @@
 """Atari simulators: ALE's C++ vector environment under the protocol of the papers."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -23,6 +24,7 @@ def observation_spec(protocol: AtariProtocol) -> ObservationSpec:
     return ObservationSpec((channels, protocol.image_size, protocol.image_size), True)
 
 
+@functools.cache  # A game's actions never change, and to load it takes the time of a whole check.
 def action_spec(game: AtariGame, protocol: AtariProtocol) -> ActionSpec:
     """Return the spec of a game's actions, from a bare emulator rather than a simulator."""
     ALEInterface.setLoggerMode(LoggerMode.Error)
