@@ -123,9 +123,13 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, An
         same.add("fault_plan")
     for name, value in {"method": config.method, **given}.items():
         if name not in same and value != (before := _value_of(old, name)):
+            remedy = "leave it out, or choose another --out"
+            if isinstance(value, bool):
+                option = name.rpartition(".")[2].replace("_", "-")
+                flag = f"--{option}" if value else f"--no-{option}"
+                raise UserError(f"run {run} was started without {flag}: {remedy}")
             raise UserError(
-                f"{name} {value} is not what run {run} was started with ({before}): leave it out, "
-                f"or choose another --out"
+                f"{name} {value} is not what run {run} was started with ({before}): {remedy}"
             )
 
 

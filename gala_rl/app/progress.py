@@ -121,15 +121,15 @@ class Progress:
         total, goal = status.total_agent_steps, self._config.steps
         (start, before), (end, after) = self._samples[0], self._samples[-1]
         rate = (after - before) / (end - start) if end > start else 0.0
-        left = f"{_duration((goal - total) / rate)}" if rate > 0 else "?"
         items = {
             "agent steps": f"{total:,} of {goal:,} ({min(1.0, total / goal):.0%})",
             "steps/s": f"{rate:,.0f}",
         }
         if self._frames_per_step > 1:
             items["frames/s"] = f"{rate * self._frames_per_step:,.0f}"
-        items["left"] = left
-        items["mean return"] = score_text(mean_return)
+        if rate > 0:
+            items["left"] = _duration((goal - total) / rate)
+        items["mean return"] = "none yet" if mean_return is None else score_text(mean_return)
         if len(status.alive) > 1:
             items["learners"] = learners
         if len(status.alive) > 1 and find(self._config.method).gossips:

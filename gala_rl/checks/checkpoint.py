@@ -76,17 +76,17 @@ def _vectors(config: ResolvedConfig, size: int, tensors: Mapping[str, Tensor]) -
 def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], learners: int) -> None:
     for name in (*_COUNTS, *_VERSIONS):
         if not fits(Count, counters.get(name)):
-            raise _unfit(start, f"{name} of learner {rank} is no count")
+            raise _unfit(start, f"{name} of learner {rank} is not a count")
     if any(counters[name] > counters["updates"] for name in _VERSIONS):
         raise _unfit(start, f"learner {rank} is ahead of its own updates")
     for name, keys in (("rejected", None), ("mixed_versions", set(map(str, range(learners))))):
         counts: Any = counters.get(name)
         if not fits(dict[str, Count], counts):
-            raise _unfit(start, f"{name} of learner {rank} are no counts")
+            raise _unfit(start, f"{name} of learner {rank} are not counts")
         if keys is not None and not keys >= counts.keys():
             raise _unfit(start, f"{name} of learner {rank} name learners that do not exist")
     if not fits(list[Number], counters.get("recent_returns")):
-        raise _unfit(start, f"recent_returns of learner {rank} are no numbers")
+        raise _unfit(start, f"recent_returns of learner {rank} are not numbers")
 
 
 def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, size: int) -> None:
@@ -102,7 +102,7 @@ def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.devi
         if device.type == "cpu":
             torch.Generator().set_state(state)  # type: ignore[arg-type]
     except (TypeError, RuntimeError) as error:
-        raise _unfit(start, f"learner_generator is no random state ({error})") from error
+        raise _unfit(start, f"learner_generator is not a random state ({error})") from error
 
 
 def _check_simulators(

@@ -31,8 +31,9 @@ def check_new_config(
     Raises:
         UserError: as `check_config`.
     """
-    resolved = check_config(config, settings)
+    resolved = _resolve(config, settings)
     check_rows(unused_rows(resolved))
+    check_resolved(resolved)
     return resolved
 
 
@@ -46,12 +47,17 @@ def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
     Raises:
         UserError: naming the first thing that is wrong and its remedy.
     """
+    resolved = _resolve(config, settings)
+    check_resolved(resolved)
+    return resolved
+
+
+def _resolve(config: TrainConfig, settings: Mapping[str, Any]) -> ResolvedConfig:
+    """Check each setting alone; return the config, resolved."""
     check(config)
     if config.cluster is not None:
         check_rows(cluster_rows(config, settings))
-    resolved = resolve(config, settings)
-    check_resolved(resolved)
-    return resolved
+    return resolve(config, settings)
 
 
 def check_resolved(config: ResolvedConfig) -> None:

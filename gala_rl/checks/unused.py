@@ -13,12 +13,12 @@ def unused_rows(config: ResolvedConfig) -> list[Row]:
     method, rows = find(config.method), list[Row]()
     if config.environment.kind != "atari":
         atari = [*_changed(config.atari), ("simulator_threads", config.simulator_threads)]
-        remedy = f"is for Atari games, and env {config.env!r} is none: leave it out"
+        remedy = f"is for Atari games, and env {config.env!r} is not one: leave it out"
         rows += [(value is not None, f"{name} {value} {remedy}") for name, value in atari]
     if not method.gossips:
         reason = f"learners of {method.name} don't gossip"
         if method.sharing == "nothing":
-            reason = f"{method.name} has one learner, which has no other to gossip with"
+            reason = f"{method.name} has one learner, which exchanges parameters with no other"
         remedy = f"leave it out, or choose a method whose learners do: {gossiping()}"
         gossip = _changed(config.gossip)
         rows += [(True, f"{name} {v} is of no use: {reason}; {remedy}") for name, v in gossip]

@@ -12,7 +12,7 @@ from gala_rl.errors import printable
 
 _STDOUT, _STDERR = 1, 2
 _FILE_WIDTH = 240
-"""Columns that a table may take if the output is not a terminal."""
+"""Maximum width of a table in characters if the output is not a terminal."""
 
 
 def say(line: str) -> None:
@@ -63,8 +63,17 @@ def ignore_output_errors() -> Iterator[None]:
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table that fits the terminal, by dropping padding first and then folding cells."""
+def print_table(
+    title: str, columns: list[str], rows: list[list[str]], file_width: int = _FILE_WIDTH
+) -> None:
+    """Print a table that fits the terminal, by dropping padding first and then folding cells.
+
+    Args:
+        title: printed above the table.
+        columns: headings.
+        rows: cells per row.
+        file_width: maximum width if the output is not a terminal.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -76,7 +85,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     # No markup, since file names, for example, may contain brackets.
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = max(console.width, _FILE_WIDTH)
+        console.width = max(console.width, file_width)
     unbounded = console.options.update(max_width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
         table.padding = (0, 0)

@@ -326,5 +326,6 @@ def _methods(options: argparse.Namespace) -> int:
         "methods",
         ["name", "what it is", "paper"],
         [[method.name, method.title, method.paper] for method in METHODS],
+        file_width=100,
     )
     return 0

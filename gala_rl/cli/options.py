@@ -150,7 +150,7 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     value_type = element or next(
         kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)
     )
-    parse: Any = {int: count, float: float, str: str}[value_type]
+    parse: Any = {int: count, float: number, str: str}[value_type]
     metavar = entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
     options["type"] = parse if element is None else partial(_several, parse)
     options["metavar"] = metavar if element is None else f"{metavar},…"
@@ -188,6 +188,16 @@ def count(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a whole number such as 4000000, 4e6 or 4M"
+        ) from error
+
+
+def number(text: str) -> float:
+    """Parse a number, with an error that argparse shows."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number such as 0.5, 20 or 1e-3"
         ) from error
 
 

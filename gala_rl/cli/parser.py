@@ -38,6 +38,7 @@ _SYNONYMS: Mapping[str, str] = {
     "--policy": "deterministic greedy stochastic",
     "--rollout-steps": "n-steps nsteps num-steps rollout-fragment-length rollout-length "
     "unroll-length",
+    "--first-seed": "seed start-seed",
     "--seeds": "n-seeds num-seeds num-trials trials",
     "--simulators": "envs n-envs nenvs num-env num-environments num-envs num-envs-per-worker",
     "--simulators-total": "envs n-envs nenvs num-env num-environments num-envs",
@@ -59,6 +60,9 @@ _HINTS: Mapping[str, str] = {
     "hidden-size hidden-sizes net-arch policy policy-kwargs": (
         "the network follows from the observations, as docs/environments.md says; --lstm-size N "
         "adds an LSTM"
+    ),
+    "n-seeds num-seeds num-trials seeds trials": (
+        "a run has one --seed; gala compare trains methods with several"
     ),
     "deterministic-torch torch-deterministic": "a run with --serial repeats bit for bit",
     "eval-every eval-freq eval-frequency eval-interval": (
@@ -122,7 +126,21 @@ class Parser(argparse.ArgumentParser):
                 f"did you mean {guess}?" if guess in action.choices else f"see {self.prog} --help"
             )
             raise UserError(f"command {value!r} is unknown: {remedy}")
-        super()._check_value(action, value)
+        if action.choices is not None and value not in action.choices:
+            choices = ", ".join(map(str, action.choices))
+            raise UserError(f"{_name(action)} {value!r} is unknown: choose one of {choices}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Convert a value; report one of the wrong type in the words of its conversion."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            raise UserError(f"{_name(action)} {error.message}") from error
+
+
+def _name(action: argparse.Action) -> str:
+    """Return the name of an argument, as it is given on the command line."""
+    return action.option_strings[-1] if action.option_strings else str(action.metavar)
 
 
 class Formatter(argparse.HelpFormatter):

@@ -140,7 +140,7 @@ def algorithm_of(
         if name not in known:
             able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
             remedy = f"{', '.join(able)} have it" if able else f"it has {', '.join(known)}"
-            raise UserError(f"{name} is no setting of {method.name}: {remedy}")
+            raise UserError(f"{name} is not a setting of {method.name}: {remedy}")
     settings = dataclasses.replace(settings, **given)
     check(settings, "algorithm.")
     if config.algorithm is not None:

@@ -173,7 +173,7 @@ def copy_part(folder: Path, files: dict[str, bytes]) -> None:
         StorageError: when it cannot be written; the part is not used then.
     """
     if any(Path(name).name != name for name in files):
-        raise ValueError(f"{sorted(files)} are no files of a checkpoint")
+        raise ValueError(f"{sorted(files)} are not files of a checkpoint")
     with _storage_errors(folder):
         folder.mkdir(exist_ok=True)
         # Counters last: a part without them is not used.

@@ -193,7 +193,7 @@ class RecentGames:
 def score_text(score: float | None) -> str:
     """Format a score: three significant digits, and all digits before the decimal point."""
     if score is None:
-        return "no game over yet"
+        return "no game has ended yet"
     size = abs(float(f"{score:.3g}"))  # 9.996 is shown as 10.0
     if 0.0 < size < _SMALLEST_DECIMAL:
         return f"{score:.2e}"

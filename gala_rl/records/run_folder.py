@@ -125,7 +125,7 @@ class RunFolder:
         self._check_name()
         for path in self.path.rglob("*"):
             if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
-                raise UserError(f"{path} is no file of the run's own: put in its place what it is")
+                raise UserError(f"{path} is a link or a device: replace it with a plain file")
 
     def _check_name(self) -> None:
         try:

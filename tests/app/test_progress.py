@@ -75,8 +75,7 @@ def test_before_anything_happened_nothing_is_divided_by_zero(clock: Clock) -> No
     shown, file = plain()
     shown.show(status(0, 0), None, {})
     assert file.getvalue() == (
-        "agent steps 0 of 10,000 (0%) | steps/s 0 | left ? | mean return no game over yet | "
-        "mixed -\n"
+        "agent steps 0 of 10,000 (0%) | steps/s 0 | mean return none yet | mixed -\n"
     )
 
 

@@ -80,17 +80,17 @@ CHANGES: dict[str, Change] = {
     "negative averages": lambda t, c: t["optimizer"][-1:].fill_(-1.0),
     "sent is not": lambda t, c: t.update(sent=torch.zeros(3)),
     "learner_generator is no": lambda t, c: t.pop("learner_generator"),
-    r"learner_generator is no random state \(": lambda t, c: t["learner_generator"].fill_(7),
+    r"learner_generator is not a random state \(": lambda t, c: t["learner_generator"].fill_(7),
     "discounted_sums has": lambda t, c: t.pop("discounted_sums"),
     "observations has": lambda t, c: t.update(observations=torch.zeros(3, 2)),
     "observations is not finite": lambda t, c: t["observations"].fill_(torch.inf),
     "state has": lambda t, c: t.pop("state"),
     "simulators.scores has": lambda t, c: t.update({"simulators.scores": torch.zeros(2)}),
     "cannot continue": lambda t, c: t["generator"].fill_(7),
-    "updates of learner 1 is no count": lambda t, c: c.update(updates=-1),
-    "agent_steps of learner 1 is no count": lambda t, c: c.update(agent_steps=1e3),
-    "episodes of learner 1 is no count": lambda t, c: c.update(episodes=10**30),
-    "mixes of learner 1 is no count": lambda t, c: c.pop("mixes"),
+    "updates of learner 1 is not a count": lambda t, c: c.update(updates=-1),
+    "agent_steps of learner 1 is not a count": lambda t, c: c.update(agent_steps=1e3),
+    "episodes of learner 1 is not a count": lambda t, c: c.update(episodes=10**30),
+    "mixes of learner 1 is not a count": lambda t, c: c.pop("mixes"),
     "learner 1 is ahead": lambda t, c: c.update(version=c["updates"] + 1),
     "rejected of learner 1 are no": lambda t, c: c.update(rejected={"not newer": "often"}),
     "name learners that do not exist": lambda t, c: c.update(mixed_versions={"7": 1}),
@@ -135,7 +135,7 @@ def test_a_run_with_a_link_or_a_pipe_in_it_is_not_written_to(
         os.mkfifo(file)
     else:
         file.symlink_to(target)
-    with pytest.raises(UserError, match="is no file of the run's own"):
+    with pytest.raises(UserError, match="replace it with a plain file"):
         check_resume(folder.path, None)
     assert main(["resume", str(folder.path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

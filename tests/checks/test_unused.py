@@ -51,7 +51,7 @@ def test_learners_that_gossip_have_settings_of_gossip_even_if_there_is_one_so_fa
 def test_options_for_atari_games_are_refused_for_other_environments(name: str, value: Any) -> None:
     protocol = dataclasses.replace(AtariProtocol(), **{name: value})
     config = TrainConfig(method="a2c", env="CartPole-v1", atari=protocol)
-    line = rf"{name} {value} is for Atari games, and env 'CartPole-v1' is none: leave it out"
+    line = rf"{name} {value} is for Atari games, and env 'CartPole-v1' is not one: leave it out"
     with pytest.raises(UserError, match=line):
         check_new_config(config)
     check_config(config)  # A run that was started with it goes on.

@@ -272,6 +272,7 @@ def test_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     for word in ("gala-a2c", "a2c", "Assran", "1906.04585", "Mnih", "1602.01783"):
         assert word in printed
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:

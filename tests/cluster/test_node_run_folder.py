@@ -91,7 +91,7 @@ def test_only_whole_parts_are_given_and_old_ones_are_forgotten(spec: NodeSpec) -
 
 
 def test_a_part_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="are no files of a checkpoint"):
+    with pytest.raises(ValueError, match="are not files of a checkpoint"):
         checkpoint.copy_part(tmp_path / "partial", {"../elsewhere.json": b"{}"})
     assert not list(tmp_path.iterdir())
 

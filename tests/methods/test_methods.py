@@ -72,7 +72,9 @@ def test_some_settings_are_changed_and_the_rest_stay_the_methods_own_there() -> 
 
 
 def test_a_setting_of_no_method_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"lr is no setting of a2c: it has rollout_steps, .*rate"):
+    with pytest.raises(
+        UserError, match=r"lr is not a setting of a2c: it has rollout_steps, .*rate"
+    ):
         methods.with_settings(TrainConfig(method="a2c", env="CartPole-v1"), {"lr": 1e-3})
 
 

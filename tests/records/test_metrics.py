@@ -105,7 +105,7 @@ def test_the_mean_of_nothing_is_none() -> None:
 @pytest.mark.parametrize(
     ("score", "text"),
     [
-        (None, "no game over yet"),
+        (None, "no game has ended yet"),
         (0.0, "0.00"),
         (0.694, "0.694"),
         (-0.6449, "-0.645"),

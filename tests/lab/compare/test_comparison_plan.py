@@ -139,7 +139,7 @@ def test_published_settings_are_each_method_s_own_but_for_what_is_given() -> Non
     a2c, other = algorithms("published", ["a2c", "other"], discount=0.5, clip=0.3)
     assert a2c == A2CSettings(discount=0.5)
     assert other == OtherSettings(discount=0.5, clip=0.3)
-    with pytest.raises(UserError, match="clip is no setting of a2c"):
+    with pytest.raises(UserError, match="clip is not a setting of a2c"):
         algorithms("published", BOTH, clip=0.3)
 
 
@@ -185,8 +185,9 @@ def test_small_budgets_have_rows_more_often() -> None:
         (["a2c", "--learners", "0"], ("learners 0",)),
         (["a2c", "--simulators", "8"], ("--simulators", "did you mean --simulators-total?")),
         (["a2c", "--num-envs", "8"], ("--num-envs", "it is --simulators-total here")),
-        (["a2c", "--seed", "8"], ("--seed", "did you mean --seeds?")),
+        (["a2c", "--seed", "8"], ("option --seed is unknown: it is --first-seed here",)),
         (["a2c", "--env", "CartPol-v1"], ("'CartPol-v1'", "CartPole-v1")),
+        (["a2c", "--threshold", "x"], ("--threshold 'x' is not a number such as 0.5",)),
         (["a2c", "--settings", "best"], ("'best'", "published")),
         (["a2c", "--discount", "2"], ("discount 2.0",)),
         (["a2c", "gala-a2c", "--topology", "star"], ("'star'",)),

@@ -77,7 +77,10 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
             ["--topology", "hierarchical", "--learners-per-node", "17"],
             "learners_per_node 17 is impossible with 16 learners",
         ),
-        (["--compute-distribution", "uniform"], "invalid choice: 'uniform'"),
+        (
+            ["--compute-distribution", "uniform"],
+            "--compute-distribution 'uniform' is unknown: choose one of ",
+        ),
         (["--stragglers", "99"], "stragglers 99 are more than the 16 learners"),
         (["--latency-s", "-1"], "latency_s -1.0 is too small"),
         (["--latency", "1"], "option --latency is unknown: did you mean --latency-s?"),
