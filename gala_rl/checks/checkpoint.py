@@ -23,6 +23,8 @@ from gala_rl.records.checkpoint import Checkpoint
 
 _COUNTS = ("updates", "agent_steps", "episodes", "mixes", "overdue", "staleness_updates")
 _VERSIONS = ("version", "sent_version")
+_MAX_RATIO, _TINY = 10.0, 1e-15
+"""Adam's m is at most 7.3 √v with its β (Cauchy-Schwarz), except where v was rounded to 0."""
 
 
 def check_checkpoint(
@@ -90,10 +92,12 @@ def _check_counters(start: Checkpoint, rank: int, counters: dict[str, Any], lear
 
 
 def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, size: int) -> None:
-    """Reject an optimizer state with negative averages of squares or step counts."""
+    """Reject an optimizer state that no gradients lead to: its next step may be infinite."""
     is_adam = config.algorithm.optimizer == "adam"
     if (state[size:] if is_adam else state).min() < 0.0:
         raise _unfit(start, "optimizer has negative averages of squares")
+    if is_adam and (state[:size].abs() > _MAX_RATIO * state[size : 2 * size].sqrt() + _TINY).any():
+        raise _unfit(start, "optimizer has averages too large for those of their squares")
 
 
 def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.device) -> None:

@@ -4,26 +4,12 @@ from functools import partial
 
 import torch
 
-from gala_rl.learners.gradient_learner import GradientLearner, Loss
-from gala_rl.learners.learner import Coupling
+from gala_rl.learners.gradient_learner import GradientLearner, Loss, evaluate
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
-
-
-def make_learner(
-    network: ActorCritic,
-    settings: A2CSettings,
-    *,
-    initial_learning_rate: float,
-    seed: int,
-    coupling: Coupling | None = None,
-) -> GradientLearner:
-    """Return an A2C learner; see `gala_rl.learners.learner.make_learner`."""
-    loss = partial(a2c_loss, network, settings)
-    return GradientLearner(network, settings, loss, initial_learning_rate, coupling)
 
 
 def a2c_loss(network: ActorCritic, settings: A2CSettings, trajectory: Trajectory) -> Loss:
@@ -32,26 +18,21 @@ def a2c_loss(network: ActorCritic, settings: A2CSettings, trajectory: Trajectory
     "Asynchronous Methods for Deep Reinforcement Learning", Mnih et al. 2016, in its synchronous
     form: n-step returns, each bootstrapped at the end of the rollout.
     """
-    steps, simulators = trajectory.rewards.shape
-    recorded = None if trajectory.activations is None else trajectory.activations.flatten()
-    evaluation = network.evaluate(
-        trajectory.observations[:-1].flatten(0, 1),
-        trajectory.actions.flatten(0, 1),
-        trajectory.initial_state,
-        trajectory.is_first[:-1],
-        recorded,
-    )
+    evaluation = evaluate(network, trajectory)
     with torch.no_grad():
         bootstrap = network.values(trajectory.observations[-1], trajectory.final_state)
     returns = n_step_returns(
         trajectory.rewards, trajectory.boundaries(bootstrap), settings.discount
     )
     loss = actor_critic_loss(
-        log_probs=evaluation.log_probs.view(steps, simulators),
-        entropies=evaluation.entropies.view(steps, simulators),
-        values=evaluation.values.view(steps, simulators),
+        log_probs=evaluation.log_probs,
+        entropies=evaluation.entropies,
+        values=evaluation.values,
         returns=returns,
         value_cost=settings.value_cost,
         entropy_cost=settings.entropy_cost,
     )
     return Loss(loss.total, loss.terms())
+
+
+make_learner = partial(GradientLearner, loss=a2c_loss)

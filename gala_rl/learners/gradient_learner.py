@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from gala_rl.cuda_graphs import Captured
 from gala_rl.flat import FlatParameters, flat_size
 from gala_rl.learners.learner import Coupling, UpdateMetrics
 from gala_rl.learners.optimizers import Optimizer, clip_grad_norm_, make_optimizer, state_size
+from gala_rl.models.actor_critic import ActorCritic, Evaluation
 from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import never
 
@@ -28,8 +29,8 @@ class Loss(NamedTuple):
     terms: dict[str, Tensor]
 
 
-LossFunction = Callable[[Trajectory], Loss]
-"""The loss of the network on a trajectory, as a function of its current parameters."""
+LossFunction = Callable[[ActorCritic, Any, Trajectory], Loss]
+"""The loss of a network on a trajectory, given the settings of the algorithm."""
 
 
 class GradientStep:
@@ -81,27 +82,32 @@ class GradientStep:
 class GradientLearner:
     """Makes one optimizer step per trajectory, down the gradient of a loss; see `Learner`.
 
+    With its loss given, it is the `make_learner` of an algorithm.
+
     On a GPU a whole update is recorded as one CUDA graph and replayed, unless gradients or
     parameters are shared: that goes through the host's memory, which no graph can record.
 
     Args:
         network: its parameters are moved into `flat`.
-        settings: settings of the optimizer.
-        loss_function: the loss on a trajectory.
+        settings: settings of the algorithm.
+        loss: the loss on a trajectory.
         initial_learning_rate: see `Learner`.
+        seed: not used, since losses draw no random numbers.
         coupling: what is shared with other learners; None: nothing.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: ActorCritic,
         settings: AlgorithmSettings,
-        loss_function: LossFunction,
+        *,
+        loss: LossFunction,
         initial_learning_rate: float,
+        seed: int = 0,
         coupling: Coupling | None = None,
     ) -> None:
         self._step = GradientStep(network, settings, coupling)
-        self._loss_function = loss_function
+        self._loss = partial(loss, network, settings)
         self.state: Tensor = self._step.state
         self.flat: FlatParameters = self._step.flat
         self.optimizer: Optimizer = self._step.optimizer
@@ -131,7 +137,21 @@ class GradientLearner:
     def _update(
         self, trajectory: Trajectory, learning_rate: float | Tensor, out: Tensor | None
     ) -> UpdateMetrics:
-        loss = self._loss_function(trajectory)
+        loss = self._loss(trajectory)
         grad_norm, update_norm = self._step(loss.total, learning_rate, out)
         terms = {name: term.detach() for name, term in loss.terms.items()}
         return UpdateMetrics(grad_norm, update_norm, terms)
+
+
+def evaluate(network: ActorCritic, trajectory: Trajectory) -> Evaluation:
+    """Return log π(a|x), entropy and V(x) of a trajectory, each [T, B], with gradient."""
+    recorded = None if trajectory.activations is None else trajectory.activations.flatten()
+    evaluation = network.evaluate(
+        trajectory.observations[:-1].flatten(0, 1),
+        trajectory.actions.flatten(0, 1),
+        trajectory.initial_state,
+        trajectory.is_first[:-1],
+        recorded,
+    )
+    log_probs, entropies, values = (x.view(trajectory.rewards.shape) for x in evaluation[:3])
+    return Evaluation(log_probs, entropies, values, evaluation.state)

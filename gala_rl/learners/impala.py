@@ -4,26 +4,12 @@ from functools import partial
 
 import torch
 
-from gala_rl.learners.gradient_learner import GradientLearner, Loss
-from gala_rl.learners.learner import Coupling
+from gala_rl.learners.gradient_learner import GradientLearner, Loss, evaluate
 from gala_rl.losses.impala import impala_loss
 from gala_rl.losses.vtrace import vtrace
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
-
-
-def make_learner(
-    network: ActorCritic,
-    settings: ImpalaSettings,
-    *,
-    initial_learning_rate: float,
-    seed: int,
-    coupling: Coupling | None = None,
-) -> GradientLearner:
-    """Return an IMPALA learner; see `gala_rl.learners.learner.make_learner`."""
-    loss = partial(vtrace_loss, network, settings)
-    return GradientLearner(network, settings, loss, initial_learning_rate, coupling)
 
 
 def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Trajectory) -> Loss:
@@ -37,14 +23,8 @@ def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Traj
     """
     if trajectory.log_probs is None:
         raise ValueError("V-trace needs log_probs of the behaviour policy")
-    steps, simulators = trajectory.rewards.shape
-    evaluation = network.evaluate(
-        trajectory.observations[:-1].flatten(0, 1),
-        trajectory.actions.flatten(0, 1),
-        trajectory.initial_state,
-        trajectory.is_first[:-1],
-    )
-    log_probs, entropies, values = (x.view(steps, simulators) for x in evaluation[:3])
+    evaluation = evaluate(network, trajectory)
+    log_probs, entropies, values = evaluation[:3]
     # The state before the last observations, computed with the current parameters.
     state = evaluation.state.masked_fill(trajectory.is_first[-1].unsqueeze(-1), 0.0)
     with torch.no_grad():
@@ -72,4 +52,9 @@ def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Traj
     clipped_rho = log_ratios.exp().clamp(max=settings.clip_rho).mean()
     # The paper's loss is a sum over time and batch, for which its bound on the gradient and its
     # ε are chosen.
-    return Loss(loss.total * (steps * simulators), loss.terms() | {"clipped_rho": clipped_rho})
+    return Loss(
+        loss.total * trajectory.rewards.numel(), loss.terms() | {"clipped_rho": clipped_rho}
+    )
+
+
+make_learner = partial(GradientLearner, loss=vtrace_loss)

@@ -4,26 +4,12 @@ from functools import partial
 
 import torch
 
-from gala_rl.learners.gradient_learner import GradientLearner, Loss
-from gala_rl.learners.learner import Coupling
+from gala_rl.learners.gradient_learner import GradientLearner, Loss, evaluate
 from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import n_step_returns
 from gala_rl.methods.reinforce import ReinforceSettings
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
-
-
-def make_learner(
-    network: ActorCritic,
-    settings: ReinforceSettings,
-    *,
-    initial_learning_rate: float,
-    seed: int,
-    coupling: Coupling | None = None,
-) -> GradientLearner:
-    """Return a REINFORCE learner; see `gala_rl.learners.learner.make_learner`."""
-    loss = partial(reinforce_loss, network, settings)
-    return GradientLearner(network, settings, loss, initial_learning_rate, coupling)
 
 
 def reinforce_loss(
@@ -37,16 +23,7 @@ def reinforce_loss(
     out, as is common. With returns "episode", the steps after the last end of an episode in the
     rollout have no whole return, and weight 0.
     """
-    steps, simulators = trajectory.rewards.shape
-    recorded = None if trajectory.activations is None else trajectory.activations.flatten()
-    evaluation = network.evaluate(
-        trajectory.observations[:-1].flatten(0, 1),
-        trajectory.actions.flatten(0, 1),
-        trajectory.initial_state,
-        trajectory.is_first[:-1],
-        recorded,
-    )
-    log_probs, entropies, values = (x.view(steps, simulators) for x in evaluation[:3])
+    log_probs, entropies, values = evaluate(network, trajectory)[:3]
     ends = trajectory.terminated | trajectory.truncated
     zeros = torch.zeros_like(trajectory.rewards)
     boundaries = EpisodeBoundaries(ends, torch.zeros_like(ends), zeros, zeros[0])
@@ -62,3 +39,6 @@ def reinforce_loss(
     entropy = (weights * entropies).sum()
     total = policy + settings.value_cost * value - settings.entropy_cost * entropy
     return Loss(total, {"policy_loss": policy, "value_loss": value, "entropy": entropy})
+
+
+make_learner = partial(GradientLearner, loss=reinforce_loss)

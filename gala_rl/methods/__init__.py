@@ -16,16 +16,8 @@ from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
     a2c,
-    a2c_allreduce,
-    a2c_async,
-    a3c,
-    gala_a2c,
-    gala_impala,
-    gala_ppo,
     impala,
     ppo,
-    ppo_allreduce,
-    ppo_async,
     reinforce,
 )
 from gala_rl.methods.method import Method as Method
@@ -33,16 +25,16 @@ from gala_rl.spaces import EnvironmentSpec
 from gala_rl.suggestions import closest
 
 METHODS = (
-    gala_a2c.METHOD,
+    a2c.GALA_METHOD,
     a2c.METHOD,
-    a2c_allreduce.METHOD,
-    a2c_async.METHOD,
-    a3c.METHOD,
-    gala_ppo.METHOD,
+    a2c.ALLREDUCE_METHOD,
+    a2c.ASYNC_METHOD,
+    a2c.A3C_METHOD,
+    ppo.GALA_METHOD,
     ppo.METHOD,
-    ppo_allreduce.METHOD,
-    ppo_async.METHOD,
-    gala_impala.METHOD,
+    ppo.ALLREDUCE_METHOD,
+    ppo.ASYNC_METHOD,
+    impala.GALA_METHOD,
     impala.METHOD,
     reinforce.GALA_METHOD,
     reinforce.METHOD,

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from gala_rl.config.settings import AlgorithmSettings, setting, with_default
 from gala_rl.errors import UserError
-from gala_rl.methods.method import Method
+from gala_rl.methods.method import MAX_DEFAULT_LEARNERS, Method
 from gala_rl.spaces import EnvKind
 
 
@@ -113,4 +113,14 @@ METHOD = Method(
     default_learners=lambda cores: 1,
     default_simulators=lambda kind: 32,
     settings=settings,
+)
+
+GALA_METHOD = replace(
+    METHOD,
+    name="gala-impala",
+    title="gossiping importance-weighted actors and learners",
+    paper="Assran et al. 2019, arXiv 1906.04585, with Espeholt et al. 2018, arXiv 1802.01561",
+    sharing="gossip",
+    # One learner per two cores: one core for itself, one for its actors.
+    default_learners=lambda cores: min(max(2, cores // 2), MAX_DEFAULT_LEARNERS),
 )

@@ -11,6 +11,14 @@ Sharing = Literal["nothing", "gossip", "gradients", "parameters", "locked-parame
 """What several learners share: nothing (there is one learner), parameters with their neighbours by
 gossip, the mean of their gradients, or one parameter vector without or with locks."""
 
+MAX_DEFAULT_LEARNERS = 8
+"""More would be faster on a large machine, but with 16 simulators each the batch gets large."""
+
+
+def one_per_core(cores: int) -> int:
+    """Return one learner per core: with one thread each, no core waits for another."""
+    return min(max(2, cores), MAX_DEFAULT_LEARNERS)
+
 
 @dataclass(frozen=True)
 class Method:

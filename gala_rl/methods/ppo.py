@@ -1,4 +1,4 @@
-"""PPO: one learner, all simulators in step, several epochs of minibatches on each rollout."""
+"""PPO: several epochs of minibatches on each rollout; alone or as several learners."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from gala_rl.config.settings import AlgorithmSettings, setting, with_default
 from gala_rl.errors import UserError
-from gala_rl.methods.method import Method
+from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
 
 
@@ -126,4 +126,35 @@ METHOD = Method(
     default_learners=lambda cores: 1,
     default_simulators=default_simulators,
     settings=settings,
+)
+
+GALA_METHOD = replace(
+    METHOD,
+    name="gala-ppo",
+    title="gossiping proximal policy optimisation learners",
+    paper="Assran et al. 2019, arXiv 1906.04585; Schulman et al. 2017, arXiv 1707.06347",
+    sharing="gossip",
+    default_learners=one_per_core,
+)
+
+# Gradients are averaged over all learners in every minibatch's step.
+ALLREDUCE_METHOD = replace(
+    METHOD,
+    name="ppo-allreduce",
+    title="synchronous proximal policy optimisation replicas",
+    paper="Stooke and Abbeel 2018, arXiv 1803.02811 (synchronous form); "
+    "Schulman et al. 2017, arXiv 1707.06347",
+    sharing="gradients",
+    default_learners=one_per_core,
+)
+
+# Learners step one parameter vector in turn, chunk by chunk under locks.
+ASYNC_METHOD = replace(
+    METHOD,
+    name="ppo-async",
+    title="asynchronous proximal policy optimisation learners",
+    paper="Stooke and Abbeel 2018, arXiv 1803.02811 (asynchronous form); "
+    "Schulman et al. 2017, arXiv 1707.06347",
+    sharing="locked-parameters",
+    default_learners=one_per_core,
 )

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gala_rl.config.settings import AlgorithmSettings, setting, with_default
-from gala_rl.methods import gala_a2c
-from gala_rl.methods.method import Method
+from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
 
 
@@ -49,5 +48,5 @@ GALA_METHOD = replace(
     title="gossiping policy gradient learners",
     paper=f"Assran et al. 2019, arXiv 1906.04585, with {METHOD.paper}",
     sharing="gossip",
-    default_learners=gala_a2c.default_learners,
+    default_learners=one_per_core,
 )
