@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -37,6 +38,8 @@ DOCUMENTS = [
 RESULTS = ROOT / "benchmarks" / "results"
 SLOW = {"cluster.md", "faults.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs."""
+SERIAL = {"compare.md", "environments.md", "gala-a2c.md"}
+"""Their commands are of kinds that the README's train in processes; here they do it in this one."""
 MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 
@@ -119,12 +122,18 @@ def test_every_command_of_a_document_runs_in_its_order(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if document.name in SERIAL:
+        # A second thread only gets in the way of tiny networks.
+        monkeypatch.setattr("gala_rl.config.resolved.usable_cores", lambda: 1)
     if any("--cluster" in command for command in commands(document)):
         monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("machines").address)
     for block in blocks(document, "json"):
         Path("faults.json").write_text(block, encoding="utf-8")
     for command in commands(document):
         arguments = with_a_small_budget(command)
+        trains_anew = arguments[0] in ("train", "compare")
+        if document.name in SERIAL and trains_anew and "--simulator-processes" not in arguments:
+            arguments += ["--serial"]
         trains = while_it_trains(RunFolder(Path(arguments[1]))) if arguments[0] == "scale" else None
         with trains or contextlib.nullcontext():
             assert main(arguments) == 0, command
@@ -140,12 +149,18 @@ def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
     [document for document in DOCUMENTS if blocks(document, "python")],
     ids=lambda d: str(d.relative_to(ROOT)),
 )
-def test_every_snippet_of_a_document_runs_in_its_order(document: Path, tmp_path: Path) -> None:
+def test_every_snippet_of_a_document_runs_in_its_order(
+    document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     script = tmp_path / "snippet.py"
     for block in blocks(document, "python"):
         snippet = block.replace("100_000", SMALL_BUDGET).replace("200_000", LARGER_BUDGET)
         script.write_text(snippet, encoding="utf-8")
-        subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, timeout=120)
+        if "__main__" in snippet:  # Its learners are processes that import the file.
+            subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+        else:
+            runpy.run_path(str(script))
 
 
 def pong_milestone(milestones: Any) -> str:

@@ -151,12 +151,24 @@ def test_a_listener_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "listens"), [("gala-a2c", 0), ("a2c-allreduce", 1), ("gala-impala", 0)]
+    ("method", "listens", "end"),
+    [
+        ("gala-a2c", 0, signal.SIGINT),
+        ("a2c-allreduce", 1, signal.SIGKILL),
+        ("gala-impala", 0, signal.SIGKILL),
+    ],
 )
-def test_a_running_run_listens_on_nothing_but_loopback(
-    tmp_path: Path, method: str, listens: int
+def test_a_running_run_listens_on_nothing_but_loopback_and_keeps_its_files_to_itself(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    listens: int,
+    end: signal.Signals,
 ) -> None:
     """Replicas find one another through sockets; everybody else needs none."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     before = os.umask(0o022)
     command = start_command(tmp_path / "run", method)
     try:
@@ -166,11 +178,18 @@ def test_a_running_run_listens_on_nothing_but_loopback(
         assert len(addresses) >= listens
         assert {ip for ip, _port in addresses} <= {"127.0.0.1", "::1"}
         check_nobody_else_may_write(RunFolder(tmp_path / "run").path)
+        for path in temporary.rglob("*"):
+            assert not path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+        if end == signal.SIGINT:
+            os.kill(command.pid, end)
+            command.wait(120)
     finally:
         os.umask(before)
-        os.killpg(command.pid, signal.SIGKILL)
+        if command.poll() is None:
+            os.killpg(command.pid, signal.SIGKILL)
         command.wait()
     assert survivors(processes) == []
+    assert end == signal.SIGKILL or list(temporary.iterdir()) == []
 
 
 def check_nobody_else_may_write(folder: Path) -> None:
@@ -178,19 +197,3 @@ def check_nobody_else_may_write(folder: Path) -> None:
     assert len(files) > 5
     open_to_all = [p for p in files if p.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)]
     assert open_to_all == []
-
-
-def test_a_run_leaves_nothing_in_the_folder_for_temporary_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setenv("TMPDIR", str(place))
-    command = start_command(tmp_path / "run")
-    processes = learners_of(command)
-    for path in place.rglob("*"):
-        assert not path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
-    os.kill(command.pid, signal.SIGINT)
-    command.wait(120)
-    assert survivors(processes) == []
-    assert list(place.iterdir()) == []

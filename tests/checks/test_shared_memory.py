@@ -4,9 +4,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gala_lab.main import main
 from gala_rl.checks import shared_memory
 from gala_rl.checks.shared_memory import check_shared_memory, shared_bytes
 from gala_rl.config.run import TrainConfig
@@ -60,8 +62,8 @@ def in_a_container(mebibytes: int, *arguments: str) -> subprocess.CompletedProce
     )
 
 
-def train_command(out: Path) -> list[str]:
-    arguments = ["-m", "gala_lab.main", "train", "gala-a2c", "--env", CONFIG.env, "--learners", "2"]
+def train_arguments(out: Path) -> list[str]:
+    arguments = ["train", "gala-a2c", "--env", CONFIG.env, "--learners", "2"]
     arguments += ["--simulators", "2", "--steps", "600", "--lstm-size", "256"]
     arguments += ["--max-learners", "3"]
     return [*arguments, "--out", str(out)]
@@ -85,18 +87,19 @@ def test_a_run_takes_what_was_computed(method: str, tmp_path: Path) -> None:
 
 
 def test_too_little_is_refused_in_one_line_and_as_much_as_that_line_says_is_enough(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    refused = in_a_container(16, *train_command(run))
-    assert refused.returncode == 2, refused.stderr
+    small = SimpleNamespace(f_bavail=16, f_frsize=2**20)
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_memory, "os", SimpleNamespace(statvfs=lambda at: small))
+        assert main(train_arguments(run)) == 2
     assert not run.exists()
-    assert refused.stderr.count("\n") == 1
-    assert (
-        "MiB of shared memory, and /dev/shm has 16 free: use fewer by --learners" in refused.stderr
-    )
-    said = int(refused.stderr.split("--shm-size ")[1].removesuffix("m\n"))
-    ended = in_a_container(said, *train_command(run))
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1
+    assert "MiB of shared memory, and /dev/shm has 16 free: use fewer by --learners" in refused
+    said = int(refused.split("--shm-size ")[1].removesuffix("m\n"))
+    ended = in_a_container(said, "-m", "gala_lab.main", *train_arguments(run))
     assert ended.returncode == 0, ended.stderr
     assert read_json(run / "summary.json")["restarts"] == 0
 

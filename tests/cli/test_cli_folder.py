@@ -34,9 +34,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def gala(folder: Path, *arguments: str) -> str:
-    """What the installed command prints on its standard output."""
-    command = [str(Path(sys.executable).with_name("gala")), *arguments]
+IN_TURN = """
+import json, sys
+import gymnasium
+from gala_lab.main import main
+before = list(sys.path)
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 0, arguments
+    assert "my_env" in sys.modules, arguments
+    sys.path[:] = before
+    del sys.modules["my_env"], gymnasium.registry["X-v0"]
+"""
+"""Each command finds the file itself: none before it has."""
+
+
+def output_of(folder: Path, command: list[str]) -> str:
+    """What a program prints on its standard output."""
     result = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
@@ -44,12 +57,20 @@ def gala(folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def test_training_resuming_and_evaluating_in_one_process_find_the_file(folder: Path) -> None:
+def test_training_resuming_and_evaluating_in_one_process_find_the_file(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # A script whose folder is not the current one, as that of the installed command.
+    script = tmp_path_factory.mktemp("bin") / "in_turn.py"
+    script.write_text(IN_TURN, encoding="utf-8")
     options = ["--env", "my_env:X-v0", "--simulators", "2", "--out", "run"]
-    gala(folder, "train", "a2c", *options, "--steps", "40", "--serial")
-    gala(folder, "resume", "run", "--steps", "80")
-    printed = gala(folder, "evaluate", "run", "--episodes", "2", "--json")
-    assert json.loads(printed)["results"][0]["returns"] == [20.0, 20.0]
+    commands = [
+        ["train", "a2c", *options, "--steps", "40", "--serial"],
+        ["resume", "run", "--steps", "80"],
+        ["evaluate", "run", "--episodes", "2", "--json"],
+    ]
+    printed = output_of(folder, [sys.executable, str(script), json.dumps(commands)])
+    assert json.loads(printed[printed.index("{\n") :])["results"][0]["returns"] == [20.0, 20.0]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +84,8 @@ def test_learners_actors_and_simulators_in_processes_find_the_file(
     folder: Path, method: str, options: list[str]
 ) -> None:
     arguments = ["--env", "my_env:X-v0", "--steps", "200", "--out", "run", *options]
-    gala(folder, "train", method, *arguments)
+    installed = str(Path(sys.executable).with_name("gala"))
+    output_of(folder, [installed, "train", method, *arguments])
     summary = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["agent_steps"] >= 200
     assert summary["restarts"] == 0

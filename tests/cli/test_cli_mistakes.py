@@ -354,9 +354,12 @@ def test_help_and_mistakes_do_not_wait_for_torch(place: Path) -> None:
     helps += [["bench", what, "--help"] for what in ("throughput", "gossip", "scaling")]
     helps += [["bench", "stragglers", "--help"]]
     program = f"""
+import functools
 import sys
 from unittest import mock
 from gala_lab.main import main
+from gala_rl.cli import main as command_line
+command_line._parser = functools.cache(command_line._parser)  # the same for all, and slow to build
 for arguments in {helps!r}:
     try:
         main(arguments)
