@@ -229,7 +229,7 @@ def build_agent(
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
         source = ActorProcesses(
-            config, rank, make_model, parameters, simulators, device, seed, remote_actors
+            config, rank, make_model, parameters, simulators, seed, remote_actors
         )
     gossip = _make_gossip(config, rank, transport, learner, gossips=coupling is None)
     counting: Callable[[], AbstractContextManager[None]] = nullcontext

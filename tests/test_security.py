@@ -36,11 +36,10 @@ CHANNELS = {"Queue", "SimpleQueue", "JoinableQueue", "Manager", "Listener", "Cli
 """Channels of multiprocessing that unpickle what they deliver."""
 BETWEEN_OWN_PROCESSES = {
     "benchmarks/figures/runs.py": {"multiprocessing.queues.SimpleQueue", "context.SimpleQueue"},
-    "gala_rl/cluster/rollouts.py": {"pickle"},
     "gala_rl/envs/registration.py": {"gymnasium.vector.utils.CloudpickleWrapper"},
 }
-"""Hand whole runs, Ray handles of nodes, and environments of the program, to processes that are
-started with them as arguments."""
+"""Hand whole runs, and environments of the program, to processes that are started with them as
+arguments."""
 
 
 def dangers(source: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Main function of an actor's process: collects rollouts with the newest parameters."""
 
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -9,18 +8,16 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.actors.rollout_slots import RolloutSlots
+from gala_rl.actors.rollout_slots import MakeModel, RolloutSlots
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators, seed_generators, worker_timeouts
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.errors import SimulatorFailure
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
-from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.heartbeat import beat_in
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.torch_defaults import set_torch_defaults
-from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import actor_threads, forward_flop
 
 READY = 255
@@ -28,8 +25,6 @@ READY = 255
 
 MAX_MESSAGE_BYTES = 2048
 """Longest message of an actor: its last one, the error of the simulator that failed."""
-
-MakeModel = Callable[[ObservationSpec, ActionSpec], ActorCritic]
 
 
 @dataclass(frozen=True)

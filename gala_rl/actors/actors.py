@@ -13,11 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gala_rl.actors.actor_process import MAX_MESSAGE_BYTES, ActorSpec, MakeModel, run_actor
+from gala_rl.actors.actor_process import MAX_MESSAGE_BYTES, ActorSpec, run_actor
 from gala_rl.actors.handle import ActorHandle
 from gala_rl.actors.remote import RemoteActorHandle, RemoteActors, RemoteRollouts
-from gala_rl.actors.rollout_slots import RolloutInfo, RolloutSlots
-from gala_rl.actors.rollout_storage import example_of, slots_of, storage
+from gala_rl.actors.rollout_slots import (
+    MakeModel,
+    RolloutInfo,
+    RolloutSlots,
+    example_of,
+    slots_of,
+    storage,
+)
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import Episode, Simulators
 from gala_rl.envs.registration import registry_entries
@@ -48,12 +54,12 @@ class ActorProcesses:
         config: configuration of the run.
         rank: rank of the learner.
         make_model: makes the network of an actor; a module-level function.
-        parameters: [P] parameters of the learner; read at every `collect`.
+        parameters: [P] parameters of the learner, on its device; read at every `collect`.
         simulators: example simulators, from which shapes are read; closed here.
-        device: device of the learner.
         seed: seed of all actors.
-        others: actors on other machines; or, if the learner is on another machine, indices of the
-            actors on this one; default: all actors are on this machine.
+        remote_actors: actors of this learner on other machines; None: there are none.
+        local: indices of the actors on this machine, which differ from all others if their learner
+            is elsewhere; default: all that are not remote.
 
     Attributes:
         trajectory: buffer that `collect` returns, [T, B] with B the simulators of a batch.
@@ -70,9 +76,9 @@ class ActorProcesses:
         make_model: MakeModel,
         parameters: Tensor,
         simulators: Simulators,
-        device: torch.device,
         seed: int,
-        others: RemoteActors | range | None = None,
+        remote_actors: RemoteActors | None = None,
+        local: range | None = None,
     ) -> None:
         algorithm = config.algorithm
         self._config, self._rank, self._make_model = config, rank, make_model
@@ -89,14 +95,15 @@ class ActorProcesses:
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
         batch = algorithm.batch_simulators(config.simulators)
-        self.trajectory = storage(algorithm.rollout_steps, batch, example, device)
+        self.trajectory = storage(algorithm.rollout_steps, batch, example, parameters.device)
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._remote: RemoteRollouts | None = None
-        local = others if isinstance(others, range) else range(algorithm.actor_count)
-        if isinstance(others, RemoteActors):
-            local = range(others.indices.start)
-            remote_slots = slots_of(len(others.indices), config, example)
-            self._remote = RemoteRollouts(others, remote_slots.split(algorithm.slots_per_actor))
+        if remote_actors is not None:
+            local = range(remote_actors.indices.start)
+            slots = slots_of(len(remote_actors.indices), config, example)
+            self._remote = RemoteRollouts(remote_actors, slots.split(algorithm.slots_per_actor))
+        elif local is None:
+            local = range(algorithm.actor_count)
         self._actors: list[ActorHandle] = []
         slots = slots_of(len(local), config, example)
         try:
@@ -105,7 +112,7 @@ class ActorProcesses:
                 budget = RestartBudget(config.max_restarts, _PROGRESS_ROLLOUTS)
                 self._actors.append(ActorHandle(index, own, process, connection, budget))
             while not all(actor.is_ready for actor in self._actors):
-                self._poll(_POLL_S)
+                self.poll(_POLL_S)
         except BaseException:
             self.close()
             raise
@@ -117,7 +124,7 @@ class ActorProcesses:
             ActorFailure: if an actor has died too often.
         """
         self._publish()
-        self._poll(0.0)
+        self.poll()
         for first in range(0, self.trajectory.rewards.shape[1], self._share):
             actor, slot = self._next_valid()
             slots = actor.slots
@@ -151,9 +158,9 @@ class ActorProcesses:
         self._version = version - 1
         self._publish()
 
-    def poll(self) -> None:
-        """Receive messages without waiting, and restart dead actors; raises as `collect` does."""
-        self._poll(0.0)
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a message of an actor; another thread may take rollouts meanwhile."""
+        connections.wait([actor.connection for actor in self._actors], timeout_s)
 
     def take_rollouts(self, room: Mapping[int, int]) -> list[tuple[int, NDArray[np.uint8]]]:
         """Take rollouts for a learner on another machine, oldest first.
@@ -203,7 +210,7 @@ class ActorProcesses:
         while not self._queue:
             if self.wants_stop():
                 raise StopRequested
-            self._poll(_POLL_S)
+            self.poll(_POLL_S)
         self._waited_s += time.monotonic() - start
         return self._queue.popleft()
 
@@ -220,18 +227,21 @@ class ActorProcesses:
             self._queue = deque(filled for filled in self._queue if filled[0] is not actor)
             self._on_death(actor)
 
-    def _poll(self, timeout_s: float) -> None:
-        """Receive messages of actors until the timeout; restart actors that are dead or hang."""
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Receive what actors send until the timeout; restart actors that are dead or hang.
+
+        Raises:
+            ActorFailure: if an actor has died too often.
+        """
         beat()  # A learner that waits for its actors is not hung.
         by_connection = {actor.connection: actor for actor in self._actors}
-        remote = [] if self._remote is None else [self._remote.connection]
+        waited_for = [*by_connection]
         if self._remote is not None:
             self._queue.extend(self._remote.exchange(self._mailbox))
-            timeout_s = 0.0 if self._queue else timeout_s
-        waited_for: list[object] = [*by_connection, *remote]
-        for ready in connections.wait(waited_for, timeout_s):  # type: ignore[arg-type]
+            waited_for.append(self._remote.connection)
+        for ready in connections.wait(waited_for, 0.0 if self._queue else timeout_s):
             if ready not in by_connection:
-                continue
+                continue  # It is the connection of the remote actors.
             actor = by_connection[ready]
             try:
                 while actor.connection.poll():

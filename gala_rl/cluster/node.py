@@ -114,7 +114,7 @@ class Node:
         )
         self._start_thread(self._run_relay, self._relay)
         if len(spec.actors) > 1 and self._ranks:
-            self._remote_actors = make_remote_actors(spec, nodes)
+            self._remote_actors = make_remote_actors(spec)
         elif len(spec.actors) > 1:
             self._rollout_server = RolloutServer(config, spec, size)
             self._start_thread(self._rollout_server.run, lambda: self._ending)

@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from gala_rl.cluster.node import Node
 from gala_rl.cluster.protocol import CONCURRENCY_GROUPS
+from gala_rl.cluster.rollouts import node_name
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 
@@ -83,7 +84,10 @@ class Placement:
         nodes = {}
         for node, reservation in self._requested:
             if node not in self._used:
-                nodes[node] = _start(reservation)
+                # For the learner's process. Without actors a node has no name: scaling may end it
+                # and start it again before Ray has freed the name.
+                name = node_name(node) if self._actors else None
+                nodes[node] = _start(reservation, name)
             self._used.setdefault(node, []).append(reservation)
         return nodes
 
@@ -151,7 +155,7 @@ class Placement:
         return max(fitting, key=lambda machine: free[machine]["CPU"], default=None)
 
 
-def _start(reservation: _Reservation) -> Any:
+def _start(reservation: _Reservation, name: str | None) -> Any:
     actor = ray.remote(
         num_cpus=reservation.bundle["CPU"],
         num_gpus=reservation.bundle.get("GPU", 0),
@@ -159,7 +163,7 @@ def _start(reservation: _Reservation) -> Any:
         concurrency_groups=CONCURRENCY_GROUPS,
     )(Node)
     strategy = PlacementGroupSchedulingStrategy(reservation.group, placement_group_bundle_index=0)
-    return actor.options(scheduling_strategy=strategy).remote()
+    return actor.options(scheduling_strategy=strategy, name=name).remote()
 
 
 def _inventory() -> str:

@@ -4,15 +4,12 @@ The learner's process is itself a Ray driver, so that no other process has to co
 """
 
 import logging
-import pickle
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
-from typing import Any
 
 import numpy as np
 import ray
@@ -31,7 +28,8 @@ ROLLOUTS = "rollouts"
 """Ray's concurrency group of these calls, which do not wait for other calls."""
 _ANSWER_S = 0.2
 """Longest wait for a rollout per call; short, since parameters arrive only with calls."""
-_IDLE_S = 0.002
+_POLL_EVERY_S = 0.1
+"""Longest wait for messages of actors, after which `run` checks for dead actors and for its end."""
 
 
 class RolloutServer:
@@ -57,7 +55,7 @@ class RolloutServer:
         self._values = torch.zeros(size)
         self._actors: ActorProcesses | None = None
         self._version: int | None = None
-        self._lock = threading.Lock()
+        self._has_rollouts = threading.Condition()
         self._deaths = self._reported_deaths = 0
 
     def run(self, is_ending: Callable[[], bool]) -> None:
@@ -65,17 +63,18 @@ class RolloutServer:
         config, make_model = self._config, partial(build_model, self._config)
         try:
             simulators = make_simulators(config.env, 1, 1, config.atari)
-            cpu, seed = torch.device("cpu"), self._seed
             actors = ActorProcesses(
-                config, 0, make_model, self._values, simulators, cpu, seed, self._indices
+                config, 0, make_model, self._values, simulators, self._seed, local=self._indices
             )
             with closing(actors):
                 self._actors = actors
                 while not is_ending():
-                    with self._lock:
+                    # Without the lock, so that a call can take rollouts meanwhile.
+                    actors.wait(_POLL_EVERY_S)
+                    with self._has_rollouts:
                         actors.poll()
                         self._deaths = actors.deaths
-                    time.sleep(_IDLE_S)
+                        self._has_rollouts.notify()
         except (ActorFailure, SimulatorFailure) as error:
             self.failure = LearnerFailure(f"{error} on {socket.gethostname()}, in Ray's logs there")
 
@@ -89,18 +88,15 @@ class RolloutServer:
             return None
         parameters = None if request.parameters is None else unpack(request.parameters)
         if parameters is not None and defect(parameters, self._values.numel()) is None:
-            with self._lock:
+            with self._has_rollouts:
                 actors.set_parameters(request.version, parameters)
             self._version = request.version
         if self._version != request.version:
             return None  # They were sent to an earlier incarnation of this node.
-        deadline = time.monotonic() + _ANSWER_S
-        while True:
-            with self._lock:
-                rollouts = actors.take_rollouts(request.room)
-            if rollouts or time.monotonic() > deadline:
-                return RolloutBatch(rollouts, self._deaths)
-            time.sleep(_IDLE_S)
+        with self._has_rollouts:
+            take = partial(actors.take_rollouts, request.room)
+            rollouts = self._has_rollouts.wait_for(take, _ANSWER_S)
+            return RolloutBatch(rollouts, self._deaths)
 
     def take_notices(self) -> list[str]:
         """Return notices since the last call, one line each."""
@@ -112,22 +108,27 @@ class RolloutServer:
         return [f"node {self._node} ({actors}): {restarted}"]
 
 
-def make_remote_actors(spec: NodeSpec, nodes: list[Any]) -> RemoteActors:
+def make_remote_actors(spec: NodeSpec) -> RemoteActors:
     """Return the actors of a learner on other nodes than its own.
 
     Args:
         spec: spec of the learner's node.
-        nodes: Ray actors, by index.
     """
     by_node = {node: actors for node, actors in enumerate(spec.actors) if node != spec.node}
+    names = {node: node_name(node) for node in by_node}
     address = ray.get_runtime_context().gcs_address
-    return RemoteActors(by_node, partial(_connect, address, pickle.dumps(nodes)))
+    return RemoteActors(by_node, partial(_connect, address, names))
 
 
-def _connect(address: str, pickled_nodes: bytes) -> CallNode:
+def node_name(node: int) -> str:
+    """Return the name by which any process of this run can look up a node's Ray actor."""
+    return f"node {node} of {ray.get_runtime_context().get_job_id()}"
+
+
+def _connect(address: str, names: dict[int, str]) -> CallNode:
     """Join the cluster as a driver; return the function that calls a node."""
     ray.init(address=address, namespace="gala", log_to_driver=False, logging_level=logging.CRITICAL)
-    nodes = pickle.loads(pickled_nodes)  # Handles exist only in a process that has joined.
+    nodes = {node: ray.get_actor(name) for node, name in names.items()}
 
     def call(node: int, request: RolloutRequest) -> "Future[RolloutBatch | None]":
         take_rollouts = nodes[node].take_rollouts.options(concurrency_group=ROLLOUTS)

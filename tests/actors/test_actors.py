@@ -42,8 +42,8 @@ def queued(config: ResolvedConfig) -> Iterator[tuple[ActorProcesses, FlatParamet
     simulators = make_simulators(config.env, 1, 1, config.atari)
     model = build_model(config, simulators.observation, simulators.action)
     flat = FlatParameters(model)
-    make_model, cpu = partial(build_model, config), torch.device("cpu")
-    queue = ActorProcesses(config, 0, make_model, flat.values, simulators, cpu, seed=3)
+    make_model = partial(build_model, config)
+    queue = ActorProcesses(config, 0, make_model, flat.values, simulators, seed=3)
     try:
         yield queue, flat, model
     finally:

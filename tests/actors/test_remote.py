@@ -17,8 +17,7 @@ from gala_rl.actors.remote import (
     RolloutBatch,
     RolloutRequest,
 )
-from gala_rl.actors.rollout_slots import RolloutSlots
-from gala_rl.actors.rollout_storage import example_of, slots_of
+from gala_rl.actors.rollout_slots import RolloutSlots, example_of, slots_of
 from gala_rl.agent import build_model
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import Message, SharedMailboxes

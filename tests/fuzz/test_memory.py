@@ -144,14 +144,14 @@ def test_a_slot_with_anything_in_it_is_learned_whole_or_costs_its_actor(
     chance, learned = random.Random(seed), 0
     for number in range(inputs):
         sound, spoiled = number % 5, 5 + number % 95
-        queue._poll(0.0)
+        queue.poll()
         run(present(made, 0), spoiled, 1)
         slots = present(made, 0).spec.slots
         for memory in (slots._info, slots._episodes):
             scribble(memory, chance)
-        queue._poll(0.0)
+        queue.poll()
         run(present(made, 1), sound, 1)
-        queue._poll(0.0)
+        queue.poll()
         while queue.collect().rewards[0, 0] != sound:
             learned += 1
         assert all(0 <= e.simulator < 4 and e.agent_steps > 0 for e in queue.episodes)
@@ -181,8 +181,8 @@ def test_words_that_are_none_cost_their_actor(books: Any, seed: int, inputs: int
             actor.process.kill()
         else:
             actor.connection.send_bytes(b"\xff")
-        queue._poll(0.0)
-        queue._poll(0.0)
+        queue.poll()
+        queue.poll()
         for actor in queue._actors:
             assert actor.requested <= set(range(actor.slots.count))
         assert all(slot < actor.slots.count for actor, slot in queue._queue)
