@@ -14,8 +14,7 @@ from typing import Any
 
 from benchmarks.faults.result import publish
 from benchmarks.peers.systems import ROOT, systems
-from gala_lab.bench.fault_costs import costs
-from gala_rl.faults.sampler import ProgressSample
+from gala_lab.bench.fault_costs import ProgressSample, costs
 
 _RLLIB = systems()["rllib-impala"]
 _LONGEST_S = 300.0

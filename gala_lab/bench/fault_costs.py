@@ -1,8 +1,7 @@
 """What a fault costs, from sampled progress of the learners before and after it."""
 
 from collections.abc import Collection, Sequence
-
-from gala_rl.faults.sampler import ProgressSample
+from typing import NamedTuple
 
 SOON_S = 5.0
 """`soon_sps` is the rate over this many seconds after a fault."""
@@ -10,6 +9,13 @@ RECOVERED = 0.95
 """Share of the former rate at which a run counts as recovered."""
 _WINDOW_S = 2.0
 """Rates after the fault are taken over this many seconds."""
+
+
+class ProgressSample(NamedTuple):
+    """A time in seconds, and agent steps per learner at that time."""
+
+    time_s: float
+    agent_steps: list[int]
 
 
 def costs(

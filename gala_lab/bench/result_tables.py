@@ -139,7 +139,7 @@ def _gossip(result: Result) -> list[Table]:
         _table(
             result,
             f"gossip on a directed ring, {size:,} parameters, 1 thread",
-            {"learners": lambda case: f"{case['learners']}"},
+            {"learners": "{learners}"},
             _GOSSIP,
             parameters=size,
         )
@@ -153,10 +153,7 @@ def _scaling(result: Result) -> list[Table]:
         _table(
             result,
             f"{_training(result)}, {title}, {result['machine']['cores']} cores",
-            {
-                "learners": lambda case: f"{case['learners']}",
-                "simulators each": lambda case: f"{case['simulators'] or _ABSENT}",
-            },
+            {"learners": "{learners}", "simulators each": "{simulators}"},
             _SCALING,
             equal=share,
         )
@@ -172,10 +169,7 @@ def _stragglers(result: Result) -> list[Table]:
             result,
             f"{_training(result, method)}, {learners} learners on {cores} cores, some slowed from "
             f"outside",
-            {
-                "slowed": lambda case: f"{case['slowed']}",
-                "by": lambda case: f"{case['factor']:g}x",
-            },
+            {"slowed": "{slowed}", "by": "{factor:g}x"},
             (*_STRAGGLERS, _OF_FIRST) if len(methods) > 1 else _STRAGGLERS,
             method=method,
         )
@@ -187,14 +181,14 @@ def _faults(result: Result) -> list[Table]:
     plan = result["settings"]["plan"] or "a learner is killed"
     cluster, cores = result["settings"]["cluster"], result["machine"]["cores"]
     where = f"{cores} cores" if cluster is None else f"cluster {cluster}"
-    labels = {"method": lambda case: case["method"], "learners": lambda case: f"{case['learners']}"}
+    labels = {"method": "{method}", "learners": "{learners}"}
     return [_table(result, f"{_training(result)}, {plan}, {where}", labels, _FAULTS)]
 
 
 def _table(
     result: Result,
     title: str,
-    labels: Mapping[str, Callable[[Result], str]],
+    labels: Mapping[str, str],
     columns: Sequence[Column],
     **only: Any,
 ) -> Table:
@@ -203,7 +197,7 @@ def _table(
     Args:
         result: result of a benchmark with cases.
         title: title of the table, without the number of rounds.
-        labels: what the first cells of a row say of a case, by heading.
+        labels: formats of the first cells of a row, by heading.
         columns: columns of the other cells.
         only: what the cases have, if they say it.
     """
@@ -214,7 +208,8 @@ def _table(
         cells = ["skipped", *[""] * (len(columns) - 1)]
         if not case["skipped"]:
             cells = [_cell(case, column) for column in columns]
-        rows.append([*(label(case) for label in labels.values()), *cells])
+        known = {name: _ABSENT if value is None else value for name, value in case.items()}
+        rows.append([*(label.format_map(known) for label in labels.values()), *cells])
     heads = [*labels, *(column.text for column in columns)]
     return Table(f"{title}: {_medians(result)}", heads, rows)
 

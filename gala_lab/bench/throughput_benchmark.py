@@ -50,7 +50,10 @@ def bench_throughput(config: ResolvedConfig, seconds: float, repeats: int) -> di
         order = list(reversed(turns)) if number % 2 else list(turns)
         alone = _alone({name: turns[name] for name in order}, config, device, seconds)
         training, a2c = measure_training(config, seconds), measure_training(single, seconds)
-        achieved = {_achieved(name): value for name, value in training.values.items()}
+        achieved = {
+            f"achieved_{name}" if name in ("sps", "sps_per_learner") else name: value
+            for name, value in training.values.items()
+        }
         rounds.append(alone | achieved | {"a2c_sps": a2c.values["sps"]})
         missing += training.missing
     settings = settings_of(config, device.type) | {"seconds": seconds, "repeats": repeats}
@@ -96,8 +99,3 @@ def _alone(
         "network_plain_sps": rates.get("network_plain_sps"),
         "ceiling_sps": 1.0 / (1.0 / simulators + 1.0 / network),
     }
-
-
-def _achieved(name: str) -> str:
-    """Name of a number of training among those of its parts."""
-    return f"achieved_{name}" if name in ("sps", "sps_per_learner") else name

@@ -68,7 +68,7 @@ def measure_training(
         folder.create(config)
         run = LocalRun(config, folder, device, initial, None)
         throttle = Throttle(run.process_ids[:slowed], factor)
-        observer = _RateObserver(run, seconds, _gpu_uuid(device), throttle)
+        observer = _RateObserver(run, seconds, device, throttle)
         try:
             raise_if_failed(run.run(observer))
         finally:
@@ -93,10 +93,12 @@ class _RateObserver:
     """Observes a run: waits until learners are warm, measures, and stops the run."""
 
     def __init__(
-        self, run: LocalRun, seconds: float, gpu_uuid: str | None, throttle: Throttle
+        self, run: LocalRun, seconds: float, device: torch.device, throttle: Throttle
     ) -> None:
-        self._run, self._seconds, self._gpu_uuid = run, seconds, gpu_uuid
-        self._throttle = throttle
+        self._run, self._seconds, self._throttle = run, seconds, throttle
+        self._gpu_uuid: str | None = None
+        if device.type == "cuda":
+            self._gpu_uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         self._give_up_at = time.perf_counter() + TIMEOUT_S
         self._meters: Meters | None = None
         self._begin_s = self._end_s = 0.0
@@ -143,10 +145,3 @@ class _RateObserver:
             **self._meters.readings(sum(made) * frames_per_step),
         }
         return Measurement(values, self._meters.missing())
-
-
-def _gpu_uuid(device: torch.device) -> str | None:
-    """Name of the learners' GPU as NVML writes it."""
-    if device.type != "cuda":
-        return None
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -29,13 +29,11 @@ from gala_rl.cluster.protocol import (
     NodeSpec,
     NodeStatus,
     ParameterSnapshot,
-    ProgressSamples,
     ScaleChange,
 )
 from gala_rl.cluster.rendezvous import ClusterRendezvous
 from gala_rl.cluster.rollouts import RolloutServer, make_remote_actors
 from gala_rl.coupling.gradients import LOOPBACK, Rendezvous
-from gala_rl.faults.sampler import ProgressSampler
 from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of
 from gala_rl.methods import resolve
@@ -60,7 +58,6 @@ class Node:
         self._relay: GossipRelay | None = None
         self._remote_actors: RemoteActors | None = None
         self._rollout_server: RolloutServer | None = None
-        self._sampler: ProgressSampler | None = None
         self._ending = self._is_set_up = self._driver_lost = False
         self._threads: list[threading.Thread] = []
         # More threads here would compete with the learners for the cores.
@@ -205,23 +202,6 @@ class Node:
         self._nodes = {**self._nodes, **change.nodes}
         relay.set_topology(graph_of(self._config, change.learners))
         self._joining.scale(change, supervisor)
-
-    def progress_samples(self, began_ns: int, count: int) -> ProgressSamples | None:
-        """Return samples of the learners' progress since the first call; None before `set_up`.
-
-        Args:
-            began_ns: `ProgressSamples.began_ns` of the last call, 0 before the first.
-            count: number of samples since `began_ns` that the caller has.
-        """
-        if self._supervisor is None:
-            return None
-        if self._sampler is None:
-            self._sampler = ProgressSampler(
-                lambda: self._column(LearnerCounter.AGENT_STEPS)[: self._members]
-            )
-        began = self._sampler.began_ns
-        samples = self._sampler.samples(count if began == began_ns else 0)
-        return ProgressSamples(began, time.time(), samples)
 
     def crash(self) -> None:
         """Kill this process, as if its machine were switched off, for a fault plan."""

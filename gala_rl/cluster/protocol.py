@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.cluster.rendezvous import ReplicaAddresses
-from gala_rl.faults.sampler import ProgressSample
 
 GOSSIP, HEARTBEATS, ROLLOUTS = "gossip", "heartbeats", "rollouts"
 CONCURRENCY_GROUPS = {GOSSIP: 1, HEARTBEATS: 1, ROLLOUTS: 1}
@@ -201,20 +200,6 @@ class ParameterSnapshot(NamedTuple):
     version: int
     parameters: NDArray[np.float32]
     gradient: NDArray[np.float32]
-
-
-class ProgressSamples(NamedTuple):
-    """Progress of a node's learners over time, from which the cost of a fault is measured.
-
-    Attributes:
-        began_ns: start of sampling; differs between incarnations of a node.
-        now_s: the node's time when it answered.
-        samples: taken since those that the caller has, by the node's clock.
-    """
-
-    began_ns: int
-    now_s: float
-    samples: list[ProgressSample]
 
 
 def pack(parameters: Tensor, packing: MessagePrecision) -> NDArray[Any]:

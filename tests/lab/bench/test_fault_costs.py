@@ -2,8 +2,7 @@
 
 import pytest
 
-from gala_lab.bench.fault_costs import costs
-from gala_rl.faults.sampler import ProgressSample
+from gala_lab.bench.fault_costs import ProgressSample, costs
 
 RATE = 100
 """Agent steps a second of each of two learners."""
