@@ -203,7 +203,7 @@ class ActorProcesses:
             for actor in self._actors:
                 self._request_all(actor)
             if self._remote is not None:
-                self._remote.free_all()
+                self._remote.request_all()
 
     def _next_filled(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         start = time.monotonic()

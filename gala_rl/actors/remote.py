@@ -132,7 +132,7 @@ class RemoteRollouts:
             for index, own in zip(remote.indices, slots, strict=True)
         }
 
-    def free_all(self) -> None:
+    def request_all(self) -> None:
         """Request a rollout in every slot."""
         for handle in self._handles.values():
             handle.free = list(range(handle.slots.count))

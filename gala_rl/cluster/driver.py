@@ -128,7 +128,7 @@ class ClusterRun:
         # Lost learners that gossip continue from others; all others from a checkpoint, or anew.
         is_anew = is_restarted and start is None and not self._gossips
         zeros = [0] * len(self.agent_steps)
-        joining = self._members.joining(node)
+        joining = self._members.joining_ranks(node)
         needs_checkpoint = start is not None and joining != node.ranks
         spec = NodeSpec(
             node=node.index,
@@ -139,7 +139,7 @@ class ClusterRun:
             updates=zeros if is_anew else self._counters.column(LearnerCounter.UPDATES),
             checkpoint=checkpoint_files(start, node.ranks) if start and needs_checkpoint else {},
             actors=self._connection.actors,
-            change=self._members.change(),
+            change=self._members.newest_change(),
             joining=joining,
             elapsed_s=None if self._faults is None else self._faults.clock.elapsed_if_started_s(),
         )
@@ -200,8 +200,8 @@ class ClusterRun:
             self._counters.stop,
             self._counters.requested_checkpoint,
             node.offsets,
-            self._members.change_for(node),
-            self._members.former(),
+            self._members.unconfirmed_change(node),
+            self._members.former_progress(),
         )
 
     def _check_driver_lost(self) -> None:

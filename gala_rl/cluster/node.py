@@ -8,7 +8,7 @@ import time
 import traceback
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import ray
@@ -41,8 +41,6 @@ from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
 from gala_rl.run.run_state import RunState
 from gala_rl.run.shared_counters import LearnerCounter
-
-_Value = TypeVar("_Value")
 
 _POLL_EVERY_S = 0.1
 _IDLE_S = 0.002
@@ -173,8 +171,8 @@ class Node:
         return NodeStatus(
             agent_steps=self._column(LearnerCounter.AGENT_STEPS),
             updates=self._column(LearnerCounter.UPDATES),
-            alive=self._pad(supervisor.alive, False),
-            restarts=self._pad(supervisor.restarts, 0),
+            alive=supervisor.alive(len(self._ranks)),
+            restarts=supervisor.restarts(len(self._ranks)),
             written=written,
             notices=[
                 notice
@@ -289,10 +287,6 @@ class Node:
 
     def _column(self, counter: LearnerCounter) -> list[int]:
         return [self._counters.get(rank, counter) for rank in self._ranks]
-
-    def _pad(self, values: list[_Value], missing: _Value) -> list[_Value]:
-        """Return a value per learner that the node may run; some may never have joined."""
-        return values + [missing] * (len(self._ranks) - len(values))
 
 
 def _run_or_exit(work: Any, *arguments: Any) -> None:

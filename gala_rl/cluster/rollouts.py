@@ -18,14 +18,12 @@ import torch
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.actors.remote import CallNode, RolloutBatch, RolloutRequest
 from gala_rl.agent import build_model
-from gala_rl.cluster.protocol import NodeSpec, unpack
+from gala_rl.cluster.protocol import ROLLOUTS, NodeSpec, unpack
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import ActorFailure, LearnerFailure, SimulatorFailure
 from gala_rl.gossip.mixing import defect
 
-ROLLOUTS = "rollouts"
-"""Ray's concurrency group of these calls, which do not wait for other calls."""
 _ANSWER_S = 0.2
 """Longest wait for a rollout per call; short, since parameters arrive only with calls."""
 _POLL_EVERY_S = 0.1

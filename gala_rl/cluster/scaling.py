@@ -72,23 +72,23 @@ class ClusterMembers:
         }
         return [known.get(rank, 0) for rank in range(self._counters.learners_ever)]
 
-    def change(self) -> ScaleChange | None:
+    def newest_change(self) -> ScaleChange | None:
         """Return the newest change; None before the first."""
         if not self._number:
             return None
         return ScaleChange(self._number, self._counters.learners, self.actors)
 
-    def change_for(self, node: NodeHandle) -> ScaleChange | None:
+    def unconfirmed_change(self, node: NodeHandle) -> ScaleChange | None:
         """Return the newest change unless the node has confirmed it."""
         is_known = node.latest is not None and node.latest.change == self._number
-        return None if is_known else self.change()
+        return None if is_known else self.newest_change()
 
-    def joining(self, node: NodeHandle) -> range:
+    def joining_ranks(self, node: NodeHandle) -> range:
         """Return the ranks of a node's learners that are joining."""
         first = self._counters.learners if self._before is None else self._before
         return range(max(first, node.ranks.start), node.ranks.stop)
 
-    def former(self) -> dict[int, LearnerProgress]:
+    def former_progress(self) -> dict[int, LearnerProgress]:
         """Return the progress of learners that have left, whose nodes may have ended."""
         get = self._counters.get
         return {

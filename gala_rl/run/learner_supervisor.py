@@ -87,15 +87,14 @@ class LearnerSupervisor:
         """Whether all learners have ended for good."""
         return self.all_ended_from(0)
 
-    @property
-    def alive(self) -> list[bool]:
-        """Whether the process is alive, per learner."""
-        return [learner.process.exitcode is None for learner in self._learners]
+    def alive(self, count: int) -> list[bool]:
+        """Return whether each of `count` learners is alive; one not yet started is not."""
+        alive = [learner.process.exitcode is None for learner in self._learners]
+        return (alive + [False] * count)[:count]
 
-    @property
-    def restarts(self) -> list[int]:
-        """Number of restarts per learner."""
-        return [learner.restarts for learner in self._learners]
+    def restarts(self, count: int) -> list[int]:
+        """Return the number of restarts of each of `count` learners."""
+        return ([learner.restarts for learner in self._learners] + [0] * count)[:count]
 
     def all_ended_from(self, first: int) -> bool:
         """Return whether all learners of rank `first` and above have ended for good."""

@@ -1,7 +1,5 @@
 """A run on this machine: one process per learner, supervised until all have ended."""
 
-from typing import TypeVar
-
 import torch
 
 from gala_rl.agent import InitialParameters
@@ -17,8 +15,6 @@ from gala_rl.run.scaling import LocalMembers, Scaling
 from gala_rl.run.shared_counters import LearnerCounter
 from gala_rl.run.status import Observer, RunFailure, RunOutcome, RunStatus
 from gala_rl.run.supervision import RunSupervisor
-
-_Value = TypeVar("_Value")
 
 
 class LocalRun:
@@ -124,17 +120,11 @@ class LocalRun:
         notices = notices + self._learners.take_notices()
         for monitor in (self._state.faults, self._monitor):
             notices += [] if monitor is None else monitor.take_notices()
-        members, ever = self._counters.learners, self._counters.learners_ever
         return RunStatus(
             agent_steps=self.agent_steps,
             updates=self._counters.column(LearnerCounter.UPDATES),
-            alive=_first(members, self._learners.alive, False),
-            restarts=_first(ever, self._learners.restarts, 0),
+            alive=self._learners.alive(self._counters.learners),
+            restarts=self._learners.restarts(self._counters.learners_ever),
             notices=notices,
             consensus=None if self._monitor is None else self._monitor.latest,
         )
-
-
-def _first(count: int, values: list[_Value], missing: _Value) -> list[_Value]:
-    """Return `count` values; learners that are still being started get `missing`."""
-    return (values + [missing] * count)[:count]

@@ -228,5 +228,5 @@ class LocalMembers:
         adopted = self._counters.members(LearnerCounter.LEARNERS)[: self._to_start.start]
         return any(
             number == learners and alive
-            for number, alive in zip(adopted, self._supervisor.alive, strict=False)
+            for number, alive in zip(adopted, self._supervisor.alive(len(adopted)), strict=True)
         )

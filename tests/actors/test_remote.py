@@ -79,7 +79,7 @@ class TwoMachines:
 def two() -> TwoMachines:
     made = TwoMachines()
     made.publish(1)
-    made.rollouts.free_all()
+    made.rollouts.request_all()
     assert made.exchange() == []
     return made
 
@@ -165,7 +165,7 @@ def test_a_learner_that_is_started_again_gets_nothing_that_was_asked_for_before(
     two.start_learner()
     former.set_result(RolloutBatch([(0, filled(two.slots[0], 7))], deaths=0))
     assert two.exchange() == []
-    two.rollouts.free_all()
+    two.rollouts.request_all()
     two.exchange()
     assert two.requests(1)[-1].parameters is not None
     batch = RolloutBatch([(0, filled(two.slots[0], 8))], deaths=0)
