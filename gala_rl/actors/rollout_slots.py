@@ -81,13 +81,13 @@ class RolloutSlots:
 
     def split(self, count: int) -> list["RolloutSlots"]:
         """Return views of the same memory, `count` slots each."""
-        return [self._part(slice(first, first + count)) for first in range(0, self.count, count)]
-
-    def _part(self, rows: slice) -> "RolloutSlots":
-        part = copy.copy(self)
-        part._fields = {name: memory[rows] for name, memory in self._fields.items()}
-        part._info, part._episodes = self._info[rows], self._episodes[rows]
-        return part
+        parts = []
+        for first in range(0, self.count, count):
+            rows = slice(first, first + count)
+            parts.append(part := copy.copy(self))
+            part._fields = {name: memory[rows] for name, memory in self._fields.items()}
+            part._info, part._episodes = self._info[rows], self._episodes[rows]
+        return parts
 
     def write(
         self,

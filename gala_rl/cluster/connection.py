@@ -17,7 +17,7 @@ import ray
 
 from gala_rl.checks.fault_plan import check_fault_plan
 from gala_rl.cluster.placement import Placement
-from gala_rl.cluster.probe import PROBE_S, cannot_run, check_probes, config_to_probe
+from gala_rl.cluster.probe import PROBE_S, cannot_run, compare, config_to_probe, probe_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.topology import split_into_nodes
@@ -215,4 +215,4 @@ class NewNodes:
         except ray.exceptions.RayError as error:
             raise cannot_run(self._config, error) from error
         if results:
-            check_probes(self._config, results)
+            compare([probe_config(self._config, has_learners=False), *results])

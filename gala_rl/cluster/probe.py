@@ -77,15 +77,6 @@ def config_to_probe(config: ResolvedConfig) -> dict[str, Any]:
     return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
 
 
-def check_probes(config: ResolvedConfig, probes: list[dict[str, Any]]) -> None:
-    """Reject machines that cannot run learners, or differ from this one.
-
-    Raises:
-        UserError: naming the machine and what is wrong there.
-    """
-    compare([probe_config(config, has_learners=False), *probes])
-
-
 def compare(probes: list[dict[str, Any]]) -> None:
     """Reject machines that cannot run learners, or differ from the first one.
 
