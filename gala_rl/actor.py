@@ -38,7 +38,7 @@ class Actor:
     Attributes:
         network: the policy that acts.
         episodes: see `TrajectorySource`.
-        wants_stop: see `TrajectorySource`.
+        should_stop: see `TrajectorySource`.
         generator: random state of action sampling.
     """
 
@@ -53,7 +53,7 @@ class Actor:
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
-        self.wants_stop: Callable[[], bool] = never
+        self.should_stop: Callable[[], bool] = never
         self.network = network
         self._is_recurrent = network.state_size > 0
         self._device = next(network.parameters()).device
@@ -113,7 +113,7 @@ class Actor:
         storage.truncation_values.zero_()
         steps = len(storage.rewards)
         for t in range(steps):
-            if t > 0 and self.wants_stop():
+            if t > 0 and self.should_stop():
                 self._abort(t)
             for group in range(groups):
                 if t > 0:

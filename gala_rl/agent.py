@@ -52,7 +52,7 @@ class Agent:
         updates: updates made by the learner, each from one trajectory.
         agent_steps: agent steps made in its own simulators.
         timings: time spent so far.
-        wants_stop: called between rollout and update; returns whether to drop the rollout and stop.
+        should_stop: called between rollout and update; whether to drop the rollout and stop.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Agent:
         self.updates = 0
         self.agent_steps = 0
         self.timings = Timings()
-        self.wants_stop: Callable[[], bool] = never
+        self.should_stop: Callable[[], bool] = never
 
     @property
     def actor(self) -> Actor:
@@ -92,7 +92,7 @@ class Agent:
         start = time.perf_counter()
         torch.set_num_threads(self.threads.acting)
         trajectory = self.source.collect()
-        if self.wants_stop():
+        if self.should_stop():
             raise StopRequested
         torch.set_num_threads(self.threads.learning)
         self.normalizer.scale_rewards(trajectory)

@@ -15,7 +15,7 @@ class StopRequested(Exception):
 
 
 def never() -> bool:
-    """Return False: the default of `wants_stop`."""
+    """Return False: the default of `should_stop`."""
     return False
 
 
@@ -25,12 +25,12 @@ class TrajectorySource(Protocol):
     Attributes:
         trajectory: the object that `collect` returns.
         episodes: finished full games that have not been read yet, oldest first.
-        wants_stop: called at every step; returns whether to raise `StopRequested`.
+        should_stop: called at every step; returns whether to raise `StopRequested`.
     """
 
     trajectory: Trajectory
     episodes: deque[Episode]
-    wants_stop: Callable[[], bool]
+    should_stop: Callable[[], bool]
 
     @property
     def frames_per_step(self) -> int:

@@ -191,10 +191,10 @@ def test_a_rollout_that_is_broken_off_leaves_off_where_the_next_begins() -> None
     actor = Actor(made, Recorder(), STEPS, seed=0)
     actor.collect()
     looks = iter([False, True])
-    actor.wants_stop = lambda: next(looks)
+    actor.should_stop = lambda: next(looks)
     with pytest.raises(StopRequested):
         actor.collect()
     where = torch.from_numpy(made._observations.copy())
     assert torch.equal(actor.trajectory.observations[-1], where)
-    actor.wants_stop = never
+    actor.should_stop = never
     assert torch.equal(actor.collect().observations[0], where)

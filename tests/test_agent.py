@@ -269,7 +269,7 @@ def test_an_agent_in_bfloat16_keeps_its_parameters_in_float32() -> None:
 def test_a_stop_between_rollout_and_update_drops_the_rollout() -> None:
     agent = alone(config_of())
     before = agent.learner.flat.values.clone()
-    agent.wants_stop = lambda: True
+    agent.should_stop = lambda: True
     with pytest.raises(StopRequested):
         agent.step(LEARNING_RATE)
     assert torch.equal(agent.learner.flat.values, before)

@@ -15,7 +15,7 @@ from gala_rl.envs.registration import RegistryEntries
 from gala_rl.errors import SimulatorFailure
 from gala_rl.flat import FlatParameters
 from gala_rl.gossip import SharedMailboxes
-from gala_rl.processes.heartbeat import beat_in
+from gala_rl.processes.heartbeat import set_heartbeat
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.torch_defaults import set_torch_defaults
 from gala_rl.threads import actor_threads, forward_flop
@@ -61,7 +61,7 @@ def run_actor(spec: ActorSpec) -> None:
     end_with_parent(leads_group=True)
     set_torch_defaults(threads=1)
     seed_generators(spec.seed)
-    beat_in(spec.heartbeat.numpy())
+    set_heartbeat(spec.heartbeat.numpy())
     spec.registry.register()
     try:
         with closing(_make_actor(spec)) as actor:

@@ -64,7 +64,7 @@ class ActorProcesses:
     Attributes:
         trajectory: buffer that `collect` returns, [T, B] with B the simulators of a batch.
         episodes: see `TrajectorySource`.
-        wants_stop: see `TrajectorySource`.
+        should_stop: see `TrajectorySource`.
         failures: see `TrajectorySource`.
         frames_per_step: see `TrajectorySource`.
     """
@@ -86,7 +86,7 @@ class ActorProcesses:
         self._values, self._seed = parameters, seed
         self._share = config.simulators // algorithm.actor_count
         self.episodes: deque[Episode] = deque()
-        self.wants_stop: Callable[[], bool] = never
+        self.should_stop: Callable[[], bool] = never
         self.failures = 0
         self.frames_per_step = simulators.frames_per_step
         self._version, self._has_published = 0, False
@@ -208,7 +208,7 @@ class ActorProcesses:
     def _next_filled(self) -> tuple[ActorHandle | RemoteActorHandle, int]:
         start = time.monotonic()
         while not self._queue:
-            if self.wants_stop():
+            if self.should_stop():
                 raise StopRequested
             self.poll(_POLL_S)
         self._waited_s += time.monotonic() - start

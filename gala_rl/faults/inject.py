@@ -172,7 +172,7 @@ class PoisonedLearner:
         self.state, self.flat = inner.state, inner.flat
         self.optimizer, self.generator = inner.optimizer, inner.generator
         self.initial_learning_rate = inner.initial_learning_rate
-        self.wants_stop = inner.wants_stop
+        self.should_stop = inner.should_stop
         self._inner = inner
 
     def update(

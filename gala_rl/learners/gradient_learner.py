@@ -113,7 +113,7 @@ class GradientLearner:
         self.optimizer: Optimizer = self._step.optimizer
         self.generator: torch.Generator | None = None
         self.initial_learning_rate = initial_learning_rate
-        self.wants_stop: Callable[[], bool] = never
+        self.should_stop: Callable[[], bool] = never
         self._is_recorded = self.state.is_cuda and coupling is None
         self._learning_rate = torch.zeros((), device=self.state.device)
         self._captured: Captured[UpdateMetrics] | None = None

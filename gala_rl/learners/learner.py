@@ -39,7 +39,7 @@ class Learner(Protocol):
         generator: random state of its updates; None if they draw nothing.
         initial_learning_rate: learning rate at step 0, updated when the number of learners
             changes. Other annealed settings follow the current learning rate relative to it.
-        wants_stop: called between the gradient steps of an update, if it has several; returns
+        should_stop: called between the gradient steps of an update, if it has several; returns
             whether to skip the rest.
     """
 
@@ -48,7 +48,7 @@ class Learner(Protocol):
     optimizer: Optimizer
     generator: torch.Generator | None
     initial_learning_rate: float
-    wants_stop: Callable[[], bool]
+    should_stop: Callable[[], bool]
 
     def update(
         self, trajectory: Trajectory, learning_rate: float, out: Tensor | None = None

@@ -81,7 +81,7 @@ class PPOLearner:
         self._model = model
         self._settings = settings
         self.initial_learning_rate = initial_learning_rate
-        self.wants_stop: Callable[[], bool] = never
+        self.should_stop: Callable[[], bool] = never
         self._before = torch.empty_like(self.flat.values)
 
     def update(
@@ -96,7 +96,7 @@ class PPOLearner:
             last = epoch == settings.epochs - 1
             seen += self._epoch(trajectory, batch, learning_rate, out if last else None)
             # Waits for the device; only if early stopping is enabled.
-            if not last and (self.wants_stop() or self._has_gone_too_far(seen)):
+            if not last and (self.should_stop() or self._has_gone_too_far(seen)):
                 if out is not None:
                     out.copy_(self.flat.values)
                 break

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _shown: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-"""[1] where the time is written; in private memory until `beat_in` is called."""
+"""[1] where the time is written; in private memory until `set_heartbeat` is called."""
 
 
-def beat_in(place: NDArray[np.int64]) -> None:
+def set_heartbeat(place: NDArray[np.int64]) -> None:
     """Write the heartbeat to shared memory from now on, and beat once.
 
     Args:

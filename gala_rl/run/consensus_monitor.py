@@ -98,10 +98,10 @@ class ConsensusMonitor:
             return float(torch.linalg.vector_norm(vector[:size] - centre))
 
         for learner, state in enumerate(states):
-            self._realised.place(learner, distance(state.tensors["parameters"]))
+            self._realised.set_distance(learner, distance(state.tensors["parameters"]))
             if learner in saved and "sent" in state.tensors:
                 version = int(state.counters["sent_version"])
-                self._realised.place_sent(learner, version, distance(state.tensors["sent"]))
+                self._realised.set_sent_distance(learner, version, distance(state.tensors["sent"]))
 
     def begin_scaling(self, learners: int) -> None:
         """Prepare for a new number of learners; until `end_scaling`, measure those that stay."""
@@ -164,7 +164,7 @@ class ConsensusMonitor:
             self._report_defect(versions, measured, bounds)
         if self._realised is not None:
             # Otherwise it would remember updates that all learners share by now.
-            self._realised.keep([])
+            self._realised.retain_versions([])
 
     def take_notices(self) -> list[str]:
         """Return notices since the last call, one line each."""
@@ -197,7 +197,7 @@ class ConsensusMonitor:
                 return None
             versions.append(message.version)
         if self._realised is not None:
-            self._realised.keep(versions)
+            self._realised.retain_versions(versions)
         # Learners write to the journal before they send, so it covers these messages by now.
         self._read_journal()
         return versions, self._bounds(versions)

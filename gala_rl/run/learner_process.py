@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gala_rl.coupling import GradientAverage
 from gala_rl.errors import ActorFailure, SimulatorFailure, StorageError, UserError
-from gala_rl.processes.heartbeat import beat, beat_in
+from gala_rl.processes.heartbeat import beat, set_heartbeat
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.torch_defaults import set_torch_defaults
 from gala_rl.run.coupling import couple
@@ -42,7 +42,7 @@ def run_learner(spec: LearnerSpec) -> None:
     end_with_parent()
     _redirect_output(spec.folder.log_file(spec.rank))
     set_torch_defaults(spec.config.threads_per_learner())
-    beat_in(spec.counters.heartbeat(spec.rank))
+    set_heartbeat(spec.counters.heartbeat(spec.rank))
     spec.registry.register()
     try:
         coupling = couple(spec.shared_coupling, spec.rank)

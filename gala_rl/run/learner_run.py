@@ -46,7 +46,8 @@ class LearnerRun:
         updates: updates made before; they change the seeds of simulators and actions,
             so that a restarted or resumed learner does not repeat its first games.
         journal: records updates and mixes; None if there is no consensus monitor.
-        shares: the coupling of learners that do not gossip; or actors on other machines.
+        coupling_or_actors: the coupling of learners that do not gossip, or actors on other
+            machines: a learner has at most one of these.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class LearnerRun:
         folder: RunFolder,
         updates: int = 0,
         journal: JournalWriter | None = None,
-        shares: Coupling | RemoteActors | None = None,
+        coupling_or_actors: Coupling | RemoteActors | None = None,
     ) -> None:
         self.rank = rank
-        self._owns_parameters = not isinstance(shares, SharedParameters)
-        remote_actors = shares if isinstance(shares, RemoteActors) else None
-        coupling = None if isinstance(shares, RemoteActors) else shares
+        coupling, remote_actors = coupling_or_actors, None
+        if isinstance(coupling, RemoteActors):
+            coupling, remote_actors = None, coupling
+        self._owns_parameters = not isinstance(coupling, SharedParameters)
         seed = np.random.SeedSequence([config.seed, rank, updates]).generate_state(1)[0]
         self.agent: Agent = build_agent(
             config, rank, transport, device, int(seed), journal, coupling, remote_actors
@@ -91,9 +93,9 @@ class LearnerRun:
                 there.
         """
         if stop is not None:
-            self.agent.source.wants_stop = lambda: bool(stop[0])
-        self.agent.wants_stop = between
-        self.agent.learner.wants_stop = between
+            self.agent.source.should_stop = lambda: bool(stop[0])
+        self.agent.should_stop = between
+        self.agent.learner.should_stop = between
 
     def advance(self, total_agent_steps: int) -> None:
         """Make one step of the agent: a rollout, an update, and gossip.
@@ -245,13 +247,13 @@ class LearnerRun:
         state = saved.load(self.rank)
         tensors, counters = state.tensors, state.counters
         agent, node = self.agent, self.agent.gossip.node
-        self.adopt(tensors.get("copy", tensors["parameters"]), tensors["optimizer"])
+        self.load(tensors.get("copy", tensors["parameters"]), tensors["optimizer"])
         self._recent.extend(counters["recent_returns"])
         self._episodes = counters["episodes"]
         node.mixes = counters["mixes"]
         node.overdue = counters["overdue"]
         node.rejected = Counter(counters["rejected"])
-        self.continue_at(counters["updates"])
+        self.set_updates(counters["updates"])
         mixed_versions = saved.mixed_versions(self.rank)
         node.restore(counters["version"], mixed_versions, counters["staleness_updates"])
         agent.source.restore(tensors)
@@ -260,7 +262,7 @@ class LearnerRun:
         if agent.learner.generator is not None:
             agent.learner.generator.set_state(tensors["learner_generator"])
 
-    def adopt(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
+    def load(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Load parameters and optimiser state, of another learner or saved by this one."""
         self.agent.learner.flat.load(parameters)
         if self._owns_parameters:
@@ -278,7 +280,7 @@ class LearnerRun:
         node.mixes, node.overdue = last["mixes"], last["overdue"]
         node.rejected = Counter(last["rejected"])
 
-    def continue_at(self, updates: int) -> None:
+    def set_updates(self, updates: int) -> None:
         """Set the counters of a learner that has made this many updates before."""
         self.agent.updates = updates
         self.agent.agent_steps = updates * self._config.update_agent_steps

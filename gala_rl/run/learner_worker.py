@@ -111,16 +111,18 @@ def make_worker(spec: LearnerSpec, coupling: Coupling | None) -> LearnerWorker:
     if spec.faults is not None:
         run.inject_faults(spec.folder, spec.faults)
     if spec.checkpoint is not None:
-        _restore(spec, run, checkpoint.open_checkpoint(spec.checkpoint))
+        _restore_from_checkpoint(spec, run, checkpoint.open_checkpoint(spec.checkpoint))
     elif updates or spec.donors or spec.is_joining:
-        _restart(spec, run, updates)
+        _restore_from_message(spec, run, updates)
     worker = LearnerWorker(spec, run)
     # A learner that starts from this one's first message needs optimiser state with it.
     worker.publish_optimizer()
     return worker
 
 
-def _restore(spec: LearnerSpec, run: LearnerRun, saved: checkpoint.Checkpoint) -> None:
+def _restore_from_checkpoint(
+    spec: LearnerSpec, run: LearnerRun, saved: checkpoint.Checkpoint
+) -> None:
     rank, counters = spec.rank, spec.counters
     updates = counters.get(rank, LearnerCounter.UPDATES)
     saved_agent_steps = saved.manifest["learner_agent_steps"][rank]
@@ -129,22 +131,22 @@ def _restore(spec: LearnerSpec, run: LearnerRun, saved: checkpoint.Checkpoint) -
         run.restore(saved)
         # If its node died since the checkpoint, its neighbours have newer messages from it.
         if is_ahead and find(spec.config.method).gossips:
-            run.continue_at(updates)
+            run.set_updates(updates)
             _restore_metrics(spec, run)
         return
     donor = saved.load(saved.learners()[0])
-    run.adopt(donor.tensors["parameters"], donor.tensors["optimizer"])
-    run.continue_at(updates)
+    run.load(donor.tensors["parameters"], donor.tensors["optimizer"])
+    run.set_updates(updates)
 
 
-def _restart(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
-    origin, at_s = _take_over(spec, run)
+def _restore_from_message(spec: LearnerSpec, run: LearnerRun, updates: int) -> None:
+    origin, at_s = _load_message(spec, run)
     if run.agent.journal is not None:
         run.agent.journal.adopt(updates, origin, at_s)
     if isinstance(spec.shared_coupling, Rendezvous):
         # A replica counts the updates that its parameters have had, not those that it computed.
         updates = 0 if origin is None else origin[1]
-    run.continue_at(updates)
+    run.set_updates(updates)
     _restore_metrics(spec, run)
 
 
@@ -153,7 +155,7 @@ def _restore_metrics(spec: LearnerSpec, run: LearnerRun) -> None:
     run.restore_metrics(learner_rows(reader.new_rows()))
 
 
-def _take_over(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:
+def _load_message(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | None, float]:
     """Adopt the parameters of the latest message of a donor, or of the learner itself.
 
     Returns:
@@ -168,7 +170,7 @@ def _take_over(spec: LearnerSpec, run: LearnerRun) -> tuple[tuple[int, int] | No
         if (message := spec.mailboxes.lend(source)) is None:
             continue
         parameters = message.parameters[: run.agent.learner.flat.values.numel()]
-        run.adopt(parameters, spec.counters.optimizer_states[source])
+        run.load(parameters, spec.counters.optimizer_states[source])
         at_s = time.monotonic()
         if message.is_whole():
             return (source, message.version), at_s

@@ -58,7 +58,7 @@ def _synchronize(worker: LearnerWorker, average: GradientAverage) -> None:
     """Copy the state of the replica with the most updates to all others."""
     run = worker.run
     updates = average.synchronize(run.agent.learner.state, run.agent.updates)
-    run.continue_at(updates)
+    run.set_updates(updates)
     average.agreed = ReplicaVotes()
     worker.publish_counters()
 

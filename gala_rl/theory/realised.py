@@ -80,14 +80,14 @@ class Realised:
         self._is_member = np.arange(learners) < (learners if members is None else members)
         self._begins_equal = True
 
-    def place(self, learner: int, distance: float) -> None:
+    def set_distance(self, learner: int, distance: float) -> None:
         """Report that a learner begins at a distance from a point common to all learners."""
         column = self._new_column(distance)
         self._coefficients[learner, :] = 0.0
         self._coefficients[learner, column] = 1.0
         self._begins_equal = False
 
-    def place_sent(self, learner: int, version: int, distance: float) -> None:
+    def set_sent_distance(self, learner: int, version: int, distance: float) -> None:
         """Report a message in flight when the run was resumed, at a distance from that point."""
         column = self._new_column(distance)
         row = self._open(learner, version)
@@ -102,7 +102,7 @@ class Realised:
         if self._kept[learner] == version:
             self._keep(learner, row)
 
-    def keep(self, versions: Sequence[int]) -> None:
+    def retain_versions(self, versions: Sequence[int]) -> None:
         """Keep these sent versions for `bounds`, instead of those kept before.
 
         A monitor copies messages first and reports the events before and after them later, when

@@ -297,7 +297,7 @@ def test_signs_of_life_keep_an_actor_and_a_pause_of_the_learner_is_no_silence() 
 
 def test_a_learner_that_waits_for_actors_lives_and_heeds_a_stop() -> None:
     with scripted(make_config()) as (queue, _made):
-        queue.wants_stop = lambda: True
+        queue.should_stop = lambda: True
         with pytest.raises(StopRequested):
             queue.collect()
 

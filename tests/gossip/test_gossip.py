@@ -19,7 +19,7 @@ from gala_rl.gossip import (
     undirected_ring,
 )
 from gala_rl.gossip.topology import isolated
-from gala_rl.processes.heartbeat import beat_in
+from gala_rl.processes.heartbeat import set_heartbeat
 
 
 def learners_on(
@@ -131,10 +131,10 @@ def test_a_message_of_another_size_is_not_mixed() -> None:
 
 def test_a_wait_for_a_silent_neighbour_ends_at_the_deadline() -> None:
     vectors, (waiting, _) = learners_on(directed_ring(2), max_staleness=0, deadline_s=0.01)
-    beat_in(life := np.zeros(1, dtype=np.int64))
+    set_heartbeat(life := np.zeros(1, dtype=np.int64))
     life[0] = 0
     assert waiting.exchange() == 0
-    beat_in(np.zeros(1, dtype=np.int64))
+    set_heartbeat(np.zeros(1, dtype=np.int64))
     assert life[0] > 0, "who waits lives"
     assert waiting.wait_s >= 0.01
     assert waiting.node.overdue == 1

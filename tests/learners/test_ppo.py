@@ -274,7 +274,7 @@ def test_a_stop_ends_an_update_after_the_epoch_it_is_in() -> None:
     settings = replace(SETTINGS, target_kl=None)
     one, many = make_model(VECTOR, DISCRETE), make_model(VECTOR, DISCRETE)
     short, long = make_learner(one, replace(settings, epochs=1)), make_learner(many, settings)
-    long.wants_stop = lambda: True
+    long.should_stop = lambda: True
     trajectory = chosen(one, VECTOR, DISCRETE, seed=0)
     out = torch.empty_like(long.flat.values)
     short.update(trajectory, RATE)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes import spawn, supervised
-from gala_rl.processes.heartbeat import beat, beat_in
+from gala_rl.processes.heartbeat import beat, set_heartbeat
 from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.supervised import RestartBudget, SilenceTimer, SupervisedProcess, end_all
 
@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def work(heartbeat: Tensor) -> None:
     """Make a step every hundredth of a second."""
     end_with_parent(leads_group=True)
-    beat_in(heartbeat.numpy())
+    set_heartbeat(heartbeat.numpy())
     while True:
         time.sleep(0.01)
         beat()
@@ -44,7 +44,7 @@ def work(heartbeat: Tensor) -> None:
 def hang(heartbeat: Tensor) -> None:
     """Make a first step, and no other."""
     end_with_parent(leads_group=True)
-    beat_in(heartbeat.numpy())
+    set_heartbeat(heartbeat.numpy())
     time.sleep(600)
 
 

@@ -124,8 +124,8 @@ def test_the_last_line_of_a_run_that_gives_up_names_a_remedy(
 
 def test_a_process_shows_its_signs_of_life_where_it_is_told_to() -> None:
     place = SharedCounters(2, 1, 1).heartbeat(1)
-    heartbeat.beat_in(place)
+    heartbeat.set_heartbeat(place)
     first = int(place[0])
     heartbeat.beat()
-    heartbeat.beat_in(np.zeros(1, dtype=np.int64))
+    heartbeat.set_heartbeat(np.zeros(1, dtype=np.int64))
     assert 0 < first <= int(place[0])

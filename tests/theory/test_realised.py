@@ -214,9 +214,9 @@ def test_summing_up_loosens_the_bound_but_little() -> None:
 
 def test_learners_may_begin_apart() -> None:
     realised = Realised(2)
-    realised.place(0, 3.0)
-    realised.place(1, 4.0)
-    realised.place_sent(1, 7, 5.0)
+    realised.set_distance(0, 3.0)
+    realised.set_distance(1, 4.0)
+    realised.set_sent_distance(1, 7, 5.0)
     realised.update(0, 8, 1.0)
     realised.update(1, 8, 0.0)
     assert realised.bounds([8, 8]).span == pytest.approx(3.0 + 1.0 + 4.0)
@@ -245,7 +245,7 @@ def test_a_message_that_is_too_old_is_refused_by_its_edge() -> None:
         realised.mix(0, [(2, 1)])
     with pytest.raises(UntrackedError, match="version 1"):
         realised.bounds([1] * learners)
-    realised.place(0, 1.0)
+    realised.set_distance(0, 1.0)
     with pytest.raises(UntrackedError, match="where learner 1 began"):
         realised.adopt(1, None)
 
@@ -262,10 +262,10 @@ def test_kept_versions_have_bounds_however_late_other_events_are_reported(
     versions = now.newest()
     before = data.draw(st.integers(max(0, told - HISTORY), told))
     rounds_on_the_ring(late, before, lambda i, k: steps[i, k])
-    late.realised.keep(versions)
+    late.realised.retain_versions(versions)
     rounds_on_the_ring(late, told - before + lag, lambda i, k: steps[i, before + k])
     assert late.realised.bounds(versions).span == pytest.approx(now.bounds().span)
-    late.realised.keep([])
+    late.realised.retain_versions([])
     if lag > 64:
         with pytest.raises(UntrackedError):
             late.realised.bounds(versions)

@@ -82,17 +82,17 @@ class SimulatorProcesses:
         env_id: Gymnasium id.
         count: B.
         processes: number of processes that share the simulators; at most B.
-        limits: timeouts of a process.
+        timeouts: timeouts of a process.
 
     Raises:
         SimulatorFailure: from `reset` and `recv`, if a simulator fails too often in a row.
     """
 
-    def __init__(self, env_id: str, count: int, processes: int, limits: WorkerTimeouts) -> None:
+    def __init__(self, env_id: str, count: int, processes: int, timeouts: WorkerTimeouts) -> None:
         self.count = count
         self.groups = (slice(0, count),)
         self.frames_per_step = 1
-        self._env_id, self._limits = env_id, limits
+        self._env_id, self._timeouts = env_id, timeouts
         env = make_environment(env_id)
         try:
             self.observation, self.action = space_specs(env, env_id)
@@ -122,7 +122,7 @@ class SimulatorProcesses:
         self._counter = EpisodeCounter(self.count)
         if self._workers:
             _send(self._workers, RESET)
-            self._replace(_failed(self._workers, self._limits.step_s))
+            self._replace(_failed(self._workers, self._timeouts.step_s))
         else:
             self._start(self._rows)
         self._observations = self._step.observations.copy()
@@ -135,7 +135,7 @@ class SimulatorProcesses:
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        lost = _failed(self._workers, self._limits.step_s)
+        lost = _failed(self._workers, self._timeouts.step_s)
         step, previous = self._step, self._observations
         rewards, terminated = step.rewards.copy(), step.terminated.copy()
         truncated, finals = step.truncated.copy(), step.final_observations.copy()
@@ -178,10 +178,10 @@ class SimulatorProcesses:
     def _start(self, rows: Sequence[slice]) -> None:
         """Start processes and reset their simulators; replace processes that fail meanwhile."""
         started = [self._start_worker(rows_of_one) for rows_of_one in rows]
-        failed = _failed(started, self._limits.build_s, self._heartbeat)
+        failed = _failed(started, self._timeouts.build_s, self._heartbeat)
         ready = [worker for worker in started if worker not in failed]
         _send(ready, RESET)
-        self._replace(failed + _failed(ready, self._limits.step_s))
+        self._replace(failed + _failed(ready, self._timeouts.step_s))
 
     def _heartbeat(self, worker: _Worker) -> int:
         return int(self._memory.rows(worker.rows).heartbeat[0])

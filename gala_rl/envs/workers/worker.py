@@ -12,7 +12,7 @@ from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.randomness import seed_generators
 from gala_rl.envs.registration import RegistryEntries
 from gala_rl.envs.workers.memory import Step, StepMemory
-from gala_rl.processes.heartbeat import beat_in
+from gala_rl.processes.heartbeat import set_heartbeat
 from gala_rl.processes.spawn import end_with_parent
 
 RESET, STEP = b"r", b"s"
@@ -60,7 +60,7 @@ def _serve(spec: SimulatorWorkerSpec) -> None:
     spec.registry.register()
     step = spec.memory.rows(spec.rows)
     _seed_generators(spec, step)
-    beat_in(step.heartbeat[:1])
+    set_heartbeat(step.heartbeat[:1])
     simulators = GymnasiumSimulators(
         spec.env_id, len(step.rewards), spec.rows.start, step.failures, step.failures_in_a_row
     )
