@@ -24,7 +24,7 @@ from gala_rl.agent import Agent, build_agent
 from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records.provenance import provenance
 

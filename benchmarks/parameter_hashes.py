@@ -20,7 +20,8 @@ from rich.console import Console
 from safetensors import safe_open
 
 import gala_rl
-from gala_rl.methods import METHODS, find, with_settings
+from gala_rl.methods import METHODS, find
+from gala_rl.methods.resolving import with_settings
 
 UPDATES = 50
 ENVIRONMENTS = ("CartPole-v1", "PongNoFrameskip-v4")

@@ -20,7 +20,7 @@ from gala_rl.agent import Agent, build_agent
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import Simulators, Transition
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.records.provenance import provenance
 

@@ -33,7 +33,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.checkpoint import open_checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.provenance import provenance

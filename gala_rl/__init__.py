@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
-    from gala_rl.methods import with_settings
     from gala_rl.methods.a2c import A2CSettings
     from gala_rl.methods.impala import ImpalaSettings
     from gala_rl.methods.ppo import PPOSettings
+    from gala_rl.methods.resolving import with_settings
 
 __all__ = [
     "A2CSettings",
@@ -53,7 +53,7 @@ _HOMES = {
     "gala_rl.app.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
-    "gala_rl.methods": ("with_settings",),
+    "gala_rl.methods.resolving": ("with_settings",),
     "gala_rl.config.settings": ("AtariProtocol", "GossipSettings"),
     "gala_rl.methods.a2c": ("A2CSettings",),
     "gala_rl.methods.impala": ("ImpalaSettings",),

@@ -13,8 +13,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory_source import StopRequested
 

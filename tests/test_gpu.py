@@ -15,8 +15,8 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners.gradient_learner import GradientLearner
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [

@@ -10,7 +10,7 @@ from gala_rl.config import resolved as resolving
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import actor_threads, forward_flop, learner_threads, threads_for

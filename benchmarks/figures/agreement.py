@@ -28,7 +28,7 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners.learner import Learner, make_learner
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.provenance import provenance
 from gala_rl.trajectory import Trajectory
 

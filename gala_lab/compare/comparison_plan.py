@@ -19,7 +19,8 @@ from gala_rl.config.settings import AlgorithmSettings, GossipSettings
 from gala_rl.decode import Count, Rule, decode
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS, algorithm_of, find, learners_of, resolve
+from gala_rl.methods import ALGORITHMS, find
+from gala_rl.methods.resolving import algorithm_of, learners_of, resolve
 from gala_rl.records.files import read_json, write_json
 from gala_rl.records.provenance import provenance
 from gala_rl.records.run_folder import RunFolder

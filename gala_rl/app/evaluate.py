@@ -29,7 +29,7 @@ from gala_rl.envs import (
 )
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from gala_rl.errors import UserError
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import resolve_when
 from gala_rl.graph import graph_of
-from gala_rl.methods import capacity, resolve, why_not_scaled
+from gala_rl.methods.resolving import capacity, resolve, why_not_scaled
 from gala_rl.records.run_folder import RunFolder
 
 

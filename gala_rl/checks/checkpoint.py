@@ -18,7 +18,8 @@ from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.gossip.mixing import defect
 from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import capacity, find, why_not_scaled
+from gala_rl.methods import find
+from gala_rl.methods.resolving import capacity, why_not_scaled
 from gala_rl.records.checkpoint import Checkpoint
 
 _COUNTS = ("updates", "agent_steps", "episodes", "mixes", "overdue", "staleness_updates")

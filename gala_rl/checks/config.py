@@ -18,7 +18,7 @@ from gala_rl.checks.unused import unused_rows
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig, check
 from gala_rl.graph import graph_of
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 

@@ -2,7 +2,8 @@
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.methods import find, gossiping, why_not_scaled
+from gala_rl.methods import find, gossiping
+from gala_rl.methods.resolving import why_not_scaled
 
 
 def learners_rows(config: ResolvedConfig) -> list[Row]:

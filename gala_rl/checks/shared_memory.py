@@ -10,7 +10,8 @@ from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
 from gala_rl.gossip.transports.shared import SLOTS
 from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import capacity, find
+from gala_rl.methods import find
+from gala_rl.methods.resolving import capacity
 
 _SMALL_BYTES = 1 << 20
 """Upper bound for all counters together, of which each takes a page."""

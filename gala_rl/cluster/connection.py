@@ -22,7 +22,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.topology import split_into_nodes
 from gala_rl.graph import graph_of
-from gala_rl.methods import capacity, find
+from gala_rl.methods import find
+from gala_rl.methods.resolving import capacity
 
 _CONNECT_S = 10.0
 PLACEMENT_S = 15.0

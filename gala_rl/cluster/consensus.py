@@ -11,7 +11,7 @@ from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.protocol import ParameterSnapshot
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import Message
-from gala_rl.methods import capacity
+from gala_rl.methods.resolving import capacity
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.consensus_monitor import ConsensusMonitor
 

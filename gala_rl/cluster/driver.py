@@ -23,7 +23,8 @@ from gala_rl.cluster.probe import RestartedNodes
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
 from gala_rl.cluster.scaling import ClusterMembers
 from gala_rl.errors import LearnerFailure, StorageError, UserError, counted
-from gala_rl.methods import capacity, find
+from gala_rl.methods import find
+from gala_rl.methods.resolving import capacity
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder

@@ -36,7 +36,7 @@ from gala_rl.cluster.rollouts import RolloutServer, make_remote_actors
 from gala_rl.coupling.gradients import LOOPBACK, Rendezvous
 from gala_rl.gossip.topology import isolated
 from gala_rl.graph import graph_of
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor, donors_of
 from gala_rl.run.run_state import RunState

@@ -17,7 +17,8 @@ from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.config import run as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS, resolve
+from gala_rl.methods import ALGORITHMS
+from gala_rl.methods.resolving import resolve
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
 PROBE_S = 120.0

@@ -17,7 +17,7 @@ _ROW_AGENT_STEPS, _ROW_UPDATES = 8_000, 100
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(TrainConfig):
-    """A `TrainConfig` with everything filled in; `gala_rl.methods.resolve` makes it.
+    """A `TrainConfig` with everything filled in; `gala_rl.methods.resolving.resolve` makes it.
 
     Attributes:
         environment: specs of the environment, read off one instance.

@@ -1,18 +1,11 @@
-"""Methods: finds them by name, and resolves a config for its method and environment.
+"""The methods by name, and the algorithms that they combine.
 
-Imports no torch, and Gymnasium only to resolve, so that the command line lists methods at once.
+Imports neither torch nor Gymnasium, so that the command line lists methods at once.
 """
 
-import dataclasses
-import math
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
 
-from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
-from gala_rl.config.run import TrainConfig, check
 from gala_rl.config.settings import AlgorithmSettings
-from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import (
     a2c,
@@ -21,7 +14,6 @@ from gala_rl.methods import (
     reinforce,
 )
 from gala_rl.methods.method import Method as Method
-from gala_rl.spaces import EnvironmentSpec
 from gala_rl.suggestions import closest
 
 METHODS = (
@@ -61,9 +53,6 @@ _OFF_POLICY = (
 )
 """Methods of other packages that have no counterpart here."""
 
-_MOST_LEARNERS = 10_000
-"""Maximum of `TrainConfig.learners`."""
-
 
 def find(name: str) -> Method:
     """Return the method of that name.
@@ -86,152 +75,3 @@ def find(name: str) -> Method:
 def gossiping() -> str:
     """Return the names of the methods whose learners gossip, for a message."""
     return ", ".join(method.name for method in METHODS if method.gossips)
-
-
-def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """Set some settings of the method's algorithm; the others have its paper's values.
-
-    Args:
-        config: config of a run.
-        given: values of the settings, by name, such as `{"learning_rate": 1e-3}`.
-
-    Returns:
-        The config with `algorithm` filled in, for its environment.
-
-    Raises:
-        UserError: when the method is unknown, or its algorithm has no such setting.
-    """
-    from gala_rl.envs import read_environment
-
-    find(config.method)
-    check(config)
-    environment = read_environment(config.env, config.atari)
-    return dataclasses.replace(config, algorithm=algorithm_of(config, given, environment))
-
-
-def algorithm_of(
-    config: TrainConfig, given: Mapping[str, Any], environment: EnvironmentSpec
-) -> AlgorithmSettings:
-    """Return the algorithm settings: as given, else the config's own, else the paper's.
-
-    The paper's values are fitted to the environment and the number of simulators.
-
-    Raises:
-        UserError: when the algorithm is not the method's, or has no such setting or value.
-    """
-    method = find(config.method)
-    preset = method.settings(environment.kind)
-    settings = config.algorithm or preset
-    if type(settings) is not type(preset):
-        raise UserError(
-            f"algorithm {type(settings).__name__} is not that of method {method.name}: "
-            f"give {type(preset).__name__}"
-        )
-    known = [entry.name for entry in dataclasses.fields(settings)]
-    for name in given:
-        if name not in known:
-            able = [m.name for m in METHODS if hasattr(m.settings("discrete"), name)]
-            remedy = f"{', '.join(able)} have it" if able else f"it has {', '.join(known)}"
-            raise UserError(f"{name} is not a setting of {method.name}: {remedy}")
-    settings = dataclasses.replace(settings, **given)
-    check(settings, "algorithm.")
-    if config.algorithm is not None:
-        return settings
-    return settings.fitted(
-        _simulators_of(config, settings, environment),
-        given,
-        is_recurrent=config.lstm_size is not None,
-        has_pixels=environment.observation.has_pixels,
-    )
-
-
-def _simulators_of(
-    config: TrainConfig, settings: AlgorithmSettings, environment: EnvironmentSpec
-) -> int:
-    """Return the simulators per learner: as given, or as published and enough to be shared."""
-    if config.simulators is not None:
-        return config.simulators
-    published = find(config.method).default_simulators(environment.kind)
-    return settings.simulators(max(published, config.simulator_processes or 1))
-
-
-def learners_of(config: TrainConfig) -> int:
-    """Return the number of learners: as given, or the method's default on this machine.
-
-    Raises:
-        UserError: when the method is unknown, or has one learner and several are given.
-    """
-    method = find(config.method)
-    learners = config.learners or method.default_learners(usable_cores())
-    if learners > 1 and method.sharing == "nothing":
-        raise UserError(
-            f"learners {learners} is too many: {method.name} has one learner; "
-            f"gala-{method.name} trains several"
-        )
-    return learners
-
-
-def resolve(
-    config: TrainConfig,
-    given: Mapping[str, Any] = MappingProxyType({}),
-    environment: EnvironmentSpec | None = None,
-) -> ResolvedConfig:
-    """Fill in what depends on the method, its environment and this machine.
-
-    Args:
-        config: config of a run.
-        given: settings of its algorithm, as for `with_settings`.
-        environment: specs of its environment; default: they are read off one that is built for it.
-
-    Raises:
-        UserError: when the method is unknown or cannot run with these settings.
-    """
-    from gala_rl.envs import read_environment
-
-    learners = learners_of(config)
-    environment = environment or read_environment(config.env, config.atari)
-    settings = algorithm_of(config, given, environment)
-    simulators = _simulators_of(config, settings, environment)
-    # In one process no actor can act while its learner learns.
-    here = learners_per_machine(config, learners)
-    cores = 1 if config.serial else usable_cores() // here
-    # Actors share their learner's simulator processes too.
-    shared = math.gcd(simulators, config.simulator_processes or simulators)
-    settings = settings.resolved(shared, cores)
-    settings.check(simulators, is_recurrent=config.lstm_size is not None, is_serial=config.serial)
-    filled_in = {
-        "learners": learners,
-        "simulators": simulators,
-        "algorithm": settings,
-        "environment": environment,
-    }
-    own = {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(TrainConfig)}
-    return ResolvedConfig(**own | filled_in)
-
-
-def why_not_scaled(config: TrainConfig) -> str | None:
-    """Return why the number of learners cannot change during a run; None if it can."""
-    from gala_rl.gossip import topology
-
-    method = find(config.method)
-    if not method.gossips:
-        reason = {
-            "nothing": "has one learner",
-            "gradients": "averages each gradient over all learners, which begin and end together",
-        }.get(method.sharing, "has learners with one parameter vector, made for their number")
-        return f"{method.name} {reason}; these can be scaled: {gossiping()}"
-    if config.serial:
-        return "learners take turns in one process; without --serial they can join and leave"
-    if not topology.is_name(config.gossip.topology):
-        return (
-            f"topology {config.gossip.topology} says who hears whom for its own number of learners "
-            f"alone; these can be scaled: {', '.join((*topology.NAMES, topology.HIERARCHICAL))}"
-        )
-    return None
-
-
-def capacity(config: ResolvedConfig) -> int:
-    """Return the largest number of learners that a run can be scaled to."""
-    learners = config.learners
-    twice = learners if why_not_scaled(config) else min(2 * learners, _MOST_LEARNERS)
-    return config.max_learners or twice

@@ -16,7 +16,7 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.gossip.journal import Journal
 from gala_rl.graph import max_in_degree
 from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import capacity
+from gala_rl.methods.resolving import capacity
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.coupling import SharedCoupling, make_shared_coupling

@@ -14,7 +14,7 @@ from typing import Protocol
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.graph import graph_of
-from gala_rl.methods import capacity, why_not_scaled
+from gala_rl.methods.resolving import capacity, why_not_scaled
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import LearnerSpec

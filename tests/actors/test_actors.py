@@ -20,8 +20,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
-from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 

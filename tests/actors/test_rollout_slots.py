@@ -26,8 +26,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.errors import ActorFailure
-from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes import supervised
 from gala_rl.trajectory import Trajectory
 from gala_rl.trajectory_source import StopRequested

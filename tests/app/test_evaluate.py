@@ -29,8 +29,8 @@ from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState

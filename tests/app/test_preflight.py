@@ -15,9 +15,9 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 
 CONFIG = resolve(TrainConfig(env="tests.environments:Counting-v0", learners=2, steps=1000))

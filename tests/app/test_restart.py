@@ -16,7 +16,7 @@ from gala_lab.main import main
 from gala_rl.app import restart
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
 from tests.support.run_folders import fake_run, tree

@@ -16,8 +16,8 @@ from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.run_folder import RunFolder

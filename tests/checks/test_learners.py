@@ -10,6 +10,7 @@ from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import UserError
+from gala_rl.methods import resolving
 from gala_rl.methods.ppo import PPOSettings
 
 
@@ -32,17 +33,17 @@ def test_learners_that_step_together_cannot_stop_after_different_epochs() -> Non
 
 @pytest.mark.parametrize("name", [m.name for m in methods.METHODS])
 def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> None:
-    config = methods.resolve(TrainConfig(method=name, env="CartPole-v1"))
-    reason = methods.why_not_scaled(config)
+    config = resolving.resolve(TrainConfig(method=name, env="CartPole-v1"))
+    reason = resolving.why_not_scaled(config)
     learners = config.learners
     if methods.find(name).gossips:
         assert reason is None
-        assert methods.capacity(config) == 2 * learners
+        assert resolving.capacity(config) == 2 * learners
         return
     assert reason is not None
     assert reason.startswith(name)
     assert reason.endswith("these can be scaled: gala-a2c, gala-ppo, gala-impala, gala-reinforce")
-    assert methods.capacity(config) == learners
+    assert resolving.capacity(config) == learners
     with pytest.raises(UserError, match=rf"max_learners 9 is of no use: {name} .*; leave it out"):
         check_config(dataclasses.replace(config, max_learners=9))
 
@@ -57,18 +58,18 @@ def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> Non
 def test_what_else_keeps_learners_from_joining_and_leaving(
     changes: dict[str, Any], words: str
 ) -> None:
-    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, **changes))
-    assert words in str(methods.why_not_scaled(config))
-    assert methods.capacity(config) == 2
+    config = resolving.resolve(TrainConfig(env="CartPole-v1", learners=2, **changes))
+    assert words in str(resolving.why_not_scaled(config))
+    assert resolving.capacity(config) == 2
     with pytest.raises(UserError, match="max_learners 4 is of no use"):
         check_config(dataclasses.replace(config, max_learners=4))
 
 
 def test_there_is_room_for_as_many_learners_as_are_asked_for() -> None:
-    config = methods.resolve(TrainConfig(env="CartPole-v1", learners=2, max_learners=7))
-    assert methods.capacity(config) == 7
+    config = resolving.resolve(TrainConfig(env="CartPole-v1", learners=2, max_learners=7))
+    assert resolving.capacity(config) == 7
     assert (
-        methods.capacity(dataclasses.replace(config, max_learners=None, learners=9_000)) == 10_000
+        resolving.capacity(dataclasses.replace(config, max_learners=None, learners=9_000)) == 10_000
     )
     with pytest.raises(UserError, match="max_learners 1 is less than learners 2: use at least"):
         check_config(dataclasses.replace(config, max_learners=1))

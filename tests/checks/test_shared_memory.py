@@ -13,8 +13,8 @@ from gala_rl.checks import shared_memory
 from gala_rl.checks.shared_memory import check_shared_memory, shared_bytes
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import read_json
 from tests.support.run_processes import CONFIG, ROOT
 
@@ -25,7 +25,7 @@ import os, sys
 from pathlib import Path
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.checks.shared_memory import shared_bytes
 from tests.support.run_processes import make_system

@@ -15,7 +15,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig, from_dict
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import ALGORITHMS, METHODS, find, resolve
+from gala_rl.methods import ALGORITHMS, METHODS, find
+from gala_rl.methods.resolving import resolve
 from tests.support.run_folders import fake_run
 
 SUMMARY: dict[str, Any] = {

@@ -9,7 +9,7 @@ import ray
 from gala_rl.cluster.probe import probe
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 
 CONFIG = resolve(
     TrainConfig(env="CartPole-v1", learners=2, learners_per_node=1, cluster="auto", max_restarts=1)

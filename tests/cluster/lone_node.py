@@ -14,7 +14,7 @@ import psutil
 from gala_rl.cluster import node as module
 from gala_rl.cluster.node import Node
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import CONFIG, learners_of, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 from gala_lab.main import main
 from gala_rl.cluster.connection import distribute_actors
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import with_settings
+from gala_rl.methods.resolving import with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder

@@ -17,8 +17,8 @@ from gala_rl.cluster.node_handle import NodeHandle, NodeState
 from gala_rl.cluster.placement import Placement
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeStatus
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.checkpoint import open_checkpoint
 from gala_rl.records.run_folder import RunFolder, checkpoint_folders
 from gala_rl.run.shared_counters import LearnerCounter

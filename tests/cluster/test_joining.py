@@ -12,7 +12,7 @@ from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.joining import JoiningLearners
 from gala_rl.cluster.protocol import ScaleChange
 from gala_rl.gossip import Message
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.learner_supervisor import LearnerSupervisor

@@ -11,7 +11,7 @@ import torch
 from gala_rl.cluster.node_run_folder import NodeRunFolder, checkpoint_files
 from gala_rl.cluster.protocol import NodeSpec
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState
 from gala_rl.records.run_folder import RunFolder

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gala_rl.cluster.placement import Placement
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from tests.cluster.machines import CONFIG
 
 

@@ -9,7 +9,7 @@ import torch
 
 from gala_lab.main import main
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve, with_settings
+from gala_rl.methods.resolving import resolve, with_settings
 from gala_rl.records.run_folder import RunFolder
 from tests.cluster.machines import CONFIG, Machines, learners_of, node_actors, run, wait_until
 from tests.cluster.scripts import Observer, Script, actor_with

@@ -13,7 +13,7 @@ from ray.util.placement_group import placement_group_table
 from gala_lab.main import main
 from gala_rl.cluster.connection import connect
 from gala_rl.config.settings import GossipSettings
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunOutcome

@@ -22,8 +22,9 @@ from gala_rl.config.run import (
 )
 from gala_rl.config.settings import AtariProtocol, GossipSettings
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS, resolve
+from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 
 GROUPS: dict[str, Any] = {
     "": TrainConfig,

@@ -11,8 +11,8 @@ import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial

@@ -20,8 +20,8 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_run import LearnerRun

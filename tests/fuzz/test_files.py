@@ -24,7 +24,7 @@ from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog, FaultMonitor
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip import topology
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import write_json
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder

@@ -11,8 +11,8 @@ from gala_rl.agent import Agent, build_agent
 from gala_rl.config.run import TrainConfig
 from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.normalization import LIMIT, RunningMoments
 
 DISCOUNT, STEPS, SIMULATORS = 0.8, 5, 3

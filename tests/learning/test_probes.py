@@ -15,10 +15,10 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.records import checkpoint
 from gala_rl.records.run_folder import RunFolder

@@ -6,11 +6,11 @@ from typing import Any
 import gymnasium
 import pytest
 
-from gala_rl import methods
 from gala_rl.checks.config import check_config
 from gala_rl.config.run import TrainConfig
 from gala_rl.envs import WorkerTimeouts, worker_timeouts
 from gala_rl.errors import UserError
+from gala_rl.methods import METHODS, resolving
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
 from tests.support.made_up_simulators import Spaces, pixels
@@ -44,16 +44,16 @@ def environments() -> Any:
 def test_every_preset_passes_all_checks_in_every_environment(
     name: str, lstm_size: int | None
 ) -> None:
-    for method in methods.METHODS:
+    for method in METHODS:
         config = TrainConfig(method=method.name, env=f"{name}-v0", lstm_size=lstm_size)
         check_config(config)
-        check_config(methods.with_settings(config, {"learning_rate": 1e-4}))
+        check_config(resolving.with_settings(config, {"learning_rate": 1e-4}))
 
 
 @pytest.mark.parametrize("method", ["ppo", "gala-ppo", "ppo-allreduce", "ppo-async"])
 def test_only_vectors_without_pixels_are_normalized(method: str) -> None:
     for seen in OBSERVATIONS:
-        config = methods.resolve(TrainConfig(method=method, env=f"{seen}Continuous-v0"))
+        config = resolving.resolve(TrainConfig(method=method, env=f"{seen}Continuous-v0"))
         algorithm = config.algorithm
         assert algorithm.normalize_observations is (seen == "Numbers")
         assert algorithm.normalize_rewards
@@ -64,7 +64,7 @@ def test_only_vectors_without_pixels_are_normalized(method: str) -> None:
 def test_normalized_pixels_are_refused_where_they_are_asked_for(seen: str) -> None:
     config = TrainConfig(method="ppo", env=f"{seen}Continuous-v0")
     with pytest.raises(UserError, match="--no-normalize-observations"):
-        check_config(methods.with_settings(config, {"normalize_observations": True}))
+        check_config(resolving.with_settings(config, {"normalize_observations": True}))
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_minibatches_that_were_not_given_are_no_more_than_an_update_has_parts(
     changes: dict[str, Any], given: dict[str, Any], minibatches: int
 ) -> None:
     config = TrainConfig(method="ppo", env="NumbersContinuous-v0", **changes)
-    algorithm = check_config(methods.with_settings(config, given)).algorithm
+    algorithm = check_config(resolving.with_settings(config, given)).algorithm
     assert isinstance(algorithm, PPOSettings)
     assert algorithm.minibatches == minibatches
     if not given:
-        assert methods.resolve(config).algorithm == algorithm
+        assert resolving.resolve(config).algorithm == algorithm
 
 
 @pytest.mark.parametrize("changes", [{"lstm_size": 8, "simulators": 4}, {"simulators": 1}])
@@ -98,13 +98,13 @@ def test_minibatches_that_were_given_are_refused_where_they_are_too_many(
     config = TrainConfig(method="ppo", env="NumbersContinuous-v0", **changes)
     given = {"minibatches": 5, "rollout_steps": 8}
     with pytest.raises(UserError, match="minibatches 5 is too many"):
-        check_config(methods.with_settings(config, given))
+        check_config(resolving.with_settings(config, given))
 
 
 def test_processes_of_simulators_have_enough_that_were_not_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(methods, "usable_cores", lambda: 8)
+    monkeypatch.setattr(resolving, "usable_cores", lambda: 8)
     config = TrainConfig(method="ppo", env="NumbersContinuous-v0", simulator_processes=3)
     assert check_config(config).simulators == 3
     config = TrainConfig(method="impala", env="NumbersDiscrete-v0", simulator_processes=6)
@@ -124,7 +124,7 @@ def test_a_deadline_that_was_not_given_has_room_beside_hang_after() -> None:
 def test_simulators_that_were_not_given_can_be_shared_by_the_actors(
     actors: int, simulators: int
 ) -> None:
-    config = methods.with_settings(TrainConfig(method="impala"), {"actors": actors})
-    assert methods.resolve(config).simulators == simulators
+    config = resolving.with_settings(TrainConfig(method="impala"), {"actors": actors})
+    assert resolving.resolve(config).simulators == simulators
     with pytest.raises(UserError, match="cannot be shared equally"):
-        methods.resolve(dataclasses.replace(config, simulators=actors + 1))
+        resolving.resolve(dataclasses.replace(config, simulators=actors + 1))

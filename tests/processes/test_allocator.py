@@ -11,7 +11,7 @@ import torch
 from gala_rl.agent import build_agent
 from gala_rl.config.run import TrainConfig
 from gala_rl.gossip import MemoryNetwork
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 
 JOIN_S = 60.0

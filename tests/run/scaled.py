@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gala_rl.gossip.journal import Entry, Kind
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun

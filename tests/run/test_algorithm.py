@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gala_rl.agent import build_model, initial_parameters_of
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.serial import run_serial
 from gala_rl.spaces import ActionSpec, ObservationSpec

@@ -8,7 +8,7 @@ import pytest
 from gala_rl.agent import initial_parameters_of, message_size
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners.optimizers import state_size
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder

@@ -11,9 +11,9 @@ import torch
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners.ppo import PPOLearner
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader, learner_rows
 from gala_rl.records.run_folder import RunFolder

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes import supervised
 from gala_rl.processes.spawn import start_process
 from gala_rl.records.run_folder import RunFolder

@@ -10,7 +10,7 @@ import pytest
 
 from gala_rl.app.train import resume, train
 from gala_rl.errors import LearnerFailure, UserError
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 from tests.support.run_processes import (

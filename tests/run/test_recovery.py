@@ -14,8 +14,8 @@ from gala_rl.app.train import resume
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder

@@ -13,8 +13,8 @@ from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.journal import Entry
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint, scale_request
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder

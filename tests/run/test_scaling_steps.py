@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gala_rl.errors import LearnerFailure, UserError
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.scaling import Scaling

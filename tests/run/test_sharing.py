@@ -14,8 +14,8 @@ from torch import Tensor
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import resume, train
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.methods import resolve, with_settings
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve, with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import MetricsReader

@@ -13,8 +13,8 @@ from gala_rl.app.train import resume, train
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes import heartbeat
 from gala_rl.processes.supervised import RestartBudget
 from gala_rl.records.run_folder import RunFolder

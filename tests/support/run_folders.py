@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 
 

@@ -10,8 +10,8 @@ from gala_rl.envs import make_simulators
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.boundaries import EpisodeBoundaries
 from gala_rl.losses.returns import n_step_returns
-from gala_rl.methods import resolve
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 PONG = resolve(TrainConfig(method="a2c", simulators=2, simulator_threads=1))

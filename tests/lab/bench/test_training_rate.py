@@ -23,7 +23,7 @@ from gala_lab.bench.training_rate import Measurement, measure_training
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.run import TrainConfig
 from gala_rl.errors import LearnerFailure
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from tests.support.run_processes import children
 
 GIVE_UP_S = 60.0

@@ -33,7 +33,7 @@ BOTH = ["a2c", "gala-a2c"]
 
 @pytest.fixture(autouse=True)
 def _three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gala_rl.methods.usable_cores", lambda: 3)
+    monkeypatch.setattr("gala_rl.methods.resolving.usable_cores", lambda: 3)
 
 
 def plan_in(folder: Path, **changes: Any) -> Plan:
@@ -62,7 +62,7 @@ def test_the_default_is_sixteen_or_what_all_learners_divide() -> None:
 def test_actors_fit_the_simulators_that_a_learner_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, cores: int
 ) -> None:
-    monkeypatch.setattr("gala_rl.methods.usable_cores", lambda: cores)
+    monkeypatch.setattr("gala_rl.methods.resolving.usable_cores", lambda: cores)
     for methods in (["impala", "gala-impala"], ["impala", "a2c"]):
         given = THREE if "gala-impala" in methods else BASE
         plan = plan_in(tmp_path / "there", configs=configs_of(given, methods, settings=settings))

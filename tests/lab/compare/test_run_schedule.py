@@ -17,7 +17,7 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.run_schedule import evaluation_of
 from gala_lab.main import main
 from gala_rl.config.run import TrainConfig
-from gala_rl.methods import resolve
+from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import read_json, write_json
 from gala_rl.records.run_folder import RunFolder
 from tests.support.comparison_rows import make_run
