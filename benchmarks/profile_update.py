@@ -17,7 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gala_rl.agent import Agent, build_agent
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import Simulators, Transition
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.resolving import resolve

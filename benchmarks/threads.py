@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from gala_rl.agent import Agent, build_agent
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.resolving import resolve

@@ -30,7 +30,7 @@ from gala_lab.simulation.simulate import simulate
 from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_rl.agent import Agent, build_agent
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.resolving import resolve

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gala_rl.app.evaluate import evaluate, load_network
     from gala_rl.app.scale import scale
     from gala_rl.app.train import resume, train
-    from gala_rl.config.run import TrainConfig
     from gala_rl.config.settings import AtariProtocol, GossipSettings
+    from gala_rl.config.train import TrainConfig
     from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "gala_rl.config.run": ("TrainConfig",),
+    "gala_rl.config.train": ("TrainConfig",),
     "gala_rl.errors": ("LearnerFailure", "StorageError", "SupervisorFailure", "UserError"),
     "gala_rl.app.evaluate": ("evaluate", "load_network"),
     "gala_rl.app.scale": ("scale",),

@@ -1,6 +1,6 @@
 """The communication graph of a run, as its config specifies it."""
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip import topology
 from gala_rl.gossip.topology import Topology
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gala_rl.agent import Agent, build_agent, build_model, message_size, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip import MemoryNetwork, Message, SharedMailboxes
 from gala_rl.gossip.message import Event
 from gala_rl.methods.a2c import A2CSettings

@@ -11,7 +11,7 @@ from gala_rl.actor import Actor
 from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import resume, train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners.gradient_learner import GradientLearner

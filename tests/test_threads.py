@@ -8,7 +8,7 @@ import torch
 from gala_rl.agent import build_agent, initial_parameters_of
 from gala_rl.config import resolved as resolving
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic

@@ -25,7 +25,7 @@ from benchmarks.figures.runs import SIMULATORS_A_LEARNER
 from benchmarks.figures.summary import bootstrap
 from gala_rl.agent import Agent, build_agent, build_model
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners.learner import Learner, make_learner
 from gala_rl.methods.resolving import resolve

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import gala_rl
 from benchmarks.learning_curve import curve_of, read_rows
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, MetricsWriter
 from gala_rl.records.run_folder import RunFolder

@@ -9,7 +9,7 @@ import psutil
 
 from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from gala_rl.cli.console import print_table, say
 from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import setting
+from gala_rl.config.train import TrainConfig
 
 
 def _as_in_train(name: str) -> Any:

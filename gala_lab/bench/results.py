@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gala_lab.bench.rounds import MIN_ROUNDS, NOISY_ABOVE, Ratios, Round, paired, summarize
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.records.provenance import provenance
 
 

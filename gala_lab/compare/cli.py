@@ -16,7 +16,7 @@ from gala_rl.cli.options import (
     options_from,
 )
 from gala_rl.cli.parser import add_command
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 
 _MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
 

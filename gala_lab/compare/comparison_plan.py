@@ -12,10 +12,10 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_resolved
 from gala_rl.checks.unused import unused_rows
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.decode import Count, Rule, decode
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError

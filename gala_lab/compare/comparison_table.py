@@ -7,7 +7,7 @@ from typing import Any
 from gala_lab.compare.report import Result
 from gala_lab.compare.statistics import CONFIDENCE
 from gala_rl.app.game_limit import game_limit
-from gala_rl.config.run import from_dict
+from gala_rl.config.train import from_dict
 from gala_rl.methods import ALGORITHMS
 from gala_rl.records.metrics import score_text
 

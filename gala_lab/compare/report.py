@@ -26,7 +26,7 @@ from gala_lab.compare.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.decode import decode
 from gala_rl.errors import UserError

@@ -18,7 +18,7 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.comparison_plan import Plan, record
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.progress import quiet_on_errors
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.decode import Count, Number, Rule, fits
 from gala_rl.errors import (

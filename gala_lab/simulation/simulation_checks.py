@@ -3,7 +3,7 @@
 import psutil
 
 from gala_lab.simulation.simulation_config import SCHEMES, SimulationConfig
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import torch
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs.registration import check_sendable, is_defined_in_main
 from gala_rl.errors import UserError
 

@@ -1,7 +1,7 @@
 """Limits the agent steps of evaluation games, since some policies never end a game."""
 
 from gala_rl.checks import Row
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import is_atari
 
 DEFAULT = 27_000

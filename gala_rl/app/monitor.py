@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch.utils.tensorboard import SummaryWriter
 
 from gala_rl.app.progress import Progress
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.metrics import MetricsReader, RecentGames, Row, learner_rows

@@ -11,7 +11,7 @@ from typing import Any
 
 from gala_rl.checks.config import check_config, check_new_config
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.records.run_folder import KEPT_ON_RESTART, RunFolder
 

@@ -17,9 +17,9 @@ from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.checks.shared_memory import check_shared_memory
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import preserve_working_directory
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
 from gala_rl.records import checkpoint, scale_request

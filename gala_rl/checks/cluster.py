@@ -5,7 +5,7 @@ from typing import Any
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip.topology import HIERARCHICAL
 from gala_rl.methods import METHODS, find
 

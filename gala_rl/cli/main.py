@@ -20,7 +20,7 @@ from gala_rl.cli.options import (
 )
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.theory import add_theory
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import (
     LearnerFailure,
     SimulatorFailure,

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
-from gala_rl.config.run import TrainConfig, check, element_of, parse_count
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig, check, element_of, parse_count
 from gala_rl.methods import ALGORITHMS
 
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}

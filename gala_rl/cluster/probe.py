@@ -14,7 +14,7 @@ import torch
 from gala_rl.agent import initial_parameters_of
 from gala_rl.checks.shared_memory import check_shared_memory
 from gala_rl.cluster.node_handle import NodeHandle
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.spaces import EnvironmentSpec
 

@@ -3,8 +3,8 @@
 Start with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
 """
 
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators

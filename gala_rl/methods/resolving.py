@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
-from gala_rl.config.run import TrainConfig, check
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig, check
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find, gossiping

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
-from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config import train as configs
+from gala_rl.config.train import TrainConfig
 from gala_rl.decode import Count, Number, decode
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology

@@ -17,7 +17,7 @@ from torch import Tensor
 from gala_rl.actors import ActorProcesses
 from gala_rl.agent import build_model
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
 from gala_rl.methods.impala import ImpalaSettings

@@ -23,7 +23,7 @@ from gala_rl.actors.actor_process import READY, ActorSpec
 from gala_rl.actors.rollout_slots import FIELDS, RolloutInfo, RolloutSlots
 from gala_rl.agent import build_model
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.errors import ActorFailure
 from gala_rl.methods.impala import ImpalaSettings

@@ -23,7 +23,7 @@ from rich.console import Console
 
 import gala_rl
 from gala_rl.app import caller
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.records.run_folder import RunFolder
 

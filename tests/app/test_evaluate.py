@@ -24,8 +24,8 @@ from gala_rl.app.evaluate import MAX_SIMULATORS
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.train import train
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters

@@ -13,7 +13,7 @@ from tensorboard.summary.writer import event_file_writer
 
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import MetricsReader

@@ -12,8 +12,8 @@ from gala_rl.app import preflight
 from gala_rl.checks import machine
 from gala_rl.checks.config import check_config
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from gala_rl.app import progress
 from gala_rl.app.progress import Progress, quiet_on_errors
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.run.status import RunStatus
 
 CONFIG = TrainConfig(env="CartPole-v1", steps=10_000, learners=2)

@@ -14,7 +14,7 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.app import restart
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import read_json

@@ -12,7 +12,7 @@ from gala_rl import agent
 from gala_rl.app.evaluate import load_network
 from gala_rl.app.train import resume, train
 from gala_rl.checks import config
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from tests.environments import Counting
 
 ENV = "tests.environments:Counting-v0"

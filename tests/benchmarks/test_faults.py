@@ -17,7 +17,7 @@ from benchmarks.faults.soak import (
     returns,
 )
 from gala_rl.checks.config import check_config
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.faults.plan import KINDS, read_plan
 
 

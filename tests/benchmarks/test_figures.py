@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.figures import agreement, consensus, converging, draw, runs, summary, tables
 from benchmarks.figures.runs import Run
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder

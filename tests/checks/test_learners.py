@@ -7,8 +7,8 @@ import pytest
 
 from gala_rl import methods
 from gala_rl.checks.config import check_config
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import resolving
 from gala_rl.methods.ppo import PPOSettings

@@ -11,7 +11,7 @@ import pytest
 from gala_lab.main import main
 from gala_rl.checks import shared_memory
 from gala_rl.checks.shared_memory import check_shared_memory, shared_bytes
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.resolving import resolve
@@ -24,7 +24,7 @@ MEASURE = """
 import os, sys
 from pathlib import Path
 from gala_rl.agent import initial_parameters_of
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.checks.shared_memory import shared_bytes

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gala_rl.checks.config import check_config, check_new_config
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AtariProtocol, GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]

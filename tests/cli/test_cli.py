@@ -12,8 +12,8 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig, from_dict
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig, from_dict
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods import ALGORITHMS, METHODS, find
 from gala_rl.methods.resolving import resolve

@@ -15,7 +15,7 @@ from gala_lab.bench import (
 )
 from gala_lab.bench.results import case, result
 from gala_lab.main import main
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 
 GOSSIP = ["bench", "gossip", "--learners", "4", "--parameters", "1k,3k", "--seconds", "0.01"]

@@ -13,8 +13,8 @@ from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_rl.cli import main as command_line
 from gala_rl.cli import options
 from gala_rl.cli.parser import _HINTS, _SYNONYMS
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods import ALGORITHMS
 
 MOST_IN_A_GROUP = 14

@@ -8,7 +8,7 @@ import ray
 
 from gala_rl.cluster.probe import probe
 from gala_rl.cluster.protocol import HeartbeatRequest, NodeSpec, NodeStatus
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 
 CONFIG = resolve(

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from gala_rl.agent import initial_parameters_of
 from gala_rl.cluster.connection import connect
 from gala_rl.cluster.driver import ClusterRun
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder

@@ -15,7 +15,7 @@ from gala_lab.main import main
 from gala_rl.checks import shared_memory
 from gala_rl.cluster.probe import compare, config_to_probe, probe
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods.resolving import resolve
 from tests.cluster.machines import ROOT, Machines, node_actors, wait_until

@@ -21,7 +21,7 @@ from gala_rl.cluster.gossip_relay import GossipRelay
 from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.cluster.node_run_folder import NodeRunFolder
 from gala_rl.cluster.protocol import LearnerProgress, MessageBatch, MessagePrecision, NodeSpec
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.inject import LearnerFaults

@@ -10,7 +10,7 @@ import torch
 
 from gala_rl.cluster.node_run_folder import NodeRunFolder, checkpoint_files
 from gala_rl.cluster.protocol import NodeSpec
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import LearnerState

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from gala_rl.app.caller import check_may_train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs.registration import check_sendable, is_defined_in_main, registry_entries
 from gala_rl.errors import UserError
 

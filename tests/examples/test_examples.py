@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gala_rl.agent import initial_parameters_of
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gala_lab.main import main
 from gala_rl.app.preflight import check_unchanged
 from gala_rl.checks.config import check_config
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import Fault, read_plan
 from gala_rl.records.run_folder import RunFolder

@@ -17,7 +17,7 @@ from gala_rl.agent import initial_parameters_of
 from gala_rl.app.evaluate import _policies
 from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.ppo import PPOSettings

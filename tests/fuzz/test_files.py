@@ -17,8 +17,8 @@ from gala_lab.compare.report import result_of
 from gala_lab.compare.run_schedule import EVALUATION
 from gala_lab.compare.statistics import bootstrap_interval
 from gala_rl.app.preflight import check_evaluation, check_resume
-from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config import train as configs
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog, FaultMonitor

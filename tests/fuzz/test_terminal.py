@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gala_lab.main import main
 from gala_rl.cli.console import print_table, say
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder

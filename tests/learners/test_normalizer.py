@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gala_rl.agent import Agent, build_agent
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.flat import learned_size
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.a2c import A2CSettings

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from gala_rl.app.train import train
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import with_settings
 from gala_rl.records.metrics import MetricsReader

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from gala_rl.app.evaluate import evaluate
 from gala_rl.app.train import train
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from gala_rl.agent import build_model
 from gala_rl.app.train import train
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
 from gala_rl.methods.a2c import A2CSettings

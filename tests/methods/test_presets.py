@@ -7,7 +7,7 @@ import gymnasium
 import pytest
 
 from gala_rl.checks.config import check_config
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import WorkerTimeouts, worker_timeouts
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, resolving

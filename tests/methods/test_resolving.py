@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import find, resolving
 from gala_rl.methods.impala import ImpalaSettings

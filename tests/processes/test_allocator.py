@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gala_rl.agent import build_agent
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory

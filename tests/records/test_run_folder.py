@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl.config import run as configs
-from gala_rl.config.run import TrainConfig
+from gala_rl.config import train as configs
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.records import scale_request
 from gala_rl.records.run_folder import RunFolder

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.agent import build_model, initial_parameters_of
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from gala_rl.app.train import train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import SimulatorFailure
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.records.metrics import MetricsReader

@@ -15,7 +15,7 @@ import torch
 from gala_rl.agent import initial_parameters_of
 from gala_rl.app.train import resume
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.resolving import resolve

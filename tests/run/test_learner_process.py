@@ -8,7 +8,7 @@ import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint

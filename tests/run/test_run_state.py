@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gala_rl.agent import initial_parameters_of
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.checkpoint import Checkpoint, Manifest
 from gala_rl.records.run_folder import RunFolder

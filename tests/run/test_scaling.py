@@ -9,8 +9,8 @@ import psutil
 import pytest
 import torch
 
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure, UserError
 from gala_rl.gossip.journal import Entry
 from gala_rl.methods.a2c import A2CSettings

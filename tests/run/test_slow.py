@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.ppo import PPOSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.processes import heartbeat

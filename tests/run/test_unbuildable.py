@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 
 from gala_rl.app.train import train
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure
 from tests.environments import Counting
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 

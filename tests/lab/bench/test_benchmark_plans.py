@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from gala_lab.bench import benchmark_plans as plans
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.transports.shared import SLOTS, SharedMailboxes
 

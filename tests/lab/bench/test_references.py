@@ -5,7 +5,7 @@ import torch
 
 from gala_lab.bench import bare_simulators, component_rates, plain_network
 from gala_rl.agent import build_model
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.losses.actor_critic import actor_critic_loss
 from gala_rl.losses.boundaries import EpisodeBoundaries

@@ -21,7 +21,7 @@ from gala_lab.bench import (
 from gala_lab.bench.throttle import Throttle
 from gala_lab.bench.training_rate import Measurement, measure_training
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import LearnerFailure
 from gala_rl.methods.resolving import resolve
 from tests.support.run_processes import children

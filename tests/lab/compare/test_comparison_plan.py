@@ -17,8 +17,8 @@ from gala_lab.compare.comparison_plan import (
     with_many_rows,
 )
 from gala_lab.main import main
-from gala_rl.config.run import TrainConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find
 from gala_rl.methods.a2c import A2CSettings

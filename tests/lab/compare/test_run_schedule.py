@@ -16,7 +16,7 @@ from gala_lab.compare import run_schedule
 from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.run_schedule import evaluation_of
 from gala_lab.main import main
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import read_json, write_json
 from gala_rl.records.run_folder import RunFolder

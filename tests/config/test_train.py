@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gala_rl.config import run as configs
+from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import (
+from gala_rl.config.settings import AtariProtocol, GossipSettings
+from gala_rl.config.train import (
     TrainConfig,
     check,
     from_dict,
     parse_count,
     to_dict,
 )
-from gala_rl.config.settings import AtariProtocol, GossipSettings
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
