@@ -52,7 +52,7 @@ ROOMS = ("gala_rl", "gala_lab", "tests", "benchmarks", "examples")
 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
-MAX_PRODUCT_LINES = 22_400
+MAX_PRODUCT_LINES = 22_130
 """Lines of gala_rl. This number may only fall."""
 MAX_LABORATORY_LINES = 4_970
 """Lines of gala_lab. This number may only fall."""
