@@ -252,7 +252,8 @@ def test_simulators_form_two_groups_only_where_that_hides_the_network() -> None:
     assert simulator_groups(atari, CPU) == 1
     assert simulator_groups(atari, torch.device("cuda")) == 2
     assert simulator_groups(replace(atari, simulators=1), torch.device("cuda")) == 1
-    assert simulator_groups(replace(atari, env="CartPole-v1"), torch.device("cuda")) == 1
+    other = resolve(TrainConfig(env="CartPole-v1", learners=1, simulators=4))
+    assert simulator_groups(other, torch.device("cuda")) == 1
     assert simulator_groups(replace(atari, simulator_groups=3), CPU) == 3
 
 
