@@ -28,13 +28,13 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.checks.shared_memory import shared_bytes
-from tests.support.run_processes import make_system
+from tests.support.run_processes import make_local_run
 from tests.checks.test_shared_memory import LARGE
 
 same = ("env", "steps", "learners", "simulators", "lstm_size", "log_every")
 config = resolve(TrainConfig(method=sys.argv[1], **{name: getattr(LARGE, name) for name in same}))
 folder = RunFolder(Path(sys.argv[2]))
-system = make_system(config, folder)
+system = make_local_run(config, folder)
 
 def observe(status):
     if all(updates > 20 for updates in status.updates):

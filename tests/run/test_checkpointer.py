@@ -23,7 +23,7 @@ from gala_rl.run.learner_worker import LearnerWorker
 from gala_rl.run.pace import UpdatePace
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import CONFIG, make_system, send_to
+from tests.support.run_processes import CONFIG, make_local_run, send_to
 from tests.support.run_records import newest
 
 EVERY_S = 60.0
@@ -170,7 +170,7 @@ def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves
 ) -> None:
     monkeypatch.setattr("gala_rl.run.pace._LEAST_S", 1.0)
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, checkpoint_every=1.0), folder)
+    system = make_local_run(replace(CONFIG, checkpoint_every=1.0), folder)
     given_up_at: list[int] = []
 
     def observe(status: RunStatus) -> None:

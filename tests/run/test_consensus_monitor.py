@@ -25,7 +25,7 @@ from gala_rl.run.consensus_monitor import ConsensusMonitor
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
 from gala_rl.theory.consensus import consensus
-from tests.support.run_processes import CONFIG, make_system, send_to
+from tests.support.run_processes import CONFIG, make_local_run, send_to
 from tests.support.run_records import newest
 
 ROUNDING = 1e-4
@@ -83,7 +83,7 @@ def test_learners_in_processes_stay_within_the_bounds(
     folder = RunFolder(tmp_path / "run")
     config = replace(CONFIG, gossip=gossip)
     observer = StopAt(updates=300)
-    observer.system = make_system(config, folder)
+    observer.system = make_local_run(config, folder)
     observer.system.run(observer)
     rows = rows_of(folder)
     check(rows, 3)
@@ -97,7 +97,7 @@ def test_learners_in_processes_stay_within_the_bounds(
 
 def test_so_they_do_when_one_is_killed_and_restarted(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, max_restarts=3), folder)
+    system = make_local_run(replace(CONFIG, max_restarts=3), folder)
     killed: list[int] = []
 
     def observe(status: RunStatus) -> None:
@@ -117,7 +117,7 @@ def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
     for updates in (100, 250):
         observer = StopAt(updates)
         start = checkpoint.newest(folder.checkpoints)
-        observer.system = make_system(CONFIG, folder, start)
+        observer.system = make_local_run(CONFIG, folder, start)
         observer.system.run(observer)
     check(rows_of(folder), 3)
     assert not folder.defects.exists()
@@ -135,7 +135,7 @@ def moments_are_far_apart(folder: RunFolder) -> bool:
 def test_so_they_do_with_moments_in_units_of_a_hundred_thousand(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     observer = StopAt(updates=100)
-    observer.system = make_system(UNSCALED, folder)
+    observer.system = make_local_run(UNSCALED, folder)
     observer.system.run(observer)
     check(rows_of(folder), 3)
     assert moments_are_far_apart(folder)
@@ -162,7 +162,7 @@ def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
 def test_one_learner_alone_is_not_measured(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     observer = StopAt(updates=5)
-    observer.system = make_system(replace(CONFIG, learners=1), folder)
+    observer.system = make_local_run(replace(CONFIG, learners=1), folder)
     observer.system.run(observer)
     assert not folder.consensus_file.exists()
     assert observer.seen[-1].consensus is None

@@ -25,7 +25,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run import consensus_monitor
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunOutcome, RunStatus
-from tests.support.run_processes import CONFIG, children, make_system, pid_of
+from tests.support.run_processes import CONFIG, children, make_local_run, pid_of
 from tests.support.run_records import newest
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ def run_until(
 ) -> tuple[RunFolder, RunOutcome, list[str]]:
     """A run with these faults that is stopped once the status is enough; what was told."""
     folder, notices = RunFolder(tmp_path / "run"), list[str]()
-    system = make_system(replace(config, fault_plan=plan(tmp_path, *faults)), folder)
+    system = make_local_run(replace(config, fault_plan=plan(tmp_path, *faults)), folder)
 
     def observe(status: RunStatus) -> None:
         notices.extend(status.notices)
@@ -101,7 +101,7 @@ def test_who_is_killed_or_poisoned_comes_back_once_and_harms_nobody(
 def test_who_is_stopped_is_continued_and_others_go_on_meanwhile(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     fault = {"kind": "stop", "learner": 1, "at_updates": 50, "seconds": 2}
-    system = make_system(replace(CONFIG, fault_plan=plan(tmp_path, fault)), folder)
+    system = make_local_run(replace(CONFIG, fault_plan=plan(tmp_path, fault)), folder)
     stopped: list[list[int]] = []
 
     def observe(status: RunStatus) -> None:
@@ -254,7 +254,7 @@ def test_a_slow_learner_sleeps_a_multiple_of_its_own_time(
 
 def test_what_a_run_is_not_told_to_suffer_is_not_in_its_way(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(CONFIG, folder)
+    system = make_local_run(CONFIG, folder)
     outcome = system.run(lambda status: system.stop() if min(status.updates) > 5 else None)
     assert outcome.failure is None
     assert not folder.faults_file.exists()

@@ -15,7 +15,7 @@ from gala_lab.main import main
 from gala_rl.app.train import resume, train
 from gala_rl.errors import StorageError, UserError
 from gala_rl.records.run_folder import RunFolder
-from tests.support.run_processes import CONFIG, children, make_system
+from tests.support.run_processes import CONFIG, children, make_local_run
 from tests.support.run_records import newest
 
 KIBIBYTES = 1000
@@ -75,7 +75,7 @@ def test_a_learner_that_can_write_no_metrics_is_not_restarted_in_vain(tmp_path: 
     folder = RunFolder(tmp_path / "run")
     folder.create(CONFIG)
     folder.metrics_file(1).symlink_to("/dev/full")
-    outcome = make_system(CONFIG, folder).run(lambda status: None)
+    outcome = make_local_run(CONFIG, folder).run(lambda status: None)
     assert isinstance(outcome.failure, StorageError)
     assert str(outcome.failure).startswith(f"learner 1 cannot write to {folder.path}: ")
     assert outcome.status.restarts == [0, 0, 0]

@@ -24,7 +24,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import ROOT, make_system, pid_of, survivors, wait_until
+from tests.support.run_processes import ROOT, make_local_run, pid_of, survivors, wait_until
 from tests.support.run_records import newest
 
 CONFIG = resolve(
@@ -73,7 +73,7 @@ class Script:
 @pytest.mark.slow
 def test_a_lost_actor_costs_its_learner_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(CONFIG, folder)
+    system = make_local_run(CONFIG, folder)
     script = Script(system, folder)
     outcome = system.run(script)
     assert outcome.failure is None
@@ -93,7 +93,7 @@ def test_a_killed_learner_takes_its_actors_along_and_comes_back_with_others(
     tmp_path: Path,
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(CONFIG, folder)
+    system = make_local_run(CONFIG, folder)
     before: list[psutil.Process] = []
 
     def observe(status: RunStatus) -> None:
@@ -118,7 +118,7 @@ def test_actors_that_keep_dying_end_the_run_with_the_reason(tmp_path: Path) -> N
     config = resolve(
         replace(CONFIG, env="tests.environments:AlwaysFailing-v0", learners=1, max_restarts=0)
     )
-    system = make_system(config, RunFolder(tmp_path / "run"))
+    system = make_local_run(config, RunFolder(tmp_path / "run"))
     outcome = system.run(lambda status: None)
     assert isinstance(outcome.failure, LearnerFailure)
     text = str(outcome.failure)

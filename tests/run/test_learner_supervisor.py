@@ -20,7 +20,7 @@ from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_spec import LearnerSpec
 from gala_rl.run.status import RunStatus
 from tests.run.test_learner_process import spec_of
-from tests.support.run_processes import CONFIG, children, make_system, send_to
+from tests.support.run_processes import CONFIG, children, make_local_run, send_to
 from tests.support.run_records import newest
 
 
@@ -31,7 +31,7 @@ def test_a_simulator_that_ends_its_learner_without_an_error_does_not_end_the_run
     (tmp_path / "step-0").write_text("exit without a word", encoding="utf-8")
     config = resolve(replace(CONFIG, env="tests.environments:Troubled-v0"))
     folder = RunFolder(tmp_path / "run")
-    system = make_system(config, folder)
+    system = make_local_run(config, folder)
     notices: list[str] = []
 
     def observe(status: RunStatus) -> None:
@@ -50,7 +50,7 @@ def test_a_process_that_cannot_be_started_ends_the_run_with_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(CONFIG, folder)
+    system = make_local_run(CONFIG, folder)
     victims: list[int] = []
 
     def refuse(*_: Any) -> None:
@@ -80,12 +80,12 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
     with pytest.raises(
         LearnerFailure, match=r"no process can be started for learner 2: .*Errno 11"
     ):
-        make_system(CONFIG, RunFolder(tmp_path / "run"))
+        make_local_run(CONFIG, RunFolder(tmp_path / "run"))
     assert children() == []
 
 
 def test_nobody_is_killed_for_having_been_stopped_with_everybody_else(tmp_path: Path) -> None:
-    system = make_system(replace(CONFIG, hang_after=4.0), RunFolder(tmp_path / "run"))
+    system = make_local_run(replace(CONFIG, hang_after=4.0), RunFolder(tmp_path / "run"))
     stopped_at: list[list[int]] = []
 
     def observe(status: RunStatus) -> None:
@@ -139,5 +139,5 @@ def test_learners_that_leave_and_join_again_leave_nothing_open(
 
 
 def _train_briefly(folder: RunFolder) -> None:
-    system = make_system(CONFIG, folder)
+    system = make_local_run(CONFIG, folder)
     system.run(lambda status: system.stop() if min(status.updates) else None)

@@ -18,7 +18,7 @@ from tests.support.run_processes import (
     GIVE_UP_S,
     children,
     learners_of,
-    make_system,
+    make_local_run,
     start_command,
     survivors,
 )
@@ -108,7 +108,7 @@ def test_threads_of_learners_sleep_while_they_wait_unless_the_user_says_otherwis
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if chosen is not None:
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
-    system = make_system(CONFIG, RunFolder(tmp_path / "run"))
+    system = make_local_run(CONFIG, RunFolder(tmp_path / "run"))
     seen: list[str] = []
 
     def observe(status: RunStatus) -> None:

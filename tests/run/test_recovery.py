@@ -26,8 +26,8 @@ from tests.support.run_processes import (
     GIVE_UP_S,
     children,
     learners_of,
+    make_local_run,
     make_silent,
-    make_system,
     pid_of,
     send_to,
     start_command,
@@ -79,7 +79,7 @@ def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwa
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     # Memory makes no difference, and who comes back has lost it.
-    system = make_system(replace(config, max_restarts=1, lstm_size=8), folder)
+    system = make_local_run(replace(config, max_restarts=1, lstm_size=8), folder)
     observer = Deaths(system, times=2, updates=110)
     outcome = system.run(observer)
     assert outcome.failure is None
@@ -102,7 +102,7 @@ def test_a_dead_neighbour_blocks_nobody_even_those_that_wait_for_news(
     tmp_path: Path, gossip: GossipSettings
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, gossip=gossip), folder)
+    system = make_local_run(replace(CONFIG, gossip=gossip), folder)
     pids: list[int] = []
     at_rest: list[list[int]] = []
 
@@ -128,7 +128,7 @@ def test_a_dead_neighbour_blocks_nobody_even_those_that_wait_for_news(
 
 def test_learners_that_wait_for_news_do_not_wait_for_those_that_have_ended(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, gossip=WAIT_FOR_EVER), folder)
+    system = make_local_run(replace(CONFIG, gossip=WAIT_FOR_EVER), folder)
     system.run(lambda status: system.stop() if min(status.updates) >= 30 else None)
     assert newest(folder).learners() == [0, 1, 2], "all ended in time to save their state"
     assert children() == []
@@ -138,7 +138,7 @@ def test_a_learner_without_signs_of_life_delays_others_briefly_and_is_restarted_
     tmp_path: Path,
 ) -> None:
     config = replace(CONFIG, gossip=WAIT_BRIEFLY)
-    system = make_system(config, RunFolder(tmp_path / "run"))
+    system = make_local_run(config, RunFolder(tmp_path / "run"))
     notices: list[str] = []
     at_rest: list[list[int]] = []
     given_up: list[list[int]] = []
@@ -166,7 +166,7 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
     tmp_path: Path,
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, max_restarts=1), folder)
+    system = make_local_run(replace(CONFIG, max_restarts=1), folder)
     killed: list[int] = []
 
     def observe(status: RunStatus) -> None:
@@ -198,7 +198,7 @@ def test_a_nan_never_leaves_the_learner_it_arose_in(
     monkeypatch.setenv("POISON", str(poison))
     config = resolve(replace(CONFIG, method=method, env="tests.environments:PoisonedOnDemand-v0"))
     folder = RunFolder(tmp_path / "run")
-    system = make_system(config, folder)
+    system = make_local_run(config, folder)
     at_poison: list[list[int]] = []
 
     def observe(status: RunStatus) -> None:
@@ -232,7 +232,7 @@ def test_regular_checkpoints_hold_all_learners_and_nothing_left_behind_by_others
         leftover = folder.checkpoints / name
         leftover.mkdir()
         (leftover / "learner_09.json").write_text("{", encoding="utf-8")
-    system = make_system(config, folder)
+    system = make_local_run(config, folder)
     regular: set[Path] = set()
 
     def observe(status: RunStatus) -> None:
@@ -254,7 +254,7 @@ def test_regular_checkpoints_hold_all_learners_and_nothing_left_behind_by_others
 
 def test_a_resumed_learner_goes_on_where_it_was_and_is_heard(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    first = make_system(CONFIG, folder)
+    first = make_local_run(CONFIG, folder)
     first.run(lambda status: first.stop() if min(status.updates) >= 60 else None)
     start = newest(folder)
     before = [start.load(rank).counters for rank in range(3)]
@@ -262,7 +262,7 @@ def test_a_resumed_learner_goes_on_where_it_was_and_is_heard(tmp_path: Path) -> 
     rows_before = [len(MetricsReader(folder.metrics_file(r)).new_rows()) for r in range(3)]
 
     still = replace(CONFIG.algorithm, learning_rate=1e-12, learning_rate_rule="constant")
-    second = make_system(replace(CONFIG, algorithm=still), folder, start)
+    second = make_local_run(replace(CONFIG, algorithm=still), folder, start)
     goal = [counters["updates"] + 60 for counters in before]
     statuses: list[RunStatus] = []
 

@@ -29,8 +29,8 @@ from tests.run.scaled import (
 )
 from tests.support.run_processes import (
     children,
+    make_local_run,
     make_silent,
-    make_system,
     pid_of,
 )
 from tests.support.run_records import newest, sizes
@@ -50,7 +50,7 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("kill", 1), ("scale", 4), ("kill", 3), ("scale", 1), ("scale", 3),
                     ("kill", 0))  # fmt: skip
-    outcome = script.run(make_system(replace(TWO, checkpoint_every=1.0), folder))
+    outcome = script.run(make_local_run(replace(TWO, checkpoint_every=1.0), folder))
     assert outcome.failure is None
     assert children() == []
     assert sizes(folder) == [(2, 4), (4, 1), (1, 3)]
@@ -82,7 +82,7 @@ def test_two_then_four_then_one_then_three_with_deaths_in_between(
 @pytest.mark.slow
 def test_learners_that_join_a_resumed_run_start_from_its_parameters(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    Script(folder, ("scale", 3), ("scale", 2)).run(make_system(TWO, folder))
+    Script(folder, ("scale", 3), ("scale", 2)).run(make_local_run(TWO, folder))
     start = newest(folder)
     assert len(start.manifest["learner_agent_steps"]) == 3
     saved = torch.stack([start.load(rank).tensors["parameters"] for rank in range(2)])
@@ -91,7 +91,7 @@ def test_learners_that_join_a_resumed_run_start_from_its_parameters(tmp_path: Pa
     script = Script(folder, ("scale", 4), ("kill", 2), ("scale", 1), ("scale", 4))
     config = resolve(replace(folder.read_config(), algorithm=still))
     assert config.learners == 2
-    outcome = script.run(make_system(config, folder, start))
+    outcome = script.run(make_local_run(config, folder, start))
     assert script.seen[0].total_agent_steps >= start.agent_steps
     check_counters_never_decrease(script.seen)
     assert outcome.status.updates[2] > start.manifest["learner_agent_steps"][2] / 10
@@ -108,7 +108,7 @@ def test_checkpoints_in_the_making_hold_members_alone_and_all_are_whole(tmp_path
     folder = RunFolder(tmp_path / "run")
     config = replace(TWO, checkpoint_every=0.01, checkpoints_kept=10_000)
     script = Script(folder, *[("scale", n) for n in (4, 2, 3, 1, 2)], updates=20)
-    outcome = script.run(make_system(config, folder))
+    outcome = script.run(make_local_run(config, folder))
     assert outcome.failure is None
     assert not [notice for notice in script.notices if "given up" in notice]
     assert {path.name[:5] for path in folder.checkpoints.iterdir()} == {"step_"}
@@ -131,7 +131,7 @@ def test_a_request_during_the_start_waits_for_it(tmp_path: Path, method: str) ->
     folder = RunFolder(tmp_path / "run")
     folder.create(resolve(config))
     scale_request.place(folder, 3)
-    system = make_system(resolve(config), folder)
+    system = make_local_run(resolve(config), folder)
     script = Script(folder, ("scale", 3), ("scale", 4), ("scale", 1), updates=5)
     outcome = script.run(system)
     assert outcome.failure is None
@@ -148,7 +148,7 @@ def test_a_hierarchy_keeps_its_nodes_and_at_least_a_whole_one(tmp_path: Path) ->
     gossip = GossipSettings(topology="hierarchical")
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("scale", 4), ("scale", 1), ("scale", 3))
-    outcome = script.run(make_system(replace(TWO, learners_per_node=2, gossip=gossip), folder))
+    outcome = script.run(make_local_run(replace(TWO, learners_per_node=2, gossip=gossip), folder))
     assert outcome.failure is None
     assert sizes(folder) == [(2, 4), (4, 3)]
     (refused,) = [notice for notice in script.notices if "refused" in notice]
@@ -162,7 +162,7 @@ def test_a_learner_that_cannot_join_leaves_the_others_as_they_were(tmp_path: Pat
     config = resolve(replace(TWO, env="tests.environments:FailingInLearner2-v0", max_restarts=1))
     folder = RunFolder(tmp_path / "run")
     script = Script(folder, ("scale", 4), ("scale", 1), ("scale", 2))
-    outcome = script.run(make_system(config, folder))
+    outcome = script.run(make_local_run(config, folder))
     assert outcome.failure is None
     assert sizes(folder) == [(2, 1), (1, 2)]
     (rejection,) = [notice for notice in script.notices if "cannot join" in notice]
@@ -178,7 +178,7 @@ def test_a_learner_that_does_not_leave_is_killed_once_it_counts_as_hung(tmp_path
     folder = RunFolder(tmp_path / "run")
     # A learner waits for news of its neighbours, but not for those that have left.
     config = replace(TWO, learners=3, gossip=GossipSettings(max_staleness=0, deadline=0.5))
-    system = make_system(config, folder)
+    system = make_local_run(config, folder)
     script = Script(folder, ("scale", 2))
     leaver = pid_of(system, 2)
 
@@ -206,7 +206,7 @@ def test_room_for_learners_that_never_join_takes_no_memory(tmp_path: Path) -> No
 
     folder = RunFolder(tmp_path / "run")
     before = memory_mb()
-    system = make_system(replace(TWO, max_learners=1_000), folder)
+    system = make_local_run(replace(TWO, max_learners=1_000), folder)
     outcome = Script(folder, ("scale", 3), updates=200).run(system)
     assert outcome.failure is None
     check_consensus(folder, {2, 3})

@@ -22,7 +22,7 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import CONFIG, children, make_system, pid_of, send_to
+from tests.support.run_processes import CONFIG, children, make_local_run, pid_of, send_to
 from tests.support.run_records import ascending_rows
 
 SHARING = ["a2c-allreduce", "a2c-async", "a3c", "ppo-allreduce", "ppo-async"]
@@ -171,7 +171,7 @@ class Killer:
 )
 def test_killed_learners_come_back_and_all_go_on(tmp_path: Path, method: str) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(config_of(method), folder)
+    system = make_local_run(config_of(method), folder)
     observer = Killer(system, kills=4, updates=110)
     outcome = system.run(observer)
     assert outcome.failure is None
@@ -190,7 +190,7 @@ def test_killed_learners_come_back_and_all_go_on(tmp_path: Path, method: str) ->
 
 def test_a_replica_that_is_stopped_is_named_and_replaced_alone(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(config_of("a2c-allreduce"), hang_after=8.0), folder)
+    system = make_local_run(replace(config_of("a2c-allreduce"), hang_after=8.0), folder)
     stopped: list[int] = []
     notices: list[str] = []
 
@@ -211,7 +211,7 @@ def test_a_replica_that_is_stopped_is_named_and_replaced_alone(tmp_path: Path) -
 
 def test_replicas_that_all_die_go_on_from_what_they_last_showed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(config_of("a2c-allreduce"), folder)
+    system = make_local_run(config_of("a2c-allreduce"), folder)
     killed: list[int] = []
 
     def observe(status: RunStatus) -> None:

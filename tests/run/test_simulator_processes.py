@@ -21,7 +21,7 @@ from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
 from tests.environments import Treacherous
-from tests.support.run_processes import CONFIG, children, make_system, pid_of, survivors
+from tests.support.run_processes import CONFIG, children, make_local_run, pid_of, survivors
 from tests.support.run_records import newest
 
 
@@ -109,7 +109,7 @@ class Script:
 
 def test_processes_end_with_their_learner_and_the_run_goes_on(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, learners=2, simulator_processes=2), folder)
+    system = make_local_run(replace(CONFIG, learners=2, simulator_processes=2), folder)
     script = Script(system, folder)
     outcome = system.run(script)
     assert outcome.failure is None
@@ -133,7 +133,7 @@ def test_actors_have_simulators_in_processes_too(tmp_path: Path) -> None:
         )
     )
     folder = RunFolder(tmp_path / "run")
-    system = make_system(config, folder)
+    system = make_local_run(config, folder)
     below: list[psutil.Process] = []
 
     def observe(status: RunStatus) -> None:

@@ -19,7 +19,7 @@ from gala_rl.run import learner_supervisor
 from gala_rl.run.learner_supervisor import _Learner, _repeated_failure
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import CONFIG, children, make_system, send_to
+from tests.support.run_processes import CONFIG, children, make_local_run, send_to
 from tests.support.run_records import newest
 
 SLOW = resolve(
@@ -37,7 +37,7 @@ SLOW = resolve(
 
 def test_simulators_that_take_long_together_kill_nobody(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    system = make_system(SLOW, folder)
+    system = make_local_run(SLOW, folder)
 
     def observe(status: RunStatus) -> None:
         if folder.checkpointed_agent_steps() is not None:
@@ -55,7 +55,7 @@ def test_a_stop_is_heeded_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     """A rollout would take a quarter of an hour; what was saved before it is what is left."""
     algorithm = PPOSettings(rollout_steps=900, minibatches=1)
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(SLOW, simulators=2, algorithm=algorithm), folder)
+    system = make_local_run(replace(SLOW, simulators=2, algorithm=algorithm), folder)
     beats = system._counters.heartbeat(0)
     begun: list[int] = []
 
@@ -77,7 +77,7 @@ def test_a_learner_that_is_killed_at_a_stop_is_told(
 ) -> None:
     monkeypatch.setattr("gala_rl.run.pace._LEAST_S", 2.0)
     folder = RunFolder(tmp_path / "run")
-    system = make_system(replace(CONFIG, checkpoint_every=1000.0), folder)
+    system = make_local_run(replace(CONFIG, checkpoint_every=1000.0), folder)
     notices: list[str] = []
     stopped: list[int] = []
 

@@ -14,7 +14,7 @@ from gala_rl.records.files import read_json
 from gala_rl.records.metrics import MetricsWriter
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import CONFIG, children, make_system, start_command
+from tests.support.run_processes import CONFIG, children, make_local_run, start_command
 from tests.support.run_records import newest
 
 
@@ -28,7 +28,7 @@ def test_an_error_of_the_system_ends_the_run_in_order(lasts: bool, tmp_path: Pat
             raised.append(status.total_agent_steps)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "metrics/learner_00.jsonl")
 
-    outcome = make_system(replace(CONFIG, checkpoint_every=1000.0), folder).run(observe)
+    outcome = make_local_run(replace(CONFIG, checkpoint_every=1000.0), folder).run(observe)
     assert isinstance(outcome.failure, SupervisorFailure)
     assert "Too many open files" in str(outcome.failure)
     assert isinstance(outcome.failure.__cause__, OSError)

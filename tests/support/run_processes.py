@@ -34,10 +34,10 @@ CONFIG = resolve(
 """A run that goes on until something stops it."""
 
 
-def make_system(
+def make_local_run(
     config: ResolvedConfig, folder: RunFolder, start: Checkpoint | None = None
 ) -> LocalRun:
-    """Learners of a run, started; its folder is made if there is none."""
+    """Return a run whose learners have been started; make its folder if there is none."""
     if not folder.exists:
         folder.create(config)
     return LocalRun(config, folder, torch.device("cpu"), initial_parameters_of(config), start)
