@@ -15,45 +15,40 @@ from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 
 JOIN_S = 60.0
-WARM_UP, UPDATES = 3, 5
+WARM_UP, UPDATES = 2, 3
 
 
 def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def faults_of_updates(keep: bool, answer: Connection) -> None:
-    """Updates of the network for images at the papers' sizes."""
-    if keep and not keep_freed_memory():
-        answer.send(None)
-        return
+def faults_of_updates(answer: Connection) -> None:
+    """Page faults per update of the network for images at the papers' sizes, before and after."""
     config = resolve(TrainConfig(method="a2c", env="PongNoFrameskip-v4", network_threads=1))
     transport = MemoryNetwork(1).transport(0)
     agent = build_agent(config, 0, transport, torch.device("cpu"), seed=0)
-    for _ in range(WARM_UP):
-        agent.step(7e-4)
-    before = page_faults()
-    for _ in range(UPDATES):
-        agent.step(7e-4)
-    answer.send((page_faults() - before) / UPDATES)
 
+    def measure() -> float:
+        for _ in range(WARM_UP):
+            agent.step(7e-4)
+        before = page_faults()
+        for _ in range(UPDATES):
+            agent.step(7e-4)
+        return (page_faults() - before) / UPDATES
 
-def page_faults_an_update(keep: bool) -> float | None:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=faults_of_updates, args=(keep, theirs))
-    process.start()
-    assert ours.poll(JOIN_S)
-    faults: float | None = ours.recv()
-    process.join(JOIN_S)
-    return faults
+    default = measure()
+    answer.send((default, measure() if keep_freed_memory() else None))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is on Linux")
 def test_an_update_causes_next_to_no_page_faults() -> None:
-    kept = page_faults_an_update(keep=True)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=faults_of_updates, args=(theirs,))
+    process.start()
+    assert ours.poll(JOIN_S)
+    default, kept = ours.recv()
+    process.join(JOIN_S)
     if kept is None:
         pytest.skip("the C library has no mallopt")
-    default = page_faults_an_update(keep=False)
-    assert default is not None
     assert kept < default / 10, "or the C library keeps memory by itself: this is needless then"

@@ -1,6 +1,5 @@
 """Processes that a server forks: there at once, and in no other way unlike spawned ones."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,47 +11,26 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-import torch
-from torch import Tensor
 
-from gala_rl.gossip.transports.shared import shared_zeros
-from gala_rl.processes.spawn import MAX_SOCKET_FOLDER, end_with_parent, release, start_process
+from gala_rl.processes.spawn import MAX_SOCKET_FOLDER, start_process
+from tests.processes.work import (
+    GIVE_UP_S,
+    count_open,
+    end,
+    is_spawned,
+    leave_in_c,
+    sleep,
+    supervise,
+    tell,
+)
 
-GIVE_UP_S = 60.0
 IMPORTS = "gala_rl.run.fork_server"
 
 
 def start(work: Callable[[Path], None], out: Path) -> BaseProcess:
     return start_process(work, out, "gala-learner-0", IMPORTS)
-
-
-def end(process: BaseProcess) -> int | None:
-    process.join(GIVE_UP_S)
-    exitcode = process.exitcode
-    release(process)
-    return exitcode
-
-
-def tell(out: Path) -> None:
-    """What the process finds, into a file named by its id."""
-    end_with_parent()
-    draws = np.random.random_sample(2)  # noqa: NPY002
-    process = psutil.Process()
-    found = [os.environ.get("CALLED"), process.name(), process.cpu_affinity(), *draws]
-    out.joinpath(str(os.getpid())).write_text("|".join(map(str, found)))
-
-
-def sleep(out: Path) -> None:
-    end_with_parent()
-    out.joinpath(f"asleep-{os.getpid()}").touch()
-    time.sleep(600)
-
-
-def leave_in_c(out: Path) -> None:
-    ctypes.CDLL(None)._exit(7)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -99,14 +77,6 @@ def test_what_libraries_read_only_once_is_not_that_of_an_older_server(
     assert end(process) == -signal.SIGKILL
 
 
-def is_spawned(process: BaseProcess) -> bool:
-    """Whether it is a child of this process, not of a server; ends it."""
-    parent = psutil.Process(process.pid).parent()
-    process.kill()
-    assert end(process) == -signal.SIGKILL
-    return parent == psutil.Process()
-
-
 def test_without_a_server_that_may_fork_processes_are_spawned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,24 +102,19 @@ def test_a_machine_that_lets_no_process_start_is_an_error_of_the_system(
         start(sleep, tmp_path)
 
 
-def count_files(numbers: list[Tensor]) -> None:
-    end_with_parent()
-    sys.exit(len(numbers) - 300 + int(sum(numbers)))
-
-
 def test_an_argument_with_more_descriptors_than_a_server_takes_is_handed_over() -> None:
-    numbers = [shared_zeros((1,), torch.float32) for _ in range(300)]
-    process = start_process(count_files, numbers, "gala-learner-0", IMPORTS)
-    assert end(process) == 0
+    ends = [end for _ in range(150) for end in multiprocessing.Pipe()]
+    process = start_process(count_open, ends, "gala-learner-0", IMPORTS)
+    assert end(process) == 300 % 256
 
 
 ITS_SOCKET_IS_DELETED = """
 import multiprocessing.forkserver as server, os, sys
 from pathlib import Path
-from tests.processes.test_spawn import is_spawned, sleep, start
-before = is_spawned(start(sleep, Path(sys.argv[1])))
+from tests.processes.work import is_spawned, start_forked
+before = is_spawned(start_forked(Path(sys.argv[1])))
 os.unlink(server._forkserver._forkserver_address)
-print(before, is_spawned(start(sleep, Path(sys.argv[1]))))
+print(before, is_spawned(start_forked(Path(sys.argv[1]))))
 """
 
 
@@ -166,12 +131,12 @@ def in_a_program(text: str, out: Path) -> str:
 IN_THREADS = """
 import sys, threading, time
 from pathlib import Path
-from tests.processes.test_spawn import end, sleep, start
+from tests.processes.work import end, sleep, start_forked
 from gala_rl.processes.spawn import start_process
 out, started, errors = Path(sys.argv[1]), [], []
 def begin():
     try:
-        started.append(start(sleep, out))
+        started.append(start_forked(out))
         started.append(start_process(sleep, out, "gala-actor-0"))
     except BaseException as error:
         errors.append(error)
@@ -196,8 +161,8 @@ def test_processes_started_by_threads_at_once_outlive_these_threads(tmp_path: Pa
 FROM_ANOTHER = """
 import os, sys, psutil
 from pathlib import Path
-from tests.processes.test_spawn import end, sleep, start
-process = start(sleep, Path(sys.argv[1]))
+from tests.processes.work import end, start_forked
+process = start_forked(Path(sys.argv[1]))
 print("spawned" if psutil.Process(process.pid).ppid() == os.getpid() else "served")
 process.kill()
 end(process)
@@ -250,12 +215,6 @@ def test_a_server_that_is_killed_takes_its_processes_along_and_has_a_successor(
     assert end(process) not in (0, None)
     wait_for(lambda: not psutil.pid_exists(process.pid or 0))
     assert end(start(leave_in_c, tmp_path)) == 7
-
-
-def supervise(out: Path) -> None:
-    """Start a learner, and wait to be killed."""
-    start(sleep, out)
-    time.sleep(600)
 
 
 def test_nobody_outlives_who_started_them_nor_does_the_server(tmp_path: Path) -> None:

@@ -6,21 +6,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from ctypes import c_longlong
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import torch
-from torch import Tensor
 
-from gala_rl.gossip.transports.shared import shared_zeros
 from gala_rl.processes import spawn, supervised
-from gala_rl.processes.heartbeat import beat, set_heartbeat
-from gala_rl.processes.spawn import end_with_parent
 from gala_rl.processes.supervised import RestartBudget, SilenceTimer, SupervisedProcess, end_all
+from tests.processes.work import (
+    GIVE_UP_S,
+    LIGHT_SERVER,
+    Heartbeat,
+    hang,
+    leave,
+    play,
+    step,
+)
 
-GIVE_UP_S = 60.0
 IMPORTS = "gala_rl.run.fork_server"
 HOW = pytest.mark.parametrize("imports", [None, IMPORTS], ids=["spawned", "forked"])
 
@@ -32,39 +37,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def work(heartbeat: Tensor) -> None:
-    """Make a step every hundredth of a second."""
-    end_with_parent(leads_group=True)
-    set_heartbeat(heartbeat.numpy())
-    while True:
-        time.sleep(0.01)
-        beat()
-
-
-def hang(heartbeat: Tensor) -> None:
-    """Make a first step, and no other."""
-    end_with_parent(leads_group=True)
-    set_heartbeat(heartbeat.numpy())
-    time.sleep(600)
-
-
-def leave(heartbeat: Tensor) -> None:
-    os._exit(7)
-
-
-def play(out: Path) -> None:
-    """Start another program, as simulators do, and work on."""
-    end_with_parent(leads_group=True)
-    game = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    file = out / "game"
-    file.with_suffix(".new").write_text(str(game.pid))
-    file.with_suffix(".new").rename(file)
-    time.sleep(600)
-
-
 @pytest.fixture
-def heartbeat() -> Tensor:
-    return shared_zeros((1,), torch.int64)
+def heartbeat() -> Heartbeat:
+    return RawArray(c_longlong, 1)
 
 
 @pytest.fixture
@@ -83,9 +58,11 @@ Started = Callable[..., SupervisedProcess]
 
 
 @HOW
-def test_a_process_is_killed_and_nothing_stays_open(heartbeat: Tensor, imports: str | None) -> None:
+def test_a_process_is_killed_and_nothing_stays_open(
+    heartbeat: Heartbeat, imports: str | None
+) -> None:
     def run_briefly() -> None:
-        process = SupervisedProcess(work, heartbeat, "gala-test", imports=imports)
+        process = SupervisedProcess(step, heartbeat, "gala-test", imports=imports)
         assert psutil.pid_exists(process.pid)
         assert process.kill()
         assert process.exitcode not in (0, None)
@@ -100,9 +77,9 @@ def test_a_process_is_killed_and_nothing_stays_open(heartbeat: Tensor, imports: 
 
 
 def test_a_working_process_is_not_hung_and_a_stopped_one_is(
-    heartbeat: Tensor, started: Started
+    heartbeat: Heartbeat, started: Started
 ) -> None:
-    process = started(work, heartbeat, timeout_s=1.0)
+    process = started(step, heartbeat, timeout_s=1.0)
     wait_for(lambda: bool(heartbeat[0]))
     give_up = time.monotonic() + 2.0
     while time.monotonic() < give_up:
@@ -117,16 +94,16 @@ def test_a_working_process_is_not_hung_and_a_stopped_one_is(
     assert process.kill(), "stopped processes can be killed"
 
 
-def test_a_process_that_makes_no_step_is_hung(heartbeat: Tensor, started: Started) -> None:
+def test_a_process_that_makes_no_step_is_hung(heartbeat: Heartbeat, started: Started) -> None:
     process = started(hang, heartbeat, timeout_s=0.5)
     wait_for(lambda: process.is_hung(int(heartbeat[0])))
     assert process.exitcode is None
 
 
 def test_a_supervisor_that_was_stopped_too_finds_no_process_hung(
-    heartbeat: Tensor, started: Started
+    heartbeat: Heartbeat, started: Started
 ) -> None:
-    process = started(work, heartbeat, timeout_s=2.0)
+    process = started(step, heartbeat, timeout_s=2.0)
     wait_for(lambda: bool(heartbeat[0]))
     process.is_hung(int(heartbeat[0]))
     os.kill(process.pid, signal.SIGSTOP)
@@ -139,7 +116,7 @@ def test_a_supervisor_that_was_stopped_too_finds_no_process_hung(
 
 
 def test_a_process_that_ignores_everything_else_is_killed_after_its_grace(
-    heartbeat: Tensor, started: Started
+    heartbeat: Heartbeat, started: Started
 ) -> None:
     process = started(hang, heartbeat)
     wait_for(lambda: bool(heartbeat[0]))
@@ -153,7 +130,7 @@ def test_a_process_that_ignores_everything_else_is_killed_after_its_grace(
 
 @HOW
 def test_a_process_that_ends_by_itself_keeps_its_exit_code(
-    heartbeat: Tensor, started: Started, imports: str | None
+    heartbeat: Heartbeat, started: Started, imports: str | None
 ) -> None:
     processes = [started(leave, heartbeat, imports=imports) for _ in range(2)]
     assert end_all(processes, grace_s=GIVE_UP_S)
@@ -161,9 +138,9 @@ def test_a_process_that_ends_by_itself_keeps_its_exit_code(
 
 
 def test_one_that_cannot_be_killed_is_reported_and_the_others_are_killed(
-    heartbeat: Tensor, started: Started, monkeypatch: pytest.MonkeyPatch
+    heartbeat: Heartbeat, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, other = started(work, heartbeat), started(work, heartbeat)
+    stuck, other = started(step, heartbeat), started(step, heartbeat)
     with monkeypatch.context() as patch:
         # As when the kernel waits for a device.
         patch.setattr(supervised, "_JOIN_S", 0.2)
@@ -185,28 +162,28 @@ def test_the_programs_that_a_process_has_started_end_with_its_group(
 
 
 def test_a_system_that_refuses_processes_raises(
-    heartbeat: Tensor, monkeypatch: pytest.MonkeyPatch
+    heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(process: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
     with pytest.raises(OSError, match="Resource temporarily unavailable"):
-        SupervisedProcess(work, heartbeat, "gala-test")
+        SupervisedProcess(step, heartbeat, "gala-test")
 
 
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
 from gala_rl.processes.supervised import SupervisedProcess
-from tests.processes.test_supervised import play
+from tests.processes.work import play
 process = SupervisedProcess(play, Path(sys.argv[1]), "gala-test", imports=sys.argv[2] or None)
 print(process.pid, flush=True)
 time.sleep(600)
 """
 
 
-@HOW
+@pytest.mark.parametrize("imports", [None, LIGHT_SERVER], ids=["spawned", "forked"])
 def test_a_process_does_not_outlive_its_supervisor(tmp_path: Path, imports: str | None) -> None:
     command = [sys.executable, "-c", ORPHAN, str(tmp_path), imports or ""]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
