@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.cluster.machines import Machines
 
 
 LONGEST = ("test_docs.py", "test_security.py")
+
+# How long an example takes says nothing where tests share cores with processes of others.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
