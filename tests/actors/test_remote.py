@@ -21,7 +21,7 @@ from gala_rl.actors.rollout_slots import RolloutSlots, example_of, slots_of
 from gala_rl.agent import build_model
 from gala_rl.envs import make_simulators
 from gala_rl.gossip import Message, SharedMailboxes
-from tests.actors.test_rollout_slots import make_config
+from tests.actors.scripted import make_config
 
 SIZE = 10
 

@@ -1,6 +1,5 @@
 """Guarded environments: valid answers, and failures that are logged, truncated and rebuilt."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -17,51 +16,7 @@ from gala_rl.envs import Transition, read_environment
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.errors import SimulatorFailure, UserError
-
-BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
-GOOD = np.array([0.25, 0.5, 0.75], dtype=np.float32)
-
-
-class Returning(gymnasium.Env[Any, Any]):
-    """Returns what a test says at one step of each life, and good answers before and after."""
-
-    action_space = spaces.Discrete(2)
-    observation_space: spaces.Space[Any] = BOX
-    good: ClassVar[Any] = GOOD
-    answer: Callable[[Any], Any]
-    bad_at = 3
-    built = closed = 0
-
-    def __init__(self) -> None:
-        type(self).built += 1
-        self.observation_space = type(self).observation_space
-        self.steps = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
-        super().reset(seed=seed)
-        return self.good, {}
-
-    def step(self, action: Any) -> Any:
-        self.steps += 1
-        answer: Any = (self.good, 1.0, False, False, {})
-        return type(self).answer(answer) if self.steps == self.bad_at else answer
-
-    def close(self) -> None:
-        type(self).closed += 1
-
-
-def simulators(
-    answer: Callable[[Any], Any],
-    space: spaces.Space[Any] = BOX,
-    good: Any = GOOD,
-    count: int = 2,
-    base: type[Returning] = Returning,
-    **attributes: Any,
-) -> tuple[GymnasiumSimulators, type[Returning]]:
-    made = {"answer": staticmethod(answer), "observation_space": space, "good": good}
-    kind: Any = type("Made", (base,), {**made, **attributes})
-    gymnasium.register("Made-v0", kind, disable_env_checker=True)
-    return GymnasiumSimulators("Made-v0", count), kind
+from tests.envs.returning import BOX, GOOD, Returning, showing, simulators
 
 
 @pytest.fixture(autouse=True)
@@ -72,10 +27,6 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def play(made: GymnasiumSimulators, steps: int) -> list[Transition]:
     made.reset(0)
     return [made.step(np.zeros(made.count, dtype=np.int64)) for _ in range(steps)]
-
-
-def showing(observation: Any) -> Callable[[Any], Any]:
-    return lambda answer: (observation, *answer[1:])
 
 
 def paying(reward: Any) -> Callable[[Any], Any]:
@@ -255,46 +206,6 @@ def test_simulators_that_were_built_are_closed_when_the_next_cannot_be() -> None
     with pytest.raises((RuntimeError, UserError)):
         GymnasiumSimulators("Made-v0", 5)
     assert (kind.built, kind.closed) == (3, 2)
-
-
-class Foreign(Returning):
-    """Has hooks of other packages' names."""
-
-    def get_state(self, agent_id: int) -> None:
-        raise AssertionError("not for us")
-
-    def set_state(self) -> None:
-        raise AssertionError("not for us")
-
-
-def _takes_more(env: Any, agent_id: int) -> dict[str, Any]:
-    return {}
-
-
-def _takes_one(env: Any, state: Any) -> None:
-    """As it should be."""
-
-
-@pytest.mark.parametrize(
-    ("hooks", "why"),
-    [
-        ({}, ""),
-        ({"gala_get_state": lambda env: {}}, "gala_set_state"),
-        ({"gala_get_state": _takes_more, "gala_set_state": _takes_one}, "agent_id"),
-        ({"gala_get_state": lambda env: {}, "gala_set_state": lambda env: None}, "too many"),
-        ({"gala_get_state": lambda env: [1], "gala_set_state": _takes_one}, "not a dict"),
-        ({"gala_get_state": lambda env: {"a": "b"}, "gala_set_state": _takes_one}, "as 'a'"),
-        ({"gala_get_state": lambda env: {1: 2}, "gala_set_state": _takes_one}, "as 1"),
-    ],
-)
-def test_invalid_hooks_save_nothing_and_break_nothing(
-    hooks: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    made, _ = simulators(showing(GOOD), base=Foreign, **hooks)
-    made.reset(0)
-    assert made.get_state() is None
-    assert (why in caplog.text) if why else not caplog.text
 
 
 class Unspeakable(Exception):

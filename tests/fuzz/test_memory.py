@@ -17,7 +17,7 @@ from gala_rl.gossip.journal import Journal, OverrunError
 from gala_rl.gossip.mixing import mix_
 from gala_rl.gossip.node import GossipNode, Mix
 from gala_rl.gossip.topology import complete
-from tests.actors.test_rollout_slots import make_config, run, scripted
+from tests.actors.scripted import make_config, run, scripted
 from tests.fuzz.mutate import both
 
 SIZE = 6
