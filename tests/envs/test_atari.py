@@ -82,10 +82,10 @@ def test_a_long_game_is_truncated_with_its_final_observation() -> None:
 
 def test_every_cut_game_is_reported_even_when_games_are_shorter_than_their_random_start() -> None:
     env = simulators(count=4, protocol=AtariProtocol(max_episode_frames=8))
-    transitions = play(env, random_actions(40, count=4))
+    transitions = play(env, random_actions(16, count=4))
     cuts = [[i for i in range(4) if t.truncated[i]] for t in transitions]
     assert [[e.simulator for e in t.episodes] for t in transitions] == cuts
-    assert sum(map(len, cuts)) > 40
+    assert sum(map(len, cuts)) > 16
 
 
 def test_terminated_and_truncated_are_never_both() -> None:
@@ -100,7 +100,7 @@ def test_terminated_and_truncated_are_never_both() -> None:
 
 def test_the_same_seed_gives_the_same_stream_and_another_seed_another() -> None:
     env = simulators("ALE/Breakout-v5", 3, AtariProtocol())
-    actions = random_actions(40, count=3)
+    actions = random_actions(15, count=3)
 
     def stream(seed: int) -> NDArray[np.uint8]:
         return np.stack([t.observations for t in play(env, actions, seed)])
@@ -202,12 +202,12 @@ def test_there_is_no_state_to_save_and_restoring_one_is_refused() -> None:
 
 @pytest.mark.parametrize("groups", [2, 3])
 def test_groups_play_the_games_that_one_group_would(groups: int) -> None:
-    protocol = AtariProtocol(max_episode_frames=200)
+    protocol = AtariProtocol(max_episode_frames=80)
     one, several = (AtariSimulators(BREAKOUT, 5, 1, protocol, True, n) for n in (1, groups))
     assert [rows.stop - rows.start for rows in several.groups] == {2: [2, 3], 3: [1, 2, 2]}[groups]
     np.testing.assert_array_equal(one.reset(3), several.reset(3))
     games = 0
-    for actions in random_actions(120, 5):
+    for actions in random_actions(50, 5):
         expected = one.step(actions)
         for group, rows in enumerate(several.groups):
             several.send(actions[rows], group)
