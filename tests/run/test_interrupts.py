@@ -65,7 +65,10 @@ def test_who_was_started_to_ignore_a_closed_terminal_does_so() -> None:
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in SIGNALS[1:])],
+)
 @pytest.mark.parametrize("serial", [False, True])
 def test_a_signal_while_the_last_checkpoint_is_written_costs_nothing(
     number: signal.Signals, serial: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,10 @@ def assert_ended_well(out: Path) -> None:
     assert newest(RunFolder(out)).agent_steps == summary["agent_steps"]
 
 
-@pytest.mark.parametrize("arguments", [("--learners", "2"), ("--learners", "2", "--serial")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--learners", "2"), pytest.param(("--learners", "2", "--serial"), marks=pytest.mark.slow)],
+)
 def test_a_run_goes_on_when_whoever_reads_along_has_gone(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
@@ -49,7 +52,7 @@ def test_a_run_goes_on_when_whoever_reads_along_has_gone(
 
 def test_a_run_goes_on_when_its_log_has_filled_a_disk(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        arguments = command(tmp_path / "run", "--learners", "2")
+        arguments = command(tmp_path / "run", "--learners", "2", "--serial")
         process = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=full, check=False)
     assert process.returncode == 0
     assert_ended_well(tmp_path / "run")

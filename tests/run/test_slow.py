@@ -26,13 +26,13 @@ SLOW = resolve(
     TrainConfig(
         method="ppo",
         env="tests.environments:SlowInLearners-v0",
-        simulators=9,
+        simulators=7,
         steps=10**12,
         algorithm=PPOSettings(rollout_steps=1, minibatches=1),
-        hang_after=4.0,
+        hang_after=3.0,
     )
 )
-"""Building nine simulators takes 4.5 s, a step of all of them too; none is silent for 4 s."""
+"""Building seven simulators takes 3.5 s, a step of all of them too; none is silent for 3 s."""
 
 
 def test_simulators_that_take_long_together_kill_nobody(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_simulators_that_take_long_together_kill_nobody(tmp_path: Path) -> None:
     assert outcome.failure is None
     assert outcome.status.restarts == [0]
     assert outcome.killed == 0
-    assert newest(folder).agent_steps >= 9, "the first checkpoint follows the first update"
+    assert newest(folder).agent_steps >= 7, "the first checkpoint follows the first update"
     assert children() == []
 
 
@@ -62,7 +62,7 @@ def test_a_stop_is_heeded_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     def observe(status: RunStatus) -> None:
         if system._counters.get(0, LearnerCounter.READY) and not begun:
             begun.append(int(beats[0]))
-        elif begun and beats[0] > begun[0] + 2 * 10**9:
+        elif begun and beats[0] > begun[0] + 10**9:
             system.stop()
 
     outcome = system.run(observe)
