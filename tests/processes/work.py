@@ -79,7 +79,7 @@ def supervise(out: Path) -> None:
 def step(heartbeat: Heartbeat) -> None:
     """Make a step every hundredth of a second."""
     end_with_parent(leads_group=True)
-    set_heartbeat(np.frombuffer(heartbeat, np.int64))
+    set_heartbeat(np.frombuffer(memoryview(heartbeat), np.int64))
     while True:
         time.sleep(0.01)
         beat()
@@ -88,7 +88,7 @@ def step(heartbeat: Heartbeat) -> None:
 def hang(heartbeat: Heartbeat) -> None:
     """Make a first step, and no other."""
     end_with_parent(leads_group=True)
-    set_heartbeat(np.frombuffer(heartbeat, np.int64))
+    set_heartbeat(np.frombuffer(memoryview(heartbeat), np.int64))
     time.sleep(600)
 
 
