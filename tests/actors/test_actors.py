@@ -50,6 +50,19 @@ def queued(config: ResolvedConfig) -> Iterator[tuple[ActorProcesses, FlatParamet
         queue.close()
 
 
+Queued = tuple[ActorProcesses, FlatParameters, ActorCritic]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Queued]:
+    """Two actors, started once for the tests that do not mind what others have collected."""
+    with queued(make_config(actors=2, batch_rollouts=1)) as made:
+        yield made
+
+
+ONE_PAIR = pytest.mark.xdist_group("pair of actors")
+
+
 def check_seams(trajectory: Trajectory) -> None:
     """Every number follows from the one before: whatever is torn has a wrong integer."""
     episode, step, action = trajectory.observations.unbind(-1)
@@ -75,42 +88,45 @@ def test_rollouts_follow_one_another_and_games_are_told() -> None:
         assert sorted(e.simulator for e in queue.episodes) == sorted([0, 1, 2, 3] * 6)
 
 
-def test_actors_have_games_and_actions_of_their_own() -> None:
-    with queued(make_config(actors=2)) as (queue, _flat, _model):
-        give_up = time.monotonic() + GIVE_UP_S
-        seen: set[int] = set()
-        rollouts = []
-        while len(seen) < 4 and time.monotonic() < give_up:
-            rollouts += [tuple(column.tolist()) for column in queue.collect().actions.unbind(1)]
-            seen |= {episode.simulator for episode in queue.episodes}
-        assert seen == {0, 1, 2, 3}
-        # Of 32 possible: equal seeds would show each at least twice.
-        assert len(set(rollouts)) > len(rollouts) / 2 or len(set(rollouts)) > 20
+@ONE_PAIR
+def test_actors_have_games_and_actions_of_their_own(pair: Queued) -> None:
+    queue, _flat, _model = pair
+    give_up = time.monotonic() + GIVE_UP_S
+    seen: set[int] = set()
+    rollouts = []
+    while len(seen) < 4 and time.monotonic() < give_up:
+        rollouts += [tuple(column.tolist()) for column in queue.collect().actions.unbind(1)]
+        seen |= {episode.simulator for episode in queue.episodes}
+    assert seen == {0, 1, 2, 3}
+    # Of 32 possible: equal seeds would show each at least twice.
+    assert len(set(rollouts)) > len(rollouts) / 2 or len(set(rollouts)) > 20
 
 
-def test_what_acted_is_as_old_as_it_is_said_to_be() -> None:
+@ONE_PAIR
+def test_what_acted_is_as_old_as_it_is_said_to_be(pair: Queued) -> None:
     """log π of every rollout is, to the bit of rounding, that of the version it is stamped with."""
-    config = make_config(actors=2, batch_rollouts=1)
-    with queued(config) as (queue, flat, model):
-        versions: dict[int, Tensor] = {}
-        for version in range(1, 40):
-            versions[version] = flat.values.clone()
-            trajectory = queue.collect()
-            acted = version - queue._lags[-1]
-            assert 0 < acted <= version
-            flat.load(versions[acted])
-            with torch.no_grad():
-                evaluation = model.evaluate(
-                    trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten()
-                )
-            assert trajectory.log_probs is not None
-            found = evaluation.log_probs.view_as(trajectory.log_probs)
-            torch.testing.assert_close(found, trajectory.log_probs)
-            moved = 0.05 * torch.randn(len(flat.values), generator=torch.manual_seed(version))
-            flat.load(versions[version] + moved)
-        metrics = queue.take_metrics()
-        # How old it gets is up to the machine: one actor may sleep while the other delivers.
-        assert 0 < metrics["policy_lag_updates"] <= metrics["policy_lag_updates_max"] < 39
+    queue, flat, model = pair
+    queue.take_metrics()
+    first, initial = queue._version + 1, flat.values.clone()
+    versions: dict[int, Tensor] = {}
+    for version in range(first, first + 39):
+        versions[version] = flat.values.clone()
+        trajectory = queue.collect()
+        acted = version - queue._lags[-1]
+        assert 0 < acted <= version
+        flat.load(versions.get(acted, initial))
+        with torch.no_grad():
+            evaluation = model.evaluate(
+                trajectory.observations[:-1].flatten(0, 1), trajectory.actions.flatten()
+            )
+        assert trajectory.log_probs is not None
+        found = evaluation.log_probs.view_as(trajectory.log_probs)
+        torch.testing.assert_close(found, trajectory.log_probs)
+        moved = 0.05 * torch.randn(len(flat.values), generator=torch.manual_seed(version))
+        flat.load(versions[version] + moved)
+    metrics = queue.take_metrics()
+    # How old it gets is up to the machine: one actor may sleep while the other delivers.
+    assert 0 < metrics["policy_lag_updates"] <= metrics["policy_lag_updates_max"] < first + 38
 
 
 def pids(queue: ActorProcesses) -> list[int]:
@@ -118,21 +134,25 @@ def pids(queue: ActorProcesses) -> list[int]:
 
 
 @pytest.mark.parametrize(("deaths", "seed"), [(2, 0), pytest.param(100, 1, marks=pytest.mark.slow)])
-def test_actors_killed_at_any_moment_leave_nothing_torn(deaths: int, seed: int) -> None:
+@ONE_PAIR
+def test_actors_killed_at_any_moment_leave_nothing_torn(
+    deaths: int, seed: int, pair: Queued
+) -> None:
+    queue, _flat, _model = pair
+    before = queue.take_metrics()["actor_restarts"]
     moments = random.Random(seed)
     # One whose death nobody has noticed yet may be chosen again, and dies only once.
     killed: set[int] = set()
-    with queued(make_config(actors=2, batch_rollouts=1)) as (queue, _flat, _model):
-        while len(killed) < deaths:
-            killed.add(victim := moments.choice(pids(queue)))
-            os.kill(victim, signal.SIGKILL)
-            for _ in range(moments.randrange(1, 40)):
-                check_seams(queue.collect())
-        give_up = time.monotonic() + GIVE_UP_S
-        # The last may have died unnoticed until its end of the line is read.
-        while queue.take_metrics()["actor_restarts"] < deaths and time.monotonic() < give_up:
+    while len(killed) < deaths:
+        killed.add(victim := moments.choice(pids(queue)))
+        os.kill(victim, signal.SIGKILL)
+        for _ in range(moments.randrange(1, 40)):
             check_seams(queue.collect())
-        assert queue.take_metrics()["actor_restarts"] == deaths
+    give_up = time.monotonic() + GIVE_UP_S
+    # The last may have died unnoticed until its end of the line is read.
+    while queue.take_metrics()["actor_restarts"] < before + deaths and time.monotonic() < give_up:
+        check_seams(queue.collect())
+    assert queue.take_metrics()["actor_restarts"] == before + deaths
 
 
 def test_a_stopped_actor_is_replaced_and_closing_leaves_nobody() -> None:
