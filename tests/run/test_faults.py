@@ -85,15 +85,15 @@ def test_who_is_killed_or_poisoned_comes_back_once_and_harms_nobody(
     folder, outcome, notices = run_until(
         tmp_path,
         replace(CONFIG, method=method),
-        lambda status: status.restarts[1] > 0 and min(status.updates) >= 250,
-        {"kind": kind, "learner": 1, "at_updates": 150},
+        lambda status: status.restarts[1] > 0 and min(status.updates) >= 120,
+        {"kind": kind, "learner": 1, "at_updates": 50},
     )
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 1, 0]
     (row,) = rows(folder)
     assert (row["fault"], row["kind"], row["learner"], row["phase"]) == (0, kind, 1, "begin")
-    assert (row["updates"], row["agent_steps"]) == (150, 150 * CONFIG.update_agent_steps)
-    assert f"fault 0: {kind}, learner 1 after 150 updates" in notices
+    assert (row["updates"], row["agent_steps"]) == (50, 50 * CONFIG.update_agent_steps)
+    assert f"fault 0: {kind}, learner 1 after 50 updates" in notices
     assert all(metrics(folder, rank)["rejected"] == {} for rank in range(3))
     assert torch.isfinite(saved_parameters(folder)).all()
 

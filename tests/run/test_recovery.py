@@ -115,7 +115,7 @@ def test_a_dead_neighbour_blocks_nobody_even_those_that_wait_for_news(
                 # Held back before it does anything: the others are without it for sure.
                 pids.append(send_to(system, 1, signal.SIGSTOP))
                 at_rest.append(status.updates)
-        elif len(at_rest) == 1 and all(status.updates[r] > at_rest[0][r] + 100 for r in (0, 2)):
+        elif len(at_rest) == 1 and all(status.updates[r] > at_rest[0][r] + 50 for r in (0, 2)):
             at_rest.append(status.updates)
             send_to(system, 1, signal.SIGCONT)
             system.stop()
@@ -207,7 +207,7 @@ def test_a_nan_never_leaves_the_learner_it_arose_in(
             at_poison.append(status.updates)
         if at_poison and sum(status.restarts) == 1:
             grown = zip(status.updates, at_poison[0], strict=True)
-            if all(now > before + 150 for now, before in grown):
+            if all(now > before + 60 for now, before in grown):
                 system.stop()
 
     outcome = system.run(observe)
