@@ -15,10 +15,10 @@ from gala_rl.actors.actor_process import READY, ActorSpec
 from gala_rl.actors.rollout_slots import FIELDS
 from gala_rl.agent import build_model
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.run import TrainConfig
+from gala_rl.config.train import TrainConfig
 from gala_rl.envs import Episode, make_simulators
-from gala_rl.methods import resolve
 from gala_rl.methods.impala import ImpalaSettings
+from gala_rl.methods.resolving import resolve
 from gala_rl.processes import supervised
 from gala_rl.trajectory import Trajectory
 
@@ -119,8 +119,8 @@ def scripted(config: ResolvedConfig) -> Iterator[tuple[actors.ActorProcesses, li
         return build_model(config, *specs)
 
     with mock.patch.object(supervised, "start_process", start):
-        parameters, cpu = torch.zeros(8), torch.device("cpu")
-        queue = actors.ActorProcesses(config, 0, make_model, parameters, simulators, cpu, seed=0)
+        parameters = torch.zeros(8)
+        queue = actors.ActorProcesses(config, 0, make_model, parameters, simulators, seed=0)
         try:
             yield queue, made
         finally:

@@ -100,7 +100,7 @@ def test_batches_are_joined_in_the_order_of_arrival_and_lag_is_told() -> None:
         queue._publish()
         for actor, stamp in ((made[1], 1), (made[0], 2), (made[1], 3)):
             run(actor, stamp, version=1)
-            queue._poll(0.0)
+            queue.poll()
         queue._version = 4  # Three updates later.
         trajectory = queue.collect()
         assert trajectory.rewards.shape == (STEPS, 3 * SHARE)
@@ -115,7 +115,7 @@ def test_actors_wait_when_the_queue_is_full() -> None:
         queue._publish()
         run(made[0], 1, 1)
         run(made[0], 2, 1)
-        queue._poll(0.0)
+        queue.poll()
         assert not made[0].begin(), "it has no slot left"
         run(made[1], 3, 1)
         queue.collect()
@@ -128,8 +128,8 @@ def test_a_half_written_slot_goes_to_the_successor_and_whole_ones_are_learned() 
         run(made[0], 1, 1)
         assert made[0].begin()
         made[0].process.kill()
-        queue._poll(0.0)
-        queue._poll(0.0)
+        queue.poll()
+        queue.poll()
         successor = made[2]
         assert successor.spec.index == 0
         assert successor.spec.seed not in {actor.spec.seed for actor in made[:2]}
@@ -145,11 +145,11 @@ def test_a_silent_actor_is_replaced_and_one_without_a_slot_is_not() -> None:
         queue._publish()
         run(made[0], 1, 1)
         run(made[0], 2, 1)
-        queue._poll(0.0)
+        queue.poll()
         # As if the patience were over: actor 0 has nothing to do, actor 1 does nothing.
         for actor in queue._actors:
             actor.process.timeout_s = -1.0
-        queue._poll(0.0)
+        queue.poll()
         assert [actor.spec.index for actor in made] == [0, 1, 1]
         assert made[0].alive
         assert not made[1].alive
@@ -162,18 +162,18 @@ def test_signs_of_life_keep_an_actor_and_a_pause_of_the_learner_is_no_silence() 
         for beat in range(1, 4):
             queue._heartbeats[:] = beat
             process.silence.silent_s = process.timeout_s
-            queue._poll(0.0)
+            queue.poll()
         process.silence._checked_at -= 10**6
-        queue._poll(0.0)
+        queue.poll()
         assert len(made) == 2, "nobody was replaced"
         process.silence.silent_s = process.timeout_s
-        queue._poll(0.01)
+        queue.poll(0.01)
         assert [actor.spec.index for actor in made] == [0, 1, 0]
 
 
 def test_a_learner_that_waits_for_actors_lives_and_heeds_a_stop() -> None:
     with scripted(make_config()) as (queue, _made):
-        queue.wants_stop = lambda: True
+        queue.should_stop = lambda: True
         with pytest.raises(StopRequested):
             queue.collect()
 
@@ -183,11 +183,11 @@ def test_an_actor_that_keeps_dying_ends_the_learner_with_its_name() -> None:
         queue._publish()
         for _ in range(2):
             made[-1].process.kill()
-            queue._poll(0.0)
-            queue._poll(0.0)
+            queue.poll()
+            queue.poll()
         made[-1].process.kill()
         with pytest.raises(ActorFailure, match=r"actor 1 of learner 0 died 3 times"):
-            queue._poll(0.0)
+            queue.poll()
 
 
 def test_the_last_words_of_an_actor_end_the_line_of_its_learner() -> None:
@@ -195,4 +195,4 @@ def test_the_last_words_of_an_actor_end_the_line_of_its_learner() -> None:
         queue._publish()
         made[-1].connection.send_bytes(b"simulator 3 of E-v0 failed")
         with pytest.raises(ActorFailure, match=r"died 1 time .*; simulator 3 of E-v0 failed$"):
-            queue._poll(0.0)
+            queue.poll()
