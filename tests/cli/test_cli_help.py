@@ -121,10 +121,15 @@ def test_a_command_that_needs_another_shows_its_help(
 
 
 def test_words_of_other_packages_lead_to_options_that_exist() -> None:
-    known = {option for parser in PARSERS.values() for option in parser._option_string_actions}
-    assert set(_SYNONYMS) <= known
+    options = {name: set(parser._option_string_actions) for name, parser in PARSERS.items()}
+    assert set(_SYNONYMS) <= set().union(*options.values())
+    words = {
+        name: {word for option in own & set(_SYNONYMS) for word in _SYNONYMS[option].split()}
+        for name, own in options.items()
+    }
+    for name, own in options.items():
+        assert not {f"--{word}" for word in words[name]} & own, name
+    # A command's synonyms come before hints, which say what training does instead.
     hints = {word for words in _HINTS for word in words.split()}
-    words = {word for synonyms in _SYNONYMS.values() for word in synonyms.split()}
-    assert not hints & words
-    train = set(PARSERS["gala train"]._option_string_actions)
-    assert not {f"--{word}" for word in words | hints} & train
+    assert not hints & words["gala train"]
+    assert not {f"--{word}" for word in hints} & options["gala train"]

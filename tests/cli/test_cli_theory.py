@@ -86,8 +86,8 @@ def test_a_table_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:
 def test_names_stay_whole_on_a_terminal_of_80_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("gala_rl.cli.console._FILE_WIDTH", 80)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("TERM", "dumb")  # has 80 columns and neither colours nor bold type
     assert main(["theory", "--learners", "8,4096", "--topology", "rotating-exponential"]) == 0
     assert main(["theory", "--learners", "8", "--learners-per-node", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -45,7 +45,11 @@ def test_counters_of_a_status_are_as_new_as_the_rows_that_it_brings() -> None:
 
     nothing = SimpleNamespace(take_notices=list)
     supervisor = SimpleNamespace(
-        failure=None, done=False, alive=[True], restarts=[0], all_ended_from=lambda first: True
+        failure=None,
+        done=False,
+        alive=lambda count: [True] * count,
+        restarts=lambda count: [0] * count,
+        all_ended_from=lambda first: True,
     )
     node: Any = object.__new__(Node)
     node._counters, node._ranks, node._rollout_server = counters, range(1), None

@@ -41,7 +41,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     monkeypatch.setattr(f"{module}.remove_placement_group", fake.take_back)
     monkeypatch.setattr(f"{module}.placement_group_table", fake.table)
     monkeypatch.setattr(f"{module}.ray.nodes", fake.machines)
-    monkeypatch.setattr(f"{module}._start", lambda place: object())
+    monkeypatch.setattr(f"{module}._start", lambda reservation, name: object())
     return fake
 
 
