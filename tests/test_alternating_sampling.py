@@ -77,7 +77,7 @@ def play(groups: int, rollouts: int) -> list[Trajectory]:
         actor.close()
 
 
-@pytest.mark.parametrize("groups", [2, 3, 5])
+@pytest.mark.parametrize("groups", [2, *(pytest.param(g, marks=pytest.mark.slow) for g in (3, 5))])
 def test_alternating_sampling_makes_the_trajectories_of_synchronised_sampling(groups: int) -> None:
     together, in_turn = play(1, rollouts=5), play(groups, rollouts=5)
     for name in ("observations", "actions", "rewards", "terminated", "truncated"):

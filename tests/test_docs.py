@@ -129,7 +129,10 @@ def test_every_command_of_a_document_runs_in_its_order(
     for command in commands(document):
         arguments = with_a_small_budget(command)
         trains_anew = arguments[0] in ("train", "compare")
-        if document.name in SERIAL and trains_anew and "--simulator-processes" not in arguments:
+        takes_turns = document.name in SERIAL or (
+            arguments[0] == "compare" and document.name not in SLOW
+        )
+        if takes_turns and trains_anew and "--simulator-processes" not in arguments:
             arguments += ["--serial"]
         trains = while_it_trains(RunFolder(Path(arguments[1]))) if arguments[0] == "scale" else None
         with trains or contextlib.nullcontext():

@@ -181,7 +181,7 @@ def assert_survives(size: int, kills: int, checksums: bool) -> None:
             os.kill(int(hammering.process[rank]), 0)
 
 
-@pytest.mark.parametrize("size", [15, 200_000])
+@pytest.mark.parametrize("size", [15, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_killed_writers_never_tear_a_message_nor_stop_a_reader(size: int, checksums: bool) -> None:
     assert_survives(size, 30, checksums)
 

@@ -55,7 +55,12 @@ SLOW = {
     "ppo-async",
 }
 """Methods that take up to half a minute each; others here have the same parts."""
-SPECIAL_CASE = pytest.mark.slow
+FAST = {"a2c", "gala-a2c", "ppo", "impala"}
+"""Methods that need half of the steps."""
+SPECIAL_CASE = pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[pytest.mark.slow] * (m != "a2c")) for m in METHODS],
+)
 """A simpler problem, for who looks for the cause: those below are not learned without it."""
 
 
@@ -73,7 +78,7 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
         env=f"tests.environments:{env}",
         learners=learners,
         simulators=16 // learners,
-        steps=steps,
+        steps=steps // 2 if method in FAST else steps,
         seed=2,
         device="cpu",
         # Those that step together cannot take turns.
@@ -145,6 +150,11 @@ Formula = Callable[[int], float]
         ("CorridorIsCut-v0", lambda _: 1 / (1 - DISCOUNT)),
     ],
 )
+@pytest.mark.parametrize(
+    "method",
+    # Rollouts of one step, below, are the default suite's for A2C.
+    [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW or m == "gala-a2c")) for m in METHODS],
+)
 def test_values_are_discounted_and_go_on_past_a_cut(
     env: str, value: Formula, method: str, tmp_path: Path
 ) -> None:
@@ -155,7 +165,7 @@ def test_values_are_discounted_and_go_on_past_a_cut(
 @pytest.mark.parametrize("env", ["CorridorEnds-v0", "CorridorIsCut-v0"])
 def test_so_are_those_of_rollouts_of_one_step(env: str, tmp_path: Path) -> None:
     """Which see nothing of the reward but through the value of the next observation."""
-    model = learned("a2c", env, tmp_path / "run", 6_400, rollout_steps=1)
+    model = learned("a2c", env, tmp_path / "run", 12_800, rollout_steps=1)
     ends = [DISCOUNT**2, DISCOUNT, 1.0]
     expected = ends if env == "CorridorEnds-v0" else 3 * [1 / (1 - DISCOUNT)]
     assert values_of(model, 0.0, 1.0, 2.0) == pytest.approx(expected, abs=0.15)

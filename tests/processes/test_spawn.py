@@ -217,13 +217,23 @@ def test_a_server_that_is_killed_takes_its_processes_along_and_has_a_successor(
     assert end(start(leave_in_c, tmp_path)) == 7
 
 
-def test_nobody_outlives_who_started_them_nor_does_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_nobody_outlives_who_started_them_nor_does_the_server(
+    stopped: bool, tmp_path: Path
+) -> None:
+    """What is stopped, or hangs in C, cannot end by itself: the kernel ends it, by the server."""
+    if stopped and sys.platform != "linux":
+        pytest.skip("only Linux ends processes with their parents")
     supervisor = multiprocessing.get_context("spawn").Process(target=supervise, args=(tmp_path,))
     supervisor.start()
     wait_for(lambda: any(tmp_path.iterdir()))
     family = psutil.Process(supervisor.pid).children(recursive=True)
-    assert any(process.name() == "gala-learner-0" for process in family)
+    (learner,) = (process for process in family if process.name() == "gala-learner-0")
+    if stopped:
+        learner.suspend()
     supervisor.kill()
     supervisor.join(GIVE_UP_S)
     _, alive = psutil.wait_procs(family, timeout=GIVE_UP_S)
+    for process in alive:
+        process.kill()
     assert alive == []

@@ -103,14 +103,14 @@ def test_a_process_that_makes_no_step_is_hung(heartbeat: Heartbeat, started: Sta
 def test_a_supervisor_that_was_stopped_too_finds_no_process_hung(
     heartbeat: Heartbeat, started: Started
 ) -> None:
-    process = started(step, heartbeat, timeout_s=2.0)
+    process = started(step, heartbeat, timeout_s=1.0)
     wait_for(lambda: bool(heartbeat[0]))
     process.is_hung(int(heartbeat[0]))
     os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(2.5)
+    time.sleep(1.3)
     assert not process.is_hung(int(heartbeat[0])), "as if this process had been stopped"
     os.kill(process.pid, signal.SIGCONT)
-    for _ in range(50):
+    for _ in range(25):
         time.sleep(0.05)
         assert not process.is_hung(int(heartbeat[0]))
 

@@ -168,9 +168,9 @@ def test_what_is_written_of_a_given_up_one_all_the_same_goes_with_the_next(run: 
 def test_a_learner_that_stands_still_for_a_while_costs_one_checkpoint_and_leaves_no_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gala_rl.run.pace._LEAST_S", 1.0)
+    monkeypatch.setattr("gala_rl.run.pace._LEAST_S", 0.5)
     folder = RunFolder(tmp_path / "run")
-    system = make_local_run(replace(CONFIG, checkpoint_every=1.0), folder)
+    system = make_local_run(replace(CONFIG, checkpoint_every=0.3), folder)
     given_up_at: list[int] = []
 
     def observe(status: RunStatus) -> None:

@@ -158,12 +158,12 @@ def test_messages_that_are_corrupt_doubled_or_late_are_told_apart_and_counted(
 ) -> None:
     def ring(receiver: int, kind: str, **more: Any) -> Row:
         edge = {"senders": [(receiver - 1) % 3], "receivers": [receiver]}
-        return {"kind": kind, **edge, "at_updates": 20, "updates": 200, **more}
+        return {"kind": kind, **edge, "at_updates": 20, "updates": 100, **more}
 
     folder, _, _ = run_until(
         tmp_path,
         CONFIG,
-        lambda status: min(status.updates) >= 300,
+        lambda status: min(status.updates) >= 160,
         ring(0, "corrupt", how="bits"),
         ring(1, "duplicate"),
         ring(2, "delay", delay_s=0.02),
@@ -175,9 +175,9 @@ def test_messages_that_are_corrupt_doubled_or_late_are_told_apart_and_counted(
     assert metrics(folder, 2)["rejected"] == {}
     # What was corrupt was not mixed: nothing was, from that sender, while it lasted.
     mixes = {r["updates"]: r["mixes"] for r in MetricsReader(folder.metrics_file(0)).new_rows()}
-    assert mixes[40] == mixes[220]
+    assert mixes[40] == mixes[100]
     late = {r["updates"]: r["mixes"] for r in MetricsReader(folder.metrics_file(2)).new_rows()}
-    assert late[40] < late[220]
+    assert late[40] < late[100]
     assert not folder.defects.exists()
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_ends_the_run_and_older_checkpoints_serve_to_go_on(
     tmp_path: Path, serial: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    fault = {"kind": "disk-full", "learner": 1, "at_s": 3}
+    fault = {"kind": "disk-full", "learner": 1, "at_s": 1.5}
     arguments = ["train", "gala-a2c", "--env", CONFIG.env, "--learners", "2", "--simulators", "2"]
     arguments += ["--steps", "1G", "--checkpoint-every", "0.2", "--out", str(run)]
     arguments += ["--fault-plan", plan(tmp_path, fault), *(["--serial"] if serial else [])]

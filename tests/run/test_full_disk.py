@@ -121,7 +121,10 @@ class Deleting(io.StringIO):
 
 
 @pytest.mark.parametrize("serial", [False, True])
-def test_a_folder_that_is_deleted_ends_its_run_in_one_line(tmp_path: Path, serial: bool) -> None:
+def test_a_folder_that_is_deleted_ends_its_run_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serial: bool
+) -> None:
+    monkeypatch.setattr("gala_rl.app.progress._PLAIN_LINE_EVERY_S", 0.2)
     run = tmp_path / "run"
     config = replace(CONFIG, steps=10**9, checkpoint_every=0.2, serial=serial, out=str(run))
     with pytest.raises(StorageError, match=f"{run}.*No such file or directory") as failure:

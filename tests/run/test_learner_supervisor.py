@@ -85,13 +85,13 @@ def test_a_run_whose_processes_cannot_all_be_started_leaves_none(
 
 
 def test_nobody_is_killed_for_having_been_stopped_with_everybody_else(tmp_path: Path) -> None:
-    system = make_local_run(replace(CONFIG, hang_after=4.0), RunFolder(tmp_path / "run"))
+    system = make_local_run(replace(CONFIG, hang_after=2.0), RunFolder(tmp_path / "run"))
     stopped_at: list[list[int]] = []
 
     def observe(status: RunStatus) -> None:
         if min(status.updates) >= 30 and not stopped_at:
             pids = [send_to(system, rank, signal.SIGSTOP) for rank in range(3)]
-            time.sleep(6.0)
+            time.sleep(3.0)
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
             stopped_at.append(status.updates)

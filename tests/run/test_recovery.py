@@ -19,6 +19,7 @@ from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.run import learner_supervisor
 from gala_rl.run.local import LocalRun
 from gala_rl.run.status import RunStatus
 from tests.support.run_processes import (
@@ -75,12 +76,13 @@ class Deaths:
     ids=lambda config: config.method,
 )
 def test_deaths_with_progress_between_them_are_forgiven_and_nobody_counts_backwards(
-    tmp_path: Path, config: ResolvedConfig
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: ResolvedConfig
 ) -> None:
+    monkeypatch.setattr(learner_supervisor, "_PROGRESS_UPDATES", 30)
     folder = RunFolder(tmp_path / "run")
     # Memory makes no difference, and who comes back has lost it.
     system = make_local_run(replace(config, max_restarts=1, lstm_size=8), folder)
-    observer = Deaths(system, times=2, updates=110)
+    observer = Deaths(system, times=2, updates=40)
     outcome = system.run(observer)
     assert outcome.failure is None
     assert outcome.status.restarts == [0, 2, 0]
@@ -181,7 +183,7 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
     saved = newest(folder)
     assert saved.learners() == [0, 2]
 
-    goal = saved.agent_steps + 2_000
+    goal = saved.agent_steps + 1_000
     summary = resume(folder.path, steps=goal)
     assert summary["agent_steps"] >= goal
     assert not summary["failed"]
@@ -319,7 +321,7 @@ def test_a_run_killed_as_a_whole_goes_on_from_its_last_regular_checkpoint(tmp_pa
     saved = newest(folder)
     assert saved.learners() == [0, 1]
     before = [saved.load(rank).counters for rank in range(2)]
-    goal = saved.agent_steps + 3_000
+    goal = saved.agent_steps + 1_000
     summary = resume(folder.path, steps=goal)
     assert goal <= summary["agent_steps"] < goal + 1_000
     after = newest(folder)

@@ -207,7 +207,7 @@ def test_room_for_learners_that_never_join_takes_no_memory(tmp_path: Path) -> No
     folder = RunFolder(tmp_path / "run")
     before = memory_mb()
     system = make_local_run(replace(TWO, max_learners=1_000), folder)
-    outcome = Script(folder, ("scale", 3), updates=200).run(system)
+    outcome = Script(folder, ("scale", 3), updates=60).run(system)
     assert outcome.failure is None
     check_consensus(folder, {2, 3})
     assert memory_mb() - before < 100

@@ -203,11 +203,11 @@ def test_what_has_been_averaged_is_forgotten() -> None:
 
 def test_summing_up_loosens_the_bound_but_little() -> None:
     generator = np.random.default_rng(3)
-    steps = generator.standard_normal((8, 3000, DIMENSIONS))
+    steps = generator.standard_normal((8, 1000, DIMENSIONS))
     exact, summed = Realised(8), Realised(8, capacity=1)
     for realised in (exact, summed):
-        rounds_on_the_ring(World(8, realised), 3000, lambda i, k: steps[i, k])
-    versions = [3000] * 8
+        rounds_on_the_ring(World(8, realised), 1000, lambda i, k: steps[i, k])
+    versions = [1000] * 8
     assert exact.bounds(versions).span <= summed.bounds(versions).span
     assert summed.bounds(versions).span < 3 * exact.bounds(versions).span
 
