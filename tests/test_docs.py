@@ -33,8 +33,11 @@ DOCUMENTS = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 RESULTS = ROOT / "benchmarks" / "results"
-SLOW = {"cluster.md", "faults.md", "methods.md", "performance.md"}
-"""Measuring takes time however little is measured, and so do nodes of a cluster and many runs."""
+SLOW = {"cluster.md", "faults.md", "gala-a2c.md", "methods.md", "performance.md"}
+"""Measuring takes time however little is measured, and so do nodes of a cluster and many runs.
+
+The only command of gala-a2c.md is one of the README's.
+"""
 SERIAL = {"compare.md", "environments.md", "gala-a2c.md"}
 """Their commands are of kinds that the README's train in processes; here they do it in this one."""
 MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000

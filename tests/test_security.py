@@ -183,7 +183,7 @@ def test_a_running_run_listens_on_nothing_but_loopback_and_keeps_its_files_to_it
         assert modes_below(temporary, stat.S_IRWXG | stat.S_IRWXO) == {}
         if end == signal.SIGINT:
             os.kill(command.pid, end)
-            command.wait(120)
+            assert command.wait(120) == 130
     finally:
         os.umask(before)
         if command.poll() is None:

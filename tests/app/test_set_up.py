@@ -43,7 +43,7 @@ def config_of(folder: Path, method: str, **changes: Any) -> TrainConfig:
     return TrainConfig(method=method, env=ENV, simulators=2, steps=40, out=str(folder), **changes)
 
 
-@pytest.mark.parametrize("method", ["a2c", "impala"])
+@pytest.mark.parametrize("method", ["a2c", pytest.param("impala", marks=pytest.mark.slow)])
 def test_a_run_in_processes_is_set_up_once_and_so_is_its_resumption(
     tmp_path: Path, calls: Counter[str], method: str
 ) -> None:

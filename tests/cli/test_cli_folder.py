@@ -76,7 +76,7 @@ def test_training_resuming_and_evaluating_in_one_process_find_the_file(
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("gala-a2c", ["--learners", "2", "--simulators", "2", "--simulator-processes", "2"]),
+        ("gala-a2c", ["--learners", "2", "--simulators", "2", "--simulator-processes", "1"]),
         pytest.param("impala", ["--simulators", "2", "--actors", "2"], marks=pytest.mark.slow),
     ],
 )

@@ -16,7 +16,7 @@ from tests.support.run_records import newest
 
 TRAIN = (
     "train gala-a2c --env CartPole-v1 --normalize-observations --learners 2 --simulators 2 "
-    "--steps 3k --log-every 20"
+    "--steps 1k --log-every 10"
 )
 """With moments of observations behind the parameters that learn."""
 
@@ -45,7 +45,7 @@ def test_a_run_ends_as_on_one_machine_is_evaluated_and_goes_on(
     assert files(there) == files(here) | logs
     summary = there.read_summary()
     assert set(summary) == set(here.read_summary())
-    assert 3_000 <= summary["agent_steps"] < 6_000
+    assert 1_000 <= summary["agent_steps"] < 4_000
     assert summary["restarts"] == 0
     assert there.read_config().learners_per_node == 1
     for rank in range(2):
@@ -61,8 +61,8 @@ def test_a_run_ends_as_on_one_machine_is_evaluated_and_goes_on(
     assert evaluate(there.path, episodes=1)["agent_steps"] == summary["agent_steps"]
 
     made = {rank: rows(there, rank) for rank in range(2)}
-    assert main(["resume", str(there.path), "--steps", "6k"]) == 0
-    assert there.read_summary()["agent_steps"] >= 6_000
+    assert main(["resume", str(there.path), "--steps", "4k"]) == 0
+    assert there.read_summary()["agent_steps"] >= 4_000
     for rank in range(2):
         again = rows(there, rank)
         assert again[: len(made[rank])] == made[rank], "rows of the first part are there, once"

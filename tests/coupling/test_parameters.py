@@ -25,7 +25,7 @@ from tests.support.learning_problems import (
 )
 
 SIZE = 1000
-KILLS = 20
+KILLS = 10
 TENSORFLOW = A2CSettings(optimizer="rmsprop-tf")
 ADAM = A2CSettings(optimizer="adam")
 

@@ -59,19 +59,26 @@ def learn(path: Path, method: str, **changes: Any) -> float:
 
 
 @pytest.mark.parametrize(
-    "method",
-    ["gala-a2c", *(pytest.param(m, marks=pytest.mark.slow) for m in ("gala-ppo", "gala-impala"))],
+    ("method", "steps"),
+    [
+        ("gala-a2c", 40_000),
+        *(pytest.param(m, 60_000, marks=pytest.mark.slow) for m in ("gala-ppo", "gala-impala")),
+    ],
 )
-def test_a_cue_is_remembered_with_an_lstm(tmp_path: Path, method: str) -> None:
-    assert learn(tmp_path / "run", method, lstm_size=32) > 0.95
+def test_a_cue_is_remembered_with_an_lstm(tmp_path: Path, method: str, steps: int) -> None:
+    assert learn(tmp_path / "run", method, steps=steps, lstm_size=32) > 0.95
 
 
 @pytest.mark.parametrize(
-    "method", ["a2c", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "a2c")]
+    ("method", "steps"),
+    [
+        ("a2c", 40_000),
+        *(pytest.param(m, 60_000, marks=pytest.mark.slow) for m in METHODS if m != "a2c"),
+    ],
 )
-def test_a_cue_cannot_be_remembered_without(tmp_path: Path, method: str) -> None:
+def test_a_cue_cannot_be_remembered_without(tmp_path: Path, method: str, steps: int) -> None:
     # Five standard errors of 200 games by chance.
-    assert abs(learn(tmp_path / "run", method) - 0.5) < 5 * 0.5 / 200**0.5
+    assert abs(learn(tmp_path / "run", method, steps=steps) - 0.5) < 5 * 0.5 / 200**0.5
 
 
 @pytest.mark.slow

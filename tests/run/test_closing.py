@@ -34,8 +34,15 @@ def config_of(env: str, out: Path, method: str = "a2c", steps: int = 400) -> Tra
     )
 
 
-@pytest.mark.parametrize("method", ["a2c", "impala"])
-@pytest.mark.parametrize("serial", [False, True], ids=["processes", "serial"])
+@pytest.mark.parametrize(
+    ("serial", "method"),
+    [
+        pytest.param(False, "a2c", id="processes-a2c"),
+        pytest.param(False, "impala", id="processes-impala", marks=pytest.mark.slow),
+        pytest.param(True, "a2c", id="serial-a2c"),
+        pytest.param(True, "impala", id="serial-impala"),
+    ],
+)
 def test_processes_that_simulators_started_end_with_the_run(
     method: str, serial: bool, tmp_path: Path, trouble: Path
 ) -> None:

@@ -82,7 +82,7 @@ def test_learners_in_processes_stay_within_the_bounds(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     config = replace(CONFIG, gossip=gossip)
-    observer = StopAt(updates=150)
+    observer = StopAt(updates=80)
     observer.system = make_local_run(config, folder)
     observer.system.run(observer)
     rows = rows_of(folder)
@@ -101,9 +101,9 @@ def test_so_they_do_when_one_is_killed_and_restarted(tmp_path: Path) -> None:
     killed: list[int] = []
 
     def observe(status: RunStatus) -> None:
-        if len(killed) < 2 and min(status.updates) > 60 * (1 + len(killed)) and all(status.alive):
+        if len(killed) < 2 and min(status.updates) > 30 * (1 + len(killed)) and all(status.alive):
             killed.append(send_to(system, 1, signal.SIGKILL))
-        if len(killed) == 2 and min(status.updates) > 200:
+        if len(killed) == 2 and min(status.updates) > 120:
             system.stop()
 
     outcome = system.run(observe)
@@ -114,7 +114,7 @@ def test_so_they_do_when_one_is_killed_and_restarted(tmp_path: Path) -> None:
 
 def test_so_they_do_when_the_run_is_resumed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    for updates in (60, 150):
+    for updates in (40, 90):
         observer = StopAt(updates)
         start = checkpoint.newest(folder.checkpoints)
         observer.system = make_local_run(CONFIG, folder, start)
@@ -148,7 +148,7 @@ def test_so_they_do_when_they_take_turns_and_the_run_is_resumed(
     folder = RunFolder(tmp_path / "run")
     config = replace(config, serial=True)
     folder.create(config)
-    for steps in (2000, 4000):
+    for steps in (1000, 2000):
         start = checkpoint.newest(folder.checkpoints)
         cpu = torch.device("cpu")
         budget = replace(config, steps=steps)

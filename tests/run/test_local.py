@@ -71,13 +71,8 @@ def test_nan_ends_its_learner_and_is_told_as_such(tmp_path: Path) -> None:
     assert children() == []
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "gala-a2c",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("a2c-allreduce", "a2c-async")),
-    ],
-)
+@pytest.mark.slow  # the tests of `gala scale` and of SECURITY.md end such runs in the same way
+@pytest.mark.parametrize("method", ["gala-a2c", "a2c-allreduce", "a2c-async"])
 def test_an_interrupt_leaves_a_checkpoint_and_no_orphan(tmp_path: Path, method: str) -> None:
     process = start_command(tmp_path / "run", method)
     learners = learners_of(process)

@@ -68,6 +68,6 @@ def test_a_run_without_standard_streams_trains(tmp_path: Path) -> None:
 def test_a_run_that_fails_says_so_by_its_exit_code_even_if_nobody_listens(tmp_path: Path) -> None:
     broken = ("--env", "tests.environments:AlwaysFailing-v0", "--max-restarts", "0")
     with Path("/dev/full").open("wb") as full:
-        arguments = command(tmp_path / "run", "--learners", "1", *broken)
+        arguments = command(tmp_path / "run", "--learners", "1", "--serial", *broken)
         process = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=full, check=False)
     assert process.returncode == 1

@@ -191,7 +191,8 @@ def test_a_learner_that_is_killed_again_and_again_ends_the_run_that_can_be_resum
 
 
 @pytest.mark.parametrize(
-    "method", ["gala-a2c", "a3c", pytest.param("a2c-allreduce", marks=pytest.mark.slow)]
+    "method",
+    ["gala-a2c", *(pytest.param(m, marks=pytest.mark.slow) for m in ("a3c", "a2c-allreduce"))],
 )
 def test_a_nan_never_leaves_the_learner_it_arose_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

@@ -98,9 +98,9 @@ def test_rows_tell_the_steps_of_all_with_their_own_and_learn_by_those_before(
 
 
 def test_the_same_config_twice_gives_the_same_parameters(tmp_path: Path) -> None:
-    first = train(tmp_path / "first", CONFIG, 20)
-    second = train(tmp_path / "second", CONFIG, 20)
-    other = train(tmp_path / "other", replace(CONFIG, seed=4), 20)
+    first = train(tmp_path / "first", CONFIG, 10)
+    second = train(tmp_path / "second", CONFIG, 10)
+    other = train(tmp_path / "other", replace(CONFIG, seed=4), 10)
     assert parameter_hash(first) == parameter_hash(second)
     assert parameter_hash(first) != parameter_hash(other)
 

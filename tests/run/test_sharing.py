@@ -116,7 +116,7 @@ def test_replicas_are_equal_in_every_checkpoint_and_when_they_go_on(tmp_path: Pa
     assert scores[0] == scores[1] == scores[2]
 
 
-@pytest.mark.parametrize("method", ["a2c-async", "a3c"])
+@pytest.mark.parametrize("method", ["a2c-async", pytest.param("a3c", marks=pytest.mark.slow)])
 def test_shared_parameters_are_saved_once_and_gone_on_from(tmp_path: Path, method: str) -> None:
     train(replace(config_of(method, steps=3_000), out=str(tmp_path / "run")))
     folder = RunFolder(tmp_path / "run")
