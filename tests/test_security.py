@@ -205,5 +205,6 @@ def modes_below(folder: Path, bits: int = -1) -> dict[Path, int]:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             with contextlib.suppress(FileNotFoundError):
-                found[path] = (path := Path(place, name)).lstat().st_mode
+                path = Path(place, name)
+                found[path] = path.lstat().st_mode
     return {path: mode for path, mode in found.items() if mode & bits}
