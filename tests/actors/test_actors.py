@@ -159,12 +159,13 @@ def test_a_stopped_actor_is_replaced_and_closing_leaves_nobody() -> None:
     with queued(make_config(actors=2)) as (queue, _flat, _model):
         queue.collect()
         for actor in queue._actors:
-            actor.process.timeout_s = 2.0
+            actor.process.timeout_s = 1.0
         stopped, open_files = pids(queue)[1], psutil.Process().num_fds()
         os.kill(stopped, signal.SIGSTOP)
         give_up = time.monotonic() + GIVE_UP_S
-        while not queue.take_metrics()["actor_restarts"] and time.monotonic() < give_up:
+        while psutil.pid_exists(stopped) and time.monotonic() < give_up:
             check_seams(queue.collect())
+        assert queue.take_metrics()["actor_restarts"]
         assert not psutil.pid_exists(stopped)
         assert psutil.Process().num_fds() == open_files
         alive = pids(queue)

@@ -181,7 +181,16 @@ def assert_survives(size: int, kills: int, checksums: bool) -> None:
             os.kill(int(hammering.process[rank]), 0)
 
 
-@pytest.mark.parametrize("size", [15, pytest.param(200_000, marks=pytest.mark.slow)])
+# With checksums, tests of single steps prove the same: test_shared_writers.
+@pytest.mark.parametrize(
+    ("checksums", "size"),
+    [
+        pytest.param(checksums, size, marks=[pytest.mark.slow] * (checksums or size > 15))
+        for checksums in (False, True)
+        for size in (15, 200_000)
+    ],
+    indirect=["checksums"],
+)
 def test_killed_writers_never_tear_a_message_nor_stop_a_reader(size: int, checksums: bool) -> None:
     assert_survives(size, 30, checksums)
 

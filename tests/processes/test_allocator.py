@@ -15,7 +15,7 @@ from gala_rl.methods.resolving import resolve
 from gala_rl.processes.allocator import keep_freed_memory
 
 JOIN_S = 60.0
-WARM_UP, UPDATES = 2, 3
+WARM_UP, UPDATES = 2, 2
 
 
 def page_faults() -> int:

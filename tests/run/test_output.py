@@ -29,7 +29,7 @@ def assert_ended_well(out: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--learners", "2"), pytest.param(("--learners", "2", "--serial"), marks=pytest.mark.slow)],
+    [pytest.param(("--learners", "2"), marks=pytest.mark.slow), ("--learners", "2", "--serial")],
 )
 def test_a_run_goes_on_when_whoever_reads_along_has_gone(
     tmp_path: Path, arguments: tuple[str, ...]

@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
         worker = int(owner.stdout.readline().split()[1])
         for pid in (worker, owner.pid):
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(2 * DEADLINE_S)
+        time.sleep(1.25 * DEADLINE_S)
         for pid in (owner.pid, worker):
             os.kill(pid, signal.SIGCONT)
             # The owner looks at its clock before the answer is there.
