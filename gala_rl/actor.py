@@ -34,6 +34,7 @@ class Actor:
         rollout_steps: T.
         seed: seed of action sampling and, through it, of the simulators.
         with_behaviour: whether trajectories have `log_probs` and `values`.
+        stagger: most random agent steps of each simulator before the first rollout.
 
     Attributes:
         network: the policy that acts.
@@ -50,6 +51,7 @@ class Actor:
         seed: int,
         *,
         with_behaviour: bool = False,
+        stagger: int = 0,
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
@@ -60,7 +62,7 @@ class Actor:
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
         self.generator = torch.Generator(self._device).manual_seed(int(streams[0] >> 1))
         try:
-            observations = simulators.reset(int(streams[1] % 2**31))
+            observations = simulators.reset(int(streams[1] % 2**31), stagger)
         except BaseException:
             simulators.close()
             raise
@@ -80,6 +82,7 @@ class Actor:
             self._device,
             activations=activations,
             with_behaviour=with_behaviour,
+            has_resets=simulators.resets_on_next_step,
         )
         self.trajectory.observations[-1].copy_(first)
         self.trajectory.is_first[-1].fill_(True)

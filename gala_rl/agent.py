@@ -13,7 +13,7 @@ from torch import Tensor
 from gala_rl.actor import Actor
 from gala_rl.actors import ActorProcesses, RemoteActors
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.envs import Simulators, is_atari, make_simulators, worker_timeouts
+from gala_rl.envs import Simulators, make_simulators, worker_timeouts
 from gala_rl.flat import FlatParameters, learned_size
 from gala_rl.gossip import Gossip
 from gala_rl.gossip.journal import JournalWriter
@@ -140,7 +140,7 @@ def build_model(
             action,
             lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
-            deep=config.network == "deep",
+            network=None if config.network == "auto" else config.network,
             normalize_observations=config.algorithm.normalize_observations,
             normalize_rewards=config.algorithm.normalize_rewards,
         )
@@ -186,7 +186,9 @@ def simulator_groups(config: ResolvedConfig, device: torch.device) -> int:
     """Return the number of simulator groups: by default 2 if that hides the network's time."""
     if config.simulator_groups is not None:
         return config.simulator_groups
-    both_work = device.type == "cuda" and is_atari(config.env) and config.simulators > 1
+    both_work = (
+        device.type == "cuda" and config.environment.backend == "ale" and config.simulators > 1
+    )
     return 2 if both_work else 1
 
 
@@ -224,8 +226,14 @@ def build_agent(
     )
     source: TrajectorySource
     if acts_in_process(config):
-        steps, behaviour = algorithm.rollout_steps, algorithm.needs_behaviour
-        source = Actor(simulators, network, steps, seed, with_behaviour=behaviour)
+        source = Actor(
+            simulators,
+            network,
+            algorithm.rollout_steps,
+            seed,
+            with_behaviour=algorithm.needs_behaviour,
+            stagger=config.stagger,
+        )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values
         source = ActorProcesses(
@@ -245,10 +253,9 @@ def _make_simulators(config: ResolvedConfig, device: torch.device) -> Simulators
     """Build the learner's simulators, or one as an example for its actor processes."""
     in_process, processes = acts_in_process(config), config.simulator_processes
     return make_simulators(
-        config.env,
+        config.source,
         config.simulators if in_process else 1,
         config.simulator_threads or config.threads_per_learner(),
-        config.atari,
         groups=simulator_groups(config, device) if in_process else 1,
         processes=processes if in_process or processes is None else 1,
         timeouts=worker_timeouts(config),

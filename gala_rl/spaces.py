@@ -7,6 +7,17 @@ from typing import Literal
 EnvKind = Literal["atari", "discrete", "continuous"]
 """Kind of environment, on which default settings depend: an ALE game, or the kind of actions."""
 
+Backend = Literal["gymnasium", "ale", "gym-vec", "envpool", "jax"]
+"""What steps the simulators: one Python object each, or an implementation that steps all at once:
+ALE's C++ threads, a vector environment of Gymnasium, EnvPool's C++ threads, a function of JAX."""
+
+
+NetworkKind = Literal["small", "shallow", "deep"]
+"""Networks for images, by the number of their convolutions: 1, 3 and 15."""
+
+SHALLOW_SIDE = 36
+"""Smallest side of an image into which the three convolutions of the shallow network fit."""
+
 
 @dataclass(frozen=True)
 class ObservationSpec:
@@ -49,6 +60,11 @@ class ActionSpec:
     is_discrete: bool
     sizes: tuple[int, ...] = ()
 
+    @property
+    def kind(self) -> EnvKind:
+        """Kind of an environment with these actions that is no Atari game."""
+        return "discrete" if self.is_discrete else "continuous"
+
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
@@ -56,12 +72,14 @@ class EnvironmentSpec:
 
     Attributes:
         kind: kind of environment, on which default settings depend.
+        backend: what steps the simulators.
         observation: spec of one simulator's observation.
         action: spec of one simulator's action.
         frames_per_step: environment frames per agent step.
     """
 
     kind: EnvKind
+    backend: Backend
     observation: ObservationSpec
     action: ActionSpec
     frames_per_step: int

@@ -9,6 +9,9 @@ At time t the agent sees `observations[t]` and chooses `actions[t]`; `rewards[t]
 one ended. `is_first[t]` marks such an observation, and the very first one. A recurrent network's
 state *before* `observations[t]` remembers the observations up to t - 1: zero where `is_first[t]`.
 This file is the only place that fixes that shift.
+
+Simulators that reset in the step after an end ignore that step's action. Such a step has both
+`terminated[t]` and `truncated[t]`, reward 0, and weight 0 in every loss.
 """
 
 from dataclasses import dataclass
@@ -69,6 +72,7 @@ class Trajectory:
         values: [T, B] V(observations) when they were seen; None if no loss needs it.
         activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
             the learner has; None if the network records none.
+        has_resets: whether steps may be resets, whose action was ignored.
     """
 
     observations: Tensor
@@ -83,6 +87,7 @@ class Trajectory:
     log_probs: Tensor | None = None
     values: Tensor | None = None
     activations: Activations | None = None
+    has_resets: bool = False
 
     @staticmethod
     def allocate(
@@ -94,6 +99,7 @@ class Trajectory:
         *,
         activations: Activations | None = None,
         with_behaviour: bool = False,
+        has_resets: bool = False,
     ) -> "Trajectory":
         """Return empty storage for rollouts of observations and actions like the given ones.
 
@@ -105,6 +111,7 @@ class Trajectory:
             device: device of the storage.
             activations: [T, B, ...] memory that the network has allocated for its own.
             with_behaviour: allocate `log_probs` and `values` too.
+            has_resets: whether simulators reset in the step after an end.
         """
         steps, simulators = rollout_steps, observation.shape[0]
 
@@ -126,6 +133,7 @@ class Trajectory:
             log_probs=floats.clone() if with_behaviour else None,
             values=floats.clone() if with_behaviour else None,
             activations=activations,
+            has_resets=has_resets,
         )
 
     def boundaries(self, bootstrap_values: Tensor) -> EpisodeBoundaries:
@@ -137,6 +145,12 @@ class Trajectory:
         return EpisodeBoundaries(
             self.terminated, self.truncated, self.truncation_values, bootstrap_values
         )
+
+    def weights(self) -> Tensor | None:
+        """Return [T, B]: 0 for a step that only reset its simulator, else 1; None: all are 1."""
+        if not self.has_resets:
+            return None
+        return (~(self.terminated & self.truncated)).to(self.rewards.dtype)
 
     @property
     def agent_steps(self) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.models.actor_critic import ActorCritic
@@ -18,7 +18,7 @@ from tests.support.acting import LENGTH, SIMULATORS, STEPS, Recorder, collect, j
 
 
 def make_actor(env: str = "Counting-v0", seed: int = 0, steps: int = STEPS) -> Actor:
-    simulators = make_simulators(f"tests.environments:{env}", SIMULATORS, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource(f"tests.environments:{env}"), SIMULATORS, 1)
     return Actor(simulators, Recorder(), steps, seed)
 
 
@@ -122,7 +122,7 @@ def test_storage_is_reused() -> None:
 def test_a_rollout_carries_no_gradient() -> None:
     model = ActorCritic(ObservationSpec((3,), False), ActionSpec(2, True))
     simulators = make_simulators(
-        "tests.environments:CountingTruncated-v0", SIMULATORS, 1, AtariProtocol()
+        EnvironmentSource("tests.environments:CountingTruncated-v0"), SIMULATORS, 1
     )
     trajectory = Actor(simulators, model, 8, seed=0).collect()
     assert trajectory.truncation_values.any()
@@ -158,7 +158,7 @@ def test_simulators_of_one_actor_differ_from_each_other() -> None:
 
 
 def test_the_newest_parameters_act() -> None:
-    simulators = make_simulators("tests.environments:Counting-v0", SIMULATORS, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource("tests.environments:Counting-v0"), SIMULATORS, 1)
     model = ActorCritic(simulators.observation, simulators.action)
     actor = Actor(simulators, model, STEPS, seed=0)
     bias = dict(model.named_parameters())["_policy.logits.bias"]
@@ -179,7 +179,7 @@ def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
         ) -> Tensor:
             return torch.full((len(observations), 1), 30.0)
 
-    simulators = make_simulators("Pendulum-v1", SIMULATORS, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource("Pendulum-v1"), SIMULATORS, 1)
     model = Wild(simulators.observation, simulators.action)
     actions = Actor(simulators, model, STEPS, seed=0).collect().actions
     # Pendulum takes -2 … 2: what was clipped for it is not what was chosen.
@@ -187,7 +187,7 @@ def test_continuous_actions_are_stored_as_they_were_drawn() -> None:
 
 
 def test_a_rollout_that_is_broken_off_leaves_off_where_the_next_begins() -> None:
-    made = GymnasiumSimulators("tests.environments:Drifting-v0", 2)
+    made = GymnasiumSimulators(EnvironmentSource("tests.environments:Drifting-v0"), 2)
     actor = Actor(made, Recorder(), STEPS, seed=0)
     actor.collect()
     looks = iter([False, True])

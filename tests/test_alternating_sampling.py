@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators
 from gala_rl.trajectory import Trajectory
@@ -69,7 +69,7 @@ class Reader(Recorder):
 
 
 def play(groups: int, rollouts: int) -> list[Trajectory]:
-    breakout = AtariSimulators("BreakoutNoFrameskip-v4", 5, 1, AtariProtocol(), True, groups)
+    breakout = AtariSimulators(EnvironmentSource("BreakoutNoFrameskip-v4"), 5, 1, True, groups)
     actor = Actor(breakout, Reader(), 40, seed=3)
     try:
         return collect(actor, rollouts)

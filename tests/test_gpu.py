@@ -73,7 +73,7 @@ def test_an_update_on_the_gpu_is_that_on_the_cpu(lstm_size: int | None) -> None:
 def test_captured_policies_remember_what_the_learner_unrolls() -> None:
     """Ten rollouts, captured from the fourth on: their values again, by one pass over each."""
     config = replace(CONFIG, learners=1, lstm_size=32)
-    simulators = make_simulators(config.env, 4, 2, config.atari, groups=2)
+    simulators = make_simulators(config.source, 4, 2, groups=2)
     model = build_model(config, simulators.observation, simulators.action).to(CUDA)
     actor = Actor(simulators, model, 5, seed=0, with_behaviour=True)
     for _ in range(10):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Simulators, make_simulators
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
@@ -49,7 +49,7 @@ class Tally(ActorCritic):
 
 
 def counting(env: str = "Counting-v0") -> Simulators:
-    return make_simulators(f"tests.environments:{env}", SIMULATORS, 1, AtariProtocol())
+    return make_simulators(EnvironmentSource(f"tests.environments:{env}"), SIMULATORS, 1)
 
 
 def rollouts(actor: Actor, count: int) -> list[Trajectory]:

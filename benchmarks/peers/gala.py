@@ -42,7 +42,7 @@ def config_of(method: str, simulators: int) -> ResolvedConfig:
 
 def work_of(config: ResolvedConfig) -> Work:
     """What is trained on what."""
-    simulators = make_simulators(config.env, 1, 1, config.atari)
+    simulators = make_simulators(config.source, 1, 1)
     game = atari_game(config.env)
     assert game is not None
     sticky_actions = (

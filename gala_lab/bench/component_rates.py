@@ -119,10 +119,9 @@ def simulators_only(config: ResolvedConfig, rank: int, device: torch.device) -> 
     """Random actions through the package's own environment layer, in its groups."""
     keep_freed_memory()
     simulators = make_simulators(
-        config.env,
+        config.source,
         config.simulators,
         config.simulator_threads or config.threads_per_learner(),
-        config.atari,
         groups=simulator_groups(config, device),
         processes=config.simulator_processes,
         timeouts=worker_timeouts(config),

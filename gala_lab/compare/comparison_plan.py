@@ -12,10 +12,10 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_resolved
 from gala_rl.checks.unused import unused_rows
-from gala_rl.config import train as configs
+from gala_rl.config import fields
 from gala_rl.config.resolved import RULE_SIMULATORS, ResolvedConfig
 from gala_rl.config.settings import AlgorithmSettings, GossipSettings
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.train import TrainConfig, from_dict, to_dict
 from gala_rl.decode import Count, Rule, decode
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
@@ -104,7 +104,7 @@ def configs_of(
     Raises:
         UserError: when a method is unknown or cannot be trained so.
     """
-    configs.check(config)
+    fields.check(config)
     for name in methods:
         find(name)
         if methods.count(name) > 1:
@@ -123,7 +123,7 @@ def configs_of(
     ]
     if any(find(name).gossips for name in methods):
         several = [one if find(one.method).gossips else _without_graph(one) for one in several]
-    environment = read_environment(config.env, config.atari)
+    environment = read_environment(config.source)
     # A preset fits itself to the number of simulators.
     several = [_with_settings(one, algorithm, methods, environment) for one in several]
     if settings == "equal":
@@ -201,7 +201,7 @@ def check(plan: Plan) -> None:
     is_new = not (plan.folder / FILE).is_file()  # Older comparisons may have unused options.
     for config in plan.configs:
         for seed in (plan.seeds[0], plan.seeds[-1]):
-            configs.check(replace(config, seed=seed))
+            fields.check(replace(config, seed=seed))
         check_resolved(config)
         # Options for gossip are for the methods that gossip, if there is one.
         is_for_another = any(find(name).gossips for name in plan.methods)
@@ -231,7 +231,7 @@ def _check_folder(plan: Plan) -> None:
                 f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
                 f"choose another --out"
             )
-        if (found := _difference(configs.from_dict(values, ALGORITHMS), new[name])) is not None:
+        if (found := _difference(from_dict(values, ALGORITHMS), new[name])) is not None:
             raise UserError(
                 f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
                 f"with ({found[1]}): give it as before, or choose another --out"
@@ -281,7 +281,7 @@ def record(plan: Plan) -> None:
     write_json(
         file,
         {
-            "methods": {config.method: configs.to_dict(config) for config in plan.configs},
+            "methods": {config.method: to_dict(config) for config in plan.configs},
             "seeds": list(plan.seeds),
             "settings": options.settings,
             "threshold": options.threshold,

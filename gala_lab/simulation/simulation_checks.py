@@ -3,7 +3,7 @@
 import psutil
 
 from gala_lab.simulation.simulation_config import SCHEMES, SimulationConfig
-from gala_rl.config import train as configs
+from gala_rl.config import fields
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
 
@@ -19,7 +19,7 @@ _EVENT_BYTES = 100
 
 def check(scheme: str, config: SimulationConfig) -> None:
     """Raise a UserError, naming the first offending value and the remedy, if it cannot be run."""
-    configs.check(config)
+    fields.check(config)
     if scheme not in SCHEMES:
         raise UserError(f"scheme {scheme!r} is unknown: choose from {', '.join(SCHEMES)}")
     if config.stragglers > config.learners:

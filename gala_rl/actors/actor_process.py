@@ -97,16 +97,22 @@ def _make_actor(spec: ActorSpec) -> Actor:
     threads = config.simulator_threads or config.threads_per_learner()
     processes, actors = config.simulator_processes, config.simulators // spec.simulators
     simulators = make_simulators(
-        config.env,
+        config.source,
         spec.simulators,
         max(1, threads * spec.simulators // config.simulators),
-        config.atari,
         groups=config.simulator_groups or 1,
         processes=None if processes is None else processes // actors,
         timeouts=worker_timeouts(config),
     )
     model = spec.make_model(simulators.observation, simulators.action)
-    actor = Actor(simulators, model, algorithm.rollout_steps, spec.seed, with_behaviour=True)
+    actor = Actor(
+        simulators,
+        model,
+        algorithm.rollout_steps,
+        spec.seed,
+        with_behaviour=True,
+        stagger=config.stagger,
+    )
     flop = forward_flop(model, simulators.observation)
     torch.set_num_threads(actor_threads(config, flop, spec.simulators))
     return actor

@@ -5,6 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 
@@ -95,7 +96,10 @@ class ActorProcesses:
         self._waited_s = 0.0
         example = example_of(make_model, simulators)
         batch = algorithm.batch_simulators(config.simulators)
-        self.trajectory = storage(algorithm.rollout_steps, batch, example, parameters.device)
+        self.trajectory = replace(
+            storage(algorithm.rollout_steps, batch, example, parameters.device),
+            has_resets=simulators.resets_on_next_step,
+        )
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._remote: RemoteRollouts | None = None
         if remote_actors is not None:

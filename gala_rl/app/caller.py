@@ -59,14 +59,14 @@ def _open_standard_streams() -> None:
 
 def check_may_train(config: TrainConfig) -> None:
     """Raise a UserError if a run needs processes that this process cannot start or supply."""
-    if config.cluster is not None and is_defined_in_main(config.env):
+    if config.cluster is not None and is_defined_in_main(config.source.env):
         raise UserError(
             f"env {config.env!r} is defined in the main program, which other machines do not "
             f"have: register it in a module that all of them have, env='module:{config.env}'"
         )
     if config.cluster is None and not config.serial:
         _check_may_start_processes("serial=True")
-        check_sendable(config.env)
+        check_sendable(config.source.env)
     check_may_play(config)
 
 
@@ -74,7 +74,7 @@ def check_may_play(config: TrainConfig) -> None:
     """Raise a UserError if simulators need processes and this process may not start any."""
     if config.simulator_processes is not None and config.cluster is None:
         _check_may_start_processes("no simulator_processes")
-        check_sendable(config.env)
+        check_sendable(config.source.env)
 
 
 def _check_may_start_processes(or_else: str) -> None:

@@ -222,10 +222,9 @@ def _play(
     count = len(games.shares)
     processes = config.simulator_processes
     simulators = make_simulators(
-        config.env,
+        config.source,
         count,
         usable_cores(),
-        config.atari,
         training=False,
         processes=None if processes is None else min(processes, count),
         timeouts=worker_timeouts(config),

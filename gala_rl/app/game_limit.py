@@ -25,6 +25,6 @@ def game_limit(config: TrainConfig, max_steps: int | None) -> int:
     """
     if max_steps is not None:
         return max_steps
-    if is_atari(config.env):
+    if is_atari(config.source):
         return -(-config.atari.max_episode_frames // config.atari.frame_skip)
     return DEFAULT

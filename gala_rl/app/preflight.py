@@ -9,8 +9,9 @@ from typing import Any
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_config, check_new_config, check_resolved
+from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.train import TrainConfig, check
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import resolve_when

@@ -15,8 +15,9 @@ from gala_rl.checks.fault_plan import check_fault_plan
 from gala_rl.checks.learners import learners_rows
 from gala_rl.checks.machine import device_rows, memory_rows
 from gala_rl.checks.unused import unused_rows
+from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.train import TrainConfig, check
+from gala_rl.config.train import TrainConfig
 from gala_rl.graph import graph_of
 from gala_rl.methods.resolving import resolve
 

@@ -2,6 +2,7 @@
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.spaces import SHALLOW_SIDE
 
 
 def environment_rows(config: ResolvedConfig) -> list[Row]:
@@ -11,8 +12,16 @@ def environment_rows(config: ResolvedConfig) -> list[Row]:
         *_group_rows(config),
         *_process_rows(config),
         (
-            config.network == "deep" and not observation.is_image,
-            f"network 'deep' is for images, and env {config.env!r} has none: leave it out",
+            config.network in ("small", "deep") and not observation.is_image,
+            f"network {config.network!r} is for images, and env {config.env!r} has none: leave it "
+            f"out",
+        ),
+        (
+            observation.is_image
+            and config.network == "shallow"
+            and min(observation.shape[1:]) < SHALLOW_SIDE,
+            f"network 'shallow' is for images of at least {SHALLOW_SIDE} x {SHALLOW_SIDE} pixels, "
+            f"and env {config.env!r} has smaller ones: use small",
         ),
         (
             algorithm.normalize_observations and observation.has_pixels,
@@ -37,7 +46,7 @@ def _group_rows(config: ResolvedConfig) -> list[Row]:
             f"many",
         ),
         (
-            groups > 1 and config.environment.kind != "atari",
+            groups > 1 and config.environment.backend != "ale",
             f"simulator_groups {groups} is of no use for env {config.env!r}: only Atari games "
             f"step beside the network; use 1",
         ),
@@ -51,9 +60,9 @@ def _process_rows(config: ResolvedConfig) -> list[Row]:
     actors = config.algorithm.actor_count
     return [
         (
-            config.environment.kind == "atari",
-            f"simulator_processes {processes} is of no use for env {config.env!r}: C++ threads of "
-            f"the learner step Atari games; leave it out",
+            config.environment.backend != "gymnasium",
+            f"simulator_processes {processes} is of no use for env {config.env!r}, whose "
+            f"simulators step together; leave it out",
         ),
         (
             processes > config.simulators,

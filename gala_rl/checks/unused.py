@@ -12,9 +12,13 @@ def unused_rows(config: ResolvedConfig) -> list[Row]:
     """Return checks of settings that differ from their defaults but have no effect."""
     method, rows = find(config.method), list[Row]()
     if config.environment.kind != "atari":
-        atari = [*_changed(config.atari), ("simulator_threads", config.simulator_threads)]
         remedy = f"is for Atari games, and env {config.env!r} is not one: leave it out"
+        atari = _changed(config.atari)
         rows += [(value is not None, f"{name} {value} {remedy}") for name, value in atari]
+    if config.environment.backend not in ("ale", "envpool"):
+        remedy = f"is for C++ threads, which do not step env {config.env!r}: leave it out"
+        threads = config.simulator_threads
+        rows += [(threads is not None, f"simulator_threads {threads} {remedy}")]
     if not method.gossips:
         reason = f"learners of {method.name} don't gossip"
         if method.sharing == "nothing":

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gala_rl import methods
+from gala_rl.config.environment import parse_argument
+from gala_rl.config.fields import check, element_of, parse_count
 from gala_rl.config.settings import AlgorithmSettings
-from gala_rl.config.train import TrainConfig, check, element_of, parse_count
+from gala_rl.config.train import TrainConfig
 from gala_rl.methods import ALGORITHMS
 
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
@@ -29,6 +31,7 @@ _HEADINGS: Headings = {
     _DEFAULT_HEADING: (),
     "learners": ("learners", "max_learners", "device", "serial"),
     "network": ("network", "lstm_size", "network_threads", "precision"),
+    "environment": ("env", "env_args", "wrappers", "stagger"),
     "simulators": (
         "simulators",
         "simulator_threads",
@@ -138,13 +141,18 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
         "dest": destination,
         "default": argparse.SUPPRESS,
     }
-    flag = f"--{entry.name.replace('_', '-')}"
+    flag = entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}"
     if hint is bool:
         action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
         group.add_argument(flag, action=action, **options)
         return
     if get_origin(hint) is Literal:
         group.add_argument(flag, choices=get_args(hint), **options)
+        return
+    if entry.metadata["flag"]:
+        options["type"] = argument if get_origin(hint) is Mapping else str
+        options["metavar"] = entry.metadata["metavar"]
+        group.add_argument(flag, action=_Again, **options)
         return
     element = element_of(hint)
     value_type = element or next(
@@ -157,6 +165,25 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     group.add_argument(flag, **options)
 
 
+class _Again(argparse.Action):
+    """Collect the values of an option that may be given several times: in a tuple or a dict."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add a value: a key and its value to the dict, or anything else to the tuple."""
+        before = getattr(namespace, self.dest, None)
+        if isinstance(values, tuple):
+            both: Any = {**(before or {}), values[0]: values[1]}
+        else:
+            both = (*(before or ()), values)
+        setattr(namespace, self.dest, both)
+
+
 def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
     """Parse values that are separated by commas."""
     return tuple(parse(part) for part in text.split(","))
@@ -164,6 +191,8 @@ def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
 
 def _shown(entry: Any) -> str:
     value = entry.default
+    if value is dataclasses.MISSING:
+        return ""
     if value is None:
         return str(entry.metadata["unset"])
     if isinstance(value, bool):
@@ -199,6 +228,14 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number such as 0.5, 20 or 1e-3"
         ) from error
+
+
+def argument(text: str) -> tuple[str, Any]:
+    """Parse KEY=VALUE as `parse_argument` does, with an error that argparse shows."""
+    try:
+        return parse_argument(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, such as max_episode_steps=1000") from error
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:

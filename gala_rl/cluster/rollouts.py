@@ -60,7 +60,7 @@ class RolloutServer:
         """Start the actors and restart those that die, until `is_ending()`."""
         config, make_model = self._config, partial(build_model, self._config)
         try:
-            simulators = make_simulators(config.env, 1, 1, config.atari)
+            simulators = make_simulators(config.source, 1, 1)
             actors = ActorProcesses(
                 config, 0, make_model, self._values, simulators, self._seed, local=self._indices
             )

@@ -23,6 +23,8 @@ class ResolvedConfig(TrainConfig):
         environment: specs of the environment, read off one instance.
     """
 
+    stagger: int = field(metadata=TrainConfig.__dataclass_fields__["stagger"].metadata)
+    env: str = field(metadata=TrainConfig.__dataclass_fields__["env"].metadata)
     learners: int = field(metadata=TrainConfig.__dataclass_fields__["learners"].metadata)
     simulators: int = field(metadata=TrainConfig.__dataclass_fields__["simulators"].metadata)
     algorithm: AlgorithmSettings = field()

@@ -8,7 +8,9 @@ _INT32 = 2**31 - 1
 """The emulator counts in 32 bits."""
 
 
-def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bounds: float) -> Any:
+def setting(
+    default: Any, text: str, *, unset: str = "", metavar: str = "", flag: str = "", **bounds: float
+) -> Any:
     """Define a dataclass field with its help text and, optionally, its bounds.
 
     Args:
@@ -16,9 +18,12 @@ def setting(default: Any, text: str, *, unset: str = "", metavar: str = "", **bo
         text: what the setting does.
         unset: what the default None means.
         metavar: name of the value in help; by default it follows from the type.
+        flag: command-line option; by default it follows from the name.
         bounds: `minimum`, `above`, `maximum`.
     """
-    metadata = {"help": text, "unset": unset, "metavar": metavar, **bounds}
+    metadata = {"help": text, "unset": unset, "metavar": metavar, "flag": flag, **bounds}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 

@@ -5,18 +5,19 @@ its source are written once.
 """
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
+from gala_rl.config.environment import EnvironmentSource, name_of
+from gala_rl.config.fields import check
 from gala_rl.config.settings import AlgorithmSettings, AtariProtocol, GossipSettings, setting
 from gala_rl.errors import UserError
 
-_LARGEST, _MAX_DIGITS = 1e30, 18  # Products of larger numbers may be infinite in float32.
+ATARI_STAGGER = 100
+"""Default of `TrainConfig.stagger` for Atari games."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,34 @@ class TrainConfig:
     """All settings of a training run; those that are None are filled in when it starts."""
 
     method: str = setting("gala-a2c", "training method; `gala methods` lists them")
-    env: str = setting("PongNoFrameskip-v4", "Gymnasium id of the environment", metavar="ID")
+    env: str | Callable[..., Any] = setting(
+        "PongNoFrameskip-v4",
+        "Gymnasium id of the environment, or another backend's, such as envpool:HalfCheetah-v4; "
+        "`gala envs` lists them",
+        metavar="ID",
+    )
+    env_args: Mapping[str, Any] = setting(
+        {},
+        "argument of the environment's constructor, such as max_episode_steps=1000; the value is "
+        "JSON, or else text. Several: give the option again",
+        metavar="KEY=VALUE",
+        flag="--env-arg",
+    )
+    wrappers: tuple[str, ...] = setting(
+        (),
+        "function from environment to environment, applied to each simulator. Several, in order: "
+        "give the option again",
+        metavar="MODULE:FUNCTION",
+        flag="--wrap",
+    )
+    stagger: int | None = setting(
+        None,
+        "most random agent steps that each simulator plays before the first rollout, so that "
+        "simulators are at different points of their episodes (Stooke and Abbeel, 2018)",
+        unset=f"{ATARI_STAGGER} for Atari games, else 0",
+        minimum=0,
+        maximum=1_000_000,
+    )
     steps: int = setting(
         40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
     )
@@ -89,10 +117,10 @@ class TrainConfig:
         above=0,
         metavar="SECONDS",
     )
-    network: Literal["shallow", "deep"] = setting(
-        "shallow",
-        "network for images; shallow: three convolutions (DQN, GALA); "
-        "deep: residual, 15 convolutions (IMPALA)",
+    network: Literal["auto", "small", "shallow", "deep"] = setting(
+        "auto",
+        "network for images; small: one convolution (MinAtar); shallow: three (DQN, GALA); deep: "
+        "residual, 15 convolutions (IMPALA); auto: small below 36 pixels, else shallow",
     )
     lstm_size: int | None = setting(
         None,
@@ -153,83 +181,26 @@ class TrainConfig:
     algorithm: AlgorithmSettings | None = None
     gossip: GossipSettings = field(default_factory=GossipSettings)
 
+    def __post_init__(self) -> None:
+        """Replace a function that builds environments by its name.
 
-def parse_count(text: str) -> int:
-    """Parse a whole number such as 4000000, 4_000_000, 4e6 or 4M (k, M, G: powers of 1000).
+        Raises:
+            UserError: when other processes cannot import the function.
+        """
+        if callable(self.env):
+            object.__setattr__(self, "env", name_of(self.env))
 
-    Raises:
-        ValueError: when it is not a whole number.
-    """
-    suffixes = {"k": 10**3, "m": 10**6, "g": 10**9}
-    scale = suffixes.get(text[-1:].lower(), 1)
-    try:
-        # Exact, unlike float: 1.001M is 1001000.
-        number = Decimal(text[:-1] if scale > 1 else text) * scale
-    except ArithmeticError as error:
-        raise ValueError(f"{text!r} is not a number") from error
-    if not number.is_finite() or number.adjusted() > _MAX_DIGITS or number % 1:
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(number)
-
-
-def check(config: Any, prefix: str = "") -> None:
-    """Check the type and the bounds of every field of a settings dataclass.
-
-    Raises:
-        UserError: naming the first offending field, its value and what is allowed.
-    """
-    hints = get_type_hints(type(config))
-    for entry in dataclasses.fields(config):
-        value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
-        if entry.metadata.get("is_read"):
-            continue
-        if dataclasses.is_dataclass(value):
-            check(value, f"{name}.")
-            continue
-        element = element_of(hints[entry.name])
-        for part in (value,) if element is None else value or ():
-            _check_type(name, part, element or hints[entry.name])
-            _check_bounds(name, part, entry.metadata)
-
-
-def element_of(hint: Any) -> Any:
-    """Return T of a type hint `tuple[T, ...]` or `tuple[T, ...] | None`; None of any other hint."""
-    kinds = (hint, *get_args(hint))
-    return next((get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple), None)
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            choices = ", ".join(map(str, get_args(hint)))
-            raise UserError(f"{name} {short(value)} is unknown: choose one of {choices}")
-        return
-    allowed = get_args(hint) or (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
-        raise UserError(f"{name} {short(value)} has the wrong type: it must be {names}")
-
-
-def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    if value is None or isinstance(value, str):
-        return
-    if isinstance(value, int) and abs(value) >= 10 ** (_MAX_DIGITS + 1):
-        raise UserError(f"{name} {short(value)} is too large: no number here has so many digits")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name} {value} is not finite: give a finite number")
-    if "minimum" in bounds and value < bounds["minimum"]:
-        raise UserError(f"{name} {value} is too small: it must be at least {bounds['minimum']}")
-    if "above" in bounds and value <= bounds["above"]:
-        raise UserError(f"{name} {value} is too small: it must be above {bounds['above']}")
-    if value > (most := bounds.get("maximum", _LARGEST)):
-        raise UserError(f"{name} {value} is too large: it must be at most {most}")
+    @property
+    def source(self) -> EnvironmentSource:
+        """Everything that determines the environment."""
+        return EnvironmentSource(
+            env=str(self.env), args=self.env_args, wrappers=self.wrappers, atari=self.atari
+        )
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return the config as plain JSON values, with the name of its algorithm."""
-    values = dataclasses.asdict(config)
+    values = dataclasses.asdict(config) | {"wrappers": list(config.wrappers)}
     for entry in dataclasses.fields(config):
         if entry.metadata.get("is_read"):
             del values[entry.name]
@@ -272,7 +243,7 @@ def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
         if dataclasses.is_dataclass(hints[name]):
             arguments[name] = _build(hints[name], value, f"{name}.")
         else:
-            arguments[name] = value
+            arguments[name] = tuple(value) if isinstance(value, list) else value
     return kind(**arguments)
 
 
@@ -296,4 +267,7 @@ def _check_object(values: Any, prefix: str) -> None:
 
 def default_run_folder(config: TrainConfig, stamp: str) -> Path:
     """Return the folder of a run without `out`: runs/METHOD-ENV-STAMP."""
-    return Path("runs") / f"{config.method}-{config.env.replace('/', '_')}-{stamp}"
+    return (
+        Path("runs")
+        / f"{config.method}-{str(config.env).replace('/', '_').replace(':', '_')}-{stamp}"
+    )

@@ -1,16 +1,19 @@
-"""Builds simulators by Gymnasium id: Atari games in C++ threads, all others through Gymnasium.
+"""Builds simulators by the name of their environment, with the backend that its prefix says.
 
 Start with `simulators.py` for the interface that actors use, then `gymnasium.py` or `atari.py`.
 """
 
-from gala_rl.config.settings import AtariProtocol
+import logging
+
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.train import TrainConfig
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
-from gala_rl.envs.ids import preserve_working_directory as preserve_working_directory
+from gala_rl.envs.imports import preserve_working_directory as preserve_working_directory
 from gala_rl.envs.make import make_environment, space_specs
+from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.randomness import seed_generators as seed_generators
 from gala_rl.envs.randomness import seeded_generators as seeded_generators
 from gala_rl.envs.simulators import Episode as Episode
@@ -18,40 +21,106 @@ from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
 from gala_rl.envs.workers import SimulatorProcesses
 from gala_rl.envs.workers import WorkerTimeouts as WorkerTimeouts
-from gala_rl.spaces import EnvironmentSpec
+from gala_rl.errors import UserError
+from gala_rl.spaces import Backend, EnvironmentSpec
 
 _TIMEOUTS = WorkerTimeouts()
 
+_log = logging.getLogger(__name__)
 
-def read_environment(env_id: str, protocol: AtariProtocol) -> EnvironmentSpec:
+
+def read_environment(source: EnvironmentSource) -> EnvironmentSpec:
     """Return the specs of an environment, read off an instance that is built and closed again.
 
     Raises:
         UserError: as `make_simulators`.
     """
-    if (game := atari_game(env_id)) is not None:
-        action = action_spec(game, protocol)
-        return EnvironmentSpec("atari", observation_spec(protocol), action, protocol.frame_skip)
-    way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
     with seeded_generators(0), preserve_working_directory():
-        # What a program registers itself is not known to another.
-        env = make_environment(env_id, advice=way if ":" in env_id else "")
-        try:
-            observation, action = space_specs(env, env_id)
-        finally:
-            close_environment(env, env_id)
-    return EnvironmentSpec(
-        "discrete" if action.is_discrete else "continuous", observation, action, 1
-    )
+        backend = backend_of(source)
+        if backend == "ale":
+            return _read_atari(source)
+        if backend == "gymnasium":
+            return _read_gymnasium(source)
+        _reject_wrappers(source)
+        if backend == "envpool":
+            from gala_rl.envs import envpool
+
+            return envpool.read(source)
+        simulators = make_simulators(source, 1, 1)
+        simulators.close()
+        return EnvironmentSpec(
+            simulators.action.kind,
+            backend,
+            simulators.observation,
+            simulators.action,
+            simulators.frames_per_step,
+        )
 
 
-def is_atari(env_id: str) -> bool:
-    """Return whether an id is that of an ALE game, which C++ threads step.
+def _read_atari(source: EnvironmentSource) -> EnvironmentSpec:
+    game, protocol = atari_game(source.env), source.atari
+    assert game is not None
+    _reject_wrappers(source)
+    if source.args:
+        raise UserError(
+            f"env {source.env!r} takes no argument {next(iter(source.args))!r}: Atari games have "
+            f"options of their own, see gala train --help"
+        )
+    action = action_spec(game, protocol)
+    return EnvironmentSpec("atari", "ale", observation_spec(protocol), action, protocol.frame_skip)
+
+
+def _read_gymnasium(source: EnvironmentSource) -> EnvironmentSpec:
+    env_id = source.env
+    way = f"; for the traceback: python -c \"import gymnasium; gymnasium.make('{env_id}')\""
+    # What a program registers itself is not known to another.
+    is_elsewhere = ":" in env_id and source.prefix is None
+    env = make_environment(source, advice=way if is_elsewhere else "")
+    try:
+        observation, action = space_specs(env, env_id)
+        if left_out := ObservationEncoder(env.observation_space, env_id).left_out:
+            _log.warning("%s: text is not learned from: %s left out", env_id, ", ".join(left_out))
+    finally:
+        close_environment(env, env_id)
+    return EnvironmentSpec(action.kind, "gymnasium", observation, action, 1)
+
+
+def _reject_wrappers(source: EnvironmentSource) -> None:
+    if source.wrappers:
+        raise UserError(
+            f"wrap {source.wrappers[0]!r} is of no use for env {source.env!r}, whose simulators "
+            f"are one vector environment: leave it out, or give --env make:module:function"
+        )
+
+
+def backend_of(source: EnvironmentSource) -> Backend:
+    """Return what steps the simulators of an environment.
 
     Raises:
-        UserError: when the id does not exist.
+        UserError: when a Gymnasium id does not exist.
     """
-    return atari_game(env_id) is not None
+    match source.prefix:
+        case None:
+            return "gymnasium" if atari_game(source.env) is None else "ale"
+        case "make":
+            return "gymnasium"
+        case "pgx" | "jax":
+            return "jax"
+        case "gym-vec" | "envpool":
+            return source.prefix
+
+
+def is_atari(source: EnvironmentSource) -> bool:
+    """Return whether an environment is an Atari game, to which `AtariProtocol` applies.
+
+    Raises:
+        UserError: when the name is unknown.
+    """
+    if source.prefix == "envpool":
+        from gala_rl.envs import envpool
+
+        return envpool.is_atari(source)
+    return backend_of(source) == "ale"
 
 
 def worker_timeouts(config: TrainConfig) -> WorkerTimeouts:
@@ -61,10 +130,9 @@ def worker_timeouts(config: TrainConfig) -> WorkerTimeouts:
 
 
 def make_simulators(
-    env_id: str,
+    source: EnvironmentSource,
     count: int,
     threads: int,
-    protocol: AtariProtocol,
     *,
     training: bool = True,
     groups: int = 1,
@@ -74,25 +142,40 @@ def make_simulators(
     """Build simulators of an environment.
 
     Args:
-        env_id: Gymnasium id.
+        source: the environment.
         count: number of simulators.
-        threads: C++ threads per group that step them (Atari only).
-        protocol: how an Atari game is presented.
+        threads: C++ threads per group that step them (ALE and EnvPool only).
         training: False: play whole games and report raw rewards.
-        groups: number of groups that step independently (Atari only).
+        groups: number of groups that step independently (ALE only).
         processes: number of processes that share the simulators; None: simulators run in this
-            process (all but Atari).
+            process (Gymnasium only).
         timeouts: timeouts of these processes.
 
     Raises:
-        UserError: when the id does not exist or the environment cannot be used.
+        UserError: when the name is unknown or the environment cannot be used.
     """
-    if is_atari(env_id):
-        if processes is not None:
-            raise ValueError(f"{processes} processes: C++ threads step Atari games")
-        return AtariSimulators(env_id, count, threads, protocol, training, groups)
-    if groups > 1:
-        raise ValueError(f"{groups} groups: only Atari games step beside the network")
-    if processes is not None:
-        return SimulatorProcesses(env_id, count, processes, timeouts)
-    return GymnasiumSimulators(env_id, count)
+    backend = backend_of(source)
+    if groups > 1 and backend != "ale":
+        raise ValueError(f"{groups} groups: only ALE's games step beside the network")
+    if processes is not None and backend != "gymnasium":
+        raise ValueError(f"{processes} processes: simulators of {backend} step together")
+    # Imported where they are used, since most users have only some of their packages.
+    match backend:
+        case "ale":
+            return AtariSimulators(source, count, threads, training, groups)
+        case "envpool":
+            from gala_rl.envs.envpool import EnvPoolSimulators
+
+            return EnvPoolSimulators(source, count, threads, training)
+        case "gym-vec":
+            from gala_rl.envs.gymnasium_vector import GymnasiumVectorSimulators
+
+            return GymnasiumVectorSimulators(source, count)
+        case "jax":
+            from gala_rl.envs.jax import JaxSimulators
+
+            return JaxSimulators(source, count)
+        case "gymnasium" if processes is not None:
+            return SimulatorProcesses(source, count, processes, timeouts)
+        case _:
+            return GymnasiumSimulators(source, count)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec
@@ -13,7 +14,7 @@ _LARGEST_RANGE = 1e9
 """Bounds further apart, such as the largest numbers of a type, count as no bounds."""
 
 
-def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
+def action_spec(space: spaces.Space[Any], env: str) -> ActionSpec:
     """Return the spec of an action space.
 
     Raises:
@@ -26,11 +27,11 @@ def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
             return ActionSpec(space.nvec.size, True, tuple(space.nvec.ravel().tolist()))
         case spaces.MultiBinary() if size := math.prod(space.shape):
             return ActionSpec(size, True, (2,) * size)
-        case spaces.Box() if len(space.shape) == 1 and space.shape[0] > 0:
-            return ActionSpec(space.shape[0], False)
+        case spaces.Box() if size := math.prod(space.shape):
+            return ActionSpec(size, False)
     raise UserError(
-        f"env {env_id!r} has {type(space).__name__} actions: only Discrete, MultiDiscrete, "
-        f"MultiBinary and continuous (one-dimensional Box) actions can be learned"
+        f"env {env!r} has {type(space).__name__} actions: only Discrete, MultiDiscrete, "
+        f"MultiBinary and continuous (Box) actions can be learned"
     )
 
 
@@ -48,7 +49,8 @@ class ActionDecoder:
         self._space = space
         if not isinstance(space, spaces.Box):
             return
-        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._low = space.low.astype(np.float64).ravel()
+        self._high = space.high.astype(np.float64).ravel()
         is_bounded = self._high / 2 - self._low / 2 <= _LARGEST_RANGE / 2
         low, high = np.where(is_bounded, [self._low, self._high], [[-1.0], [1.0]])
         self._centre, self._half_range = (low + high) / 2, (high - low) / 2
@@ -67,4 +69,16 @@ class ActionDecoder:
         clipped = np.minimum(np.maximum(scaled, self._low), self._high)
         if space.dtype is not None and space.dtype.kind != "f":
             clipped = np.rint(clipped)
-        return clipped.astype(space.dtype)
+        return clipped.astype(space.dtype).reshape(*clipped.shape[:-1], *space.shape)
+
+    def batch(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Convert actions [B] or [B, A] to a batch of the space's elements, in its dtype."""
+        space = self._space
+        if isinstance(space, spaces.Discrete):
+            indices: NDArray[Any] = actions.astype(space.dtype) + space.start
+            return indices
+        if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+            indices = actions.reshape(len(actions), *space.shape).astype(space.dtype)
+            return indices + space.start if isinstance(space, spaces.MultiDiscrete) else indices
+        scaled: NDArray[Any] = self(actions)
+        return scaled

@@ -11,10 +11,17 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.ids import AtariGame, atari_game
-from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.envs.simulators import (
+    EpisodeCounter,
+    Transition,
+    random_actions,
+    stagger_generator,
+)
 from gala_rl.errors import UserError
+from gala_rl.processes.heartbeat import beat
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -44,28 +51,27 @@ class AtariSimulators:
     raw rewards over full games.
 
     Args:
-        env_id: Gymnasium id of the game.
+        source: a Gymnasium id of ALE's, and how the game is presented.
         count: B.
         threads: C++ threads per group that step them.
-        protocol: how the game is presented.
         training: False: a lost life does not end the return, and rewards are not clipped.
         groups: number of groups that step independently.
     """
 
     def __init__(
         self,
-        env_id: str,
+        source: EnvironmentSource,
         count: int,
         threads: int,
-        protocol: AtariProtocol,
         training: bool = True,
         groups: int = 1,
     ) -> None:
-        game = atari_game(env_id)
+        game, protocol = atari_game(source.env), source.atari
         if game is None:
-            raise UserError(f"env {env_id!r} is not an Atari game")
+            raise UserError(f"env {source.env!r} is not an Atari game")
         self.count = count
         self.frames_per_step = protocol.frame_skip
+        self.resets_on_next_step = False
         self.failures = 0  # Always 0: the emulator raises no errors that could be recovered from.
         edges = [count * g // groups for g in range(groups + 1)]
         self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
@@ -81,16 +87,32 @@ class AtariSimulators:
         self._episode_frames = np.zeros(count, dtype=np.int64)
         self._counter = EpisodeCounter(count)
 
-    def reset(self, seed: int) -> NDArray[Any]:
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
         seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
-        observations = []
+        rng, observations = stagger_generator(seed), []
         for env, rows in zip(self._envs, self.groups, strict=True):
             images, info = env.reset(seed=seeds[rows].astype(np.int64))
+            if stagger:
+                images, info = self._play_at_random(env, rng, stagger)
             observations.append(_channels_first(images))
             self._episode_frames[rows] = info["episode_frame_number"]
         self._counter = EpisodeCounter(self.count)
         return np.concatenate(observations)
+
+    def _play_at_random(
+        self, env: AtariVectorEnv, rng: np.random.Generator, most: int
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Step all at random, and reset each simulator that many steps before the end of it."""
+        lengths = rng.integers(most, size=env.num_envs, endpoint=True)
+        for step in range(1, most + 1):
+            env.send(random_actions(self.action, env.num_envs, rng))
+            images, *_, info = env.recv()
+            starts = lengths == most - step
+            if starts.any():
+                images, info = env.reset(options={"reset_mask": starts})
+            beat()
+        return images, info
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
         """See `Simulators`."""

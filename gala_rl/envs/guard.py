@@ -8,8 +8,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder
-from gala_rl.envs.ids import describe
+from gala_rl.envs.imports import describe
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.validation import InvalidStep, as_flag, as_reward
@@ -25,14 +26,14 @@ ValidStep = tuple[NDArray[Any], float, bool, bool]
 """Observation, reward, terminated and truncated, validated and converted."""
 
 
-def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+def close_environment(env: gymnasium.Env[Any, Any], name: str) -> None:
     """Close an environment; log an exception of its `close` instead of raising it."""
     try:
         env.close()
     except KeyboardInterrupt:
         raise
     except BaseException:
-        _log.warning("close() of %s raised", env_id, exc_info=True)
+        _log.warning("close() of %s raised", name, exc_info=True)
 
 
 class GuardedEnvironment:
@@ -41,7 +42,7 @@ class GuardedEnvironment:
     A failed environment is closed before the next one is built.
 
     Args:
-        env_id: Gymnasium id.
+        source: the environment to build again after a failure.
         index: index of the simulator, among all simulators of its learner.
         env: the environment.
         encode: converts its observations.
@@ -55,7 +56,7 @@ class GuardedEnvironment:
 
     def __init__(
         self,
-        env_id: str,
+        source: EnvironmentSource,
         index: int,
         env: gymnasium.Env[Any, Any],
         encode: ObservationEncoder,
@@ -64,7 +65,7 @@ class GuardedEnvironment:
         failures_in_a_row: NDArray[np.int64],
     ) -> None:
         self.env = env
-        self._env_id, self._index = env_id, index
+        self._source, self._index = source, index
         self._encode, self._decode = encode, decode
         self._failures, self._failures_in_a_row = failures, failures_in_a_row
         self._is_open, self._has_failed = True, False
@@ -87,7 +88,7 @@ class GuardedEnvironment:
             try:
                 if self._has_failed:
                     self.close()
-                    self.env = make_environment(self._env_id)
+                    self.env = make_environment(self._source)
                     self._is_open, seed = True, self._derived_seed()
                 answer = _unpacked(self.env.reset(seed=seed), "observation", "info")
                 observation = self._encode(answer[0])
@@ -120,7 +121,7 @@ class GuardedEnvironment:
         """Close the environment; a second call does nothing."""
         if self._is_open:
             self._is_open = False
-            close_environment(self.env, self._env_id)
+            close_environment(self.env, self._source.env)
 
     def _validated(self, answer: Any) -> ValidStep:
         names = ("observation", "reward", "terminated", "truncated", "info")
@@ -142,7 +143,7 @@ class GuardedEnvironment:
         self._failures_in_a_row[0] += 1
         is_answer = isinstance(error, InvalidStep)
         what = " ".join((str(error) if is_answer else describe(error)).split())
-        name = f"simulator {self._index} of {self._env_id}"
+        name = f"simulator {self._index} of {self._source.env}"
         place = f"in {where}() at its agent step {self._agent_steps}"
         _log.warning("%s failed %s: %s", name, place, what, exc_info=None if is_answer else error)
         if self._failures_in_a_row[0] >= MAX_FAILURES_IN_A_ROW:

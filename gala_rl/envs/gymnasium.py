@@ -6,12 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.guard import GuardedEnvironment, close_environment
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.randomness import get_generator_states, set_generator_states
-from gala_rl.envs.simulators import EpisodeCounter, Transition
+from gala_rl.envs.simulators import (
+    EpisodeCounter,
+    Transition,
+    random_actions,
+    stagger_generator,
+)
 from gala_rl.envs.state_hooks import get_state, set_state
 from gala_rl.processes.heartbeat import beat
 
@@ -25,7 +31,7 @@ class GymnasiumSimulators:
     Checkpoints include environments that have the hooks of `gala_rl.envs.state_hooks`.
 
     Args:
-        env_id: Gymnasium id.
+        source: the environment.
         count: B.
         first: index of the first simulator among all of its learner; part of its seeds.
         failures: [B] counts failures per simulator; default: an array of its own.
@@ -41,7 +47,7 @@ class GymnasiumSimulators:
 
     def __init__(
         self,
-        env_id: str,
+        source: EnvironmentSource,
         count: int,
         first: int = 0,
         failures: NDArray[np.int64] | None = None,
@@ -50,23 +56,25 @@ class GymnasiumSimulators:
         self.count = count
         self.groups = (slice(0, count),)
         self.frames_per_step = 1
+        self.resets_on_next_step = False
+        self._first = first
         zeros = np.zeros((2, count), dtype=np.int64)
         self._failures = zeros[0] if failures is None else failures
         in_a_row = zeros[1] if failures_in_a_row is None else failures_in_a_row
         built = []
         with ExitStack() as close_on_failure:
             for _ in range(count):
-                built.append(make_environment(env_id))
-                close_on_failure.callback(close_environment, built[-1], env_id)
+                built.append(make_environment(source))
+                close_on_failure.callback(close_environment, built[-1], source.env)
                 beat()
-            encode = ObservationEncoder(built[0].observation_space, env_id)
-            self.action = action_spec(built[0].action_space, env_id)
+            encode = ObservationEncoder(built[0].observation_space, source.env)
+            self.action = action_spec(built[0].action_space, source.env)
             close_on_failure.pop_all()
         self.observation = encode.spec
         decode = ActionDecoder(built[0].action_space)
         self.environments = [
             GuardedEnvironment(
-                env_id, first + i, env, encode, decode, self._failures[i:][:1], in_a_row[i:][:1]
+                source, first + i, env, encode, decode, self._failures[i:][:1], in_a_row[i:][:1]
             )
             for i, env in enumerate(built)
         ]
@@ -80,13 +88,25 @@ class GymnasiumSimulators:
         """See `Simulators`."""
         return int(self._failures.sum())
 
-    def reset(self, seed: int) -> NDArray[Any]:
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
         self._counter = EpisodeCounter(self.count)
         for i, env in enumerate(self.environments):
             self._observations[i] = env.reset(seed)
             beat()
+            if stagger:
+                self._play_at_random(i, stagger_generator(seed, self._first + i), stagger)
         return self._observations.copy()
+
+    def _play_at_random(self, i: int, rng: np.random.Generator, most: int) -> None:
+        env = self.environments[i]
+        for _ in range(rng.integers(most, endpoint=True)):
+            answer = env.step(random_actions(self.action, 1, rng)[0])
+            if answer is None or answer[2] or answer[3]:
+                self._observations[i] = env.begin_episode()
+            else:
+                self._observations[i] = answer[0]
+            beat()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
         """See `Simulators`. `recv` makes the step: there are no threads here."""

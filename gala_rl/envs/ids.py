@@ -1,19 +1,15 @@
 """Resolves environment ids through Gymnasium's registry, with suggestions for unknown ids."""
 
 import difflib
-import importlib
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ale_py import roms
 from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id
 
+from gala_rl.envs.imports import import_module
 from gala_rl.errors import UserError
 
 _VERSION = re.compile(r"-v\d+$")
@@ -22,19 +18,6 @@ _CUTOFF = 0.75
 """Suggestions less similar than this would mislead more often than they help."""
 _MOST_NAMED = 5
 _ADVICE = "give a Gymnasium id such as CartPole-v1"
-
-
-@contextmanager
-def preserve_working_directory() -> Iterator[None]:
-    """Restore the working directory after a block, since third-party code may change it."""
-    before = None
-    with suppress(FileNotFoundError):  # The current folder may have been deleted.
-        before = Path.cwd()
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.chdir(before)
 
 
 class AtariGame(NamedTuple):
@@ -52,8 +35,8 @@ def find_spec(env_id: str) -> EnvSpec:
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        with preserve_working_directory():
-            _import(module, env_id)
+        _check_module_name(module, env_id)
+        import_module(module, f"env {env_id!r}", name)
     spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):
         return spec
@@ -81,37 +64,9 @@ def atari_game(env_id: str) -> AtariGame | None:
     return AtariGame(spec.kwargs["game"], spec.kwargs["repeat_action_probability"])
 
 
-def _import(module: str, env_id: str) -> None:
+def _check_module_name(module: str, env_id: str) -> None:
     if not module or module.startswith("."):
         raise UserError(f"env {env_id!r} is unknown: {_ADVICE}, or module:Name-v0")
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        where = ""
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            where = "; is it installed, or in the current folder?"
-            if module.endswith(".py"):
-                where = f"; give the module: {module[:-3]}:{env_id.rpartition(':')[2]}"
-        raise UserError(f"env {env_id!r} cannot be imported: {error}{where}") from error
-    except KeyboardInterrupt:
-        raise
-    # Third-party modules may raise anything, and may even end the program.
-    except BaseException as error:
-        raise UserError(
-            f"env {env_id!r} cannot be imported: {describe(error)}; for the traceback: "
-            f'python -c "import {module}"'
-        ) from error
-
-
-def describe(error: BaseException) -> str:
-    """Describe an exception in one line by its type and text."""
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
-    try:
-        words = str(error)
-    except Exception as mistake:
-        words = f"its text cannot be shown ({type(mistake).__name__})"
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _game_of(spec: EnvSpec) -> str | None:

@@ -1,40 +1,116 @@
-"""Builds one Gymnasium environment by id, and reads the specs of its spaces."""
+"""Builds one Gymnasium environment from its source: id or factory, arguments and wrappers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.wrappers import TimeLimit
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import action_spec
-from gala_rl.envs.ids import describe, find_spec
+from gala_rl.envs.arguments import check_arguments
+from gala_rl.envs.ids import find_spec
+from gala_rl.envs.imports import describe, import_function
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
+_LIMIT = "max_episode_steps"
+_OF_MAKE = (_LIMIT, "disable_env_checker")
+"""Arguments that `gymnasium.make` takes for every environment."""
 
-def make_environment(env_id: str, advice: str = "") -> gymnasium.Env[Any, Any]:
-    """Build one environment by its Gymnasium id (`module:Name-v0` imports the module first).
+Environment = gymnasium.Env[Any, Any]
+
+
+def make_environment(source: EnvironmentSource, advice: str = "") -> Environment:
+    """Build one environment and apply its wrappers in order.
+
+    A Gymnasium id names it (`module:Name-v0` imports the module first), or a function that builds
+    it does (`make:module:function`).
 
     Args:
-        env_id: Gymnasium id.
+        source: the environment.
         advice: appended to the message when the environment's constructor raises.
 
     Raises:
-        UserError: when the id is unknown, or the environment cannot be built; its cause is the
-            exception that the environment raised.
+        UserError: when the name is unknown, an argument is not the environment's, or it cannot be
+            built; its cause is the exception that the environment raised.
     """
+    env = source.env
+    build = _factory(source) if source.prefix == "make" else _registered(source)
+    built = _call(build, f"env {env!r} cannot be built", env, advice)
+    if not isinstance(built, gymnasium.Env):
+        raise UserError(
+            f"env {env!r} returned {type(built).__name__}: it must return a gymnasium.Env"
+        )
+    for name in source.wrappers:
+        built = _wrapped(built, name, env)
+    return built
+
+
+def _registered(source: EnvironmentSource) -> Callable[[], Any]:
+    spec = find_spec(source.env)
+    if spec.entry_point is not None and source.args:
+        check_arguments(source.env, _creator(spec), source.args, given=spec.kwargs, also=_OF_MAKE)
+    return partial(gymnasium.make, spec, **source.args)
+
+
+def _creator(spec: EnvSpec) -> Callable[..., Any]:
+    creator: Any = spec.entry_point
+    return load_env_creator(creator) if isinstance(creator, str) else creator
+
+
+def _factory(source: EnvironmentSource) -> Callable[[], Any]:
+    """Return what builds the environment of `make:module:function`."""
+    function, args = import_function(source.name, f"env {source.env!r}"), dict(source.args)
+    check_arguments(source.env, function, args, also=(_LIMIT,))
+    limit = args.get(_LIMIT)
+    if limit is None or _takes(function, _LIMIT):
+        return partial(function, **args)
+    del args[_LIMIT]
+    return lambda: TimeLimit(function(**args), limit)
+
+
+def _wrapped(env: Environment, name: str, env_name: str) -> Environment:
+    """Apply a wrapper; close the environment if that fails."""
+    what = f"wrap {name!r}"
+    try:
+        function = import_function(name, what)
+        wrapped = _call(partial(function, env), f"{what} raised", env_name, "")
+        if not isinstance(wrapped, gymnasium.Env):
+            raise UserError(
+                f"{what} returned {type(wrapped).__name__}: it must return a gymnasium.Env"
+            )
+    except BaseException:
+        env.close()
+        raise
+    return wrapped
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    try:
+        check_arguments("", function, {name: None})
+    except UserError:
+        return False
+    return True
+
+
+def _call(build: Callable[[], Any], what: str, env: str, advice: str) -> Any:
+    """Call third-party code that builds an environment; report what it raises in one line."""
     try:
         with _preserve_torch_defaults():
-            return gymnasium.make(find_spec(env_id))
+            return build()
     except (UserError, KeyboardInterrupt):
         raise
     except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"env {env_id!r} needs a package that is missing: {error}") from error
+        raise UserError(f"env {env!r} needs a package that is missing: {error}") from error
     # Third-party constructors may raise anything, and even end the program.
     except BaseException as error:
-        raise UserError(f"env {env_id!r} cannot be built: {describe(error)}{advice}") from error
+        raise UserError(f"{what}: {describe(error)}{advice}") from error
 
 
 @contextmanager
@@ -58,11 +134,11 @@ def _preserve_torch_defaults() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def space_specs(env: gymnasium.Env[Any, Any], env_id: str) -> tuple[ObservationSpec, ActionSpec]:
+def space_specs(env: Environment, name: str) -> tuple[ObservationSpec, ActionSpec]:
     """Return the specs of an environment's observation and action space.
 
     Raises:
         UserError: for a space that no network here can take.
     """
-    observation = ObservationEncoder(env.observation_space, env_id).spec
-    return observation, action_spec(env.action_space, env_id)
+    observation = ObservationEncoder(env.observation_space, name).spec
+    return observation, action_spec(env.action_space, name)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
+_STAGGER = 1
+"""Separates this random stream from others with the same seed."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -35,9 +38,10 @@ class Transition:
         observations: [B, ...] next observations; after an end, the first of the next episode.
         rewards: [B] float32, clipped if the protocol says so.
         terminated: [B] whether the return ends.
-        truncated: [B] whether the episode was cut; never together with `terminated`.
+        truncated: [B] whether the episode was cut; together with `terminated` the step only reset
+            the simulator and ignored its action, so it has reward 0 and is not learned from.
         final_observations: [B, ...] rows of truncated simulators hold their last observation;
-            None when no simulator was truncated.
+            None when no episode was cut.
         episodes: full games that ended in this step.
     """
 
@@ -77,11 +81,22 @@ class Simulators(Protocol):
         """Emulator frames per agent step; 1 where there is no emulator."""
 
     @property
+    def resets_on_next_step(self) -> bool:
+        """Whether the step after an end resets a simulator and ignores its action."""
+
+    @property
     def failures(self) -> int:
         """Number of times a simulator raised, died or timed out and was rebuilt."""
 
-    def reset(self, seed: int) -> NDArray[Any]:
-        """Start an episode in every simulator; the seed fixes all that follows. Return [B, ...]."""
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
+        """Start an episode in every simulator; the seed fixes all that follows. Return [B, ...].
+
+        Args:
+            seed: seed of all simulators.
+            stagger: most random agent steps that a simulator plays first, so that simulators are
+                at different points of their games. Games that end meanwhile are not reported, and
+                the score of the one that is under way counts from here.
+        """
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
         """Start one agent step in each simulator of a group with actions [b] or [b, A]."""
@@ -100,6 +115,20 @@ class Simulators(Protocol):
 
     def close(self) -> None:
         """Release threads and memory."""
+
+
+def random_actions(spec: ActionSpec, count: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Return random actions [count] or [count, A] in the form in which the policy gives them."""
+    if not spec.is_discrete:
+        return rng.uniform(-1.0, 1.0, (count, spec.size)).astype(np.float32)
+    if spec.sizes:
+        return rng.integers(0, spec.sizes, (count, spec.size))
+    return rng.integers(0, spec.size, count)
+
+
+def stagger_generator(seed: int, simulator: int = 0) -> np.random.Generator:
+    """Return the random stream of the steps that simulators play before the first rollout."""
+    return np.random.default_rng((seed, simulator, _STAGGER))
 
 
 class EpisodeCounter:

@@ -50,13 +50,15 @@ def as_finite(array: NDArray[Any], name: str) -> NDArray[np.float32]:
 
 
 def as_pixels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Convert an array to uint8.
+    """Convert an array to uint8; true is 255.
 
     Raises:
         InvalidStep: when that would change a number.
     """
     if array.dtype == np.uint8:
         return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
     if not (np.isfinite(array) & (array >= 0) & (array <= 255) & (array == np.floor(array))).all():
         raise InvalidStep(f"{name} has pixels that are no integers from 0 to 255")
     return array.astype(np.uint8)

@@ -31,6 +31,7 @@ def a2c_loss(network: ActorCritic, settings: A2CSettings, trajectory: Trajectory
         returns=returns,
         value_cost=settings.value_cost,
         entropy_cost=settings.entropy_cost,
+        weights=trajectory.weights(),
     )
     return Loss(loss.total, loss.terms())
 

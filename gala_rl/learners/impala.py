@@ -6,6 +6,7 @@ import torch
 
 from gala_rl.learners.gradient_learner import GradientLearner, Loss, evaluate
 from gala_rl.losses.impala import impala_loss
+from gala_rl.losses.means import mean
 from gala_rl.losses.vtrace import vtrace
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.models.actor_critic import ActorCritic
@@ -40,6 +41,7 @@ def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Traj
         clip_c=settings.clip_c,
         clip_pg_rho=settings.clip_rho,
     )
+    weights = trajectory.weights()
     loss = impala_loss(
         log_probs=log_probs,
         entropies=entropies,
@@ -48,13 +50,13 @@ def vtrace_loss(network: ActorCritic, settings: ImpalaSettings, trajectory: Traj
         advantages=corrected.advantages,
         value_cost=settings.value_cost,
         entropy_cost=settings.entropy_cost,
+        weights=weights,
     )
-    clipped_rho = log_ratios.exp().clamp(max=settings.clip_rho).mean()
+    clipped_rho = mean(log_ratios.exp().clamp(max=settings.clip_rho), weights)
     # The paper's loss is a sum over time and batch, for which its bound on the gradient and its
     # ε are chosen.
-    return Loss(
-        loss.total * trajectory.rewards.numel(), loss.terms() | {"clipped_rho": clipped_rho}
-    )
+    count = trajectory.agent_steps if weights is None else weights.sum()
+    return Loss(loss.total * count, loss.terms() | {"clipped_rho": clipped_rho})
 
 
 make_learner = partial(GradientLearner, loss=vtrace_loss)

@@ -66,4 +66,5 @@ class Normalizer:
                 # The last observations are the first of the next rollout.
                 self._of_observations.absorb(trajectory.observations[:-1].flatten(0, 1))
             if self._of_sums is not None:
-                self._of_sums.absorb(self._sums)
+                weights = trajectory.weights()
+                self._of_sums.absorb(self._sums if weights is None else self._sums[weights > 0])

@@ -22,7 +22,10 @@ _STREAM = 1
 
 
 class _Batch(NamedTuple):
-    """N samples of a rollout, in any order; all but the first two are floats [N]."""
+    """N samples of a rollout, in any order; all but the first two are floats [N].
+
+    `weights` is None if all samples are learned from.
+    """
 
     observations: Tensor
     actions: Tensor
@@ -30,10 +33,11 @@ class _Batch(NamedTuple):
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    weights: Tensor | None
 
     def at(self, rows: Tensor) -> "_Batch":
         """Return a copy of some of the samples."""
-        return _Batch(*(x.index_select(0, rows) for x in self))
+        return _Batch._make(None if x is None else x.index_select(0, rows) for x in self)
 
 
 class _Minibatch(NamedTuple):
@@ -111,7 +115,7 @@ class PPOLearner:
             "entropy": entropy,
             "approx_kl": approx_kl,
             "clip_fraction": clip_fraction,
-            "explained_variance": _explained_variance(batch.values, batch.returns),
+            "explained_variance": _explained_variance(batch),
         }
         update_norm = torch.linalg.vector_norm(displacement)
         return UpdateMetrics(grad_norm, update_norm, losses)
@@ -128,11 +132,15 @@ class PPOLearner:
             settings.discount,
             settings.gae_lambda,
         )
-        by_step = (log_probs, values, advantages, advantages + values)
+        weights = trajectory.weights()
         return _Batch(
-            trajectory.observations[:-1].flatten(0, 1),
-            trajectory.actions.flatten(0, 1),
-            *(x.flatten() for x in by_step),
+            observations=trajectory.observations[:-1].flatten(0, 1),
+            actions=trajectory.actions.flatten(0, 1),
+            log_probs=log_probs.flatten(),
+            values=values.flatten(),
+            advantages=advantages.flatten(),
+            returns=(advantages + values).flatten(),
+            weights=None if weights is None else weights.flatten(),
         )
 
     def _epoch(
@@ -168,7 +176,9 @@ class PPOLearner:
     def _loss(self, minibatch: _Minibatch, learning_rate: float) -> PPOLoss:
         settings, (batch, state, is_first) = self._settings, minibatch
         annealing = learning_rate / self.initial_learning_rate
-        advantages = batch.advantages
+        advantages, weights = batch.advantages, batch.weights
+        if settings.normalize_advantages:
+            advantages = normalized(advantages, weights)
         evaluation = self._model.evaluate(batch.observations, batch.actions, state, is_first)
         return ppo_loss(
             log_probs=evaluation.log_probs,
@@ -176,12 +186,13 @@ class PPOLearner:
             entropies=evaluation.entropies,
             values=evaluation.values,
             old_values=batch.values,
-            advantages=normalized(advantages) if settings.normalize_advantages else advantages,
+            advantages=advantages,
             returns=batch.returns,
             clip_range=settings.clip_range * (annealing if settings.anneal_clip_range else 1.0),
             value_clip_range=settings.value_clip_range,
             value_cost=settings.value_cost,
             entropy_cost=settings.entropy_cost,
+            weights=weights,
         )
 
     def _has_gone_too_far(self, seen: list[Tensor]) -> bool:
@@ -199,8 +210,11 @@ def _behaviour(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
     return trajectory.log_probs, trajectory.values
 
 
-def _explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+def _explained_variance(batch: _Batch) -> Tensor:
     """1 - Var(R - V) / Var(R), or 0 where all returns are equal: nothing to explain."""
+    values, returns = batch.values, batch.returns
+    if batch.weights is not None:
+        values, returns = values[batch.weights > 0], returns[batch.weights > 0]
     there, left = returns.var(correction=0), (returns - values).var(correction=0)
     return torch.where(there > 0, 1.0 - left / there, 0.0)
 

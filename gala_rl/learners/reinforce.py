@@ -28,10 +28,11 @@ def reinforce_loss(
     zeros = torch.zeros_like(trajectory.rewards)
     boundaries = EpisodeBoundaries(ends, torch.zeros_like(ends), zeros, zeros[0])
     returns = n_step_returns(trajectory.rewards, boundaries, settings.discount)
-    weights = torch.ones_like(zeros)
+    learned = trajectory.weights()
+    weights = torch.ones_like(zeros) if learned is None else learned
     if settings.returns == "episode":
         ends_later = ends.flip(0).cumsum(0).flip(0) > 0
-        weights = ends_later.to(zeros.dtype)
+        weights = weights * ends_later
     weights = weights / weights.sum().clamp(min=1.0)
     advantages = returns - values
     policy = -(weights * log_probs * advantages.detach()).sum()

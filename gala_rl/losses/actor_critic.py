@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gala_rl.losses.means import mean
 from gala_rl.losses.shapes import check_equal_shapes
 
 
@@ -28,6 +29,7 @@ def actor_critic_loss(
     returns: Tensor,
     value_cost: float,
     entropy_cost: float,
+    weights: Tensor | None = None,
 ) -> ActorCriticLoss:
     """Return policy gradient loss, squared value error and entropy bonus; all means.
 
@@ -46,11 +48,12 @@ def actor_critic_loss(
         returns: [T, B] G_t, without gradient.
         value_cost: weight of the value error.
         entropy_cost: weight of the entropy.
+        weights: [T, B] 1 for a step that is learned from, else 0; None: all are.
     """
     check_equal_shapes(returns=returns, log_probs=log_probs, entropies=entropies, values=values)
     advantages = returns.detach() - values
-    policy = -(log_probs * advantages.detach()).mean()
-    value = advantages.square().mean()
-    entropy = entropies.mean()
+    policy = -mean(log_probs * advantages.detach(), weights)
+    value = mean(advantages.square(), weights)
+    entropy = mean(entropies, weights)
     total = policy + value_cost * value - entropy_cost * entropy
     return ActorCriticLoss(total, policy, value, entropy)

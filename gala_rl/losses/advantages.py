@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.losses.boundaries import EpisodeBoundaries
+from gala_rl.losses.means import mean
 from gala_rl.losses.returns import following_values, sums_within_episodes
 from gala_rl.losses.shapes import check_rollout_shapes
 
@@ -43,7 +44,7 @@ def generalized_advantages(
         return sums_within_episodes(deltas, decays, boundaries.terminated | boundaries.truncated)
 
 
-def normalized(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
+def normalized(advantages: Tensor, weights: Tensor | None = None, epsilon: float = 1e-8) -> Tensor:
     """Return advantages shifted and scaled to mean 0 and standard deviation 1, without gradient.
 
     The deviation is that of the batch itself (divided by N, as in OpenAI Baselines; PyTorch's
@@ -51,8 +52,12 @@ def normalized(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
 
     Args:
         advantages: [...] of one batch.
+        weights: [...] 1 for a sample that counts, else 0; None: all count.
         epsilon: added to the deviation.
     """
     with torch.no_grad():
-        deviation = advantages.std(correction=0)
-        return (advantages - advantages.mean()) / (deviation + epsilon)
+        if weights is None:
+            deviation = advantages.std(correction=0)
+            return (advantages - advantages.mean()) / (deviation + epsilon)
+        centred = advantages - mean(advantages, weights)
+        return centred / (mean(centred.square(), weights).sqrt() + epsilon)

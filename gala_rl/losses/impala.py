@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from gala_rl.losses.actor_critic import ActorCriticLoss
+from gala_rl.losses.means import mean
 from gala_rl.losses.shapes import check_equal_shapes
 
 
@@ -15,6 +16,7 @@ def impala_loss(
     advantages: Tensor,
     value_cost: float,
     entropy_cost: float,
+    weights: Tensor | None = None,
 ) -> ActorCriticLoss:
     """Return policy gradient loss for given advantages, squared value error and entropy; means.
 
@@ -34,6 +36,7 @@ def impala_loss(
         advantages: [T, B] A_t of `vtrace`, with their ratio; constant.
         value_cost: weight of the value error.
         entropy_cost: weight of the entropy.
+        weights: [T, B] 1 for a step that is learned from, else 0; None: all are.
     """
     check_equal_shapes(
         targets=targets,
@@ -42,8 +45,8 @@ def impala_loss(
         values=values,
         advantages=advantages,
     )
-    policy = -(log_probs * advantages.detach()).mean()
-    value = (targets.detach() - values).square().mean()
-    entropy = entropies.mean()
+    policy = -mean(log_probs * advantages.detach(), weights)
+    value = mean((targets.detach() - values).square(), weights)
+    entropy = mean(entropies, weights)
     total = policy + value_cost * value - entropy_cost * entropy
     return ActorCriticLoss(total, policy, value, entropy)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gala_rl.losses.means import mean
 from gala_rl.losses.shapes import check_equal_shapes
 
 
@@ -41,6 +42,7 @@ def ppo_loss(
     value_clip_range: float | None,
     value_cost: float,
     entropy_cost: float,
+    weights: Tensor | None = None,
 ) -> PPOLoss:
     """Return clipped surrogate loss, squared value error and entropy bonus; all means.
 
@@ -66,6 +68,7 @@ def ppo_loss(
         value_clip_range: ε_v, in units of the value; None: not clipped.
         value_cost: weight of the value error.
         entropy_cost: weight of the entropy.
+        weights: [...] 1 for a sample that is learned from, else 0; None: all are.
     """
     check_equal_shapes(
         returns=returns,
@@ -80,14 +83,21 @@ def ppo_loss(
     ratios = log_ratios.exp()
     clipped = ratios.clamp(1.0 - clip_range, 1.0 + clip_range)
     advantages = advantages.detach()
-    policy = -torch.minimum(ratios * advantages, clipped * advantages).mean()
-    value = _squared_errors(values, old_values.detach(), returns.detach(), value_clip_range).mean()
-    entropy = entropies.mean()
+    policy = -mean(torch.minimum(ratios * advantages, clipped * advantages), weights)
+    errors = _squared_errors(values, old_values.detach(), returns.detach(), value_clip_range)
+    value, entropy = mean(errors, weights), mean(entropies, weights)
     total = policy + value_cost * value - entropy_cost * entropy
-    with torch.no_grad():
-        clip_fraction = ((ratios - 1.0).abs() > clip_range).to(ratios.dtype).mean()
-        approx_kl = (ratios - 1.0 - log_ratios).mean()
-    return PPOLoss(total, policy, value, entropy, clip_fraction, approx_kl)
+    return PPOLoss(total, policy, value, entropy, *_policy_change(log_ratios, clip_range, weights))
+
+
+@torch.no_grad()
+def _policy_change(
+    log_ratios: Tensor, clip_range: float, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return `clip_fraction` and `approx_kl`."""
+    ratios = log_ratios.exp()
+    is_clipped = (ratios - 1.0).abs() > clip_range
+    return mean(is_clipped.to(ratios.dtype), weights), mean(ratios - 1.0 - log_ratios, weights)
 
 
 def _squared_errors(

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
 from gala_rl.config.settings import AlgorithmSettings
-from gala_rl.config.train import TrainConfig, check
+from gala_rl.config.train import ATARI_STAGGER, TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find, gossiping
-from gala_rl.spaces import EnvironmentSpec
+from gala_rl.spaces import SHALLOW_SIDE, EnvironmentSpec
 
 _MOST_LEARNERS = 10_000
 """Maximum of `TrainConfig.learners`."""
@@ -38,7 +39,7 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
 
     find(config.method)
     check(config)
-    environment = read_environment(config.env, config.atari)
+    environment = read_environment(config.source)
     return dataclasses.replace(config, algorithm=algorithm_of(config, given, environment))
 
 
@@ -122,7 +123,7 @@ def resolve(
     from gala_rl.envs import read_environment
 
     learners = learners_of(config)
-    environment = environment or read_environment(config.env, config.atari)
+    environment = environment or read_environment(config.source)
     settings = algorithm_of(config, given, environment)
     simulators = _simulators_of(config, settings, environment)
     # In one process no actor can act while its learner learns.
@@ -132,7 +133,15 @@ def resolve(
     shared = math.gcd(simulators, config.simulator_processes or simulators)
     settings = settings.resolved(shared, cores)
     settings.check(simulators, is_recurrent=config.lstm_size is not None, is_serial=config.serial)
+    network, stagger = config.network, config.stagger
+    if network == "auto" and environment.observation.is_image:
+        sides = environment.observation.shape[1:]
+        network = "small" if min(sides) < SHALLOW_SIDE else "shallow"
+    if stagger is None:
+        stagger = ATARI_STAGGER if environment.kind == "atari" else 0
     filled_in = {
+        "network": network,
+        "stagger": stagger,
         "learners": learners,
         "simulators": simulators,
         "algorithm": settings,

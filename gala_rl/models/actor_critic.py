@@ -15,8 +15,15 @@ from gala_rl.models.policies import (
     Policy,
 )
 from gala_rl.models.residual import ResidualTorso
-from gala_rl.models.torsos import ConvTorso, MLPTorso, PartsTorso, orthogonal
-from gala_rl.spaces import ActionSpec, ObservationSpec
+from gala_rl.models.torsos import (
+    SHALLOW,
+    SMALL,
+    ConvTorso,
+    MLPTorso,
+    PartsTorso,
+    orthogonal,
+)
+from gala_rl.spaces import ActionSpec, NetworkKind, ObservationSpec
 from gala_rl.trajectory import Activations
 
 
@@ -59,7 +66,7 @@ class ActorCritic(Network):
         *,
         lstm_size: int | None = None,
         bfloat16: bool = False,
-        deep: bool = False,
+        network: NetworkKind | None = None,
         normalize_observations: bool = False,
         normalize_rewards: bool = False,
     ) -> None:
@@ -67,9 +74,9 @@ class ActorCritic(Network):
         if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
-        self.torso = _torso(observation, deep)
+        self.torso = _torso(observation, network)
         shares = lstm_size is not None or not isinstance(self.torso, MLPTorso)
-        self.value_torso = None if shares else _torso(observation, deep)
+        self.value_torso = None if shares else _torso(observation, network)
         self.core = None if lstm_size is None else LSTMCore(self.torso.features, lstm_size)
         features = self.torso.features if self.core is None else self.core.features
         self.state_size = 0 if self.core is None else self.core.state_size
@@ -203,10 +210,13 @@ class ActorCritic(Network):
 
 
 def _torso(
-    observation: ObservationSpec, deep: bool
+    observation: ObservationSpec, network: NetworkKind | None
 ) -> ConvTorso | ResidualTorso | PartsTorso | MLPTorso:
     if observation.is_image:
-        return ResidualTorso(observation.shape) if deep else ConvTorso(observation.shape)
+        if network == "deep":
+            return ResidualTorso(observation.shape)
+        convolutions = {"small": SMALL, "shallow": SHALLOW, None: None}[network]
+        return ConvTorso(observation.shape, convolutions=convolutions)
     if observation.has_pixels:
         return PartsTorso(observation.parts)
     return MLPTorso(observation.size)

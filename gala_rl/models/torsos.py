@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gala_rl.models.replay import replay_convolution_relu, replay_linear_relu
-from gala_rl.spaces import ObservationSpec
+from gala_rl.spaces import SHALLOW_SIDE, ObservationSpec
 from gala_rl.trajectory import Activations
 
 IMAGES_AT_ONCE = 128
@@ -26,37 +26,64 @@ def orthogonal(layer: _Layer, gain: float) -> _Layer:
     return layer
 
 
-class ConvTorso(nn.Module):
-    """Three convolutions and a linear layer on images, as in GALA's network.
+class Convolution(NamedTuple):
+    """A convolution without padding: filters, side of a filter, stride."""
 
-    32 filters 8x8 stride 4, 64 4x4 stride 2, 32 3x3 stride 1, 512 units, ReLU throughout
-    ("Human-level control through deep reinforcement learning", Mnih et al. 2015, with 32 instead
-    of 64 filters in the last convolution). Weights and activations are channels-last, which is
-    1.3 to 2.5 times as fast on one CPU thread.
+    filters: int
+    size: int
+    stride: int
+
+
+SHALLOW = (Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(32, 3, 1))
+"""Convolutions of GALA's network: those of "Human-level control through deep reinforcement
+learning", Mnih et al. 2015, with 32 instead of 64 filters in the last one; 512 units follow."""
+
+SMALL = (Convolution(16, 3, 1),)
+"""Convolution for images of 10 x 10 planes: "MinAtar: An Atari-Inspired Testbed for Thorough and
+Reproducible Reinforcement Learning Experiments", Young and Tian 2019; 128 units follow."""
+
+UNITS = {SHALLOW: 512, SMALL: 128}
+"""Units of the linear layer that follows the convolutions, as published."""
+
+
+def convolutions_for(shape: Sequence[int]) -> tuple[Convolution, ...]:
+    """Return the convolutions for images (channels, height, width) by their size."""
+    return SMALL if min(shape[1:]) < SHALLOW_SIDE else SHALLOW
+
+
+class ConvTorso(nn.Module):
+    """Convolutions and a linear layer on images, ReLU throughout.
+
+    Weights and activations are channels-last, which is 1.3 to 2.5 times as fast on one CPU thread.
 
     Args:
         shape: (channels, height, width) of an observation.
-        features: size of the output.
+        features: size of the output; None: as published.
+        convolutions: its convolutions; None: `convolutions_for` the shape.
     """
 
-    def __init__(self, shape: Sequence[int], features: int = 512) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        features: int | None = None,
+        convolutions: tuple[Convolution, ...] | None = None,
+    ) -> None:
         super().__init__()
         gain = nn.init.calculate_gain("relu")
-        self.features = features
-        self.convolutions = nn.Sequential(
-            orthogonal(nn.Conv2d(shape[0], 32, 8, stride=4), gain),
-            nn.ReLU(),
-            orthogonal(nn.Conv2d(32, 64, 4, stride=2), gain),
-            nn.ReLU(),
-            orthogonal(nn.Conv2d(64, 32, 3, stride=1), gain),
-            nn.ReLU(),
-        )
+        convolutions = convolutions or convolutions_for(shape)
+        self.features = features or UNITS[convolutions]
+        layers: list[nn.Module] = []
+        channels = shape[0]
+        for filters, size, stride in convolutions:
+            layers += [orthogonal(nn.Conv2d(channels, filters, size, stride), gain), nn.ReLU()]
+            channels = filters
+        self.convolutions = nn.Sequential(*layers)
         for parameter in self.convolutions.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, *shape)).numel()
-        self.linear = orthogonal(nn.Linear(size, features), gain)
+        self.linear = orthogonal(nn.Linear(size, self.features), gain)
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] of any number type, in 0 … 255 → [N, features]."""

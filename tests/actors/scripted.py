@@ -113,7 +113,7 @@ def scripted(config: ResolvedConfig) -> Iterator[tuple[actors.ActorProcesses, li
         made[-1].connection.send_bytes(bytes([READY]))
         return made[-1].process
 
-    simulators = make_simulators(config.env, 1, 1, config.atari)
+    simulators = make_simulators(config.source, 1, 1)
 
     def make_model(*specs: Any) -> Any:
         return build_model(config, *specs)

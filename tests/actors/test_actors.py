@@ -39,7 +39,7 @@ def make_config(actors: int, batch_rollouts: int | None = None) -> ResolvedConfi
 
 @contextmanager
 def queued(config: ResolvedConfig) -> Iterator[tuple[ActorProcesses, FlatParameters, ActorCritic]]:
-    simulators = make_simulators(config.env, 1, 1, config.atari)
+    simulators = make_simulators(config.source, 1, 1)
     model = build_model(config, simulators.observation, simulators.action)
     flat = FlatParameters(model)
     make_model = partial(build_model, config)

@@ -30,7 +30,7 @@ Found = list[tuple[RemoteActorHandle, int]]
 
 def example() -> tuple[torch.Tensor, ...]:
     config = make_config()
-    return example_of(partial(build_model, config), make_simulators(config.env, 1, 1, config.atari))
+    return example_of(partial(build_model, config), make_simulators(config.source, 1, 1))
 
 
 @dataclass

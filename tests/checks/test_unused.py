@@ -62,7 +62,7 @@ def test_options_for_atari_games_are_refused_for_other_environments(name: str, v
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("simulator_threads", 2, "simulator_threads 2 is for Atari games"),
+        ("simulator_threads", 2, "simulator_threads 2 is for C"),
         ("simulator_deadline", 1.0, "simulator_deadline 1.0 is of no use without"),
     ],
 )

@@ -103,7 +103,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--env", "CartPol-v1"), ("'CartPol-v1'", "CartPole-v1")),
     (train("--env", "PonggNoFrameskip-v4"), ("'PonggNoFrameskip-v4'", "Pong")),
     (train("--env", "Pong-v4"), ("'Pong-v4'", "PongNoFrameskip-v4")),
-    (train("--env", "tests.environments:Letters-v0"), ("Letters-v0'", "Text")),
+    (train("--env", "tests.environments:Letters-v0"), ("Letters-v0'", "Sequence")),
     (train("--env", "two\nlines"), ("two", "lines")),
     (topology("hierarchical"), ("hierarchical", "--learners-per-node")),
     (

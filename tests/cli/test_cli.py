@@ -64,7 +64,7 @@ def test_every_setting_is_in_the_help_of_train(capsys: pytest.CaptureFixture[str
     text = " ".join(capsys.readouterr().out.split())
     count = 0
     for _, entry, _ in settings():
-        assert f" --{entry.name.replace('_', '-')}" in text
+        assert f" {entry.metadata['flag'] or '--' + entry.name.replace('_', '-')}" in text
         assert " ".join(entry.metadata["help"].split()[:3]) in text
         count += 1
     assert count > 35
@@ -119,8 +119,8 @@ def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method
             continue
         if entry.name == "normalize_observations":
             continue  # the game shows images; its own test is below
-        if entry.name in ("simulator_processes", "simulator_deadline"):
-            continue  # C++ threads step the game; their own test is below
+        if entry.name in ("simulator_processes", "simulator_deadline", "env_args", "wrappers"):
+            continue  # C++ threads step the game; their own tests are below
         if entry.name == "learners" and find(method).sharing == "nothing":
             continue
         if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
@@ -138,6 +138,16 @@ def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method
         inner[entry.name] = value
     assert main(arguments) == 0
     assert trained == [resolve(from_dict(expected, ALGORITHMS))]
+
+
+def test_an_environment_has_arguments_and_wrappers(trained: list[ResolvedConfig]) -> None:
+    wrap = ["tests.environments.makers:limit", "tests.environments.makers:negate"]
+    options = ["--env", "FrozenLake-v1", "--env-arg", "map_name=8x8", "--wrap", wrap[0]]
+    options += ["--env-arg", "is_slippery=false", "--wrap", wrap[1]]
+    assert main(["train", "a2c", *options]) == 0
+    args = {"map_name": "8x8", "is_slippery": False}
+    expected = TrainConfig(method="a2c", env="FrozenLake-v1", env_args=args, wrappers=tuple(wrap))
+    assert trained == [resolve(expected)]
 
 
 def test_learners_can_be_on_nodes(trained: list[ResolvedConfig]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,14 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gala_rl.config import train as configs
+from gala_rl.config.fields import check, parse_count
 from gala_rl.config.settings import AtariProtocol, GossipSettings
-from gala_rl.config.train import (
-    TrainConfig,
-    check,
-    from_dict,
-    parse_count,
-    to_dict,
-)
+from gala_rl.config.train import TrainConfig, from_dict, to_dict
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
@@ -38,7 +34,8 @@ def settings(*kinds: type) -> list[tuple[str, str]]:
         (group, entry.name)
         for group, kind in GROUPS.items()
         for entry in dataclasses.fields(kind)
-        if set(get_args(hint := get_type_hints(kind)[entry.name]) or (hint,)) & set(kinds)
+        if get_origin(hint := get_type_hints(kind)[entry.name]) not in (tuple, Mapping)
+        and set(get_args(hint) or (hint,)) & set(kinds)
     ]
 
 
@@ -202,6 +199,12 @@ def test_a_whole_number_is_a_number_too(group: str, name: str) -> None:
 @pytest.mark.parametrize("value", [1, 0, "yes", None])
 def test_switches_must_be_true_or_false(group: str, name: str, value: Any) -> None:
     assert "it must be bool" in refusal(group, name, value)
+
+
+def test_arguments_must_be_json_by_name() -> None:
+    for wrong in (None, 5, [("a", 1)], {"a": {1}}, {"a b": 1}, {"a": float("nan")}, {1: 2}):
+        assert "env_args" in refusal("", "env_args", wrong)
+    check(TrainConfig(env_args={"size": 8, "map": ["SF", "FG"], "slippery": False, "seed": None}))
 
 
 @pytest.mark.parametrize(("group", "name"), settings(str))

@@ -75,6 +75,6 @@ class Letters(Counting):
     observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
         {
             "number": Counting.observation_space,
-            "said": gymnasium.spaces.Tuple([gymnasium.spaces.Text(9)]),
+            "said": gymnasium.spaces.Tuple([gymnasium.spaces.Sequence(Counting.observation_space)]),
         }
     )

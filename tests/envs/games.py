@@ -7,6 +7,7 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import Transition
 from gala_rl.envs.atari import AtariSimulators
@@ -32,7 +33,7 @@ def simulators(
     protocol: AtariProtocol = DETERMINISTIC,
     training: bool = True,
 ) -> AtariSimulators:
-    return AtariSimulators(env_id, count, 1, protocol, training)
+    return AtariSimulators(EnvironmentSource(env_id, atari=protocol), count, 1, training)
 
 
 def random_actions(steps: int, count: int = 1, actions: int = 4) -> NDArray[np.int64]:

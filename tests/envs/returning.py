@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -52,7 +53,7 @@ def simulators(
     made = {"answer": staticmethod(answer), "observation_space": space, "good": good}
     kind: Any = type("Made", (base,), {**made, **attributes})
     gymnasium.register("Made-v0", kind, disable_env_checker=True)
-    return GymnasiumSimulators("Made-v0", count), kind
+    return GymnasiumSimulators(EnvironmentSource("Made-v0"), count), kind
 
 
 def showing(observation: Any) -> Callable[[Any], Any]:

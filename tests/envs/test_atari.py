@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.atari import AtariSimulators
 from tests.envs.games import (
@@ -113,7 +114,9 @@ def test_the_same_seed_gives_the_same_stream_and_another_seed_another() -> None:
 
 def test_the_number_of_simulators_and_threads_does_not_mix_them_up() -> None:
     actions = random_actions(30, count=3)
-    one, many = (AtariSimulators(BREAKOUT, 3, threads, AtariProtocol(), True) for threads in (1, 3))
+    one, many = (
+        AtariSimulators(EnvironmentSource(BREAKOUT), 3, threads, True) for threads in (1, 3)
+    )
     for left, right in zip(play(one, actions), play(many, actions), strict=True):
         np.testing.assert_array_equal(left.observations, right.observations)
         np.testing.assert_array_equal(left.rewards, right.rewards)
@@ -203,7 +206,10 @@ def test_there_is_no_state_to_save_and_restoring_one_is_refused() -> None:
 @pytest.mark.parametrize("groups", [2, 3])
 def test_groups_play_the_games_that_one_group_would(groups: int) -> None:
     protocol = AtariProtocol(max_episode_frames=80)
-    one, several = (AtariSimulators(BREAKOUT, 5, 1, protocol, True, n) for n in (1, groups))
+    one, several = (
+        AtariSimulators(EnvironmentSource(BREAKOUT, atari=protocol), 5, 1, True, n)
+        for n in (1, groups)
+    )
     assert [rows.stop - rows.start for rows in several.groups] == {2: [2, 3], 3: [1, 2, 2]}[groups]
     np.testing.assert_array_equal(one.reset(3), several.reset(3))
     games = 0
@@ -230,4 +236,4 @@ def test_groups_play_the_games_that_one_group_would(groups: int) -> None:
 
 def test_one_step_of_all_is_for_one_group_only() -> None:
     with pytest.raises(ValueError, match="too many values"):
-        AtariSimulators(BREAKOUT, 4, 1, AtariProtocol(), True, 2).step(random_actions(1, 4)[0])
+        AtariSimulators(EnvironmentSource(BREAKOUT), 4, 1, True, 2).step(random_actions(1, 4)[0])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Transition, read_environment
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -192,7 +192,7 @@ def test_a_close_that_raises_or_exits_ends_no_check(caplog: pytest.LogCaptureFix
         raise SystemExit(3)
 
     simulators(showing(GOOD), close=leave)[0].close()
-    read_environment("Made-v0", AtariProtocol())
+    read_environment(EnvironmentSource("Made-v0"))
     assert caplog.text.count("close() of Made-v0 raised") == 3
 
 
@@ -204,7 +204,7 @@ def test_simulators_that_were_built_are_closed_when_the_next_cannot_be() -> None
 
     _, kind = simulators(showing(GOOD), __init__=build, count=1)
     with pytest.raises((RuntimeError, UserError)):
-        GymnasiumSimulators("Made-v0", 5)
+        GymnasiumSimulators(EnvironmentSource("Made-v0"), 5)
     assert (kind.built, kind.closed) == (3, 2)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Episode
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -20,7 +21,7 @@ ALWAYS_FAILING = "tests.environments:AlwaysFailing-v0"
 
 
 def test_an_episodes_end_shows_the_first_observation_of_the_next() -> None:
-    env = GymnasiumSimulators(COUNTING, 2)
+    env = GymnasiumSimulators(EnvironmentSource(COUNTING), 2)
     np.testing.assert_array_equal(env.reset(0), [[0, 0, -1]] * 2)
     transitions = play(env, 8)
     seen = [t.observations[0].tolist() for t in transitions]
@@ -32,7 +33,7 @@ def test_an_episodes_end_shows_the_first_observation_of_the_next() -> None:
 
 
 def test_a_truncated_episode_hands_over_its_final_observation() -> None:
-    env = GymnasiumSimulators(TRUNCATED, 2)
+    env = GymnasiumSimulators(EnvironmentSource(TRUNCATED), 2)
     env.reset(0)
     transitions = play(env, 8)
     assert [t.truncated.tolist() for t in transitions] == [[k == 6] * 2 for k in range(8)]
@@ -45,7 +46,7 @@ def test_a_truncated_episode_hands_over_its_final_observation() -> None:
 
 
 def test_episodes_are_reported_with_score_and_length() -> None:
-    env = GymnasiumSimulators(COUNTING, 2)
+    env = GymnasiumSimulators(EnvironmentSource(COUNTING), 2)
     env.reset(0)
     reported = [(k, e) for k, t in enumerate(play(env, 14)) for e in t.episodes]
     assert reported == [(k, Episode(i, 28.0, 7)) for k in (6, 13) for i in (0, 1)]
@@ -53,7 +54,7 @@ def test_episodes_are_reported_with_score_and_length() -> None:
 
 def test_an_end_that_is_both_counts_as_terminated() -> None:
     NeverStarts.started = -1
-    env = GymnasiumSimulators("Ends-v0", 1)
+    env = GymnasiumSimulators(EnvironmentSource("Ends-v0"), 1)
     env.reset(0)
     transition = env.step(np.array([0]))
     assert (transition.terminated[0], transition.truncated[0]) == (True, False)
@@ -61,7 +62,7 @@ def test_an_end_that_is_both_counts_as_terminated() -> None:
 
 
 def test_a_transition_keeps_its_values_when_the_simulators_go_on() -> None:
-    env = GymnasiumSimulators(TRUNCATED, 1)
+    env = GymnasiumSimulators(EnvironmentSource(TRUNCATED), 1)
     first = env.reset(0)
     seventh = play(env, 7)[-1]
     play(env, 7)
@@ -76,7 +77,10 @@ def stream(env: GymnasiumSimulators, seed: int) -> NDArray[np.float32]:
 
 
 def test_the_seed_fixes_everything_and_simulators_differ() -> None:
-    one, two = GymnasiumSimulators(DRIFTING, 3), GymnasiumSimulators(DRIFTING, 3)
+    one, two = (
+        GymnasiumSimulators(EnvironmentSource(DRIFTING), 3),
+        GymnasiumSimulators(EnvironmentSource(DRIFTING), 3),
+    )
     first = stream(one, 1)
     np.testing.assert_array_equal(first, stream(two, 1))
     np.testing.assert_array_equal(first, stream(one, 1))
@@ -85,7 +89,7 @@ def test_the_seed_fixes_everything_and_simulators_differ() -> None:
 
 
 def test_starting_over_forgets_the_games_under_way() -> None:
-    env = GymnasiumSimulators(COUNTING, 1)
+    env = GymnasiumSimulators(EnvironmentSource(COUNTING), 1)
     env.reset(0)
     play(env, 3)
     env.reset(0)
@@ -95,7 +99,7 @@ def test_starting_over_forgets_the_games_under_way() -> None:
 def test_a_simulator_that_raises_is_rebuilt_and_its_episode_is_cut(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    env = GymnasiumSimulators(FAILING, 2)
+    env = GymnasiumSimulators(EnvironmentSource(FAILING), 2)
     env.reset(0)
     with caplog.at_level(logging.CRITICAL):
         transitions = play(env, 35)
@@ -113,7 +117,7 @@ def test_a_simulator_that_raises_is_rebuilt_and_its_episode_is_cut(
 
 
 def test_a_failure_leaves_its_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    env = GymnasiumSimulators(FAILING, 1)
+    env = GymnasiumSimulators(EnvironmentSource(FAILING), 1)
     env.reset(0)
     play(env, 11)
     assert FAILING in caplog.text
@@ -121,7 +125,7 @@ def test_a_failure_leaves_its_traceback_in_the_log(caplog: pytest.LogCaptureFixt
 
 
 def test_a_simulator_that_always_raises_ends_with_its_name_and_its_exception() -> None:
-    env = GymnasiumSimulators(ALWAYS_FAILING, 1)
+    env = GymnasiumSimulators(EnvironmentSource(ALWAYS_FAILING), 1)
     env.reset(0)
     for _ in range(MAX_FAILURES_IN_A_ROW - 1):
         assert env.step(np.array([0])).truncated.tolist() == [True]
@@ -135,7 +139,7 @@ def test_a_simulator_that_always_raises_ends_with_its_name_and_its_exception() -
 
 def test_a_simulator_that_never_starts_again_ends_with_its_own_exception() -> None:
     NeverStarts.started = 0
-    env = GymnasiumSimulators("Ends-v0", 1)
+    env = GymnasiumSimulators(EnvironmentSource("Ends-v0"), 1)
     env.reset(0)
     with pytest.raises(SimulatorFailure, match=r"in reset\(\) .* OSError: .*does not start"):
         env.step(np.array([0]))
@@ -143,7 +147,7 @@ def test_a_simulator_that_never_starts_again_ends_with_its_own_exception() -> No
 
 
 def test_a_saved_state_continues_bit_for_bit() -> None:
-    env = GymnasiumSimulators(DRIFTING, 3)
+    env = GymnasiumSimulators(EnvironmentSource(DRIFTING), 3)
     env.reset(1)
     play(env, 40, action=2)
     state = env.get_state()
@@ -151,7 +155,7 @@ def test_a_saved_state_continues_bit_for_bit() -> None:
     frozen = {name: array.copy() for name, array in state.items()}
     expected = play(env, 60)
 
-    other = GymnasiumSimulators(DRIFTING, 3)
+    other = GymnasiumSimulators(EnvironmentSource(DRIFTING), 3)
     other.reset(99)
     play(other, 5)
     other.set_state(state)
@@ -165,12 +169,12 @@ def test_a_saved_state_continues_bit_for_bit() -> None:
 
 
 def test_a_restored_simulator_that_breaks_at_once_repeats_its_last_observation() -> None:
-    env = GymnasiumSimulators(DRIFTING, 1)
+    env = GymnasiumSimulators(EnvironmentSource(DRIFTING), 1)
     env.reset(1)
     play(env, 4)
     state = env.get_state()
     assert state is not None
-    other = GymnasiumSimulators(DRIFTING, 1)
+    other = GymnasiumSimulators(EnvironmentSource(DRIFTING), 1)
     other.reset(2)
     other.set_state(state)
 
@@ -183,7 +187,7 @@ def test_a_restored_simulator_that_breaks_at_once_repeats_its_last_observation()
 
 
 def test_an_environment_without_a_state_has_none_to_save() -> None:
-    env = GymnasiumSimulators("CartPole-v1", 2)
+    env = GymnasiumSimulators(EnvironmentSource("CartPole-v1"), 2)
     env.reset(0)
     assert env.get_state() is None
     env.close()

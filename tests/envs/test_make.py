@@ -13,6 +13,7 @@ import pytest
 import torch
 from ale_py import roms
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs import is_atari, make_simulators, read_environment
 from gala_rl.envs.make import make_environment
@@ -39,7 +40,7 @@ def register() -> Iterator[Register]:
 
 def refusal_of(env_id: str) -> UserError:
     with pytest.raises(UserError) as refusal:
-        make_environment(env_id)
+        make_environment(EnvironmentSource(env_id))
     assert repr(env_id) in str(refusal.value)
     assert "\n" not in str(refusal.value)
     return refusal.value
@@ -116,7 +117,7 @@ def test_an_environment_with_a_network_leaves_pytorch_as_it_was(register: Regist
         return Counting()
 
     register("Planner-v0", build)
-    make_environment("Planner-v0").close()
+    make_environment(EnvironmentSource("Planner-v0")).close()
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_num_threads() == 1
@@ -126,6 +127,7 @@ def test_an_environment_that_imports_pytorch_first_leaves_it_as_it_was(tmp_path:
     program = """
 import sys
 import gymnasium
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.make import make_environment
 def build():
     import torch
@@ -133,9 +135,9 @@ def build():
     torch.set_default_dtype(torch.float64)
     return gymnasium.make("CartPole-v1").unwrapped
 gymnasium.register("Planner-v0", build)
-make_environment("CartPole-v1")
+make_environment(EnvironmentSource("CartPole-v1"))
 assert "torch" not in sys.modules
-make_environment("Planner-v0")
+make_environment(EnvironmentSource("Planner-v0"))
 import torch
 print(torch.is_grad_enabled(), torch.get_default_dtype())
 """
@@ -207,21 +209,21 @@ def test_what_is_no_module_is_refused(env_id: str) -> None:
 @pytest.mark.parametrize("env_id", ["Tetris-v0", "ALE/Tetris-v0", "PongNoFrameskip-v1", "Pong-v1"])
 def test_the_registry_decides_what_a_programs_own_id_is(register: Register, env_id: str) -> None:
     register(env_id, Counting)
-    assert not is_atari(env_id)
-    assert read_environment(env_id, PROTOCOL).kind == "discrete"
+    assert not is_atari(EnvironmentSource(env_id))
+    assert read_environment(EnvironmentSource(env_id, atari=PROTOCOL)).kind == "discrete"
 
 
 def test_a_variant_of_a_game_of_a_programs_own_is_an_environment_like_any_other(
     register: Register,
 ) -> None:
     register("EasyPong-v0", "ale_py.env:AtariEnv", game="pong", difficulty=0, frameskip=(2, 5))
-    spec = read_environment("EasyPong-v0", PROTOCOL)
+    spec = read_environment(EnvironmentSource("EasyPong-v0", atari=PROTOCOL))
     assert (spec.kind, spec.observation.shape) == ("discrete", (3, 210, 160))
 
 
 def test_a_game_is_itself_with_its_module_before_it() -> None:
-    spec = read_environment("ale_py:ALE/Pong-v5", PROTOCOL)
-    assert spec == read_environment("PongNoFrameskip-v4", PROTOCOL)
+    spec = read_environment(EnvironmentSource("ale_py:ALE/Pong-v5", atari=PROTOCOL))
+    assert spec == read_environment(EnvironmentSource("PongNoFrameskip-v4", atari=PROTOCOL))
     assert spec.kind == "atari"
 
 
@@ -231,7 +233,10 @@ def test_reading_a_game_returns_the_specs_of_its_simulators(
     env_id: str, full_action_space: bool
 ) -> None:
     protocol = AtariProtocol(full_action_space=full_action_space, frame_skip=3)
-    spec, simulators = read_environment(env_id, protocol), make_simulators(env_id, 1, 1, protocol)
+    spec, simulators = (
+        read_environment(EnvironmentSource(env_id, atari=protocol)),
+        make_simulators(EnvironmentSource(env_id, atari=protocol), 1, 1),
+    )
     assert spec.observation == simulators.observation
     assert spec.action == simulators.action
     assert spec.frames_per_step == simulators.frames_per_step == 3
@@ -253,17 +258,17 @@ def test_no_hint_names_an_id_that_would_be_refused(every: int) -> None:
     wrong = [env_id for env_id in wrong if env_id not in gymnasium.registry]
     for env_id in wrong:
         try:
-            is_atari(env_id)
+            is_atari(EnvironmentSource(env_id))
         except UserError as error:
             hint = str(error).partition(": ")[2]
             named = [word.strip("?,;()") for word in hint.split() if "-v" in word]
             for other in named:
                 if "module:" not in other:
-                    is_atari(other)
+                    is_atari(EnvironmentSource(other))
 
 
 def test_an_old_version_is_built_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    make_environment("CartPole-v0").close()
+    make_environment(EnvironmentSource("CartPole-v0")).close()
     with pytest.raises(UserError):
-        make_environment("HalfCheetah-v2")
+        make_environment(EnvironmentSource("HalfCheetah-v2"))
     assert capsys.readouterr() == ("", "")

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import make_simulators
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
@@ -100,15 +100,16 @@ def test_any_space_made_of_these_is_encoded_as_gymnasium_flattens_it(
     [
         (spaces.Text(3), "Text observations: only"),
         (
-            spaces.Dict({"a": spaces.Dict({"b": spaces.Text(3)})}),
-            "Text observations in part 'a.b'.*FilterO",
+            spaces.Dict({"a": spaces.Dict({"b": spaces.Graph(VECTOR, None)})}),
+            "Graph observations in part 'a.b'.*FilterO",
         ),
+        (spaces.Dict({"a": spaces.Text(3)}), "without a number"),
         (spaces.Tuple([VECTOR, spaces.Sequence(VECTOR)]), "Sequence observations in part '1'"),
         (spaces.Graph(VECTOR, None), "Graph observations"),
         (spaces.Dict({}), "without a number"),
         (spaces.Box(-1, 1, (0,)), "without a number"),
-        (pixels(4, 84, 84), r"\(4, 84, 84\) look like images .* to \(height, width, channels\)"),
-        (spaces.Dict({"eye": pixels(3, 40, 36)}), r"in part 'eye' of shape \(3, 40, 36\) look"),
+        (pixels(84, 4, 84), r"\(84, 4, 84\) look like images .* to \(height, width, channels\)"),
+        (spaces.Dict({"eye": pixels(40, 3, 36)}), r"in part 'eye' of shape \(40, 3, 36\) look"),
         (pixels(4, 84, 84, 3), "look like images"),
     ],
 )
@@ -121,6 +122,30 @@ def test_what_no_network_can_take_is_refused_and_named(
     assert "\n" not in str(refusal.value)
 
 
+def test_channels_may_come_first_or_last() -> None:
+    image = np.arange(40 * 50 * 3, dtype=np.uint8).reshape(40, 50, 3)
+    first = ObservationEncoder(pixels(3, 40, 50), "Env-v0")
+    last = ObservationEncoder(pixels(40, 50, 3), "Env-v0")
+    assert first.spec == last.spec == ObservationSpec((3, 40, 50), True)
+    np.testing.assert_array_equal(first(image.transpose(2, 0, 1)), last(image))
+
+
+def test_boolean_planes_are_an_image_of_black_and_white() -> None:
+    space = spaces.Box(0, 1, (10, 10, 4), bool)  # type: ignore[arg-type]
+    encode = ObservationEncoder(space, "Env-v0")
+    assert encode.spec == ObservationSpec((4, 10, 10), True)
+    planes = space.sample()
+    np.testing.assert_array_equal(encode(planes), planes.transpose(2, 0, 1) * 255)
+
+
+def test_text_beside_numbers_is_left_out() -> None:
+    space = spaces.Dict({"mission": spaces.Text(9), "seen": VECTOR})
+    encode = ObservationEncoder(space, "Env-v0")
+    assert (encode.left_out, encode.spec.shape) == (("'mission'",), (4,))
+    value = {"mission": "go", "seen": np.zeros(VECTOR.shape, dtype=np.float32)}
+    assert encode(value).shape == (4,)
+
+
 @pytest.mark.parametrize("shape", [(4, 84), (7, 84, 3), (4, 20, 84), (35, 35, 40), (4000,)])
 def test_bytes_that_cannot_be_an_image_are_numbers(shape: tuple[int, ...]) -> None:
     assert ObservationEncoder(pixels(*shape), "Env-v0").spec == ObservationSpec(shape, False)
@@ -128,7 +153,7 @@ def test_bytes_that_cannot_be_an_image_are_numbers(shape: tuple[int, ...]) -> No
 
 @pytest.mark.parametrize(("env_id", "size"), [("FrozenLake-v1", 16), ("Blackjack-v1", 32 + 11 + 2)])
 def test_environments_with_discrete_observations_can_be_played(env_id: str, size: int) -> None:
-    simulators = make_simulators(env_id, 2, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource(env_id), 2, 1)
     first = simulators.reset(0)
     assert first.dtype == np.float32
     assert first.shape == (2, size)
@@ -139,7 +164,7 @@ def test_environments_with_discrete_observations_can_be_played(env_id: str, size
 
 
 def test_simulators_hand_over_parts_as_one_vector_each() -> None:
-    simulators = make_simulators("tests.environments:Parts-v0", 3, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource("tests.environments:Parts-v0"), 3, 1)
     simulators.reset(0)
     seen = simulators.step(np.zeros((3, 2), dtype=np.int64)).observations
     assert seen.shape == (3, 3 + 36 * 40 * 3 + 3)

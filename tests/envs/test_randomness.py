@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.randomness import (
     get_generator_states,
@@ -73,7 +74,7 @@ def observations(made: GymnasiumSimulators | SimulatorProcesses) -> NDArray[np.f
 def test_simulators_in_processes_draw_by_the_seed_and_their_place() -> None:
     seen = []
     for _ in range(2):
-        made = SimulatorProcesses(GLOBAL, 2, 2, WorkerTimeouts(60.0))
+        made = SimulatorProcesses(EnvironmentSource(GLOBAL), 2, 2, WorkerTimeouts(60.0))
         try:
             seen += [observations(made), observations(made)]
         finally:
@@ -86,7 +87,7 @@ def test_simulators_in_processes_draw_by_the_seed_and_their_place() -> None:
 
 def test_a_saved_simulator_goes_on_with_the_same_global_numbers() -> None:
     with seeded_generators(1):
-        made = GymnasiumSimulators(GLOBAL, 2)
+        made = GymnasiumSimulators(EnvironmentSource(GLOBAL), 2)
         made.reset(0)
         play(made, 5)
         state = made.get_state()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import make_simulators
 from gala_rl.learners.learner import UpdateMetrics
 from gala_rl.learners.ppo import PPOLearner
@@ -229,7 +229,7 @@ def test_a_rollout_without_choices_is_refused() -> None:
 
 def remembering(sets: int, seed: int = 3) -> tuple[Actor, PPOLearner]:
     """A recurrent learner of games that end within rollouts, one minibatch for every `sets`."""
-    simulators = make_simulators("tests.environments:Recall-v0", 6, 1, AtariProtocol())
+    simulators = make_simulators(EnvironmentSource("tests.environments:Recall-v0"), 6, 1)
     torch.manual_seed(seed)
     model = ActorCritic(simulators.observation, simulators.action, lstm_size=5)
     settings = replace(SETTINGS, minibatches=sets, epochs=1, normalize_advantages=False)

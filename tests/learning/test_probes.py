@@ -93,7 +93,7 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
         ),
     )
     train(config, Console(file=io.StringIO()))
-    simulators = make_simulators(config.env, 1, 1, config.atari)
+    simulators = make_simulators(config.source, 1, 1)
     model = build_model(resolve(config), simulators.observation, simulators.action)
     simulators.close()
     saved = checkpoint.newest(RunFolder(path).checkpoints)

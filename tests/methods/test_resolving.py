@@ -33,7 +33,7 @@ def test_a_given_number_of_learners_stays(learners: int) -> None:
 def test_nothing_else_is_changed_and_the_given_config_stays_as_it_was() -> None:
     config = TrainConfig(method="a2c", seed=9, env="CartPole-v1")
     resolved = resolving.resolve(config)
-    left_open = {"learners", "simulators", "algorithm"}
+    left_open = {"learners", "simulators", "algorithm", "stagger"}
     for entry in dataclasses.fields(TrainConfig):
         if entry.name not in left_open:
             assert getattr(resolved, entry.name) == getattr(config, entry.name)

@@ -58,6 +58,7 @@ class Staggered:
     action = ActionSpec(2, True)
     frames_per_step = 1
     failures = 0
+    resets_on_next_step = False
 
     def __init__(self, groups: int = 1) -> None:
         edges = [SIMULATORS * g // groups for g in range(groups + 1)]
@@ -68,7 +69,7 @@ class Staggered:
     def _rows(self, steps: int) -> NDArray[np.float32]:
         return np.array([[steps, b, 0] for b in range(SIMULATORS)], dtype=np.float32)
 
-    def reset(self, seed: int) -> NDArray[np.float32]:
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[np.float32]:
         return self._rows(0)
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:

@@ -28,6 +28,7 @@ class Step(NamedTuple):
         failures: [B] number of times that each simulator was rebuilt.
         failures_in_a_row: [B] failures since its last good step.
         seed: [B] seed of the latest reset, the same in all rows.
+        stagger: [B] most random steps after the next reset, the same in all rows.
         heartbeat: [B] heartbeat of each worker, in the first of its rows.
     """
 
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     failures: NDArray[np.int64]
     failures_in_a_row: NDArray[np.int64]
     seed: NDArray[np.int64]
+    stagger: NDArray[np.int64]
     heartbeat: NDArray[np.int64]
 
 
@@ -70,6 +72,7 @@ class StepMemory:
             "failures": ((), np.int64),
             "failures_in_a_row": ((), np.int64),
             "seed": ((), np.int64),
+            "stagger": ((), np.int64),
             "heartbeat": ((), np.int64),
         }
         self._fields = {

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.guard import MAX_FAILURES_IN_A_ROW, close_environment
 from gala_rl.envs.make import make_environment, space_specs
 from gala_rl.envs.registration import registry_entries
@@ -79,7 +80,7 @@ class SimulatorProcesses:
     Processes start with the first `reset`. The state of their simulators cannot be saved.
 
     Args:
-        env_id: Gymnasium id.
+        source: the environment.
         count: B.
         processes: number of processes that share the simulators; at most B.
         timeouts: timeouts of a process.
@@ -88,16 +89,19 @@ class SimulatorProcesses:
         SimulatorFailure: from `reset` and `recv`, if a simulator fails too often in a row.
     """
 
-    def __init__(self, env_id: str, count: int, processes: int, timeouts: WorkerTimeouts) -> None:
+    def __init__(
+        self, source: EnvironmentSource, count: int, processes: int, timeouts: WorkerTimeouts
+    ) -> None:
         self.count = count
         self.groups = (slice(0, count),)
         self.frames_per_step = 1
-        self._env_id, self._timeouts = env_id, timeouts
-        env = make_environment(env_id)
+        self.resets_on_next_step = False
+        self._source, self._timeouts = source, timeouts
+        env = make_environment(source)
         try:
-            self.observation, self.action = space_specs(env, env_id)
+            self.observation, self.action = space_specs(env, source.env)
         finally:
-            close_environment(env, env_id)
+            close_environment(env, source.env)
         self._memory = StepMemory(count, self.observation, self.action)
         self._step = self._memory.rows(slice(0, count))
         self._observations = self._step.observations.copy()
@@ -116,15 +120,16 @@ class SimulatorProcesses:
         """Process ids of the current processes."""
         return tuple(worker.process.pid for worker in self._workers)
 
-    def reset(self, seed: int) -> NDArray[Any]:
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
-        self._step.seed[:] = seed
+        self._step.seed[:], self._step.stagger[:] = seed, stagger
         self._counter = EpisodeCounter(self.count)
         if self._workers:
             _send(self._workers, RESET)
-            self._replace(_failed(self._workers, self._timeouts.step_s))
+            self._replace(self._reset_failed(self._workers))
         else:
             self._start(self._rows)
+        self._step.stagger[:] = 0
         self._observations = self._step.observations.copy()
         return self._observations.copy()
 
@@ -181,15 +186,20 @@ class SimulatorProcesses:
         failed = _failed(started, self._timeouts.build_s, self._heartbeat)
         ready = [worker for worker in started if worker not in failed]
         _send(ready, RESET)
-        self._replace(failed + _failed(ready, self._timeouts.step_s))
+        self._replace(failed + self._reset_failed(ready))
+
+    def _reset_failed(self, workers: Sequence[_Worker]) -> list[_Worker]:
+        """Return those workers that fail at a reset, which takes long if they stagger."""
+        heartbeat = self._heartbeat if self._step.stagger.any() else None
+        return _failed(workers, self._timeouts.step_s, heartbeat)
 
     def _heartbeat(self, worker: _Worker) -> int:
         return int(self._memory.rows(worker.rows).heartbeat[0])
 
     def _start_worker(self, rows: slice) -> _Worker:
         own_end, worker_end = socket.socketpair()
-        registry = registry_entries(self._env_id)
-        spec = SimulatorWorkerSpec(self._env_id, self._memory, rows, worker_end, registry)
+        registry = registry_entries(self._source.env)
+        spec = SimulatorWorkerSpec(self._source, self._memory, rows, worker_end, registry)
         name = f"gala-simulators-{rows.start}"
         process = SupervisedProcess(run_worker, spec, name, leads_group=True)
         # With the other end open only in the worker, its death closes the connection.
@@ -225,7 +235,7 @@ class SimulatorProcesses:
             step.failures_in_a_row[:] += 1
         text = final_output.strip(DONE).decode(errors="replace").strip() or "(it left no traceback)"
         name = f"process of simulators {worker.rows.start} to {worker.rows.stop - 1}"
-        message = f"{name} of {self._env_id} {cause}"
+        message = f"{name} of {self._source.env} {cause}"
         if step.failures_in_a_row.max() >= MAX_FAILURES_IN_A_ROW:
             raise SimulatorFailure(
                 f"{message}, failure {MAX_FAILURES_IN_A_ROW} without a good step:\n{text}"
@@ -234,7 +244,7 @@ class SimulatorProcesses:
 
     def _unkillable(self) -> SimulatorFailure:
         return SimulatorFailure(
-            f"a process of simulators of {self._env_id} does not end: it may still write"
+            f"a process of simulators of {self._source.env} does not end: it may still write"
         )
 
 

@@ -8,6 +8,7 @@ import traceback
 from contextlib import closing
 from dataclasses import dataclass
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.randomness import seed_generators
 from gala_rl.envs.registration import RegistryEntries
@@ -28,14 +29,14 @@ class SimulatorWorkerSpec:
     """Arguments of a process of simulators.
 
     Attributes:
-        env_id: Gymnasium id.
+        source: the environment.
         memory: shared memory of all simulators.
         rows: rows of its simulators.
         connection: connection to the owner.
         registry: environments that only the main program has registered.
     """
 
-    env_id: str
+    source: EnvironmentSource
     memory: StepMemory
     rows: slice
     connection: socket.socket
@@ -62,14 +63,14 @@ def _serve(spec: SimulatorWorkerSpec) -> None:
     _seed_generators(spec, step)
     set_heartbeat(step.heartbeat[:1])
     simulators = GymnasiumSimulators(
-        spec.env_id, len(step.rewards), spec.rows.start, step.failures, step.failures_in_a_row
+        spec.source, len(step.rewards), spec.rows.start, step.failures, step.failures_in_a_row
     )
     with closing(simulators):
         spec.connection.sendall(DONE)
         while command := spec.connection.recv(1):
             if command == RESET:
                 _seed_generators(spec, step)
-                step.observations[:] = simulators.reset(int(step.seed[0]))
+                step.observations[:] = simulators.reset(int(step.seed[0]), int(step.stagger[0]))
             else:
                 _step(simulators, step)
             spec.connection.sendall(DONE)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Transition, make_simulators
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.spaces import ActionSpec
@@ -59,7 +59,7 @@ def check_equal(left: Transition, right: Transition) -> None:
     ],
 )
 def test_trajectories_are_those_of_simulators_in_the_same_process(env_id: str) -> None:
-    here = GymnasiumSimulators(env_id, 5)
+    here = GymnasiumSimulators(EnvironmentSource(env_id), 5)
     with simulators(env_id, 5, 2) as there:
         assert (here.observation, here.action) == (there.observation, there.action)
         actions = actions_of(here.action, 5)
@@ -93,8 +93,8 @@ def test_their_state_is_neither_saved_nor_restored() -> None:
 
 
 def test_atari_games_have_no_processes() -> None:
-    with pytest.raises(ValueError, match="C\\+\\+ threads step Atari games"):
-        make_simulators("PongNoFrameskip-v4", 1, 1, AtariProtocol(), processes=1)
+    with pytest.raises(ValueError, match="simulators of ale step together"):
+        make_simulators(EnvironmentSource("PongNoFrameskip-v4"), 1, 1, processes=1)
 
 
 def test_simulators_that_take_long_to_build_one_after_the_other_are_waited_for(
@@ -110,10 +110,12 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
     """Stopped in the middle of a step, all of it, for longer than the deadline."""
     script = (
         "import numpy as np\n"
+        "from gala_rl.config.environment import EnvironmentSource\n"
         "from gala_rl.envs.workers import WorkerTimeouts, SimulatorProcesses\n"
         "if __name__ == '__main__':\n"
         f"    timeouts = WorkerTimeouts({DEADLINE_S})\n"
-        f"    made = SimulatorProcesses({PREFIX + 'Slow-v0'!r}, 1, 1, timeouts)\n"
+        f"    source = EnvironmentSource({PREFIX + 'Slow-v0'!r})\n"
+        "    made = SimulatorProcesses(source, 1, 1, timeouts)\n"
         "    made.reset(0)\n"
         "    while True:\n"
         "        made.step(np.zeros(1, dtype=np.int64))\n"

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Transition, WorkerTimeouts, make_simulators
 from gala_rl.envs.workers import SimulatorProcesses
 
@@ -28,7 +28,9 @@ def simulators(
     build_s: float = PATIENT_S,
 ) -> Iterator[SimulatorProcesses]:
     limits = WorkerTimeouts(deadline_s, build_s)
-    made = make_simulators(env_id, count, 1, AtariProtocol(), processes=processes, timeouts=limits)
+    made = make_simulators(
+        EnvironmentSource(env_id), count, 1, processes=processes, timeouts=limits
+    )
     assert isinstance(made, SimulatorProcesses)
     try:
         yield made

@@ -5,6 +5,7 @@ import torch
 
 from gala_lab.bench import bare_simulators, component_rates, plain_network
 from gala_rl.agent import build_model
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.losses.actor_critic import actor_critic_loss
@@ -21,7 +22,7 @@ IMAGES = ObservationSpec(SHAPE, True)
 
 
 def test_bare_simulators_show_what_those_of_training_show() -> None:
-    layer = make_simulators(PONG.env, PONG.simulators, 1, PONG.atari)
+    layer = make_simulators(EnvironmentSource(PONG.env, atari=PONG.atari), PONG.simulators, 1)
     layer.reset(7)
     simulators = bare_simulators.make_bare(PONG, 7)
     actions = np.random.default_rng(0).integers(layer.action.size, size=(40, PONG.simulators))

@@ -1,0 +1,89 @@
+"""Imports modules, factories and wrappers of environments that are given by name."""
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gala_rl.config.environment import attribute
+from gala_rl.errors import UserError
+
+
+@contextmanager
+def preserve_working_directory() -> Iterator[None]:
+    """Restore the working directory after a block, since third-party code may change it."""
+    before = None
+    with suppress(FileNotFoundError):  # The current folder may have been deleted.
+        before = Path.cwd()
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.chdir(before)
+
+
+def import_module(module: str, what: str, written: str) -> Any:
+    """Import a third-party module and return it.
+
+    Args:
+        module: name of the module.
+        what: what the user gave, for messages, such as "env 'my_module:Name-v0'".
+        written: the part of it after the module, for messages.
+
+    Raises:
+        UserError: when it cannot be imported.
+    """
+    try:
+        with preserve_working_directory():
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        where = ""
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            where = "; is it installed, or in the current folder?"
+            if module.endswith(".py"):
+                where = f"; give the module: {module[:-3]}:{written}"
+        raise UserError(f"{what} cannot be imported: {error}{where}") from error
+    except KeyboardInterrupt:
+        raise
+    # Third-party modules may raise anything, and may even end the program.
+    except BaseException as error:
+        raise UserError(
+            f"{what} cannot be imported: {describe(error)}; for the traceback: "
+            f'python -c "import {module}"'
+        ) from error
+
+
+def import_function(name: str, what: str) -> Callable[..., Any]:
+    """Import a function or class by its name module:function.
+
+    Args:
+        name: its name.
+        what: what the user gave, for messages, such as "wrap 'my_module:clip'".
+
+    Raises:
+        UserError: when there is no such function.
+    """
+    module, colon, attributes = name.rpartition(":")
+    if not colon or not module or not attributes or module.startswith("."):
+        raise UserError(f"{what} has no function: give module:function")
+    owner = import_module(module, what, attributes)
+    try:
+        function = attribute(owner, attributes)
+    except AttributeError as error:
+        raise UserError(f"{what}: module {module} has no {attributes}") from error
+    if not callable(function):
+        raise UserError(f"{what} is {type(function).__name__}, which cannot be called")
+    return function  # type: ignore[no-any-return]
+
+
+def describe(error: BaseException) -> str:
+    """Describe an exception in one line by its type and text."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    try:
+        words = str(error)
+    except Exception as mistake:
+        words = f"its text cannot be shown ({type(mistake).__name__})"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
