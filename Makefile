@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Tests start hundreds of processes: each would compile the package anew.
 test test-slow fuzz test-gpu test-peers test-environments: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments check format bench clean
+.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments test-backends check format bench clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +39,9 @@ test-peers: $(VENV)/.installed-peers
 
 test-environments: $(VENV)/.installed-environments
 	$(BIN)/python -m pytest -m environments
+
+test-backends: $(VENV)/.installed-backends
+	$(BIN)/python -m pytest -m backends
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -72,6 +75,10 @@ $(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-environments: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[dev,environments]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+$(VENV)/.installed-backends: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev,envpool,jax]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
+from gala_rl.cli.envs import add_envs
 from gala_rl.cli.options import (
     add_max_steps,
     add_settings,
@@ -110,6 +111,7 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     _add_evaluate(commands)
     add_theory(commands)
     _add_methods(commands)
+    add_envs(commands)
     for add in more_commands:
         add(commands)
     return parser

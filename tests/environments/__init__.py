@@ -24,6 +24,7 @@ from tests.environments.troubles import SlowInLearners as SlowInLearners
 from tests.environments.troubles import SlowToBuild as SlowToBuild
 from tests.environments.troubles import Treacherous as Treacherous
 from tests.environments.troubles import Troubled as Troubled
+from tests.environments.vector import CountingVector as CountingVector
 
 _PREFIX = "tests.environments:"
 
@@ -78,3 +79,4 @@ gymnasium.register(
 gymnasium.register("Recall-v0", f"{_PREFIX}Recall", disable_env_checker=True)
 gymnasium.register("Parts-v0", f"{_PREFIX}Parts", disable_env_checker=True)
 gymnasium.register("Letters-v0", f"{_PREFIX}Letters", disable_env_checker=True)
+gymnasium.register("CountingVector-v0", vector_entry_point=f"{_PREFIX}CountingVector")

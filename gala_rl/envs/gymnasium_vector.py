@@ -1,0 +1,185 @@
+"""Simulators of an environment that Gymnasium registers with a vectorised implementation."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from gala_rl.config.environment import EnvironmentSource
+from gala_rl.envs.actions import ActionDecoder, action_spec
+from gala_rl.envs.arguments import check_arguments
+from gala_rl.envs.batches import BatchEncoder
+from gala_rl.envs.ids import find_spec
+from gala_rl.envs.imports import describe
+from gala_rl.envs.simulators import (
+    EpisodeCounter,
+    Transition,
+    random_actions,
+    stagger_generator,
+)
+from gala_rl.errors import SimulatorFailure, UserError
+
+
+class GymnasiumVectorSimulators:
+    """B copies of one environment that step together; see `Simulators` for methods and attributes.
+
+    An implementation that resets in the step after an end ignores that step's action: see
+    `Transition.truncated`. If one raises, all copies are lost with it: that ends the learner, which
+    is restarted.
+
+    Args:
+        source: its name without prefix is a Gymnasium id that has a vector entry point.
+        count: B.
+
+    Raises:
+        UserError: when the environment cannot be built, or no network here can take its spaces.
+        SimulatorFailure: from `reset` and `recv`, when the environment raises.
+    """
+
+    def __init__(self, source: EnvironmentSource, count: int) -> None:
+        self.count = count
+        self.groups = (slice(0, count),)
+        self.frames_per_step = 1
+        self.failures = 0  # Always 0: one that raises takes all others with it.
+        self._name = source.env
+        self._env = make_vector_environment(source, count)
+        self._mode: Any = self._env.metadata["autoreset_mode"]
+        self.resets_on_next_step = self._mode is AutoresetMode.NEXT_STEP
+        self._encode = BatchEncoder(self._env.single_observation_space, source.env)
+        self.observation = self._encode.spec
+        self.action = action_spec(self._env.single_action_space, source.env)
+        self._decode = ActionDecoder(self._env.single_action_space)
+        self._counter = EpisodeCounter(count)
+        self._ended = np.zeros(count, dtype=np.bool_)
+        self._actions: NDArray[Any] = np.zeros(0)
+
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
+        """See `Simulators`. All play `stagger` random steps: they cannot be reset one by one."""
+        own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
+        try:
+            answer = self._env.reset(seed=own_seed)
+            observations = self._encode(answer[0], self.count)
+        except Exception as error:
+            raise self._failure("reset", error) from error
+        self._ended[:] = False
+        rng = stagger_generator(seed)
+        for _ in range(stagger):
+            observations = self.step(random_actions(self.action, self.count, rng)).observations
+        self._counter = EpisodeCounter(self.count)
+        return observations
+
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        """See `Simulators`. `recv` makes the step: there are no threads here."""
+        self._actions = actions
+
+    def step(self, actions: NDArray[Any]) -> Transition:
+        """See `Simulators`."""
+        self.send(actions)
+        return self.recv()
+
+    def recv(self, group: int = 0) -> Transition:
+        """See `Simulators`."""
+        try:
+            return self._step()
+        except Exception as error:
+            raise self._failure("step", error) from error
+
+    def _step(self) -> Transition:
+        answer = self._env.step(self._decode.batch(self._actions))
+        observations = self._encode(answer[0], self.count)
+        rewards = np.asarray(answer[1], dtype=np.float32)
+        terminated, truncated = (np.asarray(flags, dtype=np.bool_) for flags in answer[2:4])
+        truncated = truncated & ~terminated
+        ended = terminated | truncated
+        finals = None
+        if truncated.any():
+            finals = self._finals(observations, truncated, answer[4])
+        if self.resets_on_next_step:
+            resets, self._ended = self._ended, ended
+            self._counter.agent_steps[resets] = -1  # This step belongs to no episode.
+            terminated, truncated = terminated | resets, truncated | resets
+            rewards = np.where(resets, np.float32(0.0), rewards)
+        elif self._mode is AutoresetMode.DISABLED and ended.any():
+            again, _ = self._env.reset(options={"reset_mask": ended})
+            observations = self._encode(again, self.count)
+        episodes = self._counter.add(rewards, ended)
+        return Transition(observations, rewards, terminated, truncated, finals, episodes)
+
+    def _finals(
+        self, observations: NDArray[Any], truncated: NDArray[np.bool_], info: dict[str, Any]
+    ) -> NDArray[Any]:
+        """Return the last observations of the episodes that were cut, in their rows."""
+        if self._mode is not AutoresetMode.SAME_STEP:
+            return observations.copy()
+        finals = np.zeros_like(observations)
+        for i in np.flatnonzero(truncated):
+            finals[i] = self._encode.one(_row(info["final_obs"], int(i)))
+        return finals
+
+    def _failure(self, where: str, error: Exception) -> SimulatorFailure:
+        return SimulatorFailure(f"{where}() of {self._name} failed: {describe(error)}")
+
+    def get_state(self) -> dict[str, NDArray[Any]] | None:
+        """Return None: Gymnasium's vector environments cannot save their state."""
+        return None
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raise a ValueError, since no state was saved."""
+        raise ValueError("a vector environment has no saved state to continue from")
+
+    def close(self) -> None:
+        """See `Simulators`."""
+        self._env.close()
+
+
+def make_vector_environment(source: EnvironmentSource, count: int) -> VectorEnv[Any, Any, Any]:
+    """Build an environment by its vector entry point.
+
+    Raises:
+        UserError: when it has none, an argument is not its own, or it cannot be built.
+    """
+    spec = find_spec(source.name)
+    creator: Any = spec.vector_entry_point
+    if creator is None:
+        raise UserError(
+            f"env {source.env!r}: {source.name} has no vectorised implementation; use {source.name}"
+        )
+    try:
+        creator = load_env_creator(creator) if isinstance(creator, str) else creator
+        check_arguments(source.env, creator, source.args, given=spec.kwargs, hidden=("num_envs",))
+        args = dict(source.args)
+        env = gymnasium.make_vec(spec, count, vectorization_mode="vector_entry_point", **args)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"env {source.env!r} needs a package that is missing: {error}") from error
+    except BaseException as error:
+        raise UserError(f"env {source.env!r} cannot be built: {describe(error)}") from error
+    if not isinstance(env.metadata.get("autoreset_mode"), AutoresetMode):
+        env.close()
+        raise UserError(
+            f"env {source.env!r} does not say when it resets: "
+            f"metadata['autoreset_mode'] must be one of {', '.join(m.name for m in AutoresetMode)}"
+        )
+    return env
+
+
+def vector_ids(specs: list[EnvSpec]) -> list[str]:
+    """Return the ids of those entries that have a vector entry point, except games of ALE."""
+    return [
+        spec.id
+        for spec in specs
+        if spec.vector_entry_point is not None and "ale_py" not in str(spec.vector_entry_point)
+    ]
+
+
+def _row(final: Any, i: int) -> Any:
+    """Return the final observation of one simulator, from parts or a batch of all simulators."""
+    if isinstance(final, dict):
+        return {key: _row(value, i) for key, value in final.items()}
+    if isinstance(final, tuple):
+        return tuple(_row(value, i) for value in final)
+    return final[i]

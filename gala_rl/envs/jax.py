@@ -1,0 +1,251 @@
+"""Simulators of a functional environment, vectorised and compiled by JAX."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gala_rl.config.environment import EnvironmentSource
+from gala_rl.envs.actions import ActionDecoder, action_spec
+from gala_rl.envs.batches import BatchEncoder
+from gala_rl.envs.functional import LIMIT, Environment, functional_environment
+from gala_rl.envs.imports import describe
+from gala_rl.envs.simulators import (
+    EpisodeCounter,
+    Transition,
+    random_actions,
+    stagger_generator,
+)
+from gala_rl.errors import SimulatorFailure, UserError
+
+
+class _Carry(NamedTuple):
+    """State of all simulators: environment states, random keys [B, 2] and step counts [B]."""
+
+    states: Any
+    keys: Any
+    steps: Any
+
+
+class _Answer(NamedTuple):
+    """Arrays of one step [B, ...]; `finals` is None where episodes are never truncated."""
+
+    observations: Any
+    rewards: Any
+    terminated: Any
+    truncated: Any
+    finals: Any
+
+
+class JaxSimulators:
+    """B copies of one functional environment; see `Simulators` for methods and attributes.
+
+    Simulators, their resets and their random keys are one compiled function. On a CPU observations
+    are passed on without a copy. The state of all simulators is saved in checkpoints, so a run
+    continues exactly.
+
+    Args:
+        source: an environment that `functional_environment` builds.
+        count: B.
+
+    Raises:
+        UserError: when it cannot be built, or no network here can take its spaces.
+        SimulatorFailure: from `reset` and `recv`, when a function of the environment raises.
+    """
+
+    def __init__(self, source: EnvironmentSource, count: int) -> None:
+        env = functional_environment(source)
+        import jax
+
+        self.count = count
+        self.groups = (slice(0, count),)
+        self.frames_per_step = 1
+        self.failures = 0  # Always 0: pure functions either work for all simulators or for none.
+        self.resets_on_next_step = False
+        self._name = source.env
+        self._limit = episode_limit(source)
+        self._encode = BatchEncoder(env.observation_space, source.env)
+        self.observation = self._encode.spec
+        self.action = action_spec(env.action_space, source.env)
+        self._decode = ActionDecoder(env.action_space)
+        self._start = jax.jit(partial(_start, env))
+        self._advance = jax.jit(partial(_advance, env, self._limit))
+        self._restart = jax.jit(partial(_restart, env))
+        self._counter = EpisodeCounter(count)
+        self._carry: Any = None
+        self._actions: NDArray[Any] = np.zeros(0)
+
+    def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
+        """See `Simulators`."""
+        import jax
+
+        rng = stagger_generator(seed)
+        lengths = rng.integers(stagger, size=self.count, endpoint=True)
+        try:
+            keys = jax.random.split(jax.random.PRNGKey(seed), self.count)
+            self._carry, observations = self._start(keys)
+            for step in range(1, stagger + 1):
+                actions = self._decode.batch(random_actions(self.action, self.count, rng))
+                self._carry, _ = self._advance(self._carry, actions)
+                self._carry, observations = self._restart(self._carry, lengths == stagger - step)
+            encoded = self._encode(_on_host(observations), self.count)
+        except Exception as error:
+            raise self._failure("reset", error) from error
+        self._counter = EpisodeCounter(self.count)
+        return encoded
+
+    def send(self, actions: NDArray[Any], group: int = 0) -> None:
+        """See `Simulators`. `recv` makes the step."""
+        self._actions = actions
+
+    def step(self, actions: NDArray[Any]) -> Transition:
+        """See `Simulators`."""
+        self.send(actions)
+        return self.recv()
+
+    def recv(self, group: int = 0) -> Transition:
+        """See `Simulators`."""
+        try:
+            self._carry, answer = self._advance(self._carry, self._decode.batch(self._actions))
+            observations = self._encode(_on_host(answer.observations), self.count)
+            rewards, terminated, truncated = map(_on_host, answer[1:4])
+            finals = None
+            if answer.finals is not None and truncated.any():
+                finals = self._encode(_on_host(answer.finals), self.count)
+        except Exception as error:
+            raise self._failure("step", error) from error
+        episodes = self._counter.add(rewards, terminated | truncated)
+        return Transition(observations, rewards, terminated, truncated, finals, episodes)
+
+    def _failure(self, where: str, error: Exception) -> SimulatorFailure:
+        return SimulatorFailure(f"{where}() of {self._name} failed: {describe(error)}")
+
+    def get_state(self) -> dict[str, NDArray[Any]] | None:
+        """See `Simulators`."""
+        import jax
+
+        leaves = map(_signed, map(np.array, jax.tree.leaves(self._carry)))
+        return {
+            "scores": self._counter.scores.copy(),
+            "agent_steps": self._counter.agent_steps.copy(),
+            **{f"{i}": leaf for i, leaf in enumerate(leaves)},
+        }
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """See `Simulators`."""
+        import jax
+
+        self._counter.scores = state["scores"].copy()
+        self._counter.agent_steps = state["agent_steps"].copy()
+        leaves, structure = jax.tree.flatten(self._carry)
+        restored = [
+            jax.numpy.asarray(state[f"{i}"].view(leaf.dtype)) for i, leaf in enumerate(leaves)
+        ]
+        self._carry = jax.tree.unflatten(structure, restored)
+
+    def close(self) -> None:
+        """See `Simulators`."""
+        self._carry = None
+
+
+def episode_limit(source: EnvironmentSource) -> int | None:
+    """Return the steps after which an episode is truncated; None: never.
+
+    Raises:
+        UserError: when the argument is no whole number above 0.
+    """
+    limit = source.args.get(LIMIT)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UserError(f"{LIMIT} {limit!r} of env {source.env!r} must be a whole number above 0")
+    return limit
+
+
+def _start(env: Environment, keys: Any) -> tuple[_Carry, Any]:
+    """Return first states and observations, from keys [B, 2]."""
+    import jax
+
+    keys, first, seen = _split(keys, 3)
+    states = jax.vmap(env.initial)(first)
+    steps = jax.numpy.zeros(len(keys), "int32")
+    return _Carry(states, keys, steps), _observe(env, states, seen)
+
+
+def _advance(env: Environment, limit: int | None, carry: _Carry, actions: Any) -> Any:
+    """Step all simulators, and start new episodes where one ended."""
+    import jax
+
+    keys, step, reward, end, seen, first = _split(carry.keys, 6)
+    following = jax.vmap(env.transition)(carry.states, actions, step)
+    rewards = jax.vmap(env.reward)(carry.states, actions, following, reward)
+    terminated = jax.vmap(env.terminal)(following, end)
+    steps = carry.steps + 1
+    truncated = jax.numpy.zeros_like(terminated) if limit is None else steps >= limit
+    truncated &= ~terminated
+    finals = None if limit is None else _observe(env, following, seen)
+    states, steps = _begin(env, _Carry(following, first, steps), terminated | truncated)
+    answer = _Answer(
+        _observe(env, states, seen), rewards.astype("float32"), terminated, truncated, finals
+    )
+    return _Carry(states, keys, steps), answer
+
+
+def _restart(env: Environment, carry: _Carry, starts: Any) -> tuple[_Carry, Any]:
+    """Start new episodes in some simulators [B]."""
+    keys, first, seen = _split(carry.keys, 3)
+    states, steps = _begin(env, _Carry(carry.states, first, carry.steps), starts)
+    return _Carry(states, keys, steps), _observe(env, states, seen)
+
+
+def _begin(env: Environment, carry: _Carry, starts: Any) -> tuple[Any, Any]:
+    """Return states and step counts, new ones in some simulators [B], made with their keys."""
+    import jax
+
+    def begin(states: Any) -> Any:
+        first = jax.vmap(env.initial)(carry.keys)
+        return jax.tree.map(partial(_where, starts), first, states)
+
+    # Most steps end no episode, and some games are dear to set up.
+    states = jax.lax.cond(starts.any(), begin, lambda states: states, carry.states)
+    return states, jax.numpy.where(starts, 0, carry.steps)
+
+
+def _observe(env: Environment, states: Any, keys: Any) -> Any:
+    """Return observations [B, ...]; those of boolean planes as 0 and 255."""
+    import jax
+
+    observations = jax.vmap(env.observation)(states, keys)
+    return jax.tree.map(
+        lambda x: x.astype("uint8") * np.uint8(255) if x.dtype == bool else x, observations
+    )
+
+
+def _split(keys: Any, count: int) -> Any:
+    """[B, 2] random keys → `count` times [B, 2]."""
+    import jax
+
+    return jax.vmap(partial(jax.random.split, num=count), out_axes=1)(keys)
+
+
+def _where(rows: Any, new: Any, old: Any) -> Any:
+    import jax
+
+    return jax.numpy.where(rows.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def _on_host(arrays: Any) -> Any:
+    """Return arrays as NumPy's: on a CPU views of the same memory.
+
+    NumPy's own view of it is read-only, of which PyTorch warns.
+    """
+    import jax
+    import torch
+
+    return jax.tree.map(lambda x: torch.utils.dlpack.from_dlpack(x).cpu().numpy(), arrays)
+
+
+def _signed(array: NDArray[Any]) -> NDArray[Any]:
+    """Return unsigned integers as signed ones of the same bits: checkpoints hold only those."""
+    if array.dtype.kind == "u" and array.itemsize > 1:
+        return array.view(f"i{array.itemsize}")
+    return array

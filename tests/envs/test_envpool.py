@@ -1,0 +1,195 @@
+"""EnvPool: resets at once, true final observations, lives, seeds, the same games as ALE."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import gala_rl
+from gala_rl.config.environment import EnvironmentSource
+from gala_rl.config.settings import AtariProtocol
+from gala_rl.config.train import TrainConfig
+from gala_rl.envs import Simulators, Transition, make_simulators, read_environment
+from gala_rl.envs.simulators import random_actions
+from gala_rl.errors import UserError
+
+pytestmark = pytest.mark.backends
+
+CARTPOLE = "envpool:CartPole-v1"
+
+
+def pool(env: str, count: int, training: bool = True, **args: Any) -> Simulators:
+    return make_simulators(EnvironmentSource(env, args), count, 2, training=training)
+
+
+def play(simulators: Simulators, steps: int, seed: int = 0) -> list[Transition]:
+    rng = np.random.default_rng(seed)
+    return [
+        simulators.step(random_actions(simulators.action, simulators.count, rng))
+        for _ in range(steps)
+    ]
+
+
+def is_start(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether observations of CartPole are first ones: all four numbers are within 0.05."""
+    starts: NDArray[np.bool_] = (np.abs(rows) <= 0.05).all(axis=-1)
+    return starts
+
+
+def test_a_simulator_is_reset_in_the_step_of_its_end_and_no_step_is_lost() -> None:
+    simulators = pool(CARTPOLE, 6)
+    assert is_start(simulators.reset(0)).all()
+    length = np.zeros(6, dtype=np.int64)
+    for t in play(simulators, 200):
+        length += 1
+        np.testing.assert_array_equal(is_start(t.observations[t.terminated]), True)
+        assert (t.rewards == 1.0).all()
+        assert [(e.simulator, e.score, e.agent_steps) for e in t.episodes] == [
+            (int(i), float(length[i]), int(length[i])) for i in np.flatnonzero(t.terminated)
+        ]
+        length[t.terminated] = 0
+    assert not simulators.resets_on_next_step
+
+
+def test_a_truncated_episode_hands_over_its_final_observation() -> None:
+    simulators = pool(CARTPOLE, 3, max_episode_steps=4)
+    seen = simulators.reset(0)
+    for k, t in enumerate(play(simulators, 8)):
+        is_cut = k % 4 == 3
+        assert t.truncated.tolist() == [is_cut] * 3
+        assert not t.terminated.any()
+        assert (t.final_observations is not None) == is_cut
+        if t.final_observations is not None:
+            assert is_start(t.observations).all()
+            # A step changes a position by its velocity times 0.02.
+            position, velocity = seen[:, 0], seen[:, 1]
+            np.testing.assert_allclose(t.final_observations[:, 0], position + 0.02 * velocity, 1e-4)
+        seen = t.observations
+
+
+def test_the_seed_fixes_everything_and_simulators_differ() -> None:
+    simulators = pool(CARTPOLE, 4)
+    first, again, other = (simulators.reset(seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    assert len(np.unique(first[:, 0])) == 4
+
+
+def test_a_staggered_start_spreads_simulators_over_their_episodes() -> None:
+    simulators = pool("envpool:Pendulum-v1", 8, max_episode_steps=50)
+    simulators.reset(0, stagger=40)
+    ends = np.full(8, -1)
+    for k, t in enumerate(play(simulators, 50)):
+        ends[t.truncated & (ends < 0)] = k
+    assert len(set(ends)) > 4
+    simulators.reset(0)
+    assert [t.truncated.all() for t in play(simulators, 50)] == [k == 49 for k in range(50)]
+
+
+def test_continuous_actions_and_float64_observations_are_converted() -> None:
+    simulators = pool("envpool:HalfCheetah-v4", 2)
+    assert (simulators.action.size, simulators.action.is_discrete) == (6, False)
+    assert simulators.reset(0).dtype == np.float32
+    assert play(simulators, 3)[-1].observations.shape == (2, 17)
+
+
+def test_parts_of_a_dict_are_one_vector() -> None:
+    simulators = pool("envpool:MiniGrid-Empty-5x5-v0", 2)
+    assert simulators.reset(0).shape == (2, simulators.observation.size)
+    assert len(simulators.observation.parts) == 3
+
+
+def scores(env: str, games: int, protocol: AtariProtocol) -> NDArray[np.float64]:
+    """Raw returns of a random policy."""
+    source = EnvironmentSource(env, atari=protocol)
+    simulators = make_simulators(source, 8, 2, training=False)
+    simulators.reset(3)
+    rng, found = np.random.default_rng(0), list[float]()
+    while len(found) < games:
+        actions = random_actions(simulators.action, 8, rng)
+        found += [episode.score for episode in simulators.step(actions).episodes]
+    return np.array(found[:games])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", ["Breakout", "SpaceInvaders", "Freeway"])
+def test_random_play_scores_as_in_ales_own_vector_environment(game: str) -> None:
+    protocol = AtariProtocol(sticky_actions=0.25)
+    here = scores(f"envpool:{game}-v5", 200, protocol)
+    there = scores(f"{game}NoFrameskip-v4", 200, protocol)
+    error = np.sqrt(here.var() / len(here) + there.var() / len(there))
+    assert abs(here.mean() - there.mean()) < 4 * error + 1e-9
+
+
+def test_atari_shows_the_newest_frame_last_as_ale_does() -> None:
+    simulators = pool("envpool:Breakout-v5", 1)
+    simulators.reset(0)
+    before, after = (t.observations for t in play(simulators, 2))
+    np.testing.assert_array_equal(after[:, :3], before[:, 1:])
+    assert simulators.frames_per_step == 4
+
+
+def test_a_lost_life_ends_the_return_but_not_the_game() -> None:
+    simulators = pool("envpool:Breakout-v5", 4)
+    simulators.reset(0)
+    steps = play(simulators, 700)
+    ends = sum(int(t.terminated.sum()) for t in steps)
+    games = [e for t in steps for e in t.episodes]
+    assert games
+    assert ends >= 4 * len(games)
+    whole = pool("envpool:Breakout-v5", 4, training=False)
+    whole.reset(0)
+    steps = play(whole, 700)
+    assert sum(int(t.terminated.sum()) for t in steps) == sum(len(t.episodes) for t in steps)
+
+
+def test_rewards_are_clipped_in_training_alone() -> None:
+    for training in (True, False):
+        simulators = pool("envpool:SpaceInvaders-v5", 4, training)
+        simulators.reset(0)
+        steps = play(simulators, 300)
+        rewards = np.stack([t.rewards for t in steps])
+        assert set(np.unique(np.abs(rewards))) <= {0.0, 1.0} or not training
+        assert training or rewards.max() > 1.0
+
+
+def test_the_protocol_reaches_the_emulator() -> None:
+    protocol = AtariProtocol(image_size=64, frame_stack=2, frame_skip=2, max_episode_frames=80)
+    source = EnvironmentSource("envpool:Breakout-v5", atari=protocol)
+    spec, simulators = read_environment(source), make_simulators(source, 2, 1)
+    assert (spec.observation.shape, spec.frames_per_step, spec.kind) == ((2, 64, 64), 2, "atari")
+    simulators.reset(0)
+    cut = [t.truncated.any() for t in play(simulators, 45)]
+    assert any(cut)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (EnvironmentSource("envpool:CartPole-v9"), "did you mean envpool:CartPole-v1"),
+        (EnvironmentSource(CARTPOLE, {"gravity": 1}), "no argument 'gravity': it takes"),
+        (EnvironmentSource(CARTPOLE, {"num_envs": 9}), "no argument 'num_envs'"),
+        (EnvironmentSource("envpool:Pong-v5", {"frame_skip": 1}), "no argument 'frame_skip'"),
+        (EnvironmentSource(CARTPOLE, wrappers=("tests:f",)), "wrap 'tests:f' is of no use"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refusal:
+        read_environment(source)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_trains_in_processes_and_is_evaluated(tmp_path: Path) -> None:
+    config = TrainConfig(
+        method="gala-a2c",
+        env=CARTPOLE,
+        env_args={"max_episode_steps": 50},
+        steps=4_000,
+        learners=2,
+        simulators=4,
+        out=str(tmp_path / "run"),
+    )
+    assert gala_rl.train(config)["episodes"] > 0
+    assert len(gala_rl.evaluate(tmp_path / "run", episodes=3)["results"][0]["returns"]) == 3
