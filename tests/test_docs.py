@@ -33,6 +33,8 @@ DOCUMENTS = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 RESULTS = ROOT / "benchmarks" / "results"
+BACKENDS = {"minatar.md"}
+"""Documents whose commands need JAX."""
 SLOW = {"cluster.md", "faults.md", "gala-a2c.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs.
 
@@ -109,7 +111,11 @@ def while_it_trains(run: RunFolder) -> Iterator[None]:
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(d, marks=[pytest.mark.slow] * (d.name in SLOW))
+        pytest.param(
+            d,
+            marks=[pytest.mark.slow] * (d.name in SLOW)
+            + [pytest.mark.backends] * (d.name in BACKENDS),
+        )
         for d in DOCUMENTS
         if commands(d)
     ],
