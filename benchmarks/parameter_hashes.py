@@ -45,6 +45,7 @@ def config_of(method: str, env: str, lstm_size: int | None) -> gala_rl.TrainConf
         simulators=SIMULATORS,
         lstm_size=lstm_size,
         network_threads=1,
+        stagger=0,  # As in runs before there was a default for Atari games.
         device="cpu",
     )
     return with_settings(config, settings)
