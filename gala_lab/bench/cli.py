@@ -63,6 +63,20 @@ class GossipOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OverheadOptions:
+    """Options of `gala bench overhead`."""
+
+    simulators: tuple[int, ...] = setting(
+        (16, 64, 256, 1024), "simulators with the network for vectors", minimum=1, metavar="B"
+    )
+    image_simulators: tuple[int, ...] = setting(
+        (16, 64), "simulators with the convolutional network", minimum=1, metavar="B"
+    )
+    seconds: float = _seconds(2.0)
+    repeats: int = _repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScalingOptions:
     """Options of `gala bench scaling`."""
 
@@ -116,7 +130,7 @@ def add_bench(commands: Any) -> None:
     parsers = parser.add_subparsers(title="benchmarks", metavar="WHAT")
     for name, (text, example, kind, measure) in _BENCHMARKS.items():
         own = add_command(parsers, name, text, partial(_run, kind, measure), example)
-        if kind is not GossipOptions:
+        if kind not in _WITHOUT_TRAINING:
             add_settings(own, TrainingOptions, headings={})
         add_settings(own, kind, (), {})
         add_json(own, "tables")
@@ -124,7 +138,10 @@ def add_bench(commands: Any) -> None:
 
 def _run(kind: Any, measure: Callable[[TrainConfig, Any], Any], given: argparse.Namespace) -> int:
     options = options_from(given, kind)
-    config = TrainConfig(**vars(options_from(given, TrainingOptions)), learners=options.learners)
+    config = TrainConfig()
+    if kind not in _WITHOUT_TRAINING:
+        training = vars(options_from(given, TrainingOptions))
+        config = TrainConfig(**training, learners=options.learners)
     result = measure(config, options)
     if given.json:
         given.document = json.dumps(result, indent=2, allow_nan=False)
@@ -157,6 +174,14 @@ def _gossip(_: TrainConfig, options: GossipOptions) -> dict[str, Any]:
     from gala_lab.bench.gossip_benchmark import bench_gossip
 
     return bench_gossip(options.learners, options.parameters, options.seconds, options.repeats)
+
+
+def _overhead(_: TrainConfig, options: OverheadOptions) -> dict[str, Any]:
+    from gala_lab.bench.overhead_benchmark import bench_overhead
+
+    return bench_overhead(
+        options.simulators, options.image_simulators, options.seconds, options.repeats
+    )
 
 
 def _scaling(config: TrainConfig, options: ScalingOptions) -> dict[str, Any]:
@@ -192,6 +217,9 @@ def _faults(config: TrainConfig, options: FaultsOptions) -> dict[str, Any]:
     return bench_faults(configs, options.seconds, options.repeats)
 
 
+_WITHOUT_TRAINING = (GossipOptions, OverheadOptions)
+"""Options of benchmarks that do not train in an environment."""
+
 _BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[str, Any]]]] = {
     "throughput": (
         "measure the parts of training alone and together, beside simulators and plain PyTorch",
@@ -204,6 +232,12 @@ _BENCHMARKS: dict[str, tuple[str, str, Any, Callable[[TrainConfig, Any], dict[st
         "gala bench gossip --learners 8 --parameters 1M",
         GossipOptions,
         _gossip,
+    ),
+    "overhead": (
+        "measure a learner by part on simulators that do nothing, beside plain PyTorch",
+        "gala bench overhead --simulators 64 --image-simulators 16",
+        OverheadOptions,
+        _overhead,
     ),
     "scaling": (
         "measure training with 1, 2, 4, … learners, with equal simulators in total and per learner",

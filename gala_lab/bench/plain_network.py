@@ -47,6 +47,46 @@ class PlainNetwork(nn.Module):
         features = self.torso(images.float() / 255.0)
         return self.policy(features), self.value(features).squeeze(-1)
 
+    def logits(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] → logits [N, A]."""
+        return self(images)[0]  # type: ignore[no-any-return]
+
+    def values(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] → values [N]."""
+        return self(images)[1]  # type: ignore[no-any-return]
+
+
+class PlainMLP(nn.Module):
+    """GALA's network for vectors: two layers of 64 tanh units each for policy and value.
+
+    Args:
+        size: length of an observation.
+        actions: number of actions.
+    """
+
+    def __init__(self, size: int, actions: int) -> None:
+        super().__init__()
+
+        def torso() -> list[nn.Module]:
+            return [nn.Linear(size, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh()]
+
+        self.policy = nn.Sequential(*torso(), nn.Linear(64, actions))
+        self.value = nn.Sequential(*torso(), nn.Linear(64, 1))
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, size] → logits [N, A], values [N]."""
+        return self.policy(vectors), self.values(vectors)
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """[N, size] → logits [N, A]."""
+        logits: Tensor = self.policy(vectors)
+        return logits
+
+    def values(self, vectors: Tensor) -> Tensor:
+        """[N, size] → values [N]."""
+        values: Tensor = self.value(vectors)
+        return values.squeeze(-1)
+
 
 class PlainUpdate:
     """One rollout's acting passes and the update, on recorded observations.
@@ -54,7 +94,7 @@ class PlainUpdate:
     Args:
         network: network that acts and learns.
         settings: settings of the algorithm.
-        observations: [T + 1, B, C, H, W] uint8.
+        observations: [T + 1, B, ...] uint8 images or float32 vectors.
         rewards: [T, B].
         discounts: [T, B] γ, 0 where the return ends.
         learning_rate: learning rate of RMSprop.
@@ -62,7 +102,7 @@ class PlainUpdate:
 
     def __init__(
         self,
-        network: PlainNetwork,
+        network: PlainNetwork | PlainMLP,
         settings: AlgorithmSettings,
         observations: Tensor,
         rewards: Tensor,
@@ -90,13 +130,13 @@ class PlainUpdate:
     @torch.no_grad()
     def _act(self) -> Tensor:
         """Random actions [T, B]."""
-        logits = (self._network(images)[0] for images in self._observations[:-1])
+        logits = (self._network.logits(x) for x in self._observations[:-1])
         return torch.stack([torch.multinomial(F.softmax(x, -1), 1).squeeze(-1) for x in logits])
 
     @torch.no_grad()
     def _returns(self) -> Tensor:
         """G_t = r_t + γ_t G_{t+1}, [T, B], from the value of the last observation."""
-        following = self._network(self._observations[-1])[1]
+        following = self._network.values(self._observations[-1])
         returns = torch.empty_like(self._rewards)
         for t in reversed(range(len(returns))):
             following = self._rewards[t] + self._discounts[t] * following

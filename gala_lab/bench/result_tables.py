@@ -64,6 +64,21 @@ _GOSSIP = (
     Column("exchange_over_copy", "exchange / copy", "{:.2f}"),
     Column("outbox_exchange_over_copy", "from the outbox / copy", "{:.2f}"),
 )
+_OVERHEAD = (
+    Column("plain_us", "plain PyTorch, µs", "{:,.1f}"),
+    Column("training_us", "learner, µs", "{:,.1f}"),
+    Column("policy_us", "policy", "{:,.1f}"),
+    Column("interface_us", "simulators", "{:,.1f}"),
+    Column("storage_us", "storage", "{:,.1f}"),
+    Column("loss_us", "loss and backward", "{:,.1f}"),
+    Column("optimizer_us", "optimizer", "{:,.1f}"),
+    Column("gossip_us", "gossip", "{:,.1f}"),
+    Column("rest_us", "rest", "{:,.1f}"),
+    Column("training_over_plain", "learner / plain", "{:.2f}"),
+    Column("ratio_low", "first quartile", "{:.2f}"),
+    Column("ratio_high", "third quartile", "{:.2f}"),
+    Column("without_gossip_over_plain", "without gossip / plain", "{:.2f}"),
+)
 _SCALING = (
     Column("sps", "agent steps/s"),
     Column("sps_per_learner", "per learner"),
@@ -103,6 +118,7 @@ def tables(result: Result) -> list[Table]:
     make: dict[str, Callable[[Result], list[Table]]] = {
         "throughput": _throughput,
         "gossip": _gossip,
+        "overhead": _overhead,
         "scaling": _scaling,
         "stragglers": _stragglers,
         "faults": _faults,
@@ -144,6 +160,20 @@ def _gossip(result: Result) -> list[Table]:
             parameters=size,
         )
         for size in result["settings"]["parameters"]
+    ]
+
+
+def _overhead(result: Result) -> list[Table]:
+    titles = {"vector": "network for vectors", "convolution": "convolutional network"}
+    return [
+        _table(
+            result,
+            f"a learner on simulators that do nothing, {title}, 1 thread, per step of all",
+            {"simulators": "{simulators}"},
+            _OVERHEAD,
+            network=network,
+        )
+        for network, title in titles.items()
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from gala_lab.bench import (
     benchmark_plans,
+    overhead_benchmark,
     result_tables,
     scaling_benchmark,
     straggler_benchmark,
@@ -70,6 +71,25 @@ def test_one_round_prints_rates_but_no_ratio(capsys: pytest.CaptureFixture[str])
     assert "needs 3 rounds" in text
     assert "1 round" in text
     assert "ratios need 3 rounds: --repeats 3" in text
+
+
+def test_overhead_is_measured_for_every_network_and_number_of_simulators(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--simulators", "2,3", "--image-simulators", "1", "--seconds", "0.05"]
+    content = printed_json(["bench", "overhead", *given], capsys)
+    told = [(c["network"], c["simulators"]) for c in content["cases"]]
+    assert told == [("vector", 2), ("vector", 3), ("convolution", 1)]
+    for c in content["cases"]:
+        assert all(c[f"{part}_us"] > 0 for part in overhead_benchmark.PARTS)
+        assert c["training_over_plain"] > c["without_gossip_over_plain"] > 0
+        assert c["ratio_low"] <= c["ratio_high"]
+        assert len(c["rounds"]) == 3
+    assert content["settings"]["image_simulators"] == [1]
+    vectors, images = result_tables.tables(content)
+    assert [row[0] for row in vectors.rows] == ["2", "3"]
+    assert [row[0] for row in images.rows] == ["1"]
+    assert {len(row) for row in (*vectors.rows, *images.rows)} == {len(vectors.columns)}
 
 
 def test_every_option_of_training_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The references that speed is compared with do the same work as what they are references for."""
 
 import numpy as np
+import pytest
 import torch
 
 from gala_lab.bench import bare_simulators, component_rates, plain_network
@@ -19,6 +20,7 @@ PONG = resolve(TrainConfig(method="a2c", simulators=2, simulator_threads=1))
 T, B, ACTIONS = 3, 2, 6
 SHAPE = (4, 84, 84)
 IMAGES = ObservationSpec(SHAPE, True)
+VECTORS = ObservationSpec((4,), False)
 
 
 def test_bare_simulators_show_what_those_of_training_show() -> None:
@@ -45,11 +47,17 @@ def test_only_images_with_discrete_actions_have_a_plain_network() -> None:
 
 
 def make_update(
-    learning_rate: float,
-) -> tuple[plain_network.PlainNetwork, plain_network.PlainUpdate]:
+    learning_rate: float, observation: ObservationSpec = IMAGES
+) -> tuple[plain_network.PlainNetwork | plain_network.PlainMLP, plain_network.PlainUpdate]:
     generator = torch.Generator().manual_seed(0)
-    network = plain_network.PlainNetwork(SHAPE, ACTIONS)
-    observations = torch.randint(256, (T + 1, B, *SHAPE), generator=generator, dtype=torch.uint8)
+    shape = (T + 1, B, *observation.shape)
+    network: plain_network.PlainNetwork | plain_network.PlainMLP
+    if observation.is_image:
+        network = plain_network.PlainNetwork(SHAPE, ACTIONS)
+        observations = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    else:
+        network = plain_network.PlainMLP(observation.size, ACTIONS)
+        observations = torch.randn(shape, generator=generator)
     rewards = torch.randn(T, B, generator=generator)
     discounts = torch.full((T, B), 0.99)
     discounts[1, 0] = 0.0
@@ -59,15 +67,19 @@ def make_update(
     return network, update
 
 
-def test_the_plain_network_has_the_parameters_of_the_packages_own() -> None:
-    model = build_model(PONG, IMAGES, ActionSpec(ACTIONS, True))
-    network, _ = make_update(0.0)
+@pytest.mark.parametrize("observation", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_the_plain_network_has_the_parameters_of_the_packages_own(
+    observation: ObservationSpec,
+) -> None:
+    model = build_model(PONG, observation, ActionSpec(ACTIONS, True))
+    network, _ = make_update(0.0, observation)
     ours = sorted(tuple(p.shape) for p in model.parameters())
     assert sorted(tuple(p.shape) for p in network.parameters()) == ours
 
 
-def test_the_plain_update_has_the_loss_of_the_packages_own() -> None:
-    network, update = make_update(0.0)
+@pytest.mark.parametrize("observation", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_the_plain_update_has_the_loss_of_the_packages_own(observation: ObservationSpec) -> None:
+    network, update = make_update(0.0, observation)
     with torch.no_grad():
         logits, values = network(update._observations[:-1].flatten(0, 1))
         bootstrap = network(update._observations[-1])[1]
