@@ -1,5 +1,6 @@
 """An agent of GALA: actor, learner and gossip, combined as in Algorithm 1 of the paper."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -100,7 +101,7 @@ class Agent:
         metrics = self.learner.update(trajectory, learning_rate, self._outbox())
         self.updates += 1
         self.agent_steps += trajectory.agent_steps
-        if not torch.isfinite(metrics.grad_norm):
+        if not math.isfinite(metrics.grad_norm):
             raise FloatingPointError(
                 f"the gradient of update {self.updates} is not finite: {metrics}"
             )

@@ -124,7 +124,7 @@ class RMSprop:
         ):
             square_average.mul_(self._decay).addcmul_(g, g, value=1.0 - self._decay)
             squares.append(_descend(x, g, self._root(square_average), learning_rate, result))
-        return torch.stack(squares).sum().sqrt() * learning_rate
+        return _total(squares).sqrt() * learning_rate
 
     def _root(self, square_average: Tensor) -> Tensor:
         """Return the denominator for one block."""
@@ -198,7 +198,7 @@ class Adam:
             torch.clamp(square_average, min=_TINY, out=root).sqrt_()
             root.div_(square_there**0.5).add_(self._epsilon)
             squares.append(_descend(x, mean, root, rate, result))
-        return torch.stack(squares).sum().sqrt() * rate
+        return _total(squares).sqrt() * rate
 
 
 def _block_size(parameters: Tensor) -> int:
@@ -208,6 +208,11 @@ def _block_size(parameters: Tensor) -> int:
 def _blocks(size: int, *vectors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     count = -(-vectors[0].numel() // size)
     return zip(*(vector.chunk(count) for vector in vectors), strict=True)
+
+
+def _total(squares: list[Tensor]) -> Tensor:
+    """Return the sum of scalars; most networks are one block, whose own scalar it is."""
+    return squares[0] if len(squares) == 1 else torch.stack(squares).sum()
 
 
 def _descend(

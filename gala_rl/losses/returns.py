@@ -29,11 +29,13 @@ def n_step_returns(rewards: Tensor, boundaries: EpisodeBoundaries, discount: flo
     terminated, truncated, truncation_values, bootstrap_values = boundaries
     with torch.no_grad():
         returns = torch.empty_like(rewards)
+        ends = terminated | truncated
+        finals = torch.where(truncated, truncation_values, 0.0).masked_fill(terminated, 0.0)
+        at_ends = rewards + discount * finals
         following = bootstrap_values
-        for t in reversed(range(rewards.shape[0])):
-            following = torch.where(truncated[t], truncation_values[t], following)
-            following = rewards[t] + discount * following.masked_fill(terminated[t], 0.0)
-            returns[t] = following
+        steps = zip(rewards, ends, at_ends, returns, strict=True)
+        for reward, ended, at_end, target in reversed(tuple(steps)):
+            following = torch.where(ended, at_end, reward + discount * following, out=target)
     return returns
 
 

@@ -202,9 +202,11 @@ class ActorCritic(Network):
     def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
         if self.observation_moments is not None:
             observations = self.observation_moments.normalize(observations)
+        if not self._bfloat16:
+            return torso(observations)  # type: ignore[no-any-return]
         device = observations.device.type
         # No cache of cast weights: a CUDA graph would continue to use those that it recorded.
-        with torch.autocast(device, torch.bfloat16, self._bfloat16, cache_enabled=False):
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False):
             features: Tensor = torso(observations)
         return features.float()
 
