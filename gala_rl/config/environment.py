@@ -90,7 +90,7 @@ def parse_argument(text: str) -> tuple[str, Any]:
         raise ValueError(f"{text!r} is not KEY=VALUE")
     try:
         return key, json.loads(value, parse_constant=_reject)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value
 
 

@@ -21,6 +21,7 @@ from gala_rl.envs.simulators import (
     stagger_generator,
 )
 from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.processes.heartbeat import beat
 
 
 class GymnasiumVectorSimulators:
@@ -68,6 +69,7 @@ class GymnasiumVectorSimulators:
         rng = stagger_generator(seed)
         for _ in range(stagger):
             observations = self.step(random_actions(self.action, self.count, rng)).observations
+            beat()
         self._counter = EpisodeCounter(self.count)
         return observations
 

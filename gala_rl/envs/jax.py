@@ -18,6 +18,7 @@ from gala_rl.envs.simulators import (
     stagger_generator,
 )
 from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.processes.heartbeat import beat
 
 
 class _Carry(NamedTuple):
@@ -89,6 +90,7 @@ class JaxSimulators:
                 actions = self._decode.batch(random_actions(self.action, self.count, rng))
                 self._carry, _ = self._advance(self._carry, actions)
                 self._carry, observations = self._restart(self._carry, lengths == stagger - step)
+                beat()
             encoded = self._encode(_on_host(observations), self.count)
         except Exception as error:
             raise self._failure("reset", error) from error

@@ -1,5 +1,6 @@
 """Vector environments of Gymnasium: each reset mode gives the experience of single simulators."""
 
+import sys
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -165,3 +166,13 @@ def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -
     with pytest.raises(UserError, match=words) as refusal:
         read_environment(source)
     assert "\n" not in str(refusal.value)
+
+
+def test_random_steps_before_the_start_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[None] = []
+    simulators = counting(2)
+    monkeypatch.setattr(
+        sys.modules[type(simulators).__module__], "beat", lambda: beats.append(None)
+    )
+    simulators.reset(0, stagger=7)
+    assert len(beats) == 7

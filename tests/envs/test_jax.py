@@ -1,5 +1,6 @@
 """Functional environments on JAX: resets, truncation, saved states, the games of pgx."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,13 @@ def test_a_run_trains_in_processes_resumes_and_is_evaluated(tmp_path: Path) -> N
     more = gala_rl.resume(tmp_path / "run", steps=6_000)
     assert more["agent_steps"] >= 6_000
     assert len(gala_rl.evaluate(tmp_path / "run", episodes=3)["results"][0]["returns"]) == 3
+
+
+def test_random_steps_before_the_start_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[None] = []
+    simulators = counting(2)
+    monkeypatch.setattr(
+        sys.modules[type(simulators).__module__], "beat", lambda: beats.append(None)
+    )
+    simulators.reset(0, stagger=7)
+    assert len(beats) == 7

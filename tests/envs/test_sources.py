@@ -94,6 +94,7 @@ def test_mistakes_are_named_in_one_line(
         ("rate=NaN", ("rate", "NaN")),
         ("note=a=b", ("note", "a=b")),
         ("note=", ("note", "")),
+        (f"note={'[' * 100_000}", ("note", "[" * 100_000)),
     ],
 )
 def test_an_argument_is_json_or_else_text(text: str, parsed: tuple[str, Any]) -> None:
