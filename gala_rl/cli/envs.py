@@ -1,4 +1,4 @@
-"""The command `gala envs`: lists the environments that can be named on this machine."""
+"""The command `gala envs`: lists the environments available on this machine."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from gala_rl.cli.parser import add_command
 from gala_rl.errors import UserError
 
 _MOST_DESCRIBED = 12
-"""More environments are listed without their spaces, for which each of them has to be built."""
+"""Longer lists omit spaces, since reading them means building every environment."""
 
 
 def add_envs(commands: Any) -> None:
@@ -17,7 +17,7 @@ def add_envs(commands: Any) -> None:
     parser = add_command(
         commands,
         "envs",
-        "list the environments that can be named on this machine",
+        "list the environments available on this machine",
         _envs,
         "gala envs cartpole",
         "gala envs minatar",
@@ -41,14 +41,18 @@ def _envs(options: argparse.Namespace) -> int:
     if options.json:
         options.document = json.dumps(rows)
         return 0
-    print_table("environments", list(rows[0]), [list(row.values()) for row in rows], 100)
+    columns = [name.replace("_", " ") for name in rows[0]]
+    print_table("environments", columns, [list(row.values()) for row in rows], 100)
     if not is_described:
-        say(f"{len(names)} environments; gala envs WORD shows the spaces of a few{missing}")
+        say(
+            f"{len(names)} environments; a WORD that matches at most {_MOST_DESCRIBED} shows their "
+            f"spaces too{missing}"
+        )
     return 0
 
 
 def _missing() -> str:
-    """Return a sentence's end about backends that are not installed, empty if there are none."""
+    """Return the end of a message: which backends are not installed; empty if all are."""
     from gala_rl.envs.catalogue import missing_packages
 
     words = [

@@ -23,7 +23,7 @@ class EnvironmentSource:
     Attributes:
         env: name, such as CartPole-v1, envpool:HalfCheetah-v4 or make:my_module:make_env.
         args: keyword arguments of its constructor, JSON values.
-        wrappers: functions module:function from environment to environment, applied in order.
+        wrappers: names module:function of functions that wrap an environment, applied in order.
         atari: how an Atari game is presented.
     """
 

@@ -52,7 +52,7 @@ def check(config: Any, prefix: str = "") -> None:
 
 
 def _parts(name: str, value: Any, hint: Any) -> tuple[Any, ...]:
-    """Return the parts of a tuple, none of None where that is allowed."""
+    """Return the elements of a tuple; () for None, where the hint allows it."""
     if value is None and type(None) in get_args(hint):
         return ()
     if not isinstance(value, tuple):

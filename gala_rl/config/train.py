@@ -27,28 +27,28 @@ class TrainConfig:
     method: str = setting("gala-a2c", "training method; `gala methods` lists them")
     env: str | Callable[..., Any] = setting(
         "PongNoFrameskip-v4",
-        "Gymnasium id of the environment, or another backend's, such as envpool:HalfCheetah-v4; "
-        "`gala envs` lists them",
+        "environment: a Gymnasium id, or PREFIX:NAME of another backend, such as "
+        "envpool:HalfCheetah-v4; `gala envs` lists them",
         metavar="ID",
     )
     env_args: Mapping[str, Any] = setting(
         {},
-        "argument of the environment's constructor, such as max_episode_steps=1000; the value is "
-        "JSON, or else text. Several: give the option again",
+        "argument of the environment's constructor, such as max_episode_steps=1000. The value is "
+        "read as JSON, or as text if it is not JSON. Repeat the option for more",
         metavar="KEY=VALUE",
         flag="--env-arg",
     )
     wrappers: tuple[str, ...] = setting(
         (),
-        "function from environment to environment, applied to each simulator. Several, in order: "
-        "give the option again",
+        "function that wraps the environment of each simulator. Repeat the option for more, which "
+        "are applied in order",
         metavar="MODULE:FUNCTION",
         flag="--wrap",
     )
     stagger: int | None = setting(
         None,
-        "most random agent steps that each simulator plays before the first rollout, so that "
-        "simulators are at different points of their episodes (Stooke and Abbeel, 2018)",
+        "maximum number of random agent steps that each simulator plays before the first rollout, "
+        "so that simulators are at different points of their episodes (Stooke and Abbeel, 2018)",
         unset=f"{ATARI_STAGGER} for Atari games, else 0",
         minimum=0,
         maximum=1_000_000,

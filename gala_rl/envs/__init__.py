@@ -42,14 +42,10 @@ def read_environment(source: EnvironmentSource) -> EnvironmentSpec:
         if backend == "gymnasium":
             return _read_gymnasium(source)
         _reject_wrappers(source)
-        if backend == "envpool":
-            from gala_rl.envs import envpool
-
-            return envpool.read(source)
         simulators = make_simulators(source, 1, 1)
         simulators.close()
         return EnvironmentSpec(
-            simulators.action.kind,
+            "atari" if is_atari(source) else simulators.action.kind,
             backend,
             simulators.observation,
             simulators.action,
@@ -88,8 +84,9 @@ def _read_gymnasium(source: EnvironmentSource) -> EnvironmentSpec:
 def _reject_wrappers(source: EnvironmentSource) -> None:
     if source.wrappers:
         raise UserError(
-            f"wrap {source.wrappers[0]!r} is of no use for env {source.env!r}, whose simulators "
-            f"are one vector environment: leave it out, or give --env make:module:function"
+            f"wrap {source.wrappers[0]!r} cannot be applied to env {source.env!r}, whose "
+            f"simulators are one vector environment: leave it out, or give --env "
+            f"make:module:function"
         )
 
 

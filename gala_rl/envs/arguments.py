@@ -25,8 +25,8 @@ def check_arguments(
         build: constructor or function; one without a readable signature takes anything.
         args: the user's arguments.
         given: names of arguments that have values already, which the user's replace.
-        hidden: names of arguments that are not the user's.
-        also: names of arguments that whatever calls `build` takes.
+        hidden: names of arguments that this package sets, and users cannot.
+        also: names of arguments that the caller of `build` handles itself.
     """
     try:
         parameters = inspect.signature(build).parameters.values()

@@ -103,7 +103,7 @@ class AtariSimulators:
     def _play_at_random(
         self, env: AtariVectorEnv, rng: np.random.Generator, most: int
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Step all at random, and reset each simulator that many steps before the end of it."""
+        """Step all at random; reset each simulator 0 … `most` steps before the last of them."""
         lengths = rng.integers(most, size=env.num_envs, endpoint=True)
         for step in range(1, most + 1):
             env.send(random_actions(self.action, env.num_envs, rng))

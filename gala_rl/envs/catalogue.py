@@ -1,4 +1,4 @@
-"""Lists the environments that can be named on this machine, and describes one of them."""
+"""Lists the environments available on this machine, and describes one of them."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ _EXTRAS = {"envpool": "envpool", "jax": "jax", "pgx": "jax"}
 
 
 class Description(NamedTuple):
-    """What a network sees of an environment, in words, and whether a run continues exactly."""
+    """Spaces of an environment in words, and whether a resumed run continues its episodes."""
 
     observation: str
     action: str
-    state: str
+    on_resume: str
 
 
 def environment_names(word: str = "") -> list[str]:
@@ -60,7 +60,7 @@ def backend_name(name: str) -> str:
 
 
 def description(name: str) -> Description:
-    """Build an environment and describe it; say in place of its spaces why it cannot be built."""
+    """Build an environment and describe it; if it cannot be built, `observation` says why."""
     source = EnvironmentSource(name)
     try:
         spec = read_environment(source)
@@ -69,10 +69,11 @@ def description(name: str) -> Description:
         return Description(str(error).removeprefix(f"env {name!r} "), "", "")
     try:
         simulators.reset(0)
-        state = "in checkpoints" if simulators.get_state() is not None else "begins anew"
+        has_state = simulators.get_state() is not None
     finally:
         simulators.close()
-    return Description(_observation_words(spec.observation), _action_words(spec.action), state)
+    on_resume = "continues" if has_state else "new episodes"
+    return Description(_observation_words(spec.observation), _action_words(spec.action), on_resume)
 
 
 def _observation_words(spec: ObservationSpec) -> str:

@@ -18,14 +18,15 @@ from gala_rl.envs.packages import backend_package
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
+    environment_seed,
+    fail_as_one,
     random_actions,
     stagger_generator,
 )
-from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
-from gala_rl.spaces import EnvironmentSpec, EnvKind
 
-_OURS = (
+_RESERVED = (
     "num_envs",
     "batch_size",
     "num_threads",
@@ -36,7 +37,7 @@ _OURS = (
     "env_seed",
     "gym_reset_return_info",
 )
-"""Options of EnvPool that are no arguments of an environment: they are set here."""
+"""Options of EnvPool that `--env-arg` cannot set, since they are not the environment's."""
 
 _SUGGESTIONS = 3
 
@@ -83,15 +84,12 @@ class EnvPoolSimulators:
 
     def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
-        own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
-        # EnvPool takes seeds only when it builds.
-        self._pool = _make_pool(self._source, self.count, self._threads, own_seed)
-        try:
+        # EnvPool takes a seed only when it builds a pool.
+        self._pool = _make_pool(self._source, self.count, self._threads, environment_seed(seed))
+        with fail_as_one(self._source.env, "reset"):
             observations = self._begin(self._all)
             if stagger:
                 self._play_at_random(observations, stagger_generator(seed), stagger)
-        except Exception as error:
-            raise self._failure("reset", error) from error
         self._counter = EpisodeCounter(self.count)
         return observations
 
@@ -131,10 +129,8 @@ class EnvPoolSimulators:
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        try:
+        with fail_as_one(self._source.env, "step"):
             return self._recv()
-        except Exception as error:
-            raise self._failure("step", error) from error
 
     def _recv(self) -> Transition:
         values, rewards, terminated, truncated, info = self._pool.recv()
@@ -159,9 +155,6 @@ class EnvPoolSimulators:
             episodes,
         )
 
-    def _failure(self, where: str, error: Exception) -> SimulatorFailure:
-        return SimulatorFailure(f"{where}() of {self._source.env} failed: {describe(error)}")
-
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """Return None: EnvPool cannot save its state."""
         return None
@@ -173,20 +166,6 @@ class EnvPoolSimulators:
     def close(self) -> None:
         """See `Simulators`."""
         self._pool.close()
-
-
-def read(source: EnvironmentSource) -> EnvironmentSpec:
-    """Return the specs of an environment of EnvPool.
-
-    Raises:
-        UserError: as `EnvPoolSimulators`.
-    """
-    simulators = EnvPoolSimulators(source, 1, 1)
-    simulators.close()
-    kind: EnvKind = "atari" if is_atari(source) else simulators.action.kind
-    return EnvironmentSpec(
-        kind, "envpool", simulators.observation, simulators.action, simulators.frames_per_step
-    )
 
 
 def names() -> Sequence[str]:
@@ -221,11 +200,11 @@ def _make_pool(source: EnvironmentSource, count: int, threads: int, seed: int) -
     """Build a pool of B simulators, with the protocol of Atari if it is a game."""
     options = _options(source)
     own = _protocol_options(source.atari) if "repeat_action_probability" in options else {}
-    check_names(source.env, source.args, [o for o in options if o not in (*_OURS, *own)])
+    check_names(source.env, source.args, [o for o in options if o not in (*_RESERVED, *own)])
     envpool = backend_package("envpool", "envpool", source.env)
     try:
         with warnings.catch_warnings():
-            # Of Gymnasium, whose spaces here are narrower than the numbers that EnvPool gives.
+            # Gymnasium warns that EnvPool's float64 bounds lose precision in float32 spaces.
             warnings.simplefilter("ignore", UserWarning)
             pool = envpool.make(
                 source.name,

@@ -109,7 +109,7 @@ class GymnasiumSimulators:
             beat()
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        """See `Simulators`. `recv` makes the step: there are no threads here."""
+        """See `Simulators`."""
         self._actions = actions
 
     def step(self, actions: NDArray[Any]) -> Transition:

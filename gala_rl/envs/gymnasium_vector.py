@@ -17,10 +17,12 @@ from gala_rl.envs.imports import describe
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
+    environment_seed,
+    fail_as_one,
     random_actions,
     stagger_generator,
 )
-from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
 
@@ -59,12 +61,9 @@ class GymnasiumVectorSimulators:
 
     def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`. All play `stagger` random steps: they cannot be reset one by one."""
-        own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
-        try:
-            answer = self._env.reset(seed=own_seed)
+        with fail_as_one(self._name, "reset"):
+            answer = self._env.reset(seed=environment_seed(seed))
             observations = self._encode(answer[0], self.count)
-        except Exception as error:
-            raise self._failure("reset", error) from error
         self._ended[:] = False
         rng = stagger_generator(seed)
         for _ in range(stagger):
@@ -74,7 +73,7 @@ class GymnasiumVectorSimulators:
         return observations
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        """See `Simulators`. `recv` makes the step: there are no threads here."""
+        """See `Simulators`."""
         self._actions = actions
 
     def step(self, actions: NDArray[Any]) -> Transition:
@@ -84,10 +83,8 @@ class GymnasiumVectorSimulators:
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        try:
+        with fail_as_one(self._name, "step"):
             return self._step()
-        except Exception as error:
-            raise self._failure("step", error) from error
 
     def _step(self) -> Transition:
         answer = self._env.step(self._decode.batch(self._actions))
@@ -113,16 +110,13 @@ class GymnasiumVectorSimulators:
     def _finals(
         self, observations: NDArray[Any], truncated: NDArray[np.bool_], info: dict[str, Any]
     ) -> NDArray[Any]:
-        """Return the last observations of the episodes that were cut, in their rows."""
+        """Return [B, ...]: rows of cut episodes hold their last observation, others anything."""
         if self._mode is not AutoresetMode.SAME_STEP:
             return observations.copy()
         finals = np.zeros_like(observations)
         for i in np.flatnonzero(truncated):
             finals[i] = self._encode.one(_row(info["final_obs"], int(i)))
         return finals
-
-    def _failure(self, where: str, error: Exception) -> SimulatorFailure:
-        return SimulatorFailure(f"{where}() of {self._name} failed: {describe(error)}")
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """Return None: Gymnasium's vector environments cannot save their state."""

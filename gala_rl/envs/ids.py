@@ -121,13 +121,15 @@ def _hint(prefix: str, name: str) -> str:
 
 
 def _registered_by(module: str, name: str, specs: list[EnvSpec]) -> str:
-    """Return the ids of environments that a module registered when it was imported."""
+    """Return a remedy for a name that a module did not register when it was imported."""
     registry = getattr(sys.modules.get("gym.envs.registration"), "registry", {})
     if name in getattr(registry, "env_specs", registry):  # A dict since gym 0.26.
         return (
             f"{module} registers it with OpenAI's gym, not with Gymnasium, which came after it: "
             f"look for a newer release, or wrap it with the package shimmy"
         )
+    if callable(getattr(sys.modules.get(module), name, None)):
+        return f"to call this function of {module}, give make:{module}:{name}"
     own_ids = [
         spec.id for spec in specs if f"{module_of(spec.entry_point)}.".startswith(f"{module}.")
     ]

@@ -10,14 +10,14 @@ from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.batches import BatchEncoder
 from gala_rl.envs.functional import LIMIT, Environment, functional_environment
-from gala_rl.envs.imports import describe
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
+    fail_as_one,
     random_actions,
     stagger_generator,
 )
-from gala_rl.errors import SimulatorFailure, UserError
+from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
 
@@ -83,7 +83,7 @@ class JaxSimulators:
 
         rng = stagger_generator(seed)
         lengths = rng.integers(stagger, size=self.count, endpoint=True)
-        try:
+        with fail_as_one(self._name, "reset"):
             keys = jax.random.split(jax.random.PRNGKey(seed), self.count)
             self._carry, observations = self._start(keys)
             for step in range(1, stagger + 1):
@@ -92,13 +92,11 @@ class JaxSimulators:
                 self._carry, observations = self._restart(self._carry, lengths == stagger - step)
                 beat()
             encoded = self._encode(_on_host(observations), self.count)
-        except Exception as error:
-            raise self._failure("reset", error) from error
         self._counter = EpisodeCounter(self.count)
         return encoded
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        """See `Simulators`. `recv` makes the step."""
+        """See `Simulators`."""
         self._actions = actions
 
     def step(self, actions: NDArray[Any]) -> Transition:
@@ -108,20 +106,15 @@ class JaxSimulators:
 
     def recv(self, group: int = 0) -> Transition:
         """See `Simulators`."""
-        try:
+        with fail_as_one(self._name, "step"):
             self._carry, answer = self._advance(self._carry, self._decode.batch(self._actions))
             observations = self._encode(_on_host(answer.observations), self.count)
             rewards, terminated, truncated = map(_on_host, answer[1:4])
             finals = None
             if answer.finals is not None and truncated.any():
                 finals = self._encode(_on_host(answer.finals), self.count)
-        except Exception as error:
-            raise self._failure("step", error) from error
         episodes = self._counter.add(rewards, terminated | truncated)
         return Transition(observations, rewards, terminated, truncated, finals, episodes)
-
-    def _failure(self, where: str, error: Exception) -> SimulatorFailure:
-        return SimulatorFailure(f"{where}() of {self._name} failed: {describe(error)}")
 
     def get_state(self) -> dict[str, NDArray[Any]] | None:
         """See `Simulators`."""
@@ -207,7 +200,7 @@ def _begin(env: Environment, carry: _Carry, starts: Any) -> tuple[Any, Any]:
         first = jax.vmap(env.initial)(carry.keys)
         return jax.tree.map(partial(_where, starts), first, states)
 
-    # Most steps end no episode, and some games are dear to set up.
+    # Most steps end no episode, and some games are expensive to set up.
     states = jax.lax.cond(starts.any(), begin, lambda states: states, carry.states)
     return states, jax.numpy.where(starts, 0, carry.steps)
 
@@ -230,15 +223,16 @@ def _split(keys: Any, count: int) -> Any:
 
 
 def _where(rows: Any, new: Any, old: Any) -> Any:
+    """Return [B, ...]: new values in rows [B] that are true, old ones in others."""
     import jax
 
     return jax.numpy.where(rows.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
 
 def _on_host(arrays: Any) -> Any:
-    """Return arrays as NumPy's: on a CPU views of the same memory.
+    """Convert arrays of JAX to NumPy's, on a CPU without a copy.
 
-    NumPy's own view of it is read-only, of which PyTorch warns.
+    DLPack is the way since `np.asarray` returns a read-only view, about which PyTorch warns.
     """
     import jax
     import torch

@@ -20,7 +20,7 @@ from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 _LIMIT = "max_episode_steps"
-_OF_MAKE = (_LIMIT, "disable_env_checker")
+_MAKE_ARGUMENTS = (_LIMIT, "disable_env_checker")
 """Arguments that `gymnasium.make` takes for every environment."""
 
 Environment = gymnasium.Env[Any, Any]
@@ -55,7 +55,9 @@ def make_environment(source: EnvironmentSource, advice: str = "") -> Environment
 def _registered(source: EnvironmentSource) -> Callable[[], Any]:
     spec = find_spec(source.env)
     if spec.entry_point is not None and source.args:
-        check_arguments(source.env, _creator(spec), source.args, given=spec.kwargs, also=_OF_MAKE)
+        check_arguments(
+            source.env, _creator(spec), source.args, given=spec.kwargs, also=_MAKE_ARGUMENTS
+        )
     return partial(gymnasium.make, spec, **source.args)
 
 

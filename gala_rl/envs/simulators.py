@@ -1,12 +1,16 @@
 """Interface of simulators to their actor: a vectorised environment that resets itself."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gala_rl.envs.imports import describe
+from gala_rl.errors import SimulatorFailure
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 _STAGGER = 1
@@ -38,8 +42,9 @@ class Transition:
         observations: [B, ...] next observations; after an end, the first of the next episode.
         rewards: [B] float32, clipped if the protocol says so.
         terminated: [B] whether the return ends.
-        truncated: [B] whether the episode was cut; together with `terminated` the step only reset
-            the simulator and ignored its action, so it has reward 0 and is not learned from.
+        truncated: [B] whether the episode was cut. A step with both `terminated` and `truncated`
+            is a reset: the simulator ignored its action, so it has reward 0 and is not learned
+            from. Only simulators with `resets_on_next_step` have such steps.
         final_observations: [B, ...] rows of truncated simulators hold their last observation;
             None when no episode was cut.
         episodes: full games that ended in this step.
@@ -93,16 +98,20 @@ class Simulators(Protocol):
 
         Args:
             seed: seed of all simulators.
-            stagger: most random agent steps that a simulator plays first, so that simulators are
-                at different points of their games. Games that end meanwhile are not reported, and
-                the score of the one that is under way counts from here.
+            stagger: maximum number of random agent steps that a simulator plays first, so that
+                simulators are at different points of their games. Games that end meanwhile are not
+                reported, and the score of the game under way counts from here.
         """
 
     def send(self, actions: NDArray[Any], group: int = 0) -> None:
-        """Start one agent step in each simulator of a group with actions [b] or [b, A]."""
+        """Start a step of a group with actions [b] or [b, A], or store them if `recv` makes it."""
 
     def recv(self, group: int = 0) -> Transition:
-        """Wait for the group's step that `send` started; B is the size of the group here."""
+        """Wait for the group's step that `send` started; B is the size of the group here.
+
+        Raises:
+            SimulatorFailure: when the learner cannot go on with these simulators.
+        """
 
     def step(self, actions: NDArray[Any]) -> Transition:
         """`send` and `recv` in one; only with one group."""
@@ -111,7 +120,7 @@ class Simulators(Protocol):
         """Return the state of all simulators as arrays by name; None if it cannot be saved."""
 
     def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Continue from a state that `get_state` returned."""
+        """Continue from a state of `get_state`; raise a ValueError if that always returns None."""
 
     def close(self) -> None:
         """Release threads and memory."""
@@ -124,6 +133,23 @@ def random_actions(spec: ActionSpec, count: int, rng: np.random.Generator) -> ND
     if spec.sizes:
         return rng.integers(0, spec.sizes, (count, spec.size))
     return rng.integers(0, spec.size, count)
+
+
+def environment_seed(seed: int) -> int:
+    """Return the seed below 2^31 of a vector environment, which takes one for all simulators."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0] % 2**31)
+
+
+@contextmanager
+def fail_as_one(env: str, call: str) -> Iterator[None]:
+    """Raise exceptions of a vector environment's "reset" or "step" as a SimulatorFailure.
+
+    Such an environment cannot rebuild a single simulator: its learner ends and is restarted.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise SimulatorFailure(f"{call}() of {env} failed: {describe(error)}") from error
 
 
 def stagger_generator(seed: int, simulator: int = 0) -> np.random.Generator:

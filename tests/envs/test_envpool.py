@@ -172,7 +172,7 @@ def test_the_protocol_reaches_the_emulator() -> None:
         (EnvironmentSource(CARTPOLE, {"gravity": 1}), "no argument 'gravity': it takes"),
         (EnvironmentSource(CARTPOLE, {"num_envs": 9}), "no argument 'num_envs'"),
         (EnvironmentSource("envpool:Pong-v5", {"frame_skip": 1}), "no argument 'frame_skip'"),
-        (EnvironmentSource(CARTPOLE, wrappers=("tests:f",)), "wrap 'tests:f' is of no use"),
+        (EnvironmentSource(CARTPOLE, wrappers=("tests:f",)), "wrap 'tests:f' cannot be applied"),
     ],
 )
 def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -> None:

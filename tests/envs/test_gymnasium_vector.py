@@ -158,7 +158,10 @@ def test_a_vector_environment_that_raises_ends_the_learner_in_one_line() -> None
             EnvironmentSource("gym-vec:CartPole-v1", {"gravity": 1}),
             "takes no argument 'gravity': it takes max_episode_steps, render_mode, sutton",
         ),
-        (EnvironmentSource("gym-vec:CartPole-v1", wrappers=("tests:f",)), "wrap 'tests:f' is of"),
+        (
+            EnvironmentSource("gym-vec:CartPole-v1", wrappers=("tests:f",)),
+            "wrap 'tests:f' cannot be applied",
+        ),
         (EnvironmentSource(VECTOR, {"mode": "NEVER"}), "cannot be built: KeyError: 'NEVER'"),
     ],
 )

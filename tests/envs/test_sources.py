@@ -59,6 +59,7 @@ def test_wrappers_are_applied_in_order() -> None:
     [
         ("make:nowhere:make", {}, (), "No module named 'nowhere'; is it installed"),
         (f"make:{MAKERS}", {}, (), "has no counting|has no function: give module:function"),
+        (f"{MAKERS}:needy", {}, (), f"to call this function of .*, give make:{MAKERS}:needy"),
         (f"make:{MAKERS}:absent", {}, (), f"module {MAKERS} has no absent"),
         (f"make:{MAKERS}:NUMBER", {}, (), "is int, which cannot be called"),
         (f"make:{MAKERS}:nothing", {}, (), "returned NoneType: it must return a gymnasium.Env"),
