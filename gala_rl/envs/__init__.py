@@ -7,6 +7,7 @@ import logging
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.train import TrainConfig
+from gala_rl.envs.arguments import episode_limit
 from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
@@ -35,6 +36,7 @@ def read_environment(source: EnvironmentSource) -> EnvironmentSpec:
     Raises:
         UserError: as `make_simulators`.
     """
+    episode_limit(source)  # Checked first, since some backends take any value and fail later.
     with seeded_generators(0), preserve_working_directory():
         backend = backend_of(source)
         if backend == "ale":

@@ -2,9 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from reprlib import repr as short
 from typing import Any
 
+from gala_rl.config.environment import EnvironmentSource
 from gala_rl.errors import UserError
+
+LIMIT = "max_episode_steps"
+"""Argument after whose number of steps an episode is truncated."""
+
+_LARGEST = 2**31 - 1
+"""Largest step count of EnvPool and JAX, which count with 32 bits."""
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -47,3 +55,22 @@ def check_names(env: str, args: Mapping[str, Any], known: Collection[str] | None
         if known is not None and name not in known:
             takes = f"it takes {', '.join(sorted(set(known)))}" if known else "it takes none"
             raise UserError(f"env {env!r} takes no argument {name!r}: {takes}")
+
+
+def episode_limit(source: EnvironmentSource) -> int | None:
+    """Return the steps after which an episode is truncated; None: the environment's own default.
+
+    Raises:
+        UserError: when the argument is no whole number from 1 to 2**31 - 1.
+    """
+    limit = source.args.get(LIMIT)
+    if limit is None and (LIMIT not in source.args or source.prefix not in ("gym-vec", "envpool")):
+        return None
+    if limit == -1 and source.prefix is None:
+        return None  # Gymnasium's word for an id without its time limit.
+    if type(limit) is not int or not 1 <= limit <= _LARGEST:
+        wanted = f"at most {_LARGEST}" if type(limit) is int and limit > 0 else "above 0"
+        raise UserError(
+            f"{LIMIT} {short(limit)} of env {source.env!r} must be a whole number {wanted}"
+        )
+    return limit

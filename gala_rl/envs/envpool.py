@@ -3,6 +3,7 @@
 import difflib
 import warnings
 from collections.abc import Sequence
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,30 @@ from gala_rl.envs.simulators import (
 from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
+_PLAYERS = "max_num_players"
+
 _RESERVED = (
     "num_envs",
     "batch_size",
     "num_threads",
-    "max_num_players",
+    _PLAYERS,
     "thread_affinity_offset",
     "base_path",
     "seed",
     "env_seed",
     "gym_reset_return_info",
+    "task",
+    "task_name",
 )
 """Options of EnvPool that `--env-arg` cannot set, since they are not the environment's."""
+
+_KINDS: dict[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+}
+"""Types of values that EnvPool's C++ code accepts in place of a default of a type."""
 
 _SUGGESTIONS = 3
 
@@ -193,7 +206,26 @@ def _options(source: EnvironmentSource) -> dict[str, Any]:
         close = difflib.get_close_matches(source.name, known, n=_SUGGESTIONS)
         guess = f"did you mean envpool:{', envpool:'.join(close)}?" if close else "list them"
         raise UserError(f"env {source.env!r} is unknown to EnvPool: {guess} (gala envs WORD)")
-    return dict(envpool.make_spec(source.name, num_envs=1).config._asdict())
+    try:
+        options = dict(envpool.make_spec(source.name, num_envs=1).config._asdict())
+    except ImportError as error:
+        raise UserError(f"env {source.env!r} needs a package that is missing: {error}") from error
+    if (players := options[_PLAYERS]) > 1:
+        raise UserError(
+            f"env {source.env!r} is for {players} players at once: choose one for a single player"
+        )
+    return options
+
+
+def _check_kinds(source: EnvironmentSource, options: dict[str, Any]) -> None:
+    """Raise a UserError for an argument whose type is not that of its default."""
+    for name, value in source.args.items():
+        wanted = type(options[name])
+        if type(value) not in _KINDS.get(wanted, (type(value),)):
+            raise UserError(
+                f"{name} {short(value)} of env {source.env!r} must be of the type "
+                f"{wanted.__name__}, such as {options[name]!r}"
+            )
 
 
 def _make_pool(source: EnvironmentSource, count: int, threads: int, seed: int) -> Any:
@@ -201,6 +233,7 @@ def _make_pool(source: EnvironmentSource, count: int, threads: int, seed: int) -
     options = _options(source)
     own = _protocol_options(source.atari) if "repeat_action_probability" in options else {}
     check_names(source.env, source.args, [o for o in options if o not in (*_RESERVED, *own)])
+    _check_kinds(source, options)
     envpool = backend_package("envpool", "envpool", source.env)
     try:
         with warnings.catch_warnings():

@@ -11,14 +11,12 @@ from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box, Discrete
 
 from gala_rl.config.environment import EnvironmentSource
-from gala_rl.envs.arguments import check_arguments
+from gala_rl.envs.arguments import LIMIT, check_arguments
 from gala_rl.envs.imports import describe, import_function
+from gala_rl.envs.make import check_spaces
 from gala_rl.envs.packages import backend_package
 from gala_rl.errors import UserError
 from gala_rl.suggestions import closest
-
-LIMIT = "max_episode_steps"
-"""Argument after whose number of steps an episode is truncated."""
 
 PGX_GAMES = (
     "minatar-asterix",
@@ -59,6 +57,7 @@ def functional_environment(source: EnvironmentSource) -> Environment:
             f"env {source.env!r} returned {type(env).__name__}: it must return a "
             f"gymnasium.experimental.functional.FuncEnv"
         )
+    check_spaces(env, source.env)
     return env
 
 

@@ -137,9 +137,12 @@ def make_vector_environment(source: EnvironmentSource, count: int) -> VectorEnv[
     Raises:
         UserError: when it has none, an argument is not its own, or it cannot be built.
     """
-    spec = find_spec(source.name)
+    try:
+        spec = find_spec(source.name)
+    except UserError as error:
+        raise UserError(f"env {source.env!r}: {str(error).removeprefix('env ')}") from error
     creator: Any = spec.vector_entry_point
-    if creator is None:
+    if not vector_ids([spec]):
         raise UserError(
             f"env {source.env!r}: {source.name} has no vectorised implementation; use {source.name}"
         )

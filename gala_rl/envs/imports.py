@@ -73,6 +73,11 @@ def import_function(name: str, what: str) -> Callable[..., Any]:
         function = attribute(owner, attributes)
     except AttributeError as error:
         raise UserError(f"{what}: module {module} has no {attributes}") from error
+    except KeyboardInterrupt:
+        raise
+    # A module may import what it offers only when it is asked for it.
+    except BaseException as error:
+        raise UserError(f"{what} cannot be imported: {describe(error)}") from error
     if not callable(function):
         raise UserError(f"{what} is {type(function).__name__}, which cannot be called")
     return function  # type: ignore[no-any-return]

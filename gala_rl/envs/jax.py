@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder, action_spec
+from gala_rl.envs.arguments import episode_limit
 from gala_rl.envs.batches import BatchEncoder
-from gala_rl.envs.functional import LIMIT, Environment, functional_environment
+from gala_rl.envs.functional import Environment, functional_environment
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
@@ -17,7 +18,6 @@ from gala_rl.envs.simulators import (
     random_actions,
     stagger_generator,
 )
-from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
 
@@ -142,18 +142,6 @@ class JaxSimulators:
     def close(self) -> None:
         """See `Simulators`."""
         self._carry = None
-
-
-def episode_limit(source: EnvironmentSource) -> int | None:
-    """Return the steps after which an episode is truncated; None: never.
-
-    Raises:
-        UserError: when the argument is no whole number above 0.
-    """
-    limit = source.args.get(LIMIT)
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise UserError(f"{LIMIT} {limit!r} of env {source.env!r} must be a whole number above 0")
-    return limit
 
 
 def _start(env: Environment, keys: Any) -> tuple[_Carry, Any]:

@@ -12,15 +12,14 @@ from gymnasium.wrappers import TimeLimit
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import action_spec
-from gala_rl.envs.arguments import check_arguments
+from gala_rl.envs.arguments import LIMIT, check_arguments
 from gala_rl.envs.ids import find_spec
 from gala_rl.envs.imports import describe, import_function
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
-_LIMIT = "max_episode_steps"
-_MAKE_ARGUMENTS = (_LIMIT, "disable_env_checker")
+_MAKE_ARGUMENTS = (LIMIT, "disable_env_checker")
 """Arguments that `gymnasium.make` takes for every environment."""
 
 Environment = gymnasium.Env[Any, Any]
@@ -49,7 +48,15 @@ def make_environment(source: EnvironmentSource, advice: str = "") -> Environment
         )
     for name in source.wrappers:
         built = _wrapped(built, name, env)
+    check_spaces(built, env)
     return built
+
+
+def check_spaces(env: Any, name: str) -> None:
+    """Raise a UserError if an environment lacks one of its two spaces."""
+    for space in ("observation_space", "action_space"):
+        if not hasattr(env, space):
+            raise UserError(f"env {name!r} has no {space}: set it in its constructor")
 
 
 def _registered(source: EnvironmentSource) -> Callable[[], Any]:
@@ -69,12 +76,13 @@ def _creator(spec: EnvSpec) -> Callable[..., Any]:
 def _factory(source: EnvironmentSource) -> Callable[[], Any]:
     """Return what builds the environment of `make:module:function`."""
     function, args = import_function(source.name, f"env {source.env!r}"), dict(source.args)
-    check_arguments(source.env, function, args, also=(_LIMIT,))
-    limit = args.get(_LIMIT)
-    if limit is None or _takes(function, _LIMIT):
+    check_arguments(source.env, function, args, also=(LIMIT,))
+    if LIMIT not in args or _takes(function, LIMIT):
         return partial(function, **args)
-    del args[_LIMIT]
-    return lambda: TimeLimit(function(**args), limit)
+    limit = args.pop(LIMIT)
+    return (
+        partial(function, **args) if limit is None else lambda: TimeLimit(function(**args), limit)
+    )
 
 
 def _wrapped(env: Environment, name: str, env_name: str) -> Environment:

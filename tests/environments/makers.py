@@ -56,3 +56,15 @@ def raises(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
 
 
 NUMBER = 5
+
+
+def spaceless() -> gymnasium.Env[Any, Any]:
+    """Return an environment whose author forgot its spaces."""
+    return gymnasium.Env()
+
+
+def __getattr__(name: str) -> Any:
+    """Stand in for a module that imports what it offers when it is asked for it."""
+    if name == "lazy":
+        raise ModuleNotFoundError("No module named 'screws'")
+    raise AttributeError(name)

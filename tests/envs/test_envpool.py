@@ -173,12 +173,32 @@ def test_the_protocol_reaches_the_emulator() -> None:
         (EnvironmentSource(CARTPOLE, {"num_envs": 9}), "no argument 'num_envs'"),
         (EnvironmentSource("envpool:Pong-v5", {"frame_skip": 1}), "no argument 'frame_skip'"),
         (EnvironmentSource(CARTPOLE, wrappers=("tests:f",)), "wrap 'tests:f' cannot be applied"),
+        (EnvironmentSource(CARTPOLE, {"max_episode_steps": 0}), "must be a whole number above 0"),
+        (EnvironmentSource(CARTPOLE, {"max_episode_steps": None}), "None of env .* whole number"),
+        (EnvironmentSource(CARTPOLE, {"reward_threshold": "x"}), "'x' of env .* type float, such"),
+        (
+            EnvironmentSource("envpool:FrozenLake-v1", {"size": True}),
+            "size True of env .* type int",
+        ),
+        (EnvironmentSource("envpool:Pong-v5", {"task": "x"}), "no argument 'task'"),
+        (EnvironmentSource("envpool:KuhnPoker-v1"), "is for 2 players at once"),
     ],
 )
 def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -> None:
     with pytest.raises(UserError, match=words) as refusal:
         read_environment(source)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    envpool = pytest.importorskip("envpool")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ImportError("needs Qt")
+
+    monkeypatch.setattr(envpool, "make_spec", fail)
+    with pytest.raises(UserError, match="package that is missing: needs Qt"):
+        read_environment(EnvironmentSource("envpool:MazeHard-v0"))
 
 
 def test_a_run_trains_in_processes_and_is_evaluated(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_vector_environment_that_raises_ends_the_learner_in_one_line() -> None
         (EnvironmentSource("gym-vec:Pendulum-v1"), "no vectorised implementation; use Pendulum-v1"),
         (
             EnvironmentSource("gym-vec:CartPole-v7"),
-            "did you mean CartPole-v1",
+            "env 'gym-vec:CartPole-v7': 'CartPole-v7' is unknown: did you mean CartPole-v1",
         ),
         (
             EnvironmentSource("gym-vec:CartPole-v1", {"gravity": 1}),
@@ -161,6 +161,15 @@ def test_a_vector_environment_that_raises_ends_the_learner_in_one_line() -> None
         (
             EnvironmentSource("gym-vec:CartPole-v1", wrappers=("tests:f",)),
             "wrap 'tests:f' cannot be applied",
+        ),
+        (EnvironmentSource("gym-vec:ALE/Pong-v5"), "no vectorised implementation; use ALE/Pong-v5"),
+        (
+            EnvironmentSource("gym-vec:CartPole-v1", {"max_episode_steps": "x"}),
+            "max_episode_steps 'x' of env 'gym-vec:CartPole-v1' must be a whole number above 0",
+        ),
+        (
+            EnvironmentSource("gym-vec:CartPole-v1", {"max_episode_steps": None}),
+            "max_episode_steps None of env .* must be a whole number above 0",
         ),
         (EnvironmentSource(VECTOR, {"mode": "NEVER"}), "cannot be built: KeyError: 'NEVER'"),
     ],

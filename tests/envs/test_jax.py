@@ -137,6 +137,10 @@ def test_minatar_is_seen_as_planes_and_played(game: str) -> None:
         (EnvironmentSource("jax:tests.environments.functional:absent"), "has no absent"),
         (EnvironmentSource(COUNTING, {"size": 3}), "no argument 'size': it takes length, max_ep"),
         (EnvironmentSource(COUNTING, {"max_episode_steps": 0}), "must be a whole number above 0"),
+        (
+            EnvironmentSource(COUNTING, {"max_episode_steps": 2**31}),
+            "must be a whole number at most",
+        ),
         (EnvironmentSource("pgx:minatar-breakout", {"colour": 1}), "it takes max_episode_steps, "),
     ],
 )
