@@ -51,10 +51,14 @@ def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+def with_whole_commands(document: Path) -> str:
+    """Text of a document, in which commands that continue on further lines are on one."""
+    return re.sub(r" *\\\n *", " ", document.read_text(encoding="utf-8"))
+
+
 def commands(document: Path) -> list[str]:
-    """Lines that call gala, in fenced or indented blocks, in their order."""
-    text = document.read_text(encoding="utf-8")
-    return re.findall(r"^(?:    )?(gala .*)$", text, flags=re.MULTILINE)
+    """Commands that call gala, in fenced or indented blocks, in their order."""
+    return re.findall(r"^(?:    )?(gala .*)$", with_whole_commands(document), flags=re.MULTILINE)
 
 
 def with_a_small_budget(command: str) -> list[str]:
@@ -173,7 +177,7 @@ def test_every_snippet_of_a_document_runs_in_its_order(
 
 
 def test_every_result_has_its_command_machine_and_commit_and_a_document_names_it() -> None:
-    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    text = "\n".join(map(with_whole_commands, DOCUMENTS))
     for folder in RESULTS.iterdir():
         command = (folder / "command.txt").read_text(encoding="utf-8").strip()
         assert command.removesuffix(" --json") in text

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: nothing from disk or network is unpickled, nobody else can connect."""
+"""Promises of SECURITY.md: nothing from disk or network is unpickled, no port is open to others."""
 
 import ast
 import contextlib
@@ -167,7 +167,7 @@ def test_a_running_run_listens_on_nothing_but_loopback_and_keeps_its_files_to_it
     listens: int,
     end: signal.Signals,
 ) -> None:
-    """Replicas find one another through sockets; everybody else needs none."""
+    """Replicas find one another through sockets; other learners open none."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))

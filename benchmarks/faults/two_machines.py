@@ -17,8 +17,8 @@ _START_S = 60.0
 _CPUS = 2
 """Number of CPUs that each machine declares."""
 _RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"}
-"""Workers of Ray are nice by 15 to whatever else there is; and nobody else reaches these machines,
-while Ray would or would not want a token, as there is one in the home directory or not."""
+"""By default Ray's workers have niceness 15, which would slow learners beside other processes. No
+token: only this program can reach these machines, and Ray asks for one if ~/.ray has one."""
 
 
 @contextmanager

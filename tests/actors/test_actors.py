@@ -141,7 +141,7 @@ def test_actors_killed_at_any_moment_leave_nothing_torn(
     queue, _flat, _model = pair
     before = queue.take_metrics()["actor_restarts"]
     moments = random.Random(seed)
-    # One whose death nobody has noticed yet may be chosen again, and dies only once.
+    # An actor whose death was not noticed yet may be chosen again, and dies only once.
     killed: set[int] = set()
     while len(killed) < deaths:
         killed.add(victim := moments.choice(pids(queue)))

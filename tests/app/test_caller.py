@@ -1,4 +1,4 @@
-"""A program that trains or evaluates has its own state as it was, and is told what it may not."""
+"""Training and evaluating restore the caller's state, and reject what the caller may not do."""
 
 import io
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What a monitor tells of a run that goes on from a checkpoint."""
+"""Metrics of a run that continues from a checkpoint."""
 
 import io
 import json
@@ -169,7 +169,7 @@ def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None
         row = rows([202.0 + rank], [100], returns=[[score] * 200])[0]
         append(folder, rank, [row | {"episode_times": times[rank]}])
         monitor(status(True, True))
-        # As long as learner 1 has not told its games, nobody knows which were the last.
+        # Until learner 1 has reported its games, the last ones are unknown.
         assert monitor.mean_return == (None if rank == 0 else 15.0)
     monitor.close(status(False, False))
     assert monitor.mean_return == 15.0

@@ -126,7 +126,7 @@ def test_cuda_is_accepted_where_the_driver_sees_a_gpu(monkeypatch: pytest.Monkey
 
 
 class FakeDriver:
-    """An NVIDIA driver that answers as it is told."""
+    """An NVIDIA driver with scripted answers."""
 
     def __init__(self, status: int, devices: int) -> None:
         self._status = status

@@ -24,7 +24,7 @@ CONFIG = TrainConfig(env="CartPole-v1", steps=10_000, learners=2)
 
 @dataclass
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that a test advances."""
 
     now: float = 1000.0
 

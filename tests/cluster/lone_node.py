@@ -1,4 +1,4 @@
-"""A node of one learner that the test's process is itself, without Ray: told what to do, and left.
+"""A node of one learner in the test's own process, without Ray, driven by direct calls.
 
 python -m tests.cluster.lone_node (twice | silent)
 """

@@ -253,7 +253,7 @@ OFTEN = replace(CONFIG, checkpoint_every=0.001)
 def saved_in(
     system: ClusterRun, path: Path, at_look: Callable[[int], None] = lambda look: None
 ) -> tuple[list[list[int]], list[str]]:
-    """Learners of the checkpoints, in order, of a run that lasts for 120 looks; what it told."""
+    """Return the learners of each checkpoint of a run of 120 polls, and its log."""
     saved: dict[Path, list[int]] = {}
     notices: list[str] = []
     looks = iter(range(120))

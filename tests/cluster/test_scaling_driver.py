@@ -21,7 +21,7 @@ from tests.cluster.fake_nodes import CONFIG, FakeNode, Method
 
 
 class ScaledNode(FakeNode):
-    """A node of one learner that goes by the number that it is told."""
+    """A node of one learner that adopts the requested number of learners."""
 
     def __init__(self, rank: int) -> None:
         super().__init__(rank)

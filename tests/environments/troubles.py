@@ -137,7 +137,7 @@ class Poisoned(Counting):
 
 
 class PoisonedOnDemand(Drifting):
-    """One reward is too large to square, once: for whoever first finds the file $POISON."""
+    """Gives one reward that is too large to square: the first simulator that finds $POISON does."""
 
     def step(
         self, action: int | np.int64

@@ -1,4 +1,4 @@
-"""What happens to messages on their way, told by what gossip receives, mixes and refuses."""
+"""Faults of messages in transit, checked by what gossip receives, mixes and rejects."""
 
 import torch
 

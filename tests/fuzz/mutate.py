@@ -18,7 +18,7 @@ ODD: tuple[Callable[[random.Random], Any], ...] = (
     lambda r: r.choice([[], {}, [[]], {"": {}}, [None], [float("nan")], {"name": []}]),
     lambda r: f"@{r.choice([5, 100, 900, 980, 2_000, 100_000])}@",
 )
-"""What nobody expects in the place of a value; @9@ becomes a list in a list, nine deep."""
+"""Unexpected values to put in place of a value; @9@ becomes a list nested nine deep."""
 
 
 def both(quick: int, long: int) -> pytest.MarkDecorator:

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody has tampered with, checksums included: one clear error, or sound."""
+"""Tampered checkpoints with valid checksums: rejected with one clear error, or sound."""
 
 import contextlib
 import hashlib
@@ -70,7 +70,7 @@ def spoil(folder: Path, chance: random.Random) -> None:
 
 
 def sign(folder: Path) -> None:
-    """As somebody does who can write the files: make every checksum right."""
+    """Make every checksum valid, as a program that can write the files could."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     for name in manifest["sha256"]:
         manifest["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Configs, edges, summaries, rows and pages that somebody spoiled: one clear error, or sound."""
+"""Corrupted configs, edges, summaries, rows and pages: one clear error, or sound."""
 
 import json
 import random

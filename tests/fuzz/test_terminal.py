@@ -1,4 +1,4 @@
-"""Names and ids that would steer a terminal: told in one printable line, whatever they are."""
+"""Names and ids with terminal control codes are printed in one harmless line."""
 
 import contextlib
 import io

@@ -30,7 +30,7 @@ def updated(node: GossipNode, updates: int = 1) -> GossipNode:
 
 
 def mixed(node: GossipNode) -> list[tuple[int, int]]:
-    """Sender and version of each message the node decides to mix and is told to have mixed."""
+    """Sender and version of each message that the node decides to mix and that was then mixed."""
     decision = node.decide()
     assert isinstance(decision, Mix), decision
     node.on_mixed(decision)

@@ -176,7 +176,7 @@ def test_a_silent_node_holds_up_the_mixes_of_another_only_with_all(
     if when == "all":
         assert [gossip.node.mixes for gossip in gossips[:3]] == [0, 0, 0]
         return
-    # In the very first turn nobody had sent yet.
+    # In the very first turn no message had been sent yet.
     assert [gossip.node.mixes for gossip in gossips[:3]] == [19, 20, 20]
     assert (here.max(dim=0).values - here.min(dim=0).values).max() < 1e-4
     assert all(gossip.wait_s == 0.0 for gossip in gossips)

@@ -97,7 +97,7 @@ def test_adam_forgets_what_would_become_subnormal() -> None:
 
 
 def test_averages_of_two_states_of_adam_make_a_step_between_theirs() -> None:
-    """Whoever mixes states mixes counts of steps: the new one must not make steps longer."""
+    """Averaging the states averages the step counts, which must not lengthen the next step."""
     steps = []
     for counts in ((1, 1), (1, 9), (40, 9), (3000, 200)):
         states = []

@@ -120,7 +120,7 @@ class NodeHistory(RuleBasedStateMachine):
         else:
             ready = [j for j in listening if j in self.pending]
             assert not ready or (self.when == "all" and missing)
-            # Only a node with nobody alive to wait for may grow staler than the bound.
+            # Only a node without live neighbours to wait for may exceed the staleness bound.
             within = self.max_staleness is None or self.updates_since_mix <= self.max_staleness
             assert within or not missing
 

@@ -1,4 +1,4 @@
-"""A run's folder is made once, never overwrites anything, and tells how the run was made."""
+"""A run's folder is made once, never overwrites anything, and records how the run was made."""
 
 import json
 import os

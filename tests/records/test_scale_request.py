@@ -1,4 +1,4 @@
-"""A request to scale is there whole or not at all; whatever else is there harms nobody."""
+"""A scale request is read whole or not at all; other files in its place do no harm."""
 
 import os
 from pathlib import Path

@@ -31,7 +31,7 @@ EVERY_S = 60.0
 
 @dataclass
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that a test advances."""
 
     now: float = 1000.0
 

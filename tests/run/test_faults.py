@@ -57,7 +57,7 @@ def saved_parameters(folder: RunFolder) -> torch.Tensor:
 def run_until(
     tmp_path: Path, config: ResolvedConfig, enough: Callable[[RunStatus], bool], *faults: Row
 ) -> tuple[RunFolder, RunOutcome, list[str]]:
-    """A run with these faults that is stopped once the status is enough; what was told."""
+    """Run with these faults until the status suffices; return what was logged."""
     folder, notices = RunFolder(tmp_path / "run"), list[str]()
     system = make_local_run(replace(config, fault_plan=plan(tmp_path, *faults)), folder)
 

@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UncaughtError(Exception):
-    """A signal that nobody has taken."""
+    """A signal without a handler."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A run whose output nobody can take any more: it trains on and ends as it would have."""
+"""A run whose output stream was closed trains on and ends as it would have."""
 
 import subprocess
 import sys

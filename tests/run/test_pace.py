@@ -10,7 +10,7 @@ from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
 
 
 class Run:
-    """Two learners' counters, and time that passes when it is told to."""
+    """Two learners' counters, and a clock that a test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""A run is scaled by a command of another process, which waits and is told."""
+"""A command in another process scales a run, waits, and reports the outcome."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Learners that share gradients or parameters: equal where they must be, whoever is killed."""
+"""Learners that share gradients or parameters stay equal where they must, despite kills."""
 
 import os
 import random

@@ -55,7 +55,7 @@ def test_a_run_on_treacherous_simulators_ends_by_itself(tmp_path: Path, trouble:
     faults = [file.name.partition("-")[0] for file in trouble.iterdir()]
     assert set(faults) == set(Treacherous.FAULTS)
     folder = RunFolder(tmp_path / "run")
-    # On a machine that is very busy, a simulator may be late that was not told to be.
+    # On a very busy machine, a simulator may be late without an injected fault.
     assert len(faults) <= failures(folder, 0) + failures(folder, 1) <= 2 * len(faults)
     assert "Segmentation fault" in "".join(
         folder.log_file(rank).read_text(encoding="utf-8") for rank in range(2)
@@ -163,7 +163,7 @@ def parameters_after(config: ResolvedConfig, path: Path) -> torch.Tensor:
     folder.create(config)
 
     def observe(status: RunStatus) -> None:
-        """Nobody watches."""
+        """Do nothing: this run needs no observer."""
 
     run_serial(config, folder, torch.device("cpu"), initial_parameters_of(config), None, observe)
     saved = newest(folder)

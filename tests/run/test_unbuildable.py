@@ -34,7 +34,7 @@ gymnasium.register("Leaving-learner-v0", POINT, kwargs={"where": "learner", "lea
 
 
 def failure_of(folder: Path, env: str, **changes: Any) -> str:
-    """What is told in the end about a run that cannot build its simulators."""
+    """Return the final error line of a run that cannot build its simulators."""
     config = TrainConfig(env=f"{ENV}{env}", simulators=2, steps=200, out=str(folder), **changes)
     with pytest.raises(LearnerFailure) as failure:
         train(config)

@@ -51,7 +51,7 @@ class Recorder(ActorCritic):
 
 
 class Staggered:
-    """Simulator b is truncated at every (b + 2)nd step; rows that nobody may read hold garbage."""
+    """Simulator b is truncated at every (b + 2)nd step; rows that must not be read hold garbage."""
 
     count = SIMULATORS
     observation = ObservationSpec((3,), False)

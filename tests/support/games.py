@@ -1,4 +1,4 @@
-"""Games whose score tells how they were played, and runs of networks that know one action."""
+"""Games whose score shows how they were played, and runs of networks with a fixed action."""
 
 import signal
 from pathlib import Path
@@ -55,7 +55,7 @@ class ShortOrLong(Obedient):
 
 
 class Endless(Obedient):
-    """Games whose end nobody lives to see."""
+    """Games that never end."""
 
     def length(self) -> int:
         return 10**9

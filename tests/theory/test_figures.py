@@ -144,7 +144,7 @@ def test_without_a_delay_and_misses_both_computations_are_the_same(name: str) ->
 
 
 def irregular(learners: int) -> Topology:
-    """A ring where learner 0 hears everybody."""
+    """A ring in which learner 0 also receives from all other learners."""
     ring = [(i, (i + 1) % learners) for i in range(learners)]
     return topology.from_edges([*ring, *((i, 0) for i in range(1, learners - 1))], learners)
 

@@ -175,7 +175,7 @@ def test_a_wrong_mixing_weight_exceeds_it() -> None:
 
 @pytest.mark.parametrize("learners", [3, 4, 8])
 def test_distances_of_independent_updates_are_as_predicted(learners: int) -> None:
-    """Mean of many seeds, on a ring on which everybody mixes three times of four."""
+    """Mean over many seeds, on a ring whose learners mix three times out of four."""
     squares, foretold = [], 0.0
     for seed in range(150):
         generator = np.random.default_rng(seed)

@@ -61,7 +61,7 @@ def test_a_fault_costs_one_episode_and_nobody_else_a_step(
         np.testing.assert_array_equal(after[-1].observations[1], [0, 3, 1])
         assert [(e.simulator, e.score) for e in after[-1].episodes] == [(0, 28.0)]
         assert made.failures == 1
-    # What raises within its process is told there.
+    # An exception is logged within its own process.
     assert told in caplog.text + capfd.readouterr().err
 
 
@@ -72,7 +72,7 @@ def test_a_process_that_is_lost_costs_the_episodes_of_all_its_simulators(trouble
         (trouble / "step-2").write_text("exit", encoding="utf-8")
         check_cut(before.observations, steps(made, 1)[0], [2, 3, 4])
         assert made.failures == 3
-        # Who raises is alone, whoever shares its process.
+        # Only the simulator that raises is affected, not those that share its process.
         before = steps(made, 1)[0]
         (trouble / "step-2").write_text("raise", encoding="utf-8")
         check_cut(before.observations, steps(made, 1)[0], [2])

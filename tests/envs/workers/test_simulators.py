@@ -138,7 +138,7 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
             time.sleep(DEADLINE_S / 8)
         lines = [owner.stdout.readline().split() for _ in range(1000)]
         assert {tuple(map(int, line)) for line in lines} == {(0, worker)}
-        # And nobody outlives the owner, however it ends.
+        # No process outlives the owner, however it ends.
         owner.kill()
     assert not is_alive(worker)
 

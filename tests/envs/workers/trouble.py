@@ -1,4 +1,4 @@
-"""Simulators in processes that misbehave when a file in a folder tells them to."""
+"""Simulators in processes that misbehave when a file in a folder says so."""
 
 import time
 from collections.abc import Iterator
