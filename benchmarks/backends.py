@@ -2,9 +2,9 @@
 
     python -m benchmarks.backends [--cases cartpole minatar mujoco pong] [--rounds 5] [--out FILE]
 
-Needs the extras `envpool` and `jax`, and gymnasium[mujoco] for the case mujoco. Each round trains
-each side of a case for some seconds with real processes, the first in one round the second in the
-next.
+Needs the extras `envpool` and `jax`, and gymnasium[mujoco] for the case mujoco. Each round measures
+each side of a case for some seconds with a process per learner: first its simulators alone, with
+random actions, then training. The order of the sides changes with each round.
 """
 
 import argparse
@@ -13,6 +13,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gala_lab.bench import component_rates
 from gala_lab.bench.training_rate import measure_training
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
@@ -37,32 +40,43 @@ CASES: dict[str, tuple[TrainConfig, ...]] = {
     ),
 }
 """The sides of each case, the slower one first."""
+PARTS = ("simulators_alone", "training")
 
 
-def rate(config: ResolvedConfig, seconds: float) -> float:
-    """Return agent steps per second of all learners together."""
-    value = measure_training(config, seconds).values["sps"]
-    assert value is not None
-    return value
+def rates_of(config: ResolvedConfig, seconds: float) -> dict[str, float]:
+    """Return agent steps per second of all learners together: of simulators alone, of training."""
+    cpu = torch.device("cpu")
+    simulators = component_rates.rate(component_rates.simulators_only, config, cpu, seconds, 1)
+    training = measure_training(config, seconds).values["sps"]
+    assert training is not None
+    return {"simulators_alone": simulators, "training": training}
 
 
 def measure(name: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """Return the median rate of each side, and of the ratio of the last to the first per round."""
+    """Return the rates of each side in each round, their medians, and ratios of last to first."""
     configs = [resolve(config) for config in CASES[name]]
-    rates: list[list[float]] = []
+    found: list[list[dict[str, float]]] = []
     for number in range(rounds):
         order = range(len(configs)) if number % 2 == 0 else reversed(range(len(configs)))
-        found = {side: rate(configs[side], seconds) for side in order}
-        rates.append([found[side] for side in range(len(configs))])
-        print(name, [round(value) for value in rates[-1]], flush=True)
-    ratios = [found[-1] / found[0] for found in rates]
+        sides = {side: rates_of(configs[side], seconds) for side in order}
+        found.append([sides[side] for side in range(len(configs))])
+        print(name, found[-1], flush=True)
     return {
         "case": name,
         "envs": [str(config.env) for config in configs],
         "method": configs[0].method,
         "learners": configs[0].learners,
         "simulators": configs[0].simulators,
-        "steps_per_s": [statistics.median(side) for side in zip(*rates, strict=True)],
+        "rounds": found,
+        **{part: _summary([[side[part] for side in sides] for sides in found]) for part in PARTS},
+    }
+
+
+def _summary(rounds: list[list[float]]) -> dict[str, Any]:
+    """Return medians of a rate: each side's, and of the ratios of the last side to the first."""
+    ratios = [sides[-1] / sides[0] for sides in rounds]
+    return {
+        "steps_per_s": [statistics.median(side) for side in zip(*rounds, strict=True)],
         "ratio": statistics.median(ratios),
         "ratios": ratios,
     }
