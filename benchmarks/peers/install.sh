@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs the systems that are compared with, each in a virtual environment of its own:
-#     benchmarks/peers/install.sh [sb3] [sample-factory] [torchrl] [rllib]      (all without a name)
+#     benchmarks/peers/install.sh [sb3] [sample-factory] [torchrl] [rllib] [cleanrl]
+# All of them without a name.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
-all=(sb3 sample-factory torchrl rllib)
+all=(sb3 sample-factory torchrl rllib cleanrl)
 names=("$@")
 if [ $# -eq 0 ]; then names=("${all[@]}"); fi
 
@@ -21,7 +22,10 @@ for name in "${names[@]}"; do
     echo "installing $name into $environment"
     rm -f "$environment/.installed"
     "$python" -m venv "$environment"
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+    options=()
+    # Its package names older releases of Python and of libraries than its ppo.py needs.
+    if [ "$name" = cleanrl ]; then options=(--no-deps --ignore-requires-python); fi
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "${options[@]}" \
         -r "$here/requirements/$name.txt"
     # Only a complete installation has this mark.
     touch "$environment/.installed"

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +89,28 @@ def run_once(system: System, options: Options) -> Result:
     Raises:
         RunFailure: when it gave no result.
     """
-    command = [
+    command = (
         *system.command,
         *("--simulators", str(options.simulators)),
         *("--seconds", str(options.seconds)),
         *("--warm-up-seconds", str(options.warm_up_seconds)),
-    ]
+    )
+    try:
+        return read_line(output_of(command, options.deadline))
+    except ValueError as error:
+        raise RunFailure(str(error)) from error
+
+
+def output_of(command: Sequence[str], deadline: float) -> str:
+    """Return what a command prints; no process of it is left.
+
+    Args:
+        command: program and arguments.
+        deadline: seconds after which it hangs.
+
+    Raises:
+        RunFailure: when it hung or ended with another code than 0.
+    """
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -105,18 +122,15 @@ def run_once(system: System, options: Options) -> Result:
         start_new_session=True,
     ) as process:
         try:
-            output, errors = process.communicate(timeout=options.deadline)
+            output, errors = process.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
-            raise RunFailure(f"it hung: killed after {options.deadline:.0f} s") from None
+            raise RunFailure(f"it hung: killed after {deadline:.0f} s") from None
         finally:
             kill_family(process.pid)
     if process.returncode != 0:
         last = errors.strip().splitlines()[-1:] or ["it said nothing"]
         raise RunFailure(f"it ended with code {process.returncode}: {last[0][:200]}")
-    try:
-        return read_line(output)
-    except ValueError as error:
-        raise RunFailure(str(error)) from error
+    return output
 
 
 def kill_family(pid: int) -> None:

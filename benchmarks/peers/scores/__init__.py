@@ -1,0 +1,1 @@
+"""Speed and score of PPO here and elsewhere at equal settings, in turn."""
