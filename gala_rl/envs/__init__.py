@@ -20,6 +20,7 @@ from gala_rl.envs.randomness import seeded_generators as seeded_generators
 from gala_rl.envs.simulators import Episode as Episode
 from gala_rl.envs.simulators import Simulators as Simulators
 from gala_rl.envs.simulators import Transition as Transition
+from gala_rl.envs.trial import play, play_apart
 from gala_rl.envs.workers import SimulatorProcesses
 from gala_rl.envs.workers import WorkerTimeouts as WorkerTimeouts
 from gala_rl.errors import UserError
@@ -44,8 +45,7 @@ def read_environment(source: EnvironmentSource) -> EnvironmentSpec:
         if backend == "gymnasium":
             return _read_gymnasium(source)
         _reject_wrappers(source)
-        simulators = make_simulators(source, 1, 1)
-        simulators.close()
+        simulators = _tried(source, backend)
         return EnvironmentSpec(
             "atari" if is_atari(source) else simulators.action.kind,
             backend,
@@ -53,6 +53,24 @@ def read_environment(source: EnvironmentSource) -> EnvironmentSpec:
             simulators.action,
             simulators.frames_per_step,
         )
+
+
+def _tried(source: EnvironmentSource, backend: Backend) -> Simulators:
+    """Return closed simulators of a vector environment, which have been played where they may fail.
+
+    Two simulators tell an axis of one number from that of simulators.
+    """
+    if backend == "envpool" and source.args:
+        from gala_rl.envs.envpool import check_options
+
+        check_options(source)
+        play_apart(source)
+    simulators = make_simulators(source, 2, 1)
+    if backend == "gym-vec":
+        play(simulators, 1)
+    else:
+        simulators.close()
+    return simulators
 
 
 def _read_atari(source: EnvironmentSource) -> EnvironmentSpec:

@@ -14,6 +14,14 @@ LIMIT = "max_episode_steps"
 _LARGEST = 2**31 - 1
 """Largest step count of EnvPool and JAX, which count with 32 bits."""
 
+_KINDS: dict[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+}
+"""Types of values that can replace a default of a type."""
+
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -55,6 +63,17 @@ def check_names(env: str, args: Mapping[str, Any], known: Collection[str] | None
         if known is not None and name not in known:
             takes = f"it takes {', '.join(sorted(set(known)))}" if known else "it takes none"
             raise UserError(f"env {env!r} takes no argument {name!r}: {takes}")
+
+
+def check_kinds(env: str, args: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise a UserError for an argument whose type is not that of its default."""
+    for name, value in args.items():
+        wanted = type(defaults[name])
+        if type(value) not in _KINDS.get(wanted, (type(value),)):
+            raise UserError(
+                f"{name} {short(value)} of env {env!r} must be of the type {wanted.__name__}, such "
+                f"as {defaults[name]!r}"
+            )
 
 
 def episode_limit(source: EnvironmentSource) -> int | None:

@@ -6,7 +6,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gala_rl.envs.observations import ObservationEncoder, image_axes, part_at, part_name, sizes_of
+from gala_rl.envs.observations import (
+    ObservationEncoder,
+    Part,
+    image_axes,
+    part_at,
+    part_name,
+    sizes_of,
+)
 from gala_rl.envs.validation import InvalidStep, as_finite, as_pixels
 
 
@@ -37,24 +44,43 @@ class BatchEncoder:
         """
         arrays = []
         for part in self.one.parts:
-            value = part_at(observations, part.keys)
-            name = f"the observations' part {part_name(part.keys)}" if part.keys else "observations"
-            arrays.append(_batch(part.space, part.spec.is_image, value, count, name))
+            name, array = _name(part), np.asarray(part_at(observations, part.keys))
+            _check_shape(part, array, count)
+            arrays.append(_batch(part.space, part.spec.is_image, array, name))
         if self.one.is_single:
             return arrays[0]
         flat = [array.reshape(count, -1) for array in arrays]
         return np.concatenate(flat, axis=1, dtype=np.float32)
 
+    def check_shapes(self, observations: Any, count: int) -> None:
+        """Check parts of which only shape and dtype are known.
+
+        Raises:
+            InvalidStep: when a part is missing, has another shape or holds no numbers.
+        """
+        for part in self.one.parts:
+            _check_shape(part, part_at(observations, part.keys), count)
+
+
+def _name(part: Part) -> str:
+    return f"the observations' part {part_name(part.keys)}" if part.keys else "observations"
+
+
+def _check_shape(part: Part, array: Any, count: int) -> None:
+    shape = (count, *part.space.shape)
+    if not hasattr(array, "shape"):
+        raise InvalidStep(f"{_name(part)} are {type(array).__name__}, not an array")
+    if array.shape != shape:
+        raise InvalidStep(f"{_name(part)} have shape {array.shape}, not {shape}")
+    if array.dtype.kind not in "biuf":
+        raise InvalidStep(f"{_name(part)} have dtype {array.dtype}, which is no number's")
+
 
 def _batch(
-    space: spaces.Space[Any], is_image: bool, value: Any, count: int, name: str
+    space: spaces.Space[Any], is_image: bool, array: NDArray[Any], name: str
 ) -> NDArray[Any]:
-    array = np.asarray(value)
-    assert space.shape is not None
-    if array.dtype.kind not in "biuf" or array.shape != (count, *space.shape):
-        raise InvalidStep(f"{name} have shape {array.shape}, not {(count, *space.shape)}")
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return _one_hot(space, array.reshape(count, -1), name)
+        return _one_hot(space, array.reshape(len(array), -1), name)
     if not is_image:
         return as_finite(array, name)
     images, axes = as_pixels(array, name), image_axes(space)

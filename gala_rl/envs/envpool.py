@@ -3,7 +3,6 @@
 import difflib
 import warnings
 from collections.abc import Sequence
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.actions import ActionDecoder, action_spec
-from gala_rl.envs.arguments import check_names
+from gala_rl.envs.arguments import check_kinds, check_names
 from gala_rl.envs.batches import BatchEncoder
 from gala_rl.envs.imports import describe
 from gala_rl.envs.packages import backend_package
@@ -24,6 +23,7 @@ from gala_rl.envs.simulators import (
     random_actions,
     stagger_generator,
 )
+from gala_rl.envs.validation import as_rewards
 from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
@@ -43,14 +43,6 @@ _RESERVED = (
     "task_name",
 )
 """Options of EnvPool that `--env-arg` cannot set, since they are not the environment's."""
-
-_KINDS: dict[type, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (int, float),
-    str: (str,),
-}
-"""Types of values that EnvPool's C++ code accepts in place of a default of a type."""
 
 _SUGGESTIONS = 3
 
@@ -118,11 +110,9 @@ class EnvPoolSimulators:
     ) -> None:
         """Play a different number of random steps in each simulator; update its observation."""
         lengths = rng.integers(most, size=self.count, endpoint=True)
-        actions = [random_actions(self.action, self.count, rng) for _ in range(most)]
-        for step, action in enumerate(actions):
+        for step in range(lengths.max()):
+            action = random_actions(self.action, self.count, rng)
             ids = np.flatnonzero(lengths > step).astype(np.int32)
-            if len(ids) == 0:
-                return
             answer = self._pool.step(self._decode.batch(action[ids]), ids)
             observations[ids] = self._encode(answer[0], len(ids))
             if self._is_atari:
@@ -154,7 +144,7 @@ class EnvPoolSimulators:
         if self._is_atari:
             self._lives[:] = info["lives"]
         finals = observations.copy() if truncated.any() else None
-        rewards = np.asarray(rewards, dtype=np.float32)
+        rewards = as_rewards(rewards, self.count)
         episodes = self._counter.add(rewards, done)
         if done.any():
             ids = self._all[done]
@@ -190,6 +180,29 @@ def names() -> Sequence[str]:
     return sorted(envpool.list_all_envs())
 
 
+def names_without_library() -> dict[str, str]:
+    """Return the names whose families cannot be loaded, each with the name of that family.
+
+    A family needs a library of the system, such as Qt for Procgen.
+    """
+    import envpool
+    from envpool.registration import registry
+
+    families: dict[str, list[str]] = {}
+    for name in names():
+        families.setdefault(registry.specs[name][0], []).append(name)
+    found: dict[str, str] = {}
+    for family, members in families.items():
+        try:
+            envpool.make_spec(members[0], num_envs=1)
+        except ImportError:
+            words = f"a library of the system for {family} ({len(members)} names)"
+            found |= dict.fromkeys(members, words)
+        except Exception:
+            continue  # A mistake of this member says nothing about the others.
+    return found
+
+
 def is_atari(source: EnvironmentSource) -> bool:
     """Return whether a name is that of a game of EnvPool's Atari.
 
@@ -217,23 +230,23 @@ def _options(source: EnvironmentSource) -> dict[str, Any]:
     return options
 
 
-def _check_kinds(source: EnvironmentSource, options: dict[str, Any]) -> None:
-    """Raise a UserError for an argument whose type is not that of its default."""
-    for name, value in source.args.items():
-        wanted = type(options[name])
-        if type(value) not in _KINDS.get(wanted, (type(value),)):
-            raise UserError(
-                f"{name} {short(value)} of env {source.env!r} must be of the type "
-                f"{wanted.__name__}, such as {options[name]!r}"
-            )
+def check_options(source: EnvironmentSource) -> dict[str, Any]:
+    """Check the arguments of an environment; return the options that Atari's protocol sets.
+
+    Raises:
+        UserError: when EnvPool is missing, has no such environment, or an argument is not the
+            environment's or has another type.
+    """
+    options = _options(source)
+    own = _protocol_options(source.atari) if "repeat_action_probability" in options else {}
+    check_names(source.env, source.args, [o for o in options if o not in (*_RESERVED, *own)])
+    check_kinds(source.env, source.args, options)
+    return own
 
 
 def _make_pool(source: EnvironmentSource, count: int, threads: int, seed: int) -> Any:
     """Build a pool of B simulators, with the protocol of Atari if it is a game."""
-    options = _options(source)
-    own = _protocol_options(source.atari) if "repeat_action_probability" in options else {}
-    check_names(source.env, source.args, [o for o in options if o not in (*_RESERVED, *own)])
-    _check_kinds(source, options)
+    own = check_options(source)
     envpool = backend_package("envpool", "envpool", source.env)
     try:
         with warnings.catch_warnings():

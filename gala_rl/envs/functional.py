@@ -5,13 +5,14 @@ key, for one simulator. `jax.py` vectorises, compiles and resets it.
 """
 
 import importlib
+import inspect
 from typing import Any
 
 from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box, Discrete
 
 from gala_rl.config.environment import EnvironmentSource
-from gala_rl.envs.arguments import LIMIT, check_arguments
+from gala_rl.envs.arguments import LIMIT, check_arguments, check_kinds
 from gala_rl.envs.imports import describe, import_function
 from gala_rl.envs.make import check_spaces
 from gala_rl.envs.packages import backend_package
@@ -30,6 +31,8 @@ PGX_GAMES = (
 Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments", Young and
 Tian 2019, in its version 1)."""
 
+_STICKY = "sticky_action_prob"
+
 Environment = FuncEnv[Any, Any, Any, Any, Any, Any, Any]
 
 
@@ -44,7 +47,7 @@ def functional_environment(source: EnvironmentSource) -> Environment:
     if source.prefix == "pgx":
         return _pgx_game(source, args)
     backend_package("jax", "jax", source.env)
-    make = import_function(source.name, f"env {source.env!r}")
+    make = import_function(source.name, f"env {source.env!r}", "jax:")
     check_arguments(source.env, make, args, also=(LIMIT,))
     try:
         env = make(**args)
@@ -75,6 +78,10 @@ def _pgx_game(source: EnvironmentSource, args: dict[str, Any]) -> Environment:
         if name.startswith("MinAtar") and isinstance(value, type)
     )
     check_arguments(source.env, kind, args, also=(LIMIT,))
+    parameters = inspect.signature(kind).parameters
+    check_kinds(source.env, args, {name: parameters[name].default for name in args})
+    if not 0 <= (probability := args.get(_STICKY, 0)) <= 1:
+        raise UserError(f"{_STICKY} {probability} of env {source.env!r} must be from 0 to 1")
     return PgxEnvironment(kind(**args))
 
 

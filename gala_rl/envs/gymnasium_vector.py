@@ -22,6 +22,7 @@ from gala_rl.envs.simulators import (
     random_actions,
     stagger_generator,
 )
+from gala_rl.envs.validation import as_flags, as_rewards
 from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
@@ -89,8 +90,9 @@ class GymnasiumVectorSimulators:
     def _step(self) -> Transition:
         answer = self._env.step(self._decode.batch(self._actions))
         observations = self._encode(answer[0], self.count)
-        rewards = np.asarray(answer[1], dtype=np.float32)
-        terminated, truncated = (np.asarray(flags, dtype=np.bool_) for flags in answer[2:4])
+        rewards = as_rewards(answer[1], self.count)
+        terminated = as_flags(answer[2], self.count, "terminated")
+        truncated = as_flags(answer[3], self.count, "truncated")
         truncated = truncated & ~terminated
         ended = terminated | truncated
         finals = None

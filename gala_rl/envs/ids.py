@@ -9,8 +9,10 @@ from ale_py import roms
 from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id
 
+from gala_rl.config.environment import PREFIXES
 from gala_rl.envs.imports import import_module
 from gala_rl.errors import UserError
+from gala_rl.suggestions import closest
 
 _VERSION = re.compile(r"-v\d+$")
 _ALE = "ale_py.env:AtariEnv"
@@ -36,7 +38,7 @@ def find_spec(env_id: str) -> EnvSpec:
     module, colon, name = env_id.rpartition(":")
     if colon:
         _check_module_name(module, env_id)
-        import_module(module, f"env {env_id!r}", name)
+        _import(module, env_id, name)
     spec = registration.registry.get(name)
     if spec is not None and not _skips_at_random(spec):
         return spec
@@ -67,6 +69,18 @@ def atari_game(env_id: str) -> AtariGame | None:
 def _check_module_name(module: str, env_id: str) -> None:
     if not module or module.startswith("."):
         raise UserError(f"env {env_id!r} is unknown: {_ADVICE}, or module:Name-v0")
+
+
+def _import(module: str, env_id: str, name: str) -> None:
+    """Import the module of an id; suggest the prefix of a backend if there is none like it."""
+    try:
+        import_module(module, f"env {env_id!r}", name)
+    except UserError as error:
+        written, _, rest = env_id.partition(":")
+        prefix = closest(written, PREFIXES)
+        if prefix is None or not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise UserError(f"env {env_id!r} is unknown: did you mean {prefix}:{rest}?") from error
 
 
 def _game_of(spec: EnvSpec) -> str | None:

@@ -55,19 +55,25 @@ def import_module(module: str, what: str, written: str) -> Any:
         ) from error
 
 
-def import_function(name: str, what: str) -> Callable[..., Any]:
+def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any]:
     """Import a function or class by its name module:function.
 
     Args:
         name: its name.
         what: what the user gave, for messages, such as "wrap 'my_module:clip'".
+        prefix: what the user wrote before the name, such as "make:".
 
     Raises:
         UserError: when there is no such function.
     """
     module, colon, attributes = name.rpartition(":")
     if not colon or not module or not attributes or module.startswith("."):
-        raise UserError(f"{what} has no function: give module:function")
+        dotted, _, function = name.rpartition(".")
+        is_dotted = not colon and dotted and function and not dotted.startswith(".")
+        guess = (
+            f"did you mean {prefix}{dotted}:{function}?" if is_dotted else "give module:function"
+        )
+        raise UserError(f"{what} has no function: {guess}")
     owner = import_module(module, what, attributes)
     try:
         function = attribute(owner, attributes)

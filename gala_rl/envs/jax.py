@@ -1,6 +1,9 @@
 """Simulators of a functional environment, vectorised and compiled by JAX."""
 
+import sys
+import traceback
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +14,7 @@ from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.arguments import episode_limit
 from gala_rl.envs.batches import BatchEncoder
 from gala_rl.envs.functional import Environment, functional_environment
+from gala_rl.envs.imports import describe
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
@@ -18,6 +22,8 @@ from gala_rl.envs.simulators import (
     random_actions,
     stagger_generator,
 )
+from gala_rl.envs.validation import InvalidStep, as_rewards
+from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
 
@@ -76,6 +82,24 @@ class JaxSimulators:
         self._counter = EpisodeCounter(count)
         self._carry: Any = None
         self._actions: NDArray[Any] = np.zeros(0)
+        self._check(env)
+
+    def _check(self, env: Environment) -> None:
+        """Trace the functions, which neither compiles nor calls them with numbers."""
+        import jax
+
+        actions = random_actions(self.action, self.count, np.random.default_rng(0))
+        keys = jax.ShapeDtypeStruct((self.count, 2), "uint32")
+        try:
+            carry, observations = self._start.eval_shape(keys)
+            self._encode.check_shapes(observations, self.count)
+            self._advance.eval_shape(carry, self._decode.batch(actions))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise UserError(
+                f"env {self._name!r} cannot be compiled{_place(error, env)}: {_first_line(error)}"
+            ) from error
 
     def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
@@ -110,6 +134,7 @@ class JaxSimulators:
             self._carry, answer = self._advance(self._carry, self._decode.batch(self._actions))
             observations = self._encode(_on_host(answer.observations), self.count)
             rewards, terminated, truncated = map(_on_host, answer[1:4])
+            rewards = as_rewards(rewards, self.count)
             finals = None
             if answer.finals is not None and truncated.any():
                 finals = self._encode(_on_host(answer.finals), self.count)
@@ -160,16 +185,17 @@ def _advance(env: Environment, limit: int | None, carry: _Carry, actions: Any) -
 
     keys, step, reward, end, seen, first = _split(carry.keys, 6)
     following = jax.vmap(env.transition)(carry.states, actions, step)
+    _check_state(carry.states, following)
     rewards = jax.vmap(env.reward)(carry.states, actions, following, reward)
+    rewards = _one_each(rewards, "reward", "biuf").astype("float32")
     terminated = jax.vmap(env.terminal)(following, end)
+    terminated = _one_each(terminated, "terminal", "biu").astype(bool)
     steps = carry.steps + 1
     truncated = jax.numpy.zeros_like(terminated) if limit is None else steps >= limit
     truncated &= ~terminated
     finals = None if limit is None else _observe(env, following, seen)
     states, steps = _begin(env, _Carry(following, first, steps), terminated | truncated)
-    answer = _Answer(
-        _observe(env, states, seen), rewards.astype("float32"), terminated, truncated, finals
-    )
+    answer = _Answer(_observe(env, states, seen), rewards, terminated, truncated, finals)
     return _Carry(states, keys, steps), answer
 
 
@@ -191,6 +217,33 @@ def _begin(env: Environment, carry: _Carry, starts: Any) -> tuple[Any, Any]:
     # Most steps end no episode, and some games are expensive to set up.
     states = jax.lax.cond(starts.any(), begin, lambda states: states, carry.states)
     return states, jax.numpy.where(starts, 0, carry.steps)
+
+
+def _one_each(values: Any, function: str, kinds: str) -> Any:
+    """[B] or [B, 1, ...] numbers of some kinds of dtype that a function returned → [B]."""
+    what = _type(values)
+    if what is None or values.size != len(values) or values.dtype.kind not in kinds:
+        wanted = "a number" if "f" in kinds else "true or false"
+        raise InvalidStep(f"{function} returns {what or type(values).__name__}, not {wanted}")
+    return values.reshape(len(values))
+
+
+def _check_state(before: Any, after: Any) -> None:
+    """Check that a state has the same parts after a step, as compiled code and checkpoints need."""
+    import jax
+
+    (old, old_structure), (new, new_structure) = map(jax.tree.flatten_with_path, (before, after))
+    if old_structure != new_structure:
+        raise InvalidStep(f"transition returns {new_structure}, not as initial {old_structure}")
+    for (path, first), (_, then) in zip(old, new, strict=True):
+        if _type(first) != _type(then):
+            part = f"part {jax.tree_util.keystr(path)} of the state" if path else "the state"
+            raise InvalidStep(f"transition returns {part} as {_type(then)}, not {_type(first)}")
+
+
+def _type(values: Any) -> str | None:
+    """Return dtype and shape of one simulator's array among [B, ...]; None if it is no array."""
+    return f"{values.dtype}{list(values.shape[1:])}" if hasattr(values, "dtype") else None
 
 
 def _observe(env: Environment, states: Any, keys: Any) -> Any:
@@ -233,3 +286,16 @@ def _signed(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind == "u" and array.itemsize > 1:
         return array.view(f"i{array.itemsize}")
     return array
+
+
+def _first_line(error: BaseException) -> str:
+    """Describe an exception by its first line: those of JAX go on for pages."""
+    text = str(error) if isinstance(error, InvalidStep) else describe(error)
+    return text.partition("\n")[0]
+
+
+def _place(error: BaseException, env: Environment) -> str:
+    """Return the line of an environment's file that raised, for a message; "" if none did."""
+    file = sys.modules[type(env).__module__].__file__
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if file and lines else ""

@@ -75,7 +75,8 @@ def _creator(spec: EnvSpec) -> Callable[..., Any]:
 
 def _factory(source: EnvironmentSource) -> Callable[[], Any]:
     """Return what builds the environment of `make:module:function`."""
-    function, args = import_function(source.name, f"env {source.env!r}"), dict(source.args)
+    function = import_function(source.name, f"env {source.env!r}", "make:")
+    args = dict(source.args)
     check_arguments(source.env, function, args, also=(LIMIT,))
     if LIMIT not in args or _takes(function, LIMIT):
         return partial(function, **args)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gala_rl.envs.imports import describe
+from gala_rl.envs.validation import InvalidStep
 from gala_rl.errors import SimulatorFailure
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -148,6 +149,8 @@ def fail_as_one(env: str, call: str) -> Iterator[None]:
     """
     try:
         yield
+    except InvalidStep as error:
+        raise SimulatorFailure(f"{call}() of {env} failed: {error}") from error
     except Exception as error:
         raise SimulatorFailure(f"{call}() of {env} failed: {describe(error)}") from error
 

@@ -117,6 +117,27 @@ def as_flag(value: Any, name: str) -> bool:
     return bool(array.item())
 
 
+def as_rewards(values: Any, count: int) -> NDArray[np.float32]:
+    """Convert the rewards of `count` simulators to float32 [count].
+
+    Raises:
+        InvalidStep: when they have another shape, are no numbers or not finite.
+    """
+    return as_finite(as_numbers(values, (count,), "the array of rewards"), "the array of rewards")
+
+
+def as_flags(values: Any, count: int, name: str) -> NDArray[np.bool_]:
+    """Convert `terminated` or `truncated` of `count` simulators to bool [count].
+
+    Raises:
+        InvalidStep: when they have another shape, or are neither true nor false.
+    """
+    flags = as_numbers(values, (count,), f"the array {name}")
+    if flags.dtype != np.bool_ and not np.isin(flags, (0, 1)).all():
+        raise InvalidStep(f"the array {name} has numbers that are neither True nor False")
+    return flags.astype(np.bool_, copy=False)
+
+
 def _check_numeric(array: NDArray[Any], value: Any, name: str) -> None:
     if array.dtype.kind not in "biuf":
         raise InvalidStep(f"{name} is {_shown(value)}, which is no number")

@@ -294,8 +294,11 @@ def _remedy(learner: _Learner, log: Path) -> str:
     if exitcode == -signal.SIGKILL:
         return "the system killed it, as it does when memory is short: use fewer simulators"
     if exitcode == 0 or (exitcode or 0) < 0:
-        return (
-            "its process ended without an exception, as when an environment calls os._exit or "
-            "crashes: --simulator-processes N runs simulators in processes that are replaced"
-        )
+        how = "its process ended without an exception, as when an environment calls os._exit or"
+        if learner.spec.config.environment.backend == "gymnasium":
+            return (
+                f"{how} crashes: --simulator-processes N runs simulators in processes that are "
+                f"replaced"
+            )
+        return f"{how} crashes"
     return f"fix the error above (full log: logs/{log.name}; to use a debugger: --serial)"

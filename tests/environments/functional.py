@@ -47,5 +47,33 @@ class Counting(FuncEnv):  # type: ignore[type-arg]
         return state.step >= self.length
 
 
+VALUES: dict[str, Any] = {
+    "None": None,
+    "half": 0.5,
+    "column": np.ones(1),
+    "pair": np.ones(2),
+    "nan": np.full(3, np.nan, np.float32),
+    "infinite": np.inf,
+    "reals": State(np.ones(()), np.ones(()), np.ones(())),
+    "two parts": (np.int32(0), np.int32(0)),
+}
+
+
+def returning(function: str, value: str) -> Counting:
+    """A counting environment with one function that always returns a value by its name."""
+    env = Counting()
+    setattr(env, function, lambda *_: VALUES[value])
+    return env
+
+
+class Branching(Counting):
+    """Branches by a number that is unknown when the function is compiled."""
+
+    def reward(
+        self, state: State, action: Any, next_state: State, rng: Any, params: Any = None
+    ) -> Any:
+        return 1.0 if action > 2 else 0.0
+
+
 def number() -> int:
     return 5

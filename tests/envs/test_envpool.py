@@ -1,5 +1,6 @@
 """EnvPool: resets at once, true final observations, lives, seeds, the same games as ALE."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import gala_rl
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.config.train import TrainConfig
-from gala_rl.envs import Simulators, Transition, make_simulators, read_environment
+from gala_rl.envs import Simulators, Transition, make_simulators, read_environment, trial
+from gala_rl.envs.envpool import EnvPoolSimulators
 from gala_rl.envs.simulators import random_actions
 from gala_rl.errors import UserError
 
@@ -188,6 +190,46 @@ def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -
     with pytest.raises(UserError, match=words) as refusal:
         read_environment(source)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "args", "words"),
+    [
+        ("FrozenLake-v1", {"size": 7}, r"with size=7 crashes its process \(SIGSEGV\): change an"),
+        ("MiniGrid-Empty-5x5-v0", {"size": 0}, r"with size=0 crashes its .* Check failed: InBound"),
+        ("HalfCheetah-v4", {"frame_skip": 0}, "array of rewards is nan at index 0, with frame_sk"),
+        ("HalfCheetah-v4", {"frame_stack": 0}, "frame_stack must be .* 0, with frame_stack=0"),
+    ],
+)
+def test_arguments_that_crash_envpool_are_found_before_a_run_starts(
+    env: str, args: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as refusal:
+        read_environment(EnvironmentSource(f"envpool:{env}", args))
+    assert "\n" not in str(refusal.value)
+
+
+def test_arguments_with_which_envpool_hangs_are_found_before_a_run_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trial, "_DEADLINE_S", 0.01)
+    with pytest.raises(UserError, match=r"with reward_threshold=1\.5 hangs: it did not play in 0"):
+        read_environment(EnvironmentSource(CARTPOLE, {"reward_threshold": 1.5}))
+
+
+def test_random_steps_are_drawn_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    module, simulators = sys.modules[EnvPoolSimulators.__module__], pool(CARTPOLE, 2)
+
+    def draw(*given: Any) -> Any:
+        events.append("draw")
+        return random_actions(*given)
+
+    monkeypatch.setattr(module, "random_actions", draw)
+    monkeypatch.setattr(module, "beat", lambda: events.append("beat"))
+    simulators.reset(0, stagger=7)
+    assert events
+    assert events == ["draw", "beat"] * (len(events) // 2)
 
 
 def test_a_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Vector environments of Gymnasium: each reset mode gives the experience of single simulators."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Episode, Simulators, make_simulators, read_environment
 from gala_rl.errors import SimulatorFailure, UserError
+from tests.environments.vector import CountingVector
 
 VECTOR = "gym-vec:tests.environments:CountingVector-v0"
 MODES = [mode.name for mode in AutoresetMode]
@@ -178,6 +180,46 @@ def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -
     with pytest.raises(UserError, match=words) as refusal:
         read_environment(source)
     assert "\n" not in str(refusal.value)
+
+
+def reshaped(monkeypatch: pytest.MonkeyPatch, index: int, change: Callable[[Any], Any]) -> None:
+    """Change one of the values that the vector environment's step returns."""
+    step = CountingVector.step
+
+    def changed(self: CountingVector, actions: Any) -> Any:
+        answer = list(step(self, actions))
+        answer[index] = change(answer[index])
+        return tuple(answer)
+
+    monkeypatch.setattr(CountingVector, "step", changed)
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "words"),
+    [
+        (1, lambda x: x[:1], r"the array of rewards has shape \(1,\), not \(2,\)"),
+        (1, lambda x: x[:, None] + x, r"the array of rewards has shape \(2, 2\), not \(2,\)"),
+        (1, lambda x: x * np.inf, "the array of rewards is inf at index 0"),
+        (1, lambda _: None, "the array of rewards is None, which is no number"),
+        (2, lambda x: x[0], r"the array terminated has shape \(\), not \(2,\)"),
+        (3, lambda x: x + 0.5, "the array truncated has numbers that are neither True nor False"),
+        (0, lambda x: x[:, :1], r"observations have shape \(2, 1\), not \(2, 3\)"),
+    ],
+)
+def test_wrong_answers_of_step_are_found_before_a_run_starts(
+    monkeypatch: pytest.MonkeyPatch, index: int, change: Callable[[Any], Any], words: str
+) -> None:
+    reshaped(monkeypatch, index, change)
+    with pytest.raises(UserError, match=rf"step\(\) of gym-vec:.* failed: {words}") as refusal:
+        read_environment(EnvironmentSource(VECTOR))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("index", [1, 2, 3])
+def test_columns_of_numbers_are_taken_as_rows(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+    expected = experience(counting(3), 10, 1)
+    reshaped(monkeypatch, index, lambda x: x[:, None])
+    assert experience(counting(3), 10, 1) == expected
 
 
 def test_random_steps_before_the_start_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

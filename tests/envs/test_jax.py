@@ -13,12 +13,18 @@ from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.train import TrainConfig
 from gala_rl.envs import Episode, Simulators, Transition, make_simulators, read_environment
 from gala_rl.envs.functional import PGX_GAMES
-from gala_rl.errors import UserError
+from gala_rl.errors import SimulatorFailure, UserError
 from gala_rl.spaces import ObservationSpec
 
 pytestmark = pytest.mark.backends
 
 COUNTING = "jax:tests.environments.functional:Counting"
+BREAKOUT = "pgx:minatar-breakout"
+
+
+def returning(function: str, value: str) -> EnvironmentSource:
+    args = {"function": function, "value": value}
+    return EnvironmentSource("jax:tests.environments.functional:returning", args)
 
 
 def counting(count: int, **args: Any) -> Simulators:
@@ -142,12 +148,61 @@ def test_minatar_is_seen_as_planes_and_played(game: str) -> None:
             "must be a whole number at most",
         ),
         (EnvironmentSource("pgx:minatar-breakout", {"colour": 1}), "it takes max_episode_steps, "),
+        (EnvironmentSource(BREAKOUT, {"sticky_action_prob": 7}), "7 of env .* be from 0 to 1"),
+        (EnvironmentSource(BREAKOUT, {"sticky_action_prob": "x"}), "'x' of env .* type float"),
+        (EnvironmentSource(BREAKOUT, {"use_minimal_action_set": 1}), "1 of env .* type bool"),
+        (returning("reward", "pair"), r"compiled: reward returns float32\[2\], not a number"),
+        (returning("reward", "None"), "compiled: reward returns NoneType, not a number"),
+        (returning("terminal", "pair"), r"terminal returns float32\[2\], not true or false"),
+        (returning("terminal", "half"), r"terminal returns float32\[\], not true or false"),
+        (returning("observation", "pair"), r"observations have shape \(2, 2\), not \(2, 3\)"),
+        (returning("observation", "None"), "observations are NoneType, not an array"),
+        (
+            returning("transition", "reals"),
+            r"part \.episode of the state as float32\[\], not i",
+        ),
+        (returning("transition", "two parts"), "compiled: transition returns PyTreeDef"),
+        (
+            EnvironmentSource("jax:tests.environments.functional:Branching"),
+            r"cannot be compiled \(functional.py, line \d+\): TracerBoolConversionError: ",
+        ),
     ],
 )
 def test_mistakes_are_named_in_one_line(source: EnvironmentSource, words: str) -> None:
     with pytest.raises(UserError, match=words) as refusal:
         read_environment(source)
     assert "\n" not in str(refusal.value)
+
+
+def test_numbers_in_arrays_of_one_are_numbers() -> None:
+    simulators = make_simulators(returning("reward", "column"), 2, 1)
+    simulators.reset(0)
+    assert play(simulators, 1)[0].rewards.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "words"),
+    [
+        ("observation", "nan", r"reset\(\) of jax:.* failed: observations is nan at index 0, 0"),
+        (
+            "reward",
+            "infinite",
+            r"step\(\) of jax:.* the array of rewards is inf at index 0",
+        ),
+    ],
+)
+def test_numbers_that_are_not_finite_end_the_learner_in_one_line(
+    function: str, value: str, words: str
+) -> None:
+    simulators = make_simulators(returning(function, value), 2, 1)
+
+    def begin() -> None:
+        simulators.reset(0)
+        play(simulators, 1)
+
+    with pytest.raises(SimulatorFailure, match=words) as failure:
+        begin()
+    assert "\n" not in str(failure.value)
 
 
 def test_a_run_trains_in_processes_resumes_and_is_evaluated(tmp_path: Path) -> None:
