@@ -60,7 +60,7 @@ def functional_environment(source: EnvironmentSource) -> Environment:
             f"env {source.env!r} returned {type(env).__name__}: it must return a "
             f"gymnasium.experimental.functional.FuncEnv"
         )
-    check_spaces(env, source.env)
+    check_spaces(env, "observation_space", "action_space", name=source.env)
     return env
 
 

@@ -13,7 +13,7 @@ from gala_rl.envs.actions import ActionDecoder
 from gala_rl.envs.imports import describe
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import ObservationEncoder
-from gala_rl.envs.validation import InvalidStep, as_flag, as_reward
+from gala_rl.envs.validation import RESET, STEP, InvalidStep, as_flag, as_reward, unpacked
 from gala_rl.errors import SimulatorFailure
 
 MAX_FAILURES_IN_A_ROW = 10
@@ -26,7 +26,9 @@ ValidStep = tuple[NDArray[Any], float, bool, bool]
 """Observation, reward, terminated and truncated, validated and converted."""
 
 
-def close_environment(env: gymnasium.Env[Any, Any], name: str) -> None:
+def close_environment(
+    env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any], name: str
+) -> None:
     """Close an environment; log an exception of its `close` instead of raising it."""
     try:
         env.close()
@@ -90,7 +92,7 @@ class GuardedEnvironment:
                     self.close()
                     self.env = make_environment(self._source)
                     self._is_open, seed = True, self._derived_seed()
-                answer = _unpacked(self.env.reset(seed=seed), "observation", "info")
+                answer = unpacked(self.env.reset(seed=seed), *RESET)
                 observation = self._encode(answer[0])
             except BaseException as error:
                 self._count_failure(error, "reset")
@@ -124,8 +126,7 @@ class GuardedEnvironment:
             close_environment(self.env, self._source.env)
 
     def _validated(self, answer: Any) -> ValidStep:
-        names = ("observation", "reward", "terminated", "truncated", "info")
-        observation, reward, terminated, truncated, _ = _unpacked(answer, *names)
+        observation, reward, terminated, truncated, _ = unpacked(answer, *STEP)
         return (
             self._encode(observation),
             as_reward(reward),
@@ -158,10 +159,3 @@ class GuardedEnvironment:
         key = (self._index, failures) if failures else (self._index,)
         sequence = np.random.SeedSequence(self._seed, spawn_key=key)
         return int(sequence.generate_state(1)[0] % 2**31)
-
-
-def _unpacked(answer: Any, *names: str) -> tuple[Any, ...]:
-    if isinstance(answer, tuple) and len(answer) == len(names):
-        return answer
-    what = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
-    raise InvalidStep(f"it returned {what}, not ({', '.join(names)})")

@@ -12,8 +12,10 @@ from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.arguments import check_arguments
 from gala_rl.envs.batches import BatchEncoder
+from gala_rl.envs.guard import close_environment
 from gala_rl.envs.ids import find_spec
 from gala_rl.envs.imports import describe
+from gala_rl.envs.make import check_spaces
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
@@ -22,7 +24,7 @@ from gala_rl.envs.simulators import (
     random_actions,
     stagger_generator,
 )
-from gala_rl.envs.validation import as_flags, as_rewards
+from gala_rl.envs.validation import RESET, STEP, InvalidStep, as_flags, as_rewards, unpacked
 from gala_rl.errors import UserError
 from gala_rl.processes.heartbeat import beat
 
@@ -63,7 +65,7 @@ class GymnasiumVectorSimulators:
     def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`. All play `stagger` random steps: they cannot be reset one by one."""
         with fail_as_one(self._name, "reset"):
-            answer = self._env.reset(seed=environment_seed(seed))
+            answer = unpacked(self._env.reset(seed=environment_seed(seed)), *RESET)
             observations = self._encode(answer[0], self.count)
         self._ended[:] = False
         rng = stagger_generator(seed)
@@ -88,7 +90,7 @@ class GymnasiumVectorSimulators:
             return self._step()
 
     def _step(self) -> Transition:
-        answer = self._env.step(self._decode.batch(self._actions))
+        answer = unpacked(self._env.step(self._decode.batch(self._actions)), *STEP)
         observations = self._encode(answer[0], self.count)
         rewards = as_rewards(answer[1], self.count)
         terminated = as_flags(answer[2], self.count, "terminated")
@@ -104,8 +106,8 @@ class GymnasiumVectorSimulators:
             terminated, truncated = terminated | resets, truncated | resets
             rewards = np.where(resets, np.float32(0.0), rewards)
         elif self._mode is AutoresetMode.DISABLED and ended.any():
-            again, _ = self._env.reset(options={"reset_mask": ended})
-            observations = self._encode(again, self.count)
+            again = unpacked(self._env.reset(options={"reset_mask": ended}), *RESET)
+            observations = self._encode(again[0], self.count)
         episodes = self._counter.add(rewards, ended)
         return Transition(observations, rewards, terminated, truncated, finals, episodes)
 
@@ -115,6 +117,8 @@ class GymnasiumVectorSimulators:
         """Return [B, ...]: rows of cut episodes hold their last observation, others anything."""
         if self._mode is not AutoresetMode.SAME_STEP:
             return observations.copy()
+        if not isinstance(info, dict) or "final_obs" not in info:
+            raise InvalidStep("info has no 'final_obs', as an end with a reset in its step needs")
         finals = np.zeros_like(observations)
         for i in np.flatnonzero(truncated):
             finals[i] = self._encode.one(_row(info["final_obs"], int(i)))
@@ -130,7 +134,7 @@ class GymnasiumVectorSimulators:
 
     def close(self) -> None:
         """See `Simulators`."""
-        self._env.close()
+        close_environment(self._env, self._name)
 
 
 def make_vector_environment(source: EnvironmentSource, count: int) -> VectorEnv[Any, Any, Any]:
@@ -160,11 +164,12 @@ def make_vector_environment(source: EnvironmentSource, count: int) -> VectorEnv[
     except BaseException as error:
         raise UserError(f"env {source.env!r} cannot be built: {describe(error)}") from error
     if not isinstance(env.metadata.get("autoreset_mode"), AutoresetMode):
-        env.close()
+        close_environment(env, source.env)
         raise UserError(
-            f"env {source.env!r} does not say when it resets: "
-            f"metadata['autoreset_mode'] must be one of {', '.join(m.name for m in AutoresetMode)}"
+            f"env {source.env!r} does not say when it resets: metadata['autoreset_mode'] must be "
+            f"one of {', '.join(map(str, AutoresetMode))}"
         )
+    check_spaces(env, "single_observation_space", "single_action_space", name=source.env)
     return env
 
 

@@ -48,13 +48,13 @@ def make_environment(source: EnvironmentSource, advice: str = "") -> Environment
         )
     for name in source.wrappers:
         built = _wrapped(built, name, env)
-    check_spaces(built, env)
+    check_spaces(built, "observation_space", "action_space", name=env)
     return built
 
 
-def check_spaces(env: Any, name: str) -> None:
-    """Raise a UserError if an environment lacks one of its two spaces."""
-    for space in ("observation_space", "action_space"):
+def check_spaces(env: Any, *spaces: str, name: str) -> None:
+    """Raise a UserError if an environment lacks one of its spaces."""
+    for space in spaces:
         if not hasattr(env, space):
             raise UserError(f"env {name!r} has no {space}: set it in its constructor")
 

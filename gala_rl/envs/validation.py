@@ -10,8 +10,25 @@ _MOST_SHOWN = 60
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+RESET = ("observation", "info")
+STEP = ("observation", "reward", "terminated", "truncated", "info")
+"""What the two methods of an environment return."""
+
+
 class InvalidStep(ValueError):
     """Raised for an invalid value from an environment; the message is one line."""
+
+
+def unpacked(answer: Any, *names: str) -> tuple[Any, ...]:
+    """Return the values of an environment's answer.
+
+    Raises:
+        InvalidStep: when it is no tuple of as many values as there are names.
+    """
+    if isinstance(answer, tuple) and len(answer) == len(names):
+        return answer
+    what = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+    raise InvalidStep(f"it returned {what}, not ({', '.join(names)})")
 
 
 def as_numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:

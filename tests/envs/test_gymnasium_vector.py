@@ -215,6 +215,68 @@ def test_wrong_answers_of_step_are_found_before_a_run_starts(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("step", lambda *_: (1, 2, 3, 4), r"it returned 4 values, not \(observation, reward, ter"),
+        ("step", lambda *_: None, "it returned NoneType, not"),
+        ("reset", lambda *_, **__: np.zeros((2, 3)), r"it returned ndarray, not \(observation, in"),
+    ],
+)
+def test_answers_with_other_values_are_found_before_a_run_starts(
+    monkeypatch: pytest.MonkeyPatch, name: str, changed: Callable[..., Any], words: str
+) -> None:
+    monkeypatch.setattr(CountingVector, name, changed)
+    with pytest.raises(UserError, match=rf"{name}\(\) of gym-vec:.* failed: {words}"):
+        read_environment(EnvironmentSource(VECTOR))
+
+
+def test_a_reset_in_the_step_of_an_end_needs_the_final_observation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reshaped(monkeypatch, 4, lambda _: {"final_observation": 1})
+    simulators = counting(2, mode="SAME_STEP", length=1, truncates=True)
+    simulators.reset(0)
+    with pytest.raises(SimulatorFailure, match="info has no 'final_obs'"):
+        simulators.step(np.zeros(2, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("metadata", {}, "must be one of AutoresetMode.NEXT_STEP, "),
+        ("metadata", {"autoreset_mode": "SAME_STEP"}, "must be one of AutoresetMode.NEXT_STEP, "),
+        ("single_action_space", None, "has no single_action_space: set it in its constructor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*AutoresetMode:UserWarning")
+def test_what_a_vector_environment_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, value: Any, words: str
+) -> None:
+    build = CountingVector.__init__
+
+    def lacking(self: CountingVector, num_envs: int) -> None:
+        build(self, num_envs)
+        delattr(self, attribute)
+        if value is not None:
+            setattr(self, attribute, value)
+
+    monkeypatch.setattr(CountingVector, "__init__", lacking)
+    with pytest.raises(UserError, match=words):
+        read_environment(EnvironmentSource(VECTOR))
+
+
+def test_a_close_that_raises_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("it is stuck")
+
+    monkeypatch.setattr(CountingVector, "close", fail)
+    assert read_environment(EnvironmentSource(VECTOR)).backend == "gym-vec"
+    assert "close() of gym-vec:tests.environments:CountingVector-v0 raised" in caplog.text
+
+
 @pytest.mark.parametrize("index", [1, 2, 3])
 def test_columns_of_numbers_are_taken_as_rows(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
     expected = experience(counting(3), 10, 1)
