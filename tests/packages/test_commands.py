@@ -27,6 +27,7 @@ RUNS = [
     ("highway_env:highway-fast-v0", "gala-a2c", ()),
     ("highway_env:parking-v0", "ppo-async", SHORT),
     ("flappy_bird_gymnasium:FlappyBird-v0", "gala-a2c", ()),
+    ("minigrid:MiniGrid-Empty-5x5-v0", "gala-a2c", ()),
     ("CarRacing-v3", "gala-ppo", SHORT),
     ("LunarLander-v3", "ppo-allreduce", SHORT),
     ("HalfCheetah-v5", "gala-ppo", SHORT),

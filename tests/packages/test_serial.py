@@ -43,9 +43,10 @@ POPGYM = (
 IDS = (
     *(f"popgym:popgym-{name}{level}-v0" for name in POPGYM for level in ("Easy", "Medium", "Hard")),
     *(f"tests.packages:Summed-{name}" for name in SUMMED),
-    *(f"highway_env:{name}-v0" for name in ("lane-keeping", "merge", "parking", "racetrack")),
+    *(f"highway_env:{n}-v0" for n in ("highway", "lane-keeping", "merge", "parking", "racetrack")),
     *(f"panda_gym:Panda{name}-v3" for name in ("PickAndPlaceJointsDense", "Reach", "Stack")),
     "flappy_bird_gymnasium:FlappyBird-v0",
+    *(f"minigrid:MiniGrid-{name}-v0" for name in ("Empty-5x5", "LavaGapS5", "Fetch-5x5-N2")),
     "BipedalWalker-v3",
     "LunarLander-v3",
     "Ant-v5",
