@@ -168,7 +168,7 @@ class EnvPoolSimulators:
 
     def close(self) -> None:
         """See `Simulators`."""
-        self._pool.close()
+        self._pool = None  # EnvPool ends its threads when its object is deleted.
 
 
 def names() -> Sequence[str]:

@@ -20,9 +20,8 @@ class CountingVector(VectorEnv[Any, Any, Any]):
         num_envs: int,
         mode: str = "NEXT_STEP",
         length: int = 7,
-        truncates: bool = False,
+        max_episode_steps: int | None = None,
         breaks_at: int | None = None,
-        longer: int = 1,
     ) -> None:
         self.num_envs = num_envs
         self.mode = AutoresetMode[mode]
@@ -31,8 +30,8 @@ class CountingVector(VectorEnv[Any, Any, Any]):
         self.single_action_space = spaces.Discrete(5)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._lengths = length + longer * np.arange(num_envs)
-        self._truncates, self._breaks_at = truncates, breaks_at
+        self._lengths = length + np.arange(num_envs)
+        self._limit, self._breaks_at = max_episode_steps, breaks_at
         self._calls = 0
 
     def reset(
@@ -55,11 +54,15 @@ class CountingVector(VectorEnv[Any, Any, Any]):
         self._state[:, 1] += 1
         self._state[:, 2] = actions
         rewards = self._state[:, 1].astype(np.float32)
-        over = self._state[:, 1] >= self._lengths
+        terminated = self._state[:, 1] >= self._lengths
+        truncated = self._state[:, 1] == self._limit
+        over = terminated | truncated
         info: dict[str, Any] = {}
         if self.mode is AutoresetMode.NEXT_STEP:
             self._begin(before)
-            rewards[before], over[before] = 0.0, False
+            rewards[before] = 99.0  # Belongs to no episode.
+            for flags in (terminated, truncated, over):
+                flags[before] = False
         elif self.mode is AutoresetMode.SAME_STEP and over.any():
             finals = np.full(self.num_envs, None, dtype=object)
             for row in np.flatnonzero(over):
@@ -67,9 +70,7 @@ class CountingVector(VectorEnv[Any, Any, Any]):
             info["final_obs"] = finals
             self._begin(over)
         self._over = np.zeros_like(over) if self.mode is AutoresetMode.SAME_STEP else over
-        neither = np.zeros_like(over)
-        flags = (neither, over) if self._truncates else (over, neither)
-        return self._state.astype(np.float32), rewards, *flags, info
+        return self._state.astype(np.float32), rewards, terminated, truncated, info
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self._state[rows, 0] += 1

@@ -1,10 +1,9 @@
-"""Atari simulators: lives, clipping, truncation, seeds and random starts."""
+"""Atari simulators: lives, clipping, truncation and random starts."""
 
 import itertools
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.settings import AtariProtocol
@@ -99,19 +98,6 @@ def test_terminated_and_truncated_are_never_both() -> None:
     assert [e.agent_steps for e in last.episodes] == [losses[0]]
 
 
-def test_the_same_seed_gives_the_same_stream_and_another_seed_another() -> None:
-    env = simulators("ALE/Breakout-v5", 3, AtariProtocol())
-    actions = random_actions(15, count=3)
-
-    def stream(seed: int) -> NDArray[np.uint8]:
-        return np.stack([t.observations for t in play(env, actions, seed)])
-
-    first, again, other = stream(1), stream(1), stream(2)
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    assert (first[:, 0] != first[:, 1]).any()
-
-
 def test_the_number_of_simulators_and_threads_does_not_mix_them_up() -> None:
     actions = random_actions(30, count=3)
     one, many = (
@@ -193,14 +179,6 @@ def test_frames_per_step_is_the_frame_skip_and_an_action_is_held_that_long() -> 
         np.testing.assert_array_equal(
             fast[k].observations[0, -1], slow[2 * k + 1].observations[0, -1]
         )
-
-
-def test_there_is_no_state_to_save_and_restoring_one_is_refused() -> None:
-    env = simulators()
-    env.reset(0)
-    assert env.get_state() is None
-    with pytest.raises(ValueError, match="no saved state"):
-        env.set_state({})
 
 
 @pytest.mark.parametrize("groups", [2, 3])

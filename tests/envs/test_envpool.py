@@ -1,4 +1,4 @@
-"""EnvPool: resets at once, true final observations, lives, seeds, the same games as ALE."""
+"""EnvPool: staggered starts, the games of ALE with their lives, mistakes, a run."""
 
 import sys
 from pathlib import Path
@@ -34,51 +34,6 @@ def play(simulators: Simulators, steps: int, seed: int = 0) -> list[Transition]:
     ]
 
 
-def is_start(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether observations of CartPole are first ones: all four numbers are within 0.05."""
-    starts: NDArray[np.bool_] = (np.abs(rows) <= 0.05).all(axis=-1)
-    return starts
-
-
-def test_a_simulator_is_reset_in_the_step_of_its_end_and_no_step_is_lost() -> None:
-    simulators = pool(CARTPOLE, 6)
-    assert is_start(simulators.reset(0)).all()
-    length = np.zeros(6, dtype=np.int64)
-    for t in play(simulators, 200):
-        length += 1
-        np.testing.assert_array_equal(is_start(t.observations[t.terminated]), True)
-        assert (t.rewards == 1.0).all()
-        assert [(e.simulator, e.score, e.agent_steps) for e in t.episodes] == [
-            (int(i), float(length[i]), int(length[i])) for i in np.flatnonzero(t.terminated)
-        ]
-        length[t.terminated] = 0
-    assert not simulators.resets_on_next_step
-
-
-def test_a_truncated_episode_hands_over_its_final_observation() -> None:
-    simulators = pool(CARTPOLE, 3, max_episode_steps=4)
-    seen = simulators.reset(0)
-    for k, t in enumerate(play(simulators, 8)):
-        is_cut = k % 4 == 3
-        assert t.truncated.tolist() == [is_cut] * 3
-        assert not t.terminated.any()
-        assert (t.final_observations is not None) == is_cut
-        if t.final_observations is not None:
-            assert is_start(t.observations).all()
-            # A step changes a position by its velocity times 0.02.
-            position, velocity = seen[:, 0], seen[:, 1]
-            np.testing.assert_allclose(t.final_observations[:, 0], position + 0.02 * velocity, 1e-4)
-        seen = t.observations
-
-
-def test_the_seed_fixes_everything_and_simulators_differ() -> None:
-    simulators = pool(CARTPOLE, 4)
-    first, again, other = (simulators.reset(seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).all()
-    assert len(np.unique(first[:, 0])) == 4
-
-
 def test_a_staggered_start_spreads_simulators_over_their_episodes() -> None:
     simulators = pool("envpool:Pendulum-v1", 8, max_episode_steps=50)
     simulators.reset(0, stagger=40)
@@ -88,13 +43,6 @@ def test_a_staggered_start_spreads_simulators_over_their_episodes() -> None:
     assert len(set(ends)) > 4
     simulators.reset(0)
     assert [t.truncated.all() for t in play(simulators, 50)] == [k == 49 for k in range(50)]
-
-
-def test_continuous_actions_and_float64_observations_are_converted() -> None:
-    simulators = pool("envpool:HalfCheetah-v4", 2)
-    assert (simulators.action.size, simulators.action.is_discrete) == (6, False)
-    assert simulators.reset(0).dtype == np.float32
-    assert play(simulators, 3)[-1].observations.shape == (2, 17)
 
 
 def test_parts_of_a_dict_are_one_vector() -> None:
@@ -116,7 +64,8 @@ def scores(env: str, games: int, protocol: AtariProtocol) -> NDArray[np.float64]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", ["Breakout", "SpaceInvaders", "Freeway"])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("game", ["Breakout", "SpaceInvaders", "Qbert"])
 def test_random_play_scores_as_in_ales_own_vector_environment(game: str) -> None:
     protocol = AtariProtocol(sticky_actions=0.25)
     here = scores(f"envpool:{game}-v5", 200, protocol)

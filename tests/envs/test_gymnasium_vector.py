@@ -1,140 +1,22 @@
-"""Vector environments of Gymnasium: each reset mode gives the experience of single simulators."""
+"""Vector environments of Gymnasium: failures, mistakes, answers of other forms."""
 
-import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
 from gala_rl.config.environment import EnvironmentSource
-from gala_rl.envs import Episode, Simulators, make_simulators, read_environment
+from gala_rl.envs import Simulators, make_simulators, read_environment
 from gala_rl.errors import SimulatorFailure, UserError
 from tests.environments.vector import CountingVector
+from tests.envs.contract import experience
 
 VECTOR = "gym-vec:tests.environments:CountingVector-v0"
-MODES = [mode.name for mode in AutoresetMode]
 
 
 def counting(count: int, **args: Any) -> Simulators:
     return make_simulators(EnvironmentSource(VECTOR, args), count, 1)
-
-
-class Step(NamedTuple):
-    """What an agent may learn from one step of one simulator."""
-
-    seen: list[float]
-    action: int
-    reward: float
-    terminated: bool
-    truncated: bool
-    following: list[float]
-
-
-def experience(simulators: Simulators, vector_steps: int, simulator: int) -> list[Step]:
-    """Steps of one simulator without those that only reset it; actions 0 … 4 in turn."""
-    steps: list[Step] = []
-    seen = simulators.reset(0)[simulator].tolist()
-    for k in range(vector_steps):
-        action = len(steps) % 5
-        actions = np.full(simulators.count, action)
-        t = simulators.step(actions)
-        terminated, truncated = bool(t.terminated[simulator]), bool(t.truncated[simulator])
-        following = t.observations[simulator].tolist()
-        if terminated and truncated:
-            assert (t.rewards[simulator], simulators.resets_on_next_step) == (0.0, True), k
-        else:
-            after = following
-            if truncated:
-                assert t.final_observations is not None
-                after = t.final_observations[simulator].tolist()
-            if terminated:
-                after = []
-            reward = float(t.rewards[simulator])
-            steps.append(Step(seen, action, reward, terminated, truncated, after))
-        seen = following
-    return steps
-
-
-@pytest.mark.parametrize("truncates", [False, True])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("count", [1, 3])
-def test_every_mode_gives_the_experience_of_single_simulators(
-    mode: str, truncates: bool, count: int
-) -> None:
-    single = EnvironmentSource(
-        "tests.environments:Counting-v0", {"length": 7, "truncates": truncates}
-    )
-    expected = experience(make_simulators(single, count, 1), 21, 0)
-    simulators = counting(count, mode=mode, truncates=truncates, longer=0)
-    assert experience(simulators, 24, 0)[:21] == expected
-    assert simulators.resets_on_next_step == (mode == "NEXT_STEP")
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_simulators_end_each_at_its_own_time(mode: str) -> None:
-    for simulator in range(3):
-        steps = experience(counting(3, mode=mode, length=4), 30, simulator)
-        ends = [k for k, step in enumerate(steps, start=1) if step.terminated]
-        length = 4 + simulator
-        assert ends == [length * n for n in range(1, len(ends) + 1)]
-        assert len(steps) == 30 - (len(ends) if mode == "NEXT_STEP" else 0)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_episodes_are_whole_games(mode: str) -> None:
-    simulators = counting(2, mode=mode, length=3)
-    simulators.reset(0)
-    played = [e for _ in range(12) for e in simulators.step(np.zeros(2, dtype=np.int64)).episodes]
-    assert played[:3] == [Episode(0, 6.0, 3), Episode(1, 10.0, 4), Episode(0, 6.0, 3)]
-
-
-def test_a_second_reset_begins_anew() -> None:
-    simulators = counting(2)
-    first = experience(simulators, 10, 1)
-    assert experience(simulators, 10, 1) == first
-
-
-def test_a_staggered_start_reports_no_game_of_random_actions() -> None:
-    simulators = counting(2, mode="DISABLED", length=3)
-    simulators.reset(0, stagger=7)
-    transition = simulators.step(np.zeros(2, dtype=np.int64))
-    assert transition.observations[:, 1].tolist() == [2.0, 0.0]
-    assert transition.episodes == [Episode(1, 4.0, 1)]
-
-
-def test_cartpole_agrees_with_the_rules_of_single_simulators() -> None:
-    source = EnvironmentSource("gym-vec:CartPole-v1")
-    simulators = make_simulators(source, 5, 1)
-    spec, single = read_environment(source), read_environment(EnvironmentSource("CartPole-v1"))
-    assert (spec.observation, spec.action, spec.kind) == (
-        single.observation,
-        single.action,
-        single.kind,
-    )
-    first, again = simulators.reset(3), simulators.reset(3)
-    np.testing.assert_array_equal(first, again)
-    assert len(np.unique(first, axis=0)) == 5
-    assert (first != simulators.reset(4)).any()
-    env = gymnasium.make("CartPole-v1").unwrapped
-    env.reset()
-    env.state = tuple(first[0].astype(np.float64))  # type: ignore[attr-defined]
-    simulators.reset(3)
-    action: NDArray[np.int64] = np.ones(5, dtype=np.int64)
-    following = env.step(1)[0]
-    np.testing.assert_allclose(simulators.step(action).observations[0], following, atol=1e-5)
-
-
-def test_an_episode_is_cut_at_the_given_length() -> None:
-    source = EnvironmentSource("gym-vec:CartPole-v1", {"max_episode_steps": 4})
-    simulators = make_simulators(source, 2, 1)
-    simulators.reset(0)
-    flags = [simulators.step(np.array([k % 2] * 2)).truncated.tolist() for k in range(10)]
-    # The fourth step is cut, and the fifth resets.
-    assert flags == [[k in (3, 4, 8, 9)] * 2 for k in range(10)]
 
 
 def test_a_vector_environment_that_raises_ends_the_learner_in_one_line() -> None:
@@ -235,7 +117,7 @@ def test_a_reset_in_the_step_of_an_end_needs_the_final_observation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reshaped(monkeypatch, 4, lambda _: {"final_observation": 1})
-    simulators = counting(2, mode="SAME_STEP", length=1, truncates=True)
+    simulators = counting(2, mode="SAME_STEP", max_episode_steps=1)
     simulators.reset(0)
     with pytest.raises(SimulatorFailure, match="info has no 'final_obs'"):
         simulators.step(np.zeros(2, dtype=np.int64))
@@ -279,16 +161,7 @@ def test_a_close_that_raises_is_logged(
 
 @pytest.mark.parametrize("index", [1, 2, 3])
 def test_columns_of_numbers_are_taken_as_rows(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
-    expected = experience(counting(3), 10, 1)
+    simulators = counting(3)
+    expected = experience(simulators, simulators.reset(0), 10)
     reshaped(monkeypatch, index, lambda x: x[:, None])
-    assert experience(counting(3), 10, 1) == expected
-
-
-def test_random_steps_before_the_start_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    beats: list[None] = []
-    simulators = counting(2)
-    monkeypatch.setattr(
-        sys.modules[type(simulators).__module__], "beat", lambda: beats.append(None)
-    )
-    simulators.reset(0, stagger=7)
-    assert len(beats) == 7
+    assert experience(simulators, simulators.reset(0), 10) == expected

@@ -1,6 +1,5 @@
-"""Functional environments on JAX: resets, truncation, saved states, the games of pgx."""
+"""Functional environments on JAX: arrays, the games of pgx, mistakes, a run."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 import gala_rl
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.config.train import TrainConfig
-from gala_rl.envs import Episode, Simulators, Transition, make_simulators, read_environment
+from gala_rl.envs import Simulators, Transition, make_simulators, read_environment
 from gala_rl.envs.functional import PGX_GAMES
 from gala_rl.errors import SimulatorFailure, UserError
 from gala_rl.spaces import ObservationSpec
@@ -35,59 +34,6 @@ def play(simulators: Simulators, steps: int) -> list[Transition]:
     return [simulators.step(np.full(simulators.count, k % 5)) for k in range(steps)]
 
 
-def test_an_episodes_end_shows_the_first_observation_of_the_next() -> None:
-    simulators = counting(2, length=3)
-    first = simulators.reset(0)
-    assert first[:, 1:].tolist() == [[0.0, -1.0]] * 2
-    steps = play(simulators, 7)
-    assert [t.observations[0, 1:].tolist() for t in steps] == [
-        *([1.0, 0.0], [2.0, 1.0], [0.0, -1.0]),
-        *([1.0, 3.0], [2.0, 4.0], [0.0, -1.0], [1.0, 1.0]),
-    ]
-    assert [t.rewards[1] for t in steps] == [1, 2, 3, 1, 2, 3, 1]
-    assert [t.terminated.tolist() for t in steps] == [[k % 3 == 2] * 2 for k in range(7)]
-    assert not any(t.truncated.any() or t.final_observations is not None for t in steps)
-    assert [e for t in steps for e in t.episodes] == [Episode(i, 6.0, 3) for i in (0, 1)] * 2
-    episodes = {t.observations[i, 0] for t in steps for i in (0, 1)}
-    assert len(episodes) == 6
-
-
-def test_a_truncated_episode_hands_over_its_final_observation() -> None:
-    simulators = counting(2, length=9, max_episode_steps=4)
-    first = simulators.reset(0)
-    steps = play(simulators, 5)
-    assert [t.truncated.tolist() for t in steps] == [[k == 3] * 2 for k in range(5)]
-    final = steps[3].final_observations
-    assert final is not None
-    np.testing.assert_array_equal(final[:, 0], first[:, 0])
-    assert final[:, 1:].tolist() == [[4.0, 3.0]] * 2
-    assert steps[3].observations[:, 1:].tolist() == [[0.0, -1.0]] * 2
-
-
-def test_an_end_that_is_both_counts_as_terminated() -> None:
-    simulators = counting(1, length=4, max_episode_steps=4)
-    simulators.reset(0)
-    last = play(simulators, 4)[-1]
-    assert (last.terminated[0], last.truncated[0]) == (True, False)
-
-
-def test_the_seed_fixes_everything_and_simulators_differ() -> None:
-    simulators = counting(3)
-    first, again, other = (simulators.reset(seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first[:, 0] != other[:, 0]).all()
-    assert len(set(first[:, 0])) == 3
-
-
-def test_a_transition_keeps_its_values_when_the_simulators_go_on() -> None:
-    simulators = counting(2)
-    simulators.reset(0)
-    first = play(simulators, 1)[0]
-    before = first.observations.copy()
-    play(simulators, 9)
-    np.testing.assert_array_equal(first.observations, before)
-
-
 def test_observations_can_be_written_and_are_not_copied() -> None:
     simulators = counting(2)
     simulators.reset(0)
@@ -95,28 +41,6 @@ def test_observations_can_be_written_and_are_not_copied() -> None:
     assert observations.flags.writeable
     assert not observations.flags.owndata
     torch.from_numpy(observations)  # Warns of read-only arrays, and a warning is an error here.
-
-
-def test_a_saved_state_continues_exactly() -> None:
-    simulators, other = counting(3, length=5), counting(3, length=5)
-    simulators.reset(0)
-    play(simulators, 7)
-    state = simulators.get_state()
-    assert state is not None
-    assert all(torch.isfinite(torch.from_numpy(array)).all() for array in state.values())
-    expected = [t.observations.copy() for t in play(simulators, 11)]
-    other.reset(9)
-    other.set_state(state)
-    np.testing.assert_array_equal([t.observations for t in play(other, 11)], expected)
-
-
-def test_a_staggered_start_spreads_simulators_over_their_episodes() -> None:
-    simulators = counting(50, length=1_000)
-    steps = simulators.reset(0, stagger=20)[:, 1]
-    assert (steps.min(), steps.max()) == (0.0, 20.0)
-    assert len(set(steps)) > 10
-    simulators.reset(0)
-    assert simulators.reset(0)[:, 1].max() == 0.0
 
 
 @pytest.mark.parametrize("game", PGX_GAMES)
@@ -219,13 +143,3 @@ def test_a_run_trains_in_processes_resumes_and_is_evaluated(tmp_path: Path) -> N
     more = gala_rl.resume(tmp_path / "run", steps=6_000)
     assert more["agent_steps"] >= 6_000
     assert len(gala_rl.evaluate(tmp_path / "run", episodes=3)["results"][0]["returns"]) == 3
-
-
-def test_random_steps_before_the_start_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    beats: list[None] = []
-    simulators = counting(2)
-    monkeypatch.setattr(
-        sys.modules[type(simulators).__module__], "beat", lambda: beats.append(None)
-    )
-    simulators.reset(0, stagger=7)
-    assert len(beats) == 7

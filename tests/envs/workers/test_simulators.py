@@ -85,13 +85,6 @@ def test_what_simulators_print_is_no_answer(
     assert len(capfd.readouterr().out) > 1000
 
 
-def test_their_state_is_neither_saved_nor_restored() -> None:
-    with simulators(f"{PREFIX}Drifting-v0", 1, 1) as made:
-        assert made.get_state() is None
-        with pytest.raises(ValueError, match="no saved state"):
-            made.set_state({})
-
-
 def test_atari_games_have_no_processes() -> None:
     with pytest.raises(ValueError, match="simulators of ale step together"):
         make_simulators(EnvironmentSource("PongNoFrameskip-v4"), 1, 1, processes=1)
