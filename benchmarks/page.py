@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
+from benchmarks.peers.scores import table as scores
 from gala_lab.bench import result_tables
 from gala_rl.records.metrics import score_text
 
@@ -284,6 +285,7 @@ SUMMARIES: dict[str, Callable[[Path], str]] = {"goals": _goals, "pong": _pong}
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers", "peers-ppo", "systems"), _peers),
+    **dict.fromkeys(("peers-cartpole", "peers-half-cheetah"), partial(_figure, scores.table)),
     "soak": _soak,
     "profile": _profile,
     "alternating": _alternating,

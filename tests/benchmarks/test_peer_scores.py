@@ -11,6 +11,7 @@ import pytest
 from benchmarks.peers.scores import __main__ as scores
 from benchmarks.peers.scores.cleanrl_ppo import Watch
 from benchmarks.peers.scores.gala_ppo import run
+from benchmarks.peers.scores.table import table
 from benchmarks.peers.scores.tasks import CARTPOLE, TASKS, Outcome, read_line
 from benchmarks.peers.systems import HERE, ROOT, System
 
@@ -140,3 +141,20 @@ def test_our_runner_trains_with_the_settings_of_the_task() -> None:
     assert 10 < outcome.score < 500
     # The learner's process is counted too, although it has ended.
     assert outcome.processor_s > 10_240 / 20_000
+
+
+def test_the_table_has_mean_scores_and_ratios_of_the_same_seeds() -> None:
+    def row(system: str, seed: int, score: float, processor_s: float) -> dict[str, object]:
+        measured = replace(OUTCOME, score=score, processor_s=processor_s)
+        return {"system": system, "seed": seed, "load": 3.0 + seed, **asdict(measured)}
+
+    runs = [row("ppo", seed, 400.0 + seed, 10.0 * seed) for seed in (1, 2, 3)]
+    runs += [row("sb3-ppo", seed, 300.0, 20.0 * seed) for seed in (1, 2, 3)]
+    plan = {"task": asdict(CARTPOLE), "steps": 20_000, "seeds": 3, "machine": {"cores": 2}}
+    title, columns, (ours, peer) = table(plan | {"runs": runs})
+    assert len(columns) == len(ours) == len(peer)
+    assert ours == ["`ppo`", "1", "402", "401  402  403", "1,000", "1,000", "", "", ""]
+    assert peer[2] == "300"
+    assert peer[6:] == ["2.00", "2.00 … 2.00", "ppo is 2.00 times as fast"]
+    assert "20,000 agent steps" in title
+    assert "load of the machine's 2 cores was 4 to 6" in title
