@@ -26,7 +26,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not backends'
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow tests/fuzz
@@ -41,7 +41,7 @@ test-environments: $(VENV)/.installed-environments
 	$(BIN)/python -m pytest -m environments
 
 test-backends: $(VENV)/.installed-backends
-	$(BIN)/python -m pytest -m backends
+	$(BIN)/python -m pytest -m 'backends and not slow'
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

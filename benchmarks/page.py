@@ -25,7 +25,10 @@ from gala_rl.records.metrics import score_text
 ROOT = Path(__file__).parents[1]
 PAGES = tuple(
     ROOT / "docs" / f"{name}.md"
-    for name in ("performance", "paper", "simulate", "methods", "faults")
+    for name in (
+        *("performance", "paper", "simulate", "methods", "faults"),
+        *("environments", "minatar"),
+    )
 )
 RESULTS = ROOT / "benchmarks" / "results"
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -74,9 +77,10 @@ def _goals(folder: Path) -> str:
     return f"{table}\n\nTraining at the ceiling would be ahead by these factors: {ceiling}."
 
 
-def _pong(folder: Path) -> str:
+def _learned(names: Sequence[str], folder: Path) -> str:
+    """Table of runs that were kept whole, by `learning_curve`."""
     rows = []
-    for name in LEARNED_PONG:
+    for name in names:
         run = folder / name
         kept, summary, evaluation = (
             json.loads((run / f"{part}.json").read_text(encoding="utf-8"))
@@ -278,9 +282,14 @@ LEARNED_PONG = (
     "pong-impala",
     "pong-impala-published",
 )
-"""Runs that were kept whole, by `learning_curve`."""
+LEARNED_BY_BACKENDS = ("vector-cartpole-gala-a2c", "pendulum-ppo", "minatar-breakout-a2c")
 
-SUMMARIES: dict[str, Callable[[Path], str]] = {"goals": _goals, "pong": _pong}
+SUMMARIES: dict[str, Callable[[Path], str]] = {
+    "goals": _goals,
+    "pong": partial(_learned, LEARNED_PONG),
+    "learned-by-backends": partial(_learned, LEARNED_BY_BACKENDS),
+    "minatar-breakout": partial(_learned, LEARNED_BY_BACKENDS[-1:]),
+}
 """By name of the table."""
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {

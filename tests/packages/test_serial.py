@@ -43,7 +43,8 @@ POPGYM = (
 IDS = (
     *(f"popgym:popgym-{name}{level}-v0" for name in POPGYM for level in ("Easy", "Medium", "Hard")),
     *(f"tests.packages:Summed-{name}" for name in SUMMED),
-    *(f"highway_env:{n}-v0" for n in ("highway", "lane-keeping", "merge", "parking", "racetrack")),
+    pytest.param("highway_env:highway-v0", marks=pytest.mark.timeout(900)),
+    *(f"highway_env:{name}-v0" for name in ("lane-keeping", "merge", "parking", "racetrack")),
     *(f"panda_gym:Panda{name}-v3" for name in ("PickAndPlaceJointsDense", "Reach", "Stack")),
     "flappy_bird_gymnasium:FlappyBird-v0",
     *(f"minigrid:MiniGrid-{name}-v0" for name in ("Empty-5x5", "LavaGapS5", "Fetch-5x5-N2")),
