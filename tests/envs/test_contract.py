@@ -179,6 +179,20 @@ def test_observations_of_cartpole_follow_from_the_ones_before(case: Case, limit:
     simulators.close()
 
 
+@pytest.mark.parametrize("case", CARTPOLE)
+def test_a_game_that_is_lost_in_its_last_step_is_terminated_except_by_envpool(case: Case) -> None:
+    simulators = case.build(1)
+    (steps,) = experience(simulators, simulators.reset(0), 100)
+    simulators.close()
+    length = 1 + [step.terminated for step in steps].index(True)
+    simulators = case.build(1, max_episode_steps=length)
+    (steps,) = experience(simulators, simulators.reset(0), length)
+    # EnvPool's own flags say that this step is cut, and not that the game is lost.
+    assert steps[-1].truncated == (case.backend == "envpool")
+    assert steps[-1].terminated != steps[-1].truncated
+    simulators.close()
+
+
 @pytest.mark.parametrize(
     "case",
     [
