@@ -54,7 +54,7 @@ MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_PRODUCT_LINES = 24_503
 """Lines of gala_rl. This number rises only with a feature, by what the feature needs."""
-MAX_LABORATORY_LINES = 5_370
+MAX_LABORATORY_LINES = 6_880
 """Lines of gala_lab. This number rises only with a feature, by what the feature needs."""
 
 

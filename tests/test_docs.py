@@ -44,6 +44,11 @@ SERIAL = {"compare.md", "environments.md", "gala-a2c.md"}
 """Their commands are of kinds that the README's train in processes; here they do it in this one."""
 MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
+SMALLER = {
+    "simulate": ["--updates", "5"],
+    "study": ["--seeds", "1", "--simulators-total", "16", "--rates", "1"],
+}
+"""Options of commands that make them small; the last value of an option counts."""
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -80,8 +85,7 @@ def with_a_small_budget(command: str) -> list[str]:
     env = arguments[arguments.index("--env") + 1] if "--env" in arguments else "NoFrameskip"
     if arguments[0] in ("train", "compare") and ("NoFrameskip" in env or "ALE/" in env):
         arguments += ["--max-episode-frames", "200"]
-    if arguments[0] == "simulate":
-        arguments += ["--updates", "5"]
+    arguments += SMALLER.get(arguments[0], [])
     if arguments[0] == "bench":
         arguments += ["--seconds", "0.2", "--repeats", "1", "--learners", "2"]
         gossip = arguments[1] == "gossip"

@@ -40,7 +40,7 @@ class CategoricalPolicy(nn.Module):
 
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """See `Policy.sample`."""
-        return _drawn(self(features), generator)
+        return sample_categorical(self(features), generator)
 
     def greedy(self, features: Tensor) -> Tensor:
         """See `Policy.greedy`."""
@@ -49,7 +49,7 @@ class CategoricalPolicy(nn.Module):
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""
-        return _log_prob_and_entropy(self(features), actions)
+        return categorical_log_prob_and_entropy(self(features), actions)
 
 
 class MultiCategoricalPolicy(nn.Module):
@@ -80,7 +80,7 @@ class MultiCategoricalPolicy(nn.Module):
 
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """See `Policy.sample`."""
-        return _drawn(self(features), generator)
+        return sample_categorical(self(features), generator)
 
     def greedy(self, features: Tensor) -> Tensor:
         """See `Policy.greedy`."""
@@ -89,11 +89,11 @@ class MultiCategoricalPolicy(nn.Module):
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""
-        log_probs, entropies = _log_prob_and_entropy(self(features), actions)
+        log_probs, entropies = categorical_log_prob_and_entropy(self(features), actions)
         return log_probs.sum(dim=-1), entropies.sum(dim=-1)
 
 
-def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+def sample_categorical(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Return random choices [...], given unnormalised log-probabilities [..., K]."""
     probabilities = torch.softmax(logits, dim=-1)
     # An exponential race, as in torch.multinomial, whose checks may wait for the device.
@@ -101,7 +101,7 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
     return (probabilities / arrivals).argmax(dim=-1)
 
 
-def _log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+def categorical_log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Return both for categorical distributions [..., K] and actions [...]; each [...]."""
     log_probs = torch.log_softmax(logits, dim=-1)
     entropy = -(log_probs.exp() * log_probs).sum(dim=-1)

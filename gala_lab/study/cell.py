@@ -1,0 +1,68 @@
+"""A cell of a study: one environment, algorithm, number of learners, rate and way of gossip."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.train import TrainConfig
+from gala_rl.methods.resolving import resolve, with_settings
+
+Algorithm = Literal["a2c", "ppo"]
+SecondMoment = Literal["local", "split", "difference", "window", "gain-split", "gain-difference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one cell trains, with each of its seeds.
+
+    Attributes:
+        env: environment, by its name.
+        algorithm: algorithm of each learner.
+        learners: n; one learner has the whole batch and does not gossip.
+        simulators: of one learner.
+        steps: agent steps of all learners together.
+        rate: factor on the learning rate that the package would take.
+        topology: one of `options.TOPOLOGIES`.
+        second_moment: estimate that the optimizer divides by the root of.
+        optimizer: its name, or "own" for that of the algorithm.
+        delay: updates by which messages are late.
+        missed: probability that a learner does not mix in a round.
+        warm_up: share of the rounds, the first ones, in which all learners average fully.
+    """
+
+    env: str
+    algorithm: Algorithm
+    learners: int
+    simulators: int
+    steps: int
+    rate: float = 1.0
+    topology: str = "directed-ring"
+    second_moment: SecondMoment = "local"
+    optimizer: Literal["own", "rmsprop", "rmsprop-tf", "adam"] = "own"
+    delay: int = 0
+    missed: float = 0.0
+    warm_up: float = 0.0
+
+    @cached_property
+    def config(self) -> ResolvedConfig:
+        """The config of the same training by the package, whose values the cell takes.
+
+        Raises:
+            UserError: when the package could not train it.
+        """
+        config = TrainConfig(
+            method=self.algorithm if self.learners == 1 else f"gala-{self.algorithm}",
+            env=self.env,
+            learners=None if self.learners == 1 else self.learners,
+            simulators=self.simulators,
+            steps=self.steps,
+            serial=True,
+        )
+        given = {} if self.optimizer == "own" else {"optimizer": self.optimizer}
+        return resolve(with_settings(config, given))
+
+    @property
+    def rounds(self) -> int:
+        """Updates of each learner."""
+        return self.steps // (self.learners * self.config.update_agent_steps)

@@ -1,0 +1,107 @@
+"""The tables of a study: each way of learning at each rate, and at its best one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gala_lab.compare.statistics import bootstrap_interval, interquartile_mean
+from gala_rl.records.metrics import mean, score_text
+
+Row = dict[str, Any]
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, heads of columns, rows."""
+
+_WAY = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
+
+
+def tables_of(rows: Sequence[Row], threshold: float | None) -> list[Table]:
+    """Return a table for each environment and algorithm: AUC by rate, and what the best gives."""
+    tasks = dict.fromkeys((row["cell"]["env"], row["cell"]["algorithm"]) for row in rows)
+    return [
+        _table(env, [row for row in rows if _task(row) == (env, algorithm)], threshold)
+        for env, algorithm in tasks
+    ]
+
+
+def _task(row: Row) -> tuple[str, str]:
+    return row["cell"]["env"], row["cell"]["algorithm"]
+
+
+def _table(env: str, rows: list[Row], threshold: float | None) -> Table:
+    rates = sorted({row["cell"]["rate"] for row in rows})
+    ways: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        ways.setdefault(tuple(row["cell"][name] for name in _WAY), []).append(row)
+    first = rows[0]["cell"]
+    title = (
+        f"{env}, {first['algorithm']}, {first['steps']:,} agent steps, "
+        f"{first['learners'] * first['simulators']} simulators in all: AUC at each rate"
+    )
+    if threshold is not None:
+        title += f" (runs that end at {threshold:g} or above)"
+    columns = ["learners", "way", *(f"x{rate:g}" for rate in rates), "best AUC, 95 %", "final"]
+    by_rate = {way: _by_rate(found) for way, found in ways.items()}
+    return (
+        title,
+        columns,
+        [
+            [str(way[0]), _name(way), *_cells(found, rates, threshold), *_best(found)]
+            for way, found in by_rate.items()
+        ],
+    )
+
+
+def _name(way: tuple[Any, ...]) -> str:
+    """What distinguishes a way of learning from the papers' own."""
+    values = dict(zip(_WAY, way, strict=True))
+    parts = [] if values["learners"] == 1 else [values["topology"]]
+    parts += [values[name] for name in ("second_moment",) if values[name] != "local"]
+    parts += [values[name] for name in ("optimizer",) if values[name] != "own"]
+    parts += [f"{name} {values[name]:g}" for name in ("delay", "missed", "warm_up") if values[name]]
+    return ", ".join(parts) or "one large batch"
+
+
+def _by_rate(rows: list[Row]) -> dict[float, list[Row]]:
+    found: dict[float, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["cell"]["rate"], []).append(row)
+    return found
+
+
+def auc_of(rows: list[Row]) -> float | None:
+    """Return the mean AUC of runs in which enough games ended; None if there are none."""
+    return mean([row["auc"] for row in rows if row["auc"] is not None])
+
+
+def _cells(found: dict[float, list[Row]], rates: list[float], threshold: float | None) -> list[str]:
+    cells = []
+    for rate in rates:
+        if rate not in found:
+            cells.append("–")
+            continue
+        auc = auc_of(found[rate])
+        text = "–" if auc is None else score_text(auc)
+        if threshold is not None:
+            there = sum(
+                row["final"] is not None and row["final"] >= threshold for row in found[rate]
+            )
+            text += f" ({there}/{len(found[rate])})"
+        cells.append(text)
+    return cells
+
+
+def _best(found: dict[float, list[Row]]) -> list[str]:
+    aucs_by_rate = {rate: auc for rate, rows in found.items() if (auc := auc_of(rows)) is not None}
+    if not aucs_by_rate:
+        return ["–", "–"]
+    rate = max(aucs_by_rate, key=aucs_by_rate.__getitem__)
+    aucs, finals = (
+        np.array([[row[name]] for row in found[rate] if row[name] is not None])
+        for name in ("auc", "final")
+    )
+    low, high = bootstrap_interval(interquartile_mean, aucs)
+    middle = float(interquartile_mean(aucs))
+    interval = f"{score_text(low)} – {score_text(high)}"
+    final = score_text(float(interquartile_mean(finals)))
+    return [f"{score_text(middle)} ({interval}) at x{rate:g}", final]

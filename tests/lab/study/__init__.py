@@ -1,0 +1,1 @@
+"""Tests of gala_lab.study."""
