@@ -7,8 +7,14 @@ from typing import Any
 
 from gala_lab.study.options import StudyOptions
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import add_json, add_settings, options_from
+from gala_rl.cli.options import Headings, add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
+
+_HEADINGS: Headings = {
+    "what is trained": ("envs", "algorithm", "simulators_total", "steps", "seeds", "threshold"),
+    "axes of the study": ("learners", "rates", "optimizers", "second_moments"),
+    "gossip": ("topologies", "delays", "missed", "warm_ups"),
+}
 
 
 def add_study(commands: Any) -> None:
@@ -28,7 +34,7 @@ def add_study(commands: Any) -> None:
         metavar="DIR",
         help="folder of the study; the same command continues it, and other values add cells",
     )
-    add_settings(parser, StudyOptions, headings={})
+    add_settings(parser, StudyOptions, headings=_HEADINGS)
     add_json(parser)
 
 

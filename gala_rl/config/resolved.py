@@ -49,10 +49,14 @@ class ResolvedConfig(TrainConfig):
     @property
     def initial_learning_rate(self) -> float:
         """Learning rate at step 0 after `learning_rate_rule`."""
-        algorithm = self.algorithm
-        scaled = algorithm.learning_rate_rule == "sqrt"
-        scale = math.sqrt(self.total_simulators / RULE_SIMULATORS) if scaled else 1.0
-        return algorithm.learning_rate * scale
+        match self.algorithm.learning_rate_rule:
+            case "constant":
+                scale = 1.0
+            case "sqrt":
+                scale = math.sqrt(self.total_simulators / RULE_SIMULATORS)
+            case "linear":
+                scale = self.learners * math.sqrt(self.simulators / RULE_SIMULATORS)
+        return self.algorithm.learning_rate * scale
 
     def learning_rate_at(self, agent_steps: int) -> float:
         """Return the learning rate after `agent_steps` of all learners together."""

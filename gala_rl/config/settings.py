@@ -4,6 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+LearningRateRule = Literal["sqrt", "linear", "constant"]
+"""How the learning rate follows the number of learners and of their simulators."""
+
 _INT32 = 2**31 - 1
 """The emulator counts in 32 bits."""
 
@@ -88,8 +91,10 @@ class AlgorithmSettings:
     entropy_cost: float = setting(0.01, "coefficient of the policy's entropy", minimum=0)
     max_grad_norm: float = setting(0.5, "Euclidean norm to which the gradient is clipped", above=0)
     learning_rate: float = setting(7e-4, "learning rate, before --learning-rate-rule", above=0)
-    learning_rate_rule: Literal["sqrt", "constant"] = setting(
-        "sqrt", "sqrt: multiplied by √(simulators of all learners / 16); constant: as given"
+    learning_rate_rule: LearningRateRule = setting(
+        "sqrt",
+        "sqrt: multiplied by √(simulators of all learners / 16); linear: multiplied by learners x "
+        "√(simulators of one learner / 16); constant: as given",
     )
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "constant", "linear: falls to 0 at the last agent step"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from gala_rl.config.settings import AlgorithmSettings, setting, with_default
+from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
 from gala_rl.errors import UserError
 from gala_rl.methods.method import MAX_DEFAULT_LEARNERS, Method
 from gala_rl.spaces import EnvKind
@@ -25,7 +25,7 @@ class ImpalaSettings(AlgorithmSettings):
     value_cost: float = with_default(0.25, "value_cost")
     max_grad_norm: float = with_default(40.0, "max_grad_norm")
     learning_rate: float = with_default(6e-4, "learning_rate")
-    learning_rate_rule: Literal["sqrt", "constant"] = with_default("constant", "learning_rate_rule")
+    learning_rate_rule: LearningRateRule = with_default("constant", "learning_rate_rule")
     learning_rate_schedule: Literal["constant", "linear"] = with_default(
         "linear", "learning_rate_schedule"
     )

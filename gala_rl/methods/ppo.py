@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from gala_rl.config.settings import AlgorithmSettings, setting, with_default
+from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
 from gala_rl.errors import UserError
 from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
@@ -21,7 +21,7 @@ class PPOSettings(AlgorithmSettings):
     rollout_steps: int = with_default(128, "rollout_steps")
     value_cost: float = with_default(0.25, "value_cost")
     learning_rate: float = with_default(2.5e-4, "learning_rate")
-    learning_rate_rule: Literal["sqrt", "constant"] = with_default("constant", "learning_rate_rule")
+    learning_rate_rule: LearningRateRule = with_default("constant", "learning_rate_rule")
     learning_rate_schedule: Literal["constant", "linear"] = with_default(
         "linear", "learning_rate_schedule"
     )

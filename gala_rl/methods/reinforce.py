@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gala_rl.config.settings import AlgorithmSettings, setting, with_default
+from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
 from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
 
@@ -16,7 +16,7 @@ class ReinforceSettings(AlgorithmSettings):
     learner = "gala_rl.learners.reinforce"
     rollout_steps: int = with_default(256, "rollout_steps")
     learning_rate: float = with_default(3e-3, "learning_rate")
-    learning_rate_rule: Literal["sqrt", "constant"] = with_default("constant", "learning_rate_rule")
+    learning_rate_rule: LearningRateRule = with_default("constant", "learning_rate_rule")
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = with_default("adam", "optimizer")
     returns: Literal["episode", "truncated"] = setting(
         "episode",

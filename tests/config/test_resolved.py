@@ -27,6 +27,17 @@ def test_the_learning_rate_grows_with_the_root_of_all_simulators(
     assert config.initial_learning_rate == pytest.approx(7e-4 * factor, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("learners", "simulators", "factor"), [(1, 16, 1.0), (4, 16, 4.0), (1, 4, 0.5), (4, 64, 8.0)]
+)
+def test_the_linear_rule_grows_with_learners_and_with_the_root_of_their_simulators(
+    learners: int, simulators: int, factor: float
+) -> None:
+    linear = A2CSettings(learning_rate_rule="linear")
+    config = resolved(learners=learners, simulators=simulators, algorithm=linear)
+    assert config.initial_learning_rate == pytest.approx(7e-4 * factor, rel=1e-12)
+
+
 def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
     config = resolved(
         learners=9, simulators=16, algorithm=A2CSettings(learning_rate_rule="constant")

@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.settings import LearningRateRule
 from gala_rl.gossip import MemoryNetwork
 from gala_rl.learners.ppo import PPOLearner
 from gala_rl.methods.a2c import A2CSettings
@@ -105,10 +105,10 @@ def test_rejected_messages_count_once_for_a_learner_that_is_restored_twice(
     again.close()
 
 
-@pytest.mark.parametrize("rule", ["sqrt", "constant"])
+@pytest.mark.parametrize("rule", ["sqrt", "linear", "constant"])
 @pytest.mark.parametrize("method", ["gala-a2c", "gala-ppo"])
 def test_neighbours_and_learning_rate_follow_the_number_of_learners(
-    tmp_path: Path, method: str, rule: Literal["sqrt", "constant"]
+    tmp_path: Path, method: str, rule: LearningRateRule
 ) -> None:
     settings = A2CSettings() if method == "gala-a2c" else PPOSettings()
     config = resolve(replace(CONFIG, method=method, algorithm=settings, learners=4, log_every=1))
@@ -126,7 +126,11 @@ def test_neighbours_and_learning_rate_follow_the_number_of_learners(
     step(run, 500)
     run.close()
     rates = [row["learning_rate"] for row in MetricsReader(folder.metrics_file(0)).new_rows()]
-    of_all = [math.sqrt(2 * learners / 16) if rule == "sqrt" else 1.0 for learners in (4, 1, 3)]
+    of_all = {
+        "sqrt": [math.sqrt(2 * learners / 16) for learners in (4, 1, 3)],
+        "linear": [learners * math.sqrt(2 / 16) for learners in (4, 1, 3)],
+        "constant": [1.0, 1.0, 1.0],
+    }[rule]
     given = algorithm.learning_rate
     scheduled = zip(of_all, (1.0, 0.5, 0.5), strict=True)
     assert rates == pytest.approx([given * scale * left for scale, left in scheduled])
