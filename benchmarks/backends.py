@@ -68,11 +68,11 @@ def measure(name: str, rounds: int, seconds: float) -> dict[str, Any]:
         "learners": configs[0].learners,
         "simulators": configs[0].simulators,
         "rounds": found,
-        **{part: _summary([[side[part] for side in sides] for sides in found]) for part in PARTS},
+        **{part: summary([[side[part] for side in sides] for sides in found]) for part in PARTS},
     }
 
 
-def _summary(rounds: list[list[float]]) -> dict[str, Any]:
+def summary(rounds: list[list[float]]) -> dict[str, Any]:
     """Return medians of a rate: each side's, and of the ratios of the last side to the first."""
     ratios = [sides[-1] / sides[0] for sides in rounds]
     return {

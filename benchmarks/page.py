@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import goals
+from benchmarks import environment_tables, goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
 from benchmarks.peers.scores import table as scores
@@ -295,6 +295,8 @@ SUMMARIES: dict[str, Callable[[Path], str]] = {
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers", "peers-ppo", "systems"), _peers),
     **dict.fromkeys(("peers-cartpole", "peers-half-cheetah"), partial(_figure, scores.table)),
+    "backends": partial(_figure, environment_tables.backends),
+    "stagger": partial(_figure, environment_tables.stagger),
     "soak": _soak,
     "profile": _profile,
     "alternating": _alternating,
