@@ -1,6 +1,6 @@
 """Training on fast simulators beside the same environment by its Gymnasium id, in turn.
 
-    python -m benchmarks.backends [--cases cartpole minatar mujoco pong] [--rounds 5] [--out FILE]
+    python -m benchmarks.backends [--cases cartpole minatar mujoco mujoco-ppo pong] [--rounds 5] [--out FILE]
 
 Needs the extras `envpool` and `jax`, and gymnasium[mujoco] for the case mujoco. Each round measures
 each side of a case for some seconds with a process per learner: first its simulators alone, with
@@ -33,6 +33,10 @@ CASES: dict[str, tuple[TrainConfig, ...]] = {
     "mujoco": (
         TrainConfig(method="gala-a2c", env="HalfCheetah-v5", learners=2, simulators=16),
         TrainConfig(method="gala-a2c", env="envpool:HalfCheetah-v5", learners=2, simulators=16),
+    ),
+    "mujoco-ppo": (
+        TrainConfig(method="ppo", env="HalfCheetah-v5", simulators=16),
+        TrainConfig(method="ppo", env="envpool:HalfCheetah-v5", simulators=16),
     ),
     "pong": (
         TrainConfig(method="gala-a2c", env="PongNoFrameskip-v4", learners=2, simulators=16),

@@ -10,9 +10,9 @@ Table = tuple[str, list[str], list[list[str]]]
 def backends(result: dict[str, Any]) -> Table:
     """Rates of simulators alone and of training, of each side of each case."""
     title = (
-        f"`gala-a2c`, agent steps per second of all learners together: medians of "
-        f"{result['rounds']} rounds of {result['seconds']:.0f} s each, in turn; ratios to the "
-        f"first of a case, with the lowest and the highest."
+        f"Agent steps per second of all learners together: medians of {result['rounds']} rounds "
+        f"of {result['seconds']:.0f} s each, in turn; ratios to the first of a case, with the "
+        f"lowest and the highest."
     )
     rows = []
     for case in result["cases"]:
@@ -21,12 +21,13 @@ def backends(result: dict[str, Any]) -> Table:
             rows.append(
                 [
                     f"`{env}`",
+                    f"`{case['method']}`",
                     f"{case['learners']} x {case['simulators']}",
                     *_rate(case["simulators_alone"], side, has_ratio=is_last),
                     *_rate(case["training"], side, has_ratio=is_last),
                 ]
             )
-    columns = ["environment", "learners x simulators", "simulators alone", "ratio"]
+    columns = ["environment", "method", "learners x simulators", "simulators alone", "ratio"]
     return title, [*columns, "training", "ratio"], rows
 
 

@@ -11,7 +11,7 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert found["ratio"] == 3.0
     rates = {"simulators_alone": found, "training": summary([[10.0, 10.0]])}
     alone = {name: summary([[7.0]]) for name in rates}
-    shared = {"learners": 2, "simulators": 64}
+    shared = {"method": "m", "learners": 2, "simulators": 64}
     result = {
         "rounds": 3,
         "seconds": 6.0,
@@ -19,11 +19,11 @@ def test_ratios_are_taken_within_rounds() -> None:
     }
     title, columns, rows = environment_tables.backends(result)
     assert "medians of 3 rounds of 6 s" in title
-    assert len(columns) == 6
+    assert len(columns) == 7
     assert rows == [
-        ["`a`", "2 x 64", "100", "", "10", ""],
-        ["`b`", "2 x 64", "400", "3.00 (2.00 … 10.00)", "10", "1.00 (1.00 … 1.00)"],
-        ["`c`", "2 x 64", "7", "", "7", ""],
+        ["`a`", "`m`", "2 x 64", "100", "", "10", ""],
+        ["`b`", "`m`", "2 x 64", "400", "3.00 (2.00 … 10.00)", "10", "1.00 (1.00 … 1.00)"],
+        ["`c`", "`m`", "2 x 64", "7", "", "7", ""],
     ]
 
 
