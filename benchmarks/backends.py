@@ -1,8 +1,8 @@
 """Training on fast simulators beside the same environment by its Gymnasium id, in turn.
 
-    python -m benchmarks.backends [--cases cartpole minatar mujoco mujoco-ppo pong] [--rounds 5] [--out FILE]
+    python -m benchmarks.backends [--cases cartpole minatar …] [--rounds 5] [--out FILE]
 
-Needs the extras `envpool` and `jax`, and gymnasium[mujoco] for the case mujoco. Each round measures
+Needs the extras `envpool` and `jax`, and gymnasium[mujoco] for MuJoCo's. Each round measures
 each side of a case for some seconds with a process per learner: first its simulators alone, with
 random actions, then training. The order of the sides changes with each round.
 """
