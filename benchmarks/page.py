@@ -295,7 +295,7 @@ SUMMARIES: dict[str, Callable[[Path], str]] = {
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers", "peers-ppo", "systems"), _peers),
     **dict.fromkeys(("peers-cartpole", "peers-half-cheetah"), partial(_figure, scores.table)),
-    "backends": partial(_figure, environment_tables.backends),
+    **dict.fromkeys(("backends", "backends-ppo"), partial(_figure, environment_tables.backends)),
     "stagger": partial(_figure, environment_tables.stagger),
     "soak": _soak,
     "profile": _profile,
