@@ -61,7 +61,8 @@ def check_vector(start: Checkpoint, tensors: Mapping[str, Tensor], name: str, le
     if name not in tensors:
         raise _unfit(start, f"{name} is missing")
     if wrong := defect(tensors[name], length):
-        raise _unfit(start, f"{name} is not {length:,} finite numbers ({wrong})")
+        changed = "; have the environment's spaces changed since?" if name == "parameters" else ""
+        raise _unfit(start, f"{name} is not {length:,} finite numbers ({wrong}){changed}")
 
 
 def _unfit(start: Checkpoint, why: str) -> UserError:

@@ -10,6 +10,8 @@ from gala_rl.config.resolved import ResolvedConfig
 FLOAT_BYTES = 4
 _PROCESS_BYTES = 150 * 2**20
 """Least memory of a process that has imported PyTorch."""
+_UNITS = 64
+"""Least width of a layer beside observations or actions."""
 _SIMULATOR_PROCESS_BYTES = 24 * 2**20
 """Least memory of a process that has imported only Gymnasium."""
 
@@ -26,15 +28,32 @@ def device_rows(config: ResolvedConfig) -> list[Row]:
 
 def memory_rows(config: ResolvedConfig) -> list[Row]:
     """Return the check that main memory is large enough."""
-    needed, available = _needed_bytes(config), psutil.virtual_memory().total
+    available = psutil.virtual_memory().total
+    network, needed = _network_bytes(config), _needed_bytes(config)
     return [
+        (
+            network > available,
+            f"env {config.env!r} needs a network of {network / 2**30:,.0f} GiB or more, this "
+            f"machine has {available / 2**30:,.0f}: make its observations or actions smaller by a "
+            f"wrapper",
+        ),
         (
             needed > available,
             f"learners {config.learners:,} x simulators {config.simulators:,} x rollout_steps "
             f"{config.algorithm.rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, "
             f"this machine has {available / 2**30:,.0f}: use fewer",
-        )
+        ),
     ]
+
+
+def _network_bytes(config: ResolvedConfig) -> int:
+    """Return the least size of the first and last layer of all learners, with gradients."""
+    observation, action = config.environment.observation, config.environment.action
+    parts = observation.parts or (observation,)
+    inputs = sum(part.size for part in parts if not part.is_image)
+    outputs = len(action.sizes) * max(action.sizes) if action.sizes else action.size
+    parameters = config.learners * _UNITS * (inputs + outputs)
+    return 2 * parameters * FLOAT_BYTES
 
 
 def _needed_bytes(config: ResolvedConfig) -> int:

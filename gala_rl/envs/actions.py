@@ -23,12 +23,15 @@ def action_spec(space: spaces.Space[Any], env: str) -> ActionSpec:
     match space:
         case spaces.Discrete():
             return ActionSpec(int(space.n), True)
-        case spaces.MultiDiscrete() if space.nvec.size:
+        case spaces.MultiDiscrete() | spaces.MultiBinary() | spaces.Box() if 0 in space.shape:
+            raise UserError(f"env {env!r} has {type(space).__name__} actions without a number")
+        case spaces.MultiDiscrete():
             return ActionSpec(space.nvec.size, True, tuple(space.nvec.ravel().tolist()))
-        case spaces.MultiBinary() if size := math.prod(space.shape):
+        case spaces.MultiBinary():
+            size = math.prod(space.shape)
             return ActionSpec(size, True, (2,) * size)
-        case spaces.Box() if size := math.prod(space.shape):
-            return ActionSpec(size, False)
+        case spaces.Box():
+            return ActionSpec(math.prod(space.shape), False)
     raise UserError(
         f"env {env!r} has {type(space).__name__} actions: only Discrete, MultiDiscrete, "
         f"MultiBinary and continuous (Box) actions can be learned"
@@ -69,7 +72,7 @@ class ActionDecoder:
         clipped = np.minimum(np.maximum(scaled, self._low), self._high)
         if space.dtype is not None and space.dtype.kind != "f":
             clipped = np.rint(clipped)
-        return clipped.astype(space.dtype).reshape(*clipped.shape[:-1], *space.shape)
+        return clipped.astype(space.dtype).reshape((*clipped.shape[:-1], *space.shape))
 
     def batch(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Convert actions [B] or [B, A] to a batch of the space's elements, in its dtype."""

@@ -216,7 +216,9 @@ def _options(source: EnvironmentSource) -> dict[str, Any]:
     """Return all options of an environment with their defaults."""
     envpool = backend_package("envpool", "envpool", source.env)
     if source.name not in (known := envpool.list_all_envs()):
-        close = difflib.get_close_matches(source.name, known, n=_SUGGESTIONS)
+        # Games have one name here, whichever of Gymnasium's two a user knows.
+        wanted = source.name.removeprefix("ALE/").replace("NoFrameskip-v4", "-v5")
+        close = difflib.get_close_matches(wanted, known, n=_SUGGESTIONS)
         guess = f"did you mean envpool:{', envpool:'.join(close)}?" if close else "list them"
         raise UserError(f"env {source.env!r} is unknown to EnvPool: {guess} (gala envs WORD)")
     try:

@@ -121,7 +121,7 @@ def _hint(prefix: str, name: str) -> str:
         if wanted in (rom.replace("_", "") for rom in roms.get_all_rom_ids()):
             return "it is for several players at once, and there is no such environment"
         close = difflib.get_close_matches(wanted, games, n=1, cutoff=_CUTOFF)
-        guess = f"did you mean the game {games[close[0]]}?" if close else "there is no such game"
+        guess = f"did you mean the game {games[close[0]]}?" if close else "there is no such game."
         return f"{guess} Games are written like PongNoFrameskip-v4 or ALE/Pong-v5"
     names = {get_env_id(spec.namespace, spec.name, None).lower(): spec for spec in specs}
     wanted = get_env_id(namespace or None, own, None).lower()

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gala_rl.config.environment import attribute
+from gala_rl.config.environment import PREFIXES, attribute
 from gala_rl.errors import UserError
 
 
@@ -24,13 +24,14 @@ def preserve_working_directory() -> Iterator[None]:
             os.chdir(before)
 
 
-def import_module(module: str, what: str, written: str) -> Any:
+def import_module(module: str, what: str, written: str, prefix: str = "") -> Any:
     """Import a third-party module and return it.
 
     Args:
         module: name of the module.
         what: what the user gave, for messages, such as "env 'my_module:Name-v0'".
         written: the part of it after the module, for messages.
+        prefix: what the user wrote before the module, such as "make:".
 
     Raises:
         UserError: when it cannot be imported.
@@ -42,8 +43,12 @@ def import_module(module: str, what: str, written: str) -> Any:
         where = ""
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             where = "; is it installed, or in the current folder?"
-            if module.endswith(".py"):
-                where = f"; give the module: {module[:-3]}:{written}"
+            if module.endswith(".py") or "/" in module:
+                # A path as the shell completes it.
+                path = module.removesuffix(".py")
+                folder, path = path.rpartition("/")[::2] if path.startswith("/") else ("", path)
+                how = f"run in {folder} and give the module" if folder else "give the module"
+                where = f"; {how}: {prefix}{path.replace('/', '.')}:{written}"
         raise UserError(f"{what} cannot be imported: {error}{where}") from error
     except KeyboardInterrupt:
         raise
@@ -67,6 +72,11 @@ def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any
         UserError: when there is no such function.
     """
     module, colon, attributes = name.rpartition(":")
+    if ":" in module and module.partition(":")[0] in PREFIXES:
+        raise UserError(
+            f"{what} has a prefix too many: did you mean {prefix}{name.partition(':')[2]}?"
+        )
+    module = module.removeprefix("./")
     if not colon or not module or not attributes or module.startswith("."):
         dotted, _, function = name.rpartition(".")
         is_dotted = not colon and dotted and function and not dotted.startswith(".")
@@ -74,7 +84,7 @@ def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any
             f"did you mean {prefix}{dotted}:{function}?" if is_dotted else "give module:function"
         )
         raise UserError(f"{what} has no function: {guess}")
-    owner = import_module(module, what, attributes)
+    owner = import_module(module, what, attributes, prefix)
     try:
         function = attribute(owner, attributes)
     except AttributeError as error:

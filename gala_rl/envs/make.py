@@ -1,5 +1,6 @@
 """Builds one Gymnasium environment from its source: id or factory, arguments and wrappers."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,14 +50,31 @@ def make_environment(source: EnvironmentSource, advice: str = "") -> Environment
     for name in source.wrappers:
         built = _wrapped(built, name, env)
     check_spaces(built, "observation_space", "action_space", name=env)
+    _check_reset(built, env)
     return built
 
 
 def check_spaces(env: Any, *spaces: str, name: str) -> None:
     """Raise a UserError if an environment lacks one of its spaces."""
     for space in spaces:
-        if not hasattr(env, space):
-            raise UserError(f"env {name!r} has no {space}: set it in its constructor")
+        try:
+            getattr(env, space)
+        except AttributeError as error:
+            raise UserError(f"env {name!r} has no {space}: set it in its constructor") from error
+        except Exception as error:  # A property of a third party may raise anything.
+            raise UserError(f"env {name!r}: its {space} raised {describe(error)}") from error
+
+
+def _check_reset(env: Environment, name: str) -> None:
+    """Raise a UserError for an environment whose `reset` takes no seed, as in OpenAI's gym."""
+    while isinstance(env, gymnasium.Wrapper) and env.reset.__module__.startswith("gymnasium."):
+        env = env.env
+    parameters = inspect.signature(env.reset).parameters.values()
+    if not any(p.name == "seed" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        raise UserError(
+            f"reset() of env {name!r} takes no seed: define reset(self, *, seed=None, "
+            f"options=None), which returns (observation, info)"
+        )
 
 
 def _registered(source: EnvironmentSource) -> Callable[[], Any]:

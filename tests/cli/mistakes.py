@@ -172,6 +172,10 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--learners", "0"), ("learners 0", "at least 1")),
     (train("--learners", "1M"), ("learners 1000000", "at most 10000")),
     (train("--learners", "9k"), ("learners 9,000", "GiB of memory", "use fewer")),
+    *[
+        (train("--env", f"make:tests.environments.makers:{name}"), ("network of", "by a wrapper"))
+        for name in ("many_actions", "many_observations")
+    ],
     (train("--simulators", "1G"), ("simulators 1,000,000,000", "GiB of memory", "use fewer")),
     (train("--rollout-steps", "1G"), ("rollout_steps 1,000,000,000", "use fewer")),
     (train("--env", "CartPole"), ("'CartPole'", "CartPole-v1")),

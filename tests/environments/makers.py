@@ -55,6 +55,51 @@ def raises(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     raise RuntimeError("no such luck")
 
 
+class OldWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Resets as OpenAI's gym did."""
+
+    def reset(self) -> Any:  # type: ignore[override]
+        return self.env.reset()[0]
+
+
+def old_reset() -> gymnasium.Env[Any, Any]:
+    return gymnasium.wrappers.TimeLimit(OldWrapper(Counting(3)), 4)
+
+
+class LateSpace(Counting):
+    @property
+    def observation_space(self) -> Any:
+        raise RuntimeError("late")
+
+    @observation_space.setter
+    def observation_space(self, space: Any) -> None:
+        pass
+
+
+def raising_space() -> Counting:
+    return LateSpace(3)
+
+
+def no_action() -> Any:
+    return acting(gymnasium.spaces.Box(0.0, 1.0, (0,)))
+
+
+def many_actions() -> Any:
+    return acting(gymnasium.spaces.Discrete(2**40))
+
+
+def many_observations() -> Any:
+    env: Any = Counting(3)
+    env.observation_space = gymnasium.spaces.Discrete(2**40)
+    return env
+
+
+def acting(space: gymnasium.Space[Any]) -> Any:
+    env: Any = Counting(3)
+    env.action_space = space
+    return env
+
+
 NUMBER = 5
 
 

@@ -52,6 +52,13 @@ def test_minus_one_to_one_spans_finite_bounds_and_keeps_other_numbers(
     assert all(np.array([number]) in space for number in given)
 
 
+def test_one_number_without_an_axis_is_decoded_alone_and_in_a_batch() -> None:
+    decode = ActionDecoder(spaces.Box(0.0, 4.0, ()))
+    alone, batch = decode(np.zeros(1, np.float32)), decode.batch(np.zeros((3, 1), np.float32))
+    assert (alone.shape, alone.tolist()) == ((), 2.0)
+    assert (batch.shape, batch.tolist()) == ((3,), [2.0, 2.0, 2.0])
+
+
 def test_each_number_goes_by_its_own_bounds() -> None:
     low, high = np.array([-INF, 0, -1, -2], np.float32), np.array([INF, 10, 1, INF], np.float32)
     legal = ActionDecoder(spaces.Box(low, high))(np.array([7, 0.5, 0.5, -7], dtype=np.float32))

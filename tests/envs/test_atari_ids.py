@@ -62,6 +62,11 @@ def test_an_unknown_game_is_refused_with_a_guess(env_id: str) -> None:
         atari_game(env_id)
 
 
+def test_a_game_like_no_other_is_refused_in_whole_sentences() -> None:
+    with pytest.raises(UserError, match=r"there is no such game\. Games are written like"):
+        atari_game("ALE/Xyzzy-v5")
+
+
 def test_an_id_of_another_kind_of_environment_builds_no_atari_simulators() -> None:
     with pytest.raises(UserError, match="CartPole-v1"):
         simulators("CartPole-v1")

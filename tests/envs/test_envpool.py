@@ -120,6 +120,7 @@ def test_the_protocol_reaches_the_emulator() -> None:
     ("source", "words"),
     [
         (EnvironmentSource("envpool:CartPole-v9"), "did you mean envpool:CartPole-v1"),
+        (EnvironmentSource("envpool:PongNoFrameskip-v4"), "did you mean envpool:Pong-v5"),
         (EnvironmentSource(CARTPOLE, {"gravity": 1}), "no argument 'gravity': it takes"),
         (EnvironmentSource(CARTPOLE, {"num_envs": 9}), "no argument 'num_envs'"),
         (EnvironmentSource("envpool:Pong-v5", {"frame_skip": 1}), "no argument 'frame_skip'"),
