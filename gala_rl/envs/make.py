@@ -69,7 +69,10 @@ def _check_reset(env: Environment, name: str) -> None:
     """Raise a UserError for an environment whose `reset` takes no seed, as in OpenAI's gym."""
     while isinstance(env, gymnasium.Wrapper) and env.reset.__module__.startswith("gymnasium."):
         env = env.env
-    parameters = inspect.signature(env.reset).parameters.values()
+    try:
+        parameters = inspect.signature(env.reset).parameters.values()
+    except (TypeError, ValueError):  # Compiled code may have no readable signature.
+        return
     if not any(p.name == "seed" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         raise UserError(
             f"reset() of env {name!r} takes no seed: define reset(self, *, seed=None, "

@@ -66,6 +66,21 @@ def old_reset() -> gymnasium.Env[Any, Any]:
     return gymnasium.wrappers.TimeLimit(OldWrapper(Counting(3)), 4)
 
 
+class Compiled:
+    """Stands for a method of compiled code, whose signature cannot be read."""
+
+    __signature__ = "none"
+
+    def __call__(self, **options: Any) -> Any:
+        return Counting(3).reset(**options)
+
+
+def compiled_reset() -> Any:
+    env: Any = Counting(3)
+    env.reset = Compiled()
+    return env
+
+
 class LateSpace(Counting):
     @property
     def observation_space(self) -> Any:

@@ -47,6 +47,10 @@ def test_arguments_reach_what_builds_the_environment(
     assert scores(EnvironmentSource(env, args))[0] == (score, length)
 
 
+def test_a_reset_without_a_readable_signature_is_accepted() -> None:
+    assert read_environment(EnvironmentSource(f"make:{MAKERS}:compiled_reset")).action.size == 2
+
+
 def test_wrappers_are_applied_in_order() -> None:
     makers.APPLIED.clear()
     wrappers = (f"{MAKERS}:limit", f"{MAKERS}:negate")
