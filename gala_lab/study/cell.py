@@ -1,4 +1,4 @@
-"""A cell of a study: one environment, algorithm, number of learners, rate and way of gossip."""
+"""A cell of a study: one environment, algorithm, number of learners, rate and kind of gossip."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,21 +14,21 @@ SecondMoment = Literal["local", "split", "difference", "window", "gain-split", "
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What one cell trains, with each of its seeds.
+    """Everything but the seed that determines a run.
 
     Attributes:
-        env: environment, by its name.
+        env: name of the environment.
         algorithm: algorithm of each learner.
-        learners: n; one learner has the whole batch and does not gossip.
-        simulators: of one learner.
+        learners: n; 1: one large batch, without gossip.
+        simulators: simulators per learner.
         steps: agent steps of all learners together.
-        rate: factor on the learning rate that the package would take.
+        rate: factor on the learning rate that `gala train` uses.
         topology: one of `options.TOPOLOGIES`.
-        second_moment: estimate that the optimizer divides by the root of.
-        optimizer: its name, or "own" for that of the algorithm.
-        delay: updates by which messages are late.
+        second_moment: one of `options.SECOND_MOMENTS`; the optimizer divides by its root.
+        optimizer: name of the optimizer; "own": the algorithm's default.
+        delay: age of messages, in updates.
         missed: probability that a learner does not mix in a round.
-        warm_up: share of the rounds, the first ones, in which all learners average fully.
+        warm_up: fraction of the rounds, from the first, in which all learners average fully.
     """
 
     env: str
@@ -46,10 +46,10 @@ class Cell:
 
     @cached_property
     def config(self) -> ResolvedConfig:
-        """The config of the same training by the package, whose values the cell takes.
+        """The config of `gala train` for the same training; the cell uses its settings.
 
         Raises:
-            UserError: when the package could not train it.
+            UserError: when `gala train` rejects it.
         """
         config = TrainConfig(
             method=self.algorithm if self.learners == 1 else f"gala-{self.algorithm}",

@@ -22,7 +22,7 @@ def add_study(commands: Any) -> None:
     parser = add_command(
         commands,
         "study",
-        "compare update rules of gossip with one large batch, over learning rates and seeds",
+        "compare gossip with one large batch, over learning rates and seeds",
         _study,
         "gala study --out runs/rates --learners 1,16 --rates 0.5,1,2,4,8 --seeds 20",
     )
@@ -32,7 +32,7 @@ def add_study(commands: Any) -> None:
         dest="folder",
         required=True,
         metavar="DIR",
-        help="folder of the study; the same command continues it, and other values add cells",
+        help="folder of the study; repeat the command to continue it; other values add cells",
     )
     add_settings(parser, StudyOptions, headings=_HEADINGS)
     add_json(parser)

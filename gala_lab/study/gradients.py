@@ -1,4 +1,4 @@
-"""Gradients of a study: those of all learners' losses at once, a row each.
+"""Gradients of a study: those of all learners' losses at once, a row per learner.
 
 Axes: M = learners of all seeds, P = parameters, T = agent steps of a rollout, B = simulators of one
 learner, N = samples. The losses are those of `gala_rl.losses`.
@@ -26,10 +26,10 @@ class Gradients(NamedTuple):
     """Gradients of M losses, and the losses.
 
     Attributes:
-        losses: [M] of the whole batches.
+        losses: [M] losses of the whole batches.
         mean: [M, P] gradients of the whole batches.
         half_difference: [M, P] half the difference of the gradients of two half-batches; its
-            square estimates the variance of `mean`. None if it was not asked for.
+            square estimates the variance of `mean`. None unless requested.
     """
 
     losses: Tensor
@@ -38,7 +38,7 @@ class Gradients(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What losses read, each [M, N, ...]; `weights` is 0 for a sample that is not learned from."""
+    """Inputs of losses, each [M, N, ...]; `weights` is 0 for a sample that is not learned from."""
 
     observations: Tensor
     actions: Tensor
@@ -48,29 +48,29 @@ class Samples(NamedTuple):
     values: Tensor
     weights: Tensor
 
-    def at(self, numbers: Tensor) -> "Samples":
-        """Return n samples of each learner by their numbers [M, n]."""
-        learners = torch.arange(len(numbers)).unsqueeze(-1)
-        return Samples._make(x[learners, numbers] for x in self)
+    def at(self, indices: Tensor) -> "Samples":
+        """Return n samples per learner, by their indices [M, n]."""
+        learners = torch.arange(len(indices)).unsqueeze(-1)
+        return Samples._make(x[learners, indices] for x in self)
 
-    def part(self, numbers: slice) -> "Samples":
-        """Return the same samples of all learners."""
-        return Samples._make(x[:, numbers] for x in self)
+    def part(self, indices: slice) -> "Samples":
+        """Return a slice of every learner's samples."""
+        return Samples._make(x[:, indices] for x in self)
 
 
 Loss = Callable[[Tensor, Tensor, Samples], Tensor]
-"""The loss of one learner: of logits [N, A], values [N] and samples [N, ...]."""
+"""Loss of one learner, a function of logits [N, A], values [N] and samples [N, ...]."""
 
 
 def samples_of(
     trajectory: Trajectory, bootstrap: Tensor, settings: A2CSettings | PPOSettings, learners: int
 ) -> Samples:
-    """Return the T * B samples of each learner, all those of a simulator in a row.
+    """Return the T * B samples of each learner, ordered by simulator.
 
     Args:
-        trajectory: of M * B simulators.
+        trajectory: rollout of M * B simulators.
         bootstrap: [M * B] V(x_T).
-        settings: of the algorithm.
+        settings: settings of the algorithm.
         learners: M.
     """
     boundaries, values = trajectory.boundaries(bootstrap), trajectory.values
@@ -119,7 +119,7 @@ def proximal_loss(settings: PPOSettings, annealing: float) -> Loss:
     """Return the loss of PPO on a minibatch.
 
     Args:
-        settings: of the algorithm.
+        settings: settings of the algorithm.
         annealing: the learning rate, relative to that at the start.
     """
     clip_range = settings.clip_range * (annealing if settings.anneal_clip_range else 1.0)
@@ -155,7 +155,7 @@ def gradients_of(
     Args:
         network: evaluates all learners.
         parameters: [M, P].
-        samples: what they learn from.
+        samples: samples of all learners.
         loss: the loss of one learner.
         halves: whether to return `half_difference`. The halves are the first and the last half
             of the samples: of a rollout, half of the simulators.

@@ -1,4 +1,4 @@
-"""Options of a study: the values of each axis, whose combinations are its cells."""
+"""Options of a study: values whose combinations are its cells."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ from gala_rl.config.settings import setting
 from gala_rl.gossip.topology import NAMES
 
 RANDOM_MATCHING = "random-matching"
-"""Topology that draws pairs of learners anew in each round; both of a pair mix."""
+"""Topology that draws new pairs of learners in each round; both learners of a pair mix."""
 TOPOLOGIES = (*NAMES, RANDOM_MATCHING)
 
 SECOND_MOMENTS = ("local", "split", "difference", "window", "gain-split", "gain-difference")
@@ -22,39 +22,41 @@ class StudyOptions:
 
     envs: tuple[str, ...] = setting(
         ("gym-vec:CartPole-v1",),
-        "environments; those of vector backends (gym-vec, envpool, pgx) are fast",
+        "environments; those that step all simulators in one call are fast",
         metavar="ID",
     )
     algorithm: Literal["a2c", "ppo"] = setting("a2c", "algorithm of each learner")
     learners: tuple[int, ...] = setting(
-        (1, 16), "learners; 1 has the whole batch and nobody to gossip with", minimum=1
+        (1, 16), "numbers of learners; 1: one large batch, without gossip", minimum=1
     )
-    simulators_total: int = setting(256, "simulators of all learners together", minimum=1)
-    steps: int = setting(500_000, "agent steps of all learners together", minimum=1)
+    simulators_total: int = setting(256, "simulators per run, of all learners together", minimum=1)
+    steps: int = setting(500_000, "agent steps per run, of all learners together", minimum=1)
     rates: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0, 4.0, 8.0),
-        "factors on the learning rate that gala train takes for as many simulators",
+        "factors on the learning rate that gala train uses with as many simulators",
         above=0,
     )
     topologies: tuple[str, ...] = setting(("directed-ring",), ", ".join(TOPOLOGIES))
     second_moments: tuple[str, ...] = setting(
-        ("local",), f"what the optimizer divides by the root of: {', '.join(SECOND_MOMENTS)}"
+        ("local",), f"estimates of the gradient's second moment: {', '.join(SECOND_MOMENTS)}"
     )
     optimizers: tuple[str, ...] = setting(
-        ("own",), "rmsprop, rmsprop-tf, adam, or own: that of the algorithm"
+        ("own",), "rmsprop, rmsprop-tf, adam; own: the algorithm's default"
     )
-    delays: tuple[int, ...] = setting((0,), "updates by which messages are late", minimum=0)
+    delays: tuple[int, ...] = setting((0,), "ages of messages, in updates", minimum=0)
     missed: tuple[float, ...] = setting(
-        (0.0,), "probability that a learner does not mix in a round", minimum=0, maximum=1
+        (0.0,), "probabilities that a learner does not mix after an update", minimum=0, maximum=1
     )
     warm_ups: tuple[float, ...] = setting(
         (0.0,),
-        "share of the updates, the first ones, in which all learners average fully",
+        "fractions of the training, from its start, in which all learners average fully",
         minimum=0,
         maximum=1,
     )
-    seeds: int = setting(20, "runs of each cell", minimum=1, maximum=1_000, metavar="K")
-    threshold: float | None = setting(
-        None, "count the runs that end at this mean return or above", metavar="SCORE"
+    seeds: int = setting(
+        20, "runs per cell, with the seeds 0 to K - 1", minimum=1, maximum=1_000, metavar="K"
     )
-    at_once: int = setting(1, "processes that train cells", minimum=1, metavar="M")
+    threshold: float | None = setting(
+        None, "count the runs whose final mean return is at least this", metavar="SCORE"
+    )
+    at_once: int = setting(1, "number of processes that train cells", minimum=1, metavar="M")

@@ -1,4 +1,4 @@
-"""The plan of a study: its cells, their seeds, and the file with a row per finished run."""
+"""The plan of a study: its cells, their seeds, and its file with a row per finished run."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from gala_rl.spaces import SHALLOW_SIDE
 ROWS = "rows.jsonl"
 """File in the folder of a study: a row per finished run."""
 _BATCH_SIMULATORS = 1_024
-"""Simulators of the seeds that are trained together; more of them do not fit into the cache."""
+"""Maximum number of simulators that are trained together, so that their data fit into the cache."""
 
 
 def cells_of(options: StudyOptions) -> list[Cell]:
@@ -32,7 +32,7 @@ def cells_of(options: StudyOptions) -> list[Cell]:
         if options.simulators_total % learners:
             raise UserError(
                 f"simulators_total {options.simulators_total} cannot be shared by {learners} "
-                f"learners: use a multiple"
+                f"learners: use a multiple of {learners}"
             )
         for optimizer, rate in itertools.product(options.optimizers, options.rates):
             values: dict[str, Any] = {
@@ -44,7 +44,7 @@ def cells_of(options: StudyOptions) -> list[Cell]:
                 "rate": rate,
                 "optimizer": optimizer,
             }
-            # Who has nobody to gossip with gossips in one way only.
+            # One learner does not gossip, so settings of gossip make no further cells.
             ways = [{}] if learners == 1 else _ways_of_gossip(options)
             found |= dict.fromkeys(Cell(**values | way) for way in ways)
     for cell in found:
@@ -96,11 +96,11 @@ class Batch:
 
 
 def batches_of(cells: Sequence[Cell], seeds: int, done: Sequence[dict[str, Any]]) -> list[Batch]:
-    """Return what is left to train, a part of every cell's seeds before the next part.
+    """Return the batches left to train: the first of every cell, then the second, and so on.
 
     Args:
-        cells: of the study.
-        seeds: of each cell, from 0.
+        cells: cells of the study.
+        seeds: number of seeds per cell, from 0.
         done: rows of finished runs.
     """
     finished = {_key(row["cell"], row["seed"]) for row in done}
@@ -119,12 +119,12 @@ def batches_of(cells: Sequence[Cell], seeds: int, done: Sequence[dict[str, Any]]
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder of a study, or raise a UserError if it holds something else."""
+    """Create the folder of a study; raise a UserError if it holds something else."""
     file = folder / ROWS
     if not file.is_file():
         RunFolder(folder).check_unused()
     elif (content := file.read_bytes()) and not content.endswith(b"\n"):
-        # A power cut left half a row, whose run is trained again.
+        # After a power cut the last row may be incomplete: that run is trained again.
         os.truncate(file, content.rfind(b"\n") + 1)
     try:
         folder.mkdir(parents=True, exist_ok=True)

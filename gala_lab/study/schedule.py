@@ -21,13 +21,13 @@ Work = Callable[[Batch], list[dict[str, Any]]]
 
 
 def train_all(folder: Path, batches: list[Batch], at_once: int, console: Console) -> bool:
-    """Train all batches; rows are written as they are done.
+    """Train all batches; write their rows as soon as they are trained.
 
     Args:
-        folder: of the study.
-        batches: what is left.
-        at_once: number of processes; 1: this one alone.
-        console: where progress goes.
+        folder: folder of the study.
+        batches: batches left to train.
+        at_once: number of processes; 1: train in this process.
+        console: shows progress.
 
     Returns:
         Whether the user stopped it.
@@ -47,7 +47,7 @@ def train_all(folder: Path, batches: list[Batch], at_once: int, console: Console
 
 
 def _in_processes(work: Work, batches: list[Batch], count: int) -> Iterator[list[dict[str, Any]]]:
-    """Return the rows of each batch as soon as they are there."""
+    """Yield the rows of each batch as soon as it is trained."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent)
     try:

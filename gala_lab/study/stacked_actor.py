@@ -1,4 +1,4 @@
-"""The actor of a study: every learner acts in its own simulators, all of them in one batch.
+"""The actor of a study: all learners act in one batch, each in its own simulators.
 
 Axes: T = agent steps of a rollout, M = learners of all seeds, B = simulators of one learner.
 Simulators m B … m B + B - 1 are learner m's. A `Trajectory` here has M * B simulators, in that
@@ -61,7 +61,7 @@ class StackedActor:
 
     @torch.no_grad()
     def collect(self, parameters: Parameters) -> Trajectory:
-        """Make T steps with the learners' present parameters; overwrites the last rollout."""
+        """Collect T steps with the learners' current parameters; overwrite the last rollout."""
         storage, self.episodes = self.trajectory, []
         storage.observations[0].copy_(storage.observations[-1])
         storage.truncation_values.zero_()
@@ -102,9 +102,9 @@ class StackedActor:
     def _values_of(
         self, parameters: Parameters, simulators: NDArray[np.intp], observations: Tensor
     ) -> Tensor:
-        """Return V [K] of one observation [K, ...] of each of some simulators, in rising order."""
+        """Return V [K] of observations [K, ...] from K simulators, in increasing order."""
         learners = simulators * self._learners // self._simulators.count
-        # Each learner's observations stand side by side, with nothing behind the last of them.
+        # A row per learner holds its observations, padded with zeros to the longest row.
         places = np.arange(len(learners)) - np.searchsorted(learners, learners)
         padded = observations.new_zeros(
             (self._learners, int(places.max()) + 1, *observations.shape[1:])

@@ -26,9 +26,9 @@ class StackedGossip:
         topology: name of the topology, or "random-matching".
         learners: n.
         seeds: S.
-        delays: rounds by which messages to each learner are late, [n]; one number: to all.
+        delays: age in rounds of the messages to each learner, [n]; one number: to all.
         missed: probability that a learner does not mix in a round.
-        warm_up_rounds: number of first rounds in which all learners of a seed average fully.
+        warm_up_rounds: rounds at the start in which all learners of a seed average fully.
         seed: seed of pairs and of missed mixes.
     """
 
@@ -68,7 +68,7 @@ class StackedGossip:
         return total / _column(count)
 
     def _messages(self, senders: NDArray[np.int64]) -> Tensor:
-        """Return [M, P], what each learner has from its sender [M], as late as its messages are."""
+        """Return the message [M, P] to each learner from its sender [M], delayed as configured."""
         receivers = np.arange(len(senders))
         late = self._delays[receivers % self._learners]
         messages = self._sent[-1][senders]
@@ -79,7 +79,7 @@ class StackedGossip:
         return messages
 
     def _senders(self, number: int) -> list[NDArray[np.int64]]:
-        """Return the senders [M] of each learner's first, second … message of a round."""
+        """Return the senders [M] of each learner's first, second, … message in a round."""
         offsets = np.arange(self._seeds).repeat(self._learners) * self._learners
         if self._graph is None:
             return [self._pairs() + offsets]
@@ -87,7 +87,7 @@ class StackedGossip:
         return [np.tile(column, self._seeds) + offsets for column in np.array(edges).T]
 
     def _pairs(self) -> NDArray[np.int64]:
-        """Return each learner's partner [M] within its seed; an odd one is its own."""
+        """Return each learner's partner [M] within its seed; one left over is its own partner."""
         partners = np.tile(np.arange(self._learners), (self._seeds, 1))
         orders = self._rng.permuted(partners, axis=1)
         even = self._learners - self._learners % 2

@@ -18,7 +18,7 @@ from gala_rl.models.policies import CategoricalPolicy
 from gala_rl.models.torsos import ConvTorso, MLPTorso
 
 Parameters = Mapping[str, Tensor]
-"""[M, ...] each, by the names that the parameters have in `ActorCritic`."""
+"""Parameters [M, ...] by their names in `ActorCritic`."""
 
 
 class StackedNetwork:
@@ -55,7 +55,7 @@ class StackedNetwork:
         return torch.cat([values[name].detach().reshape(-1) for name in self._shapes])
 
     def views(self, parameters: Tensor) -> dict[str, Tensor]:
-        """Return parts of parameters [M, P] in their own shapes [M, ...]."""
+        """Return views of parameters [M, P] by name, in their shapes [M, ...]."""
         parts = torch.split(parameters, self._sizes, dim=1)
         shapes = self._shapes.items()
         return {
@@ -74,7 +74,7 @@ class StackedNetwork:
         return _linear(parameters, "_value", features).squeeze(-1)
 
     def __call__(self, parameters: Parameters, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both; images pass the torso once."""
+        """Return `policy` and `values`; images pass through their common torso once."""
         if not self._is_image:
             return self.policy(parameters, observations), self.values(parameters, observations)
         features = self._features(parameters, "torso", observations)

@@ -2,10 +2,10 @@
 
 The second moment of one learner's gradient, E[g²] = μ² + σ², has the variance σ² of its own small
 batch. One large batch of n learners would have μ² + σ²/n. Where noise dominates, learners that
-divide by the root of their own second moment therefore step √n too short. The estimates here differ
-in how they remove that noise:
+divide by the root of their own second moment therefore make steps that are √n times too short. The
+estimates here differ in how they remove that noise:
 
-- local: v, the average of g², as the papers have it;
+- local: v, the average of g², as in the papers;
 - split: the variance is estimated from half-batches, E[d²] = σ² for half their difference d;
 - difference: from successive gradients, E[(g_k - g_{k-1})²] = 2 σ² as long as μ is the same;
 - window: the average of the square of the mean of n successive gradients;
@@ -24,19 +24,19 @@ from gala_rl.config.settings import AlgorithmSettings
 
 _BETA_1, _BETA_2 = 0.9, 0.999
 _TINY = 1e-30
-_WINDOW_THERE = 0.5
+_MIN_WEIGHT = 0.5
 _FEW = 20
-"""Updates until a second moment is no longer the square of a few gradients."""
+"""Updates before the noise is estimated: a second moment of fewer gradients is too noisy."""
 
 
 class StackedOptimizer:
-    """Moves M learners' parameters down their gradients.
+    """Computes the steps of M learners from their gradients.
 
     Args:
         shape: (M, P).
-        settings: which optimizer, with its decay and ε, and the norm to clip gradients to.
-        second_moment: which estimate.
-        learners: n, by how many gradients the mean of a large batch would be less noisy.
+        settings: settings of the optimizer.
+        second_moment: name of the estimate.
+        learners: n; a large batch averages the gradients of n learners.
 
     Attributes:
         gain: [M] rms over parameters of √(v / v̂), from 1 to √n: how much longer steps are than
@@ -83,16 +83,16 @@ class StackedOptimizer:
         if self._first is None:
             return gradient / square.sqrt().add_(self._epsilon)
         self._first.lerp_(gradient, 1.0 - _BETA_1)
-        mean_there, square_there = 1.0 - _BETA_1**self._count, 1.0 - _BETA_2**self._count
-        root = (square / square_there).sqrt_().add_(self._epsilon)
-        return (self._first / mean_there).div_(root)
+        mean_weight, square_weight = 1.0 - _BETA_1**self._count, 1.0 - _BETA_2**self._count
+        root = (square / square_weight).sqrt_().add_(self._epsilon)
+        return (self._first / mean_weight).div_(root)
 
 
 class _Sampler:
     """Returns samples of the gradient's noise, whose squares have the mean σ².
 
     Args:
-        from_halves: whether by half-batches; else by successive gradients.
+        from_halves: whether from half-batches; else from successive gradients.
     """
 
     def __init__(self, *, from_halves: bool) -> None:
@@ -100,7 +100,7 @@ class _Sampler:
         self._before: Tensor | None = None
 
     def __call__(self, gradient: Tensor, half_difference: Tensor | None) -> Tensor | None:
-        """Return a sample [M, P]; None: there is no gradient before."""
+        """Return a sample [M, P]; None if there is no previous gradient."""
         if self._from_halves:
             return half_difference
         before, self._before = self._before, gradient
@@ -108,13 +108,13 @@ class _Sampler:
 
 
 class _Coordinates:
-    """Takes (1 - 1/n) σ² off the local second moment of each parameter, slowly at first.
+    """Subtracts (1 - 1/n) σ² from each parameter's second moment, gradually at the start.
 
     Args:
         shape: (M, P).
-        decay: of the average of σ².
+        decay: decay of the average of σ², per gradient.
         learners: n.
-        sampler: of the noise.
+        sampler: returns samples of the noise.
     """
 
     def __init__(
@@ -122,32 +122,32 @@ class _Coordinates:
     ) -> None:
         self._decay, self._learners, self._sampler = decay, learners, sampler
         self._variance = torch.zeros(shape)
-        self._there = 0.0
+        self._weight = 0.0
 
     def add(self, gradient: Tensor, half_difference: Tensor | None, square: Tensor) -> None:
         """Take a new gradient [M, P] into account."""
         if (noise := self._sampler(gradient, half_difference)) is not None:
             self._variance.mul_(self._decay).addcmul_(noise, noise, value=1.0 - self._decay)
-            self._there = 1.0 - (1.0 - self._there) * self._decay
+            self._weight = 1.0 - (1.0 - self._weight) * self._decay
 
     def corrected(self, square: Tensor) -> Tensor:
         """Return v̂ [M, P], between v / n and v."""
-        share = (1.0 - 1.0 / self._learners) * self._there
+        share = (1.0 - 1.0 / self._learners) * self._weight
         estimate = torch.sub(square, self._variance, alpha=share)
         return torch.minimum(torch.maximum(estimate, square / self._learners), square)
 
 
 class _Gain:
-    """Takes the mean share of noise off the local second moment, the same of all parameters.
+    """Scales the local second moments of all parameters by one factor, from the share of noise.
 
-    The share is r = Σ d²/v / Σ g²/v over all parameters, both averaged over time: a number of which
-    every update tells much more than of one parameter's variance.
+    The share is r = Σ d²/v / Σ g²/v over all parameters, both averaged over time. It is much less
+    noisy than one parameter's variance.
 
     Args:
         shape: (M, P).
-        decay: of both averages.
+        decay: decay of both averages, per gradient.
         learners: n.
-        sampler: of the noise.
+        sampler: returns samples of the noise.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class _Gain:
     ) -> None:
         self._decay, self._learners, self._sampler = decay, learners, sampler
         self._noise, self._all = torch.zeros(shape[0], 1), torch.zeros(shape[0], 1)
-        self._updates, self._there = 0, 0.0
+        self._updates, self._weight = 0, 0.0
 
     def add(self, gradient: Tensor, half_difference: Tensor | None, square: Tensor) -> None:
         """Take a new gradient [M, P] into account, weighted by the second moment before it."""
@@ -167,11 +167,11 @@ class _Gain:
         for average, sample in ((self._noise, noise), (self._all, gradient)):
             total = (sample.square() * weights).sum(dim=1, keepdim=True)
             average.lerp_(total, 1.0 - self._decay)
-        self._there = 1.0 - (1.0 - self._there) * self._decay
+        self._weight = 1.0 - (1.0 - self._weight) * self._decay
 
     def corrected(self, square: Tensor) -> Tensor:
         """Return v̂ [M, P], between v / n and v."""
-        share = (self._noise / self._all.clamp(min=_TINY)).clamp(max=1.0) * self._there
+        share = (self._noise / self._all.clamp(min=_TINY)).clamp(max=1.0) * self._weight
         return square * (1.0 - (1.0 - 1.0 / self._learners) * share)
 
 
@@ -180,7 +180,7 @@ class _Window:
 
     Args:
         shape: (M, P).
-        decay: of the average, per gradient.
+        decay: decay of the average, per gradient.
         learners: n.
     """
 
@@ -201,9 +201,9 @@ class _Window:
     def corrected(self, square: Tensor) -> Tensor:
         """Return v̂ [M, P], between v / n and v; v itself until the average is half complete."""
         done = self._count // self._learners * self._learners
-        if (there := 1.0 - self._decay**done) < _WINDOW_THERE:
+        if (weight := 1.0 - self._decay**done) < _MIN_WEIGHT:
             return square
-        return torch.minimum(torch.maximum(self._square / there, square / self._learners), square)
+        return torch.minimum(torch.maximum(self._square / weight, square / self._learners), square)
 
 
 def _correction(

@@ -1,4 +1,4 @@
-"""The tables of a study: each way of learning at each rate, and at its best one."""
+"""The tables of a study: each update rule at each rate, and at its best rate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from gala_rl.records.metrics import mean, score_text
 
 Row = dict[str, Any]
 Table = tuple[str, list[str], list[list[str]]]
-"""Title, heads of columns, rows."""
+"""Title, column heads and rows."""
 
-_WAY = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
+_RULE = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
 
 
 def tables_of(rows: Sequence[Row], threshold: float | None) -> list[Table]:
-    """Return a table for each environment and algorithm: AUC by rate, and what the best gives."""
+    """Return a table per environment and algorithm: AUC by rate, then AUC and score at the best."""
     tasks = dict.fromkeys((row["cell"]["env"], row["cell"]["algorithm"]) for row in rows)
     return [
         _table(env, [row for row in rows if _task(row) == (env, algorithm)], threshold)
@@ -30,9 +30,9 @@ def _task(row: Row) -> tuple[str, str]:
 
 def _table(env: str, rows: list[Row], threshold: float | None) -> Table:
     rates = sorted({row["cell"]["rate"] for row in rows})
-    ways: dict[tuple[Any, ...], list[Row]] = {}
+    rules: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        ways.setdefault(tuple(row["cell"][name] for name in _WAY), []).append(row)
+        rules.setdefault(tuple(row["cell"][name] for name in _RULE), []).append(row)
     first = rows[0]["cell"]
     title = (
         f"{env}, {first['algorithm']}, {first['steps']:,} agent steps, "
@@ -40,21 +40,22 @@ def _table(env: str, rows: list[Row], threshold: float | None) -> Table:
     )
     if threshold is not None:
         title += f" (runs that end at {threshold:g} or above)"
-    columns = ["learners", "way", *(f"x{rate:g}" for rate in rates), "best AUC, 95 %", "final"]
-    by_rate = {way: _by_rate(found) for way, found in ways.items()}
+    heads = [f"x{rate:g}" for rate in rates]
+    columns = ["learners", "update rule", *heads, "best AUC, 95 %", "final"]
+    by_rate = {rule: _by_rate(found) for rule, found in rules.items()}
     return (
         title,
         columns,
         [
-            [str(way[0]), _name(way), *_cells(found, rates, threshold), *_best(found)]
-            for way, found in by_rate.items()
+            [str(rule[0]), _name(rule), *_cells(found, rates, threshold), *_best(found)]
+            for rule, found in by_rate.items()
         ],
     )
 
 
-def _name(way: tuple[Any, ...]) -> str:
-    """What distinguishes a way of learning from the papers' own."""
-    values = dict(zip(_WAY, way, strict=True))
+def _name(rule: tuple[Any, ...]) -> str:
+    """Name an update rule by what differs from the defaults."""
+    values = dict(zip(_RULE, rule, strict=True))
     parts = [] if values["learners"] == 1 else [values["topology"]]
     parts += [values[name] for name in ("second_moment",) if values[name] != "local"]
     parts += [values[name] for name in ("optimizer",) if values[name] != "own"]
@@ -70,7 +71,7 @@ def _by_rate(rows: list[Row]) -> dict[float, list[Row]]:
 
 
 def auc_of(rows: list[Row]) -> float | None:
-    """Return the mean AUC of runs in which enough games ended; None if there are none."""
+    """Return the mean AUC of runs in which 100 games ended; None if there are none."""
     return mean([row["auc"] for row in rows if row["auc"] is not None])
 
 
@@ -83,10 +84,10 @@ def _cells(found: dict[float, list[Row]], rates: list[float], threshold: float |
         auc = auc_of(found[rate])
         text = "–" if auc is None else score_text(auc)
         if threshold is not None:
-            there = sum(
+            reached = sum(
                 row["final"] is not None and row["final"] >= threshold for row in found[rate]
             )
-            text += f" ({there}/{len(found[rate])})"
+            text += f" ({reached}/{len(found[rate])})"
         cells.append(text)
     return cells
 

@@ -33,20 +33,20 @@ from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.threads import threads_set_to
 
 _GAMES = 100
-"""A score is the mean return of the last so many games."""
+"""A score is the mean return of the last 100 games."""
 _POINTS = 50
 """Points of a learning curve."""
 
 
 class RunResult(NamedTuple):
-    """The learning of one seed.
+    """Learning curve of one run; a score is the mean return of the last 100 games.
 
     Attributes:
         seed: its seed.
-        auc: mean over training of the mean return of the last 100 games; None: never so many.
-        final: mean return of the last 100 games at the end.
-        best: largest of these means.
-        curve: mean returns of the last 100 games at equal distances.
+        auc: mean score over all updates from the 100th game on; None: fewer games ended.
+        final: score at the end.
+        best: highest score.
+        curve: the score at 50 equidistant updates; None before 100 games have ended.
     """
 
     seed: int
@@ -60,14 +60,14 @@ class StackedLearners:
     """Parameters and update rule of all learners of several seeds.
 
     Args:
-        cell: what is trained.
+        cell: the cell that is trained.
         seeds: seeds of their initial parameters, equal for all learners of a seed.
 
     Attributes:
         network: evaluates all learners.
         parameters: [M, P].
-        optimizer: its `gain` tells how its second moments compare.
-        gossip: how they mix.
+        optimizer: computes the steps.
+        gossip: mixes parameters.
     """
 
     def __init__(self, cell: Cell, seeds: range) -> None:
@@ -99,7 +99,7 @@ class StackedLearners:
         self._generator = torch.Generator().manual_seed(seeds.start)
 
     def update(self, samples: Samples, agent_steps: int) -> Tensor:
-        """Learn from each learner's samples, and mix; returns the first losses [M]."""
+        """Update each learner from its samples, then mix; return the first losses [M]."""
         settings, annealed = self._settings, self._config.learning_rate_at(agent_steps)
         if isinstance(settings, A2CSettings):
             losses = self._descend(samples, a2c_loss(settings), annealed)
@@ -128,10 +128,10 @@ class StackedLearners:
 
 
 def train(cell: Cell, seeds: range) -> list[RunResult]:
-    """Train a cell with several seeds; they share one stream of random numbers.
+    """Train a cell with several seeds, which share one stream of random numbers.
 
     Raises:
-        FloatingPointError: when parameters are not finite any more.
+        FloatingPointError: when a parameter is NaN or infinite at the end.
     """
     keep_freed_memory()
     with threads_set_to(1):
@@ -171,8 +171,8 @@ class _Curves:
 
     Args:
         seeds: their seeds.
-        simulators: of all learners of one seed, whose numbers follow each other.
-        rounds: updates of each learner.
+        simulators: simulators per seed; those of a seed have consecutive indices.
+        rounds: updates per learner.
     """
 
     def __init__(self, seeds: range, simulators: int, rounds: int) -> None:
@@ -182,7 +182,7 @@ class _Curves:
         self._round = 0
 
     def add(self, episodes: list[Episode]) -> None:
-        """Take the games of one round into account."""
+        """Add the games of one round."""
         for episode in episodes:
             self._games[episode.simulator // self._simulators].append(episode.score)
         for seed, games in enumerate(self._games):
@@ -198,10 +198,10 @@ class _Curves:
         ]
 
     def _result(self, seed: int, means: NDArray[np.float64]) -> RunResult:
-        there = means[~np.isnan(means)]
+        known = means[~np.isnan(means)]
         places = np.linspace(0, len(means) - 1, min(_POINTS, len(means))).round().astype(int)
         curve = [None if math.isnan(x) else round(float(x), 2) for x in means[places]]
-        if not len(there):
+        if not len(known):
             return RunResult(seed, None, None, None, curve)
-        auc, final, best = (round(float(x), 3) for x in (there.mean(), there[-1], there.max()))
+        auc, final, best = (round(float(x), 3) for x in (known.mean(), known[-1], known.max()))
         return RunResult(seed, auc, final, best, curve)

@@ -77,7 +77,7 @@ def add_settings(
         hint = hints[entry.name]
         if entry.name in without:
             continue
-        if entry.name == "algorithm":
+        if AlgorithmSettings in get_args(hint):
             _add_algorithms(parser)
         elif dataclasses.is_dataclass(hint):
             inner = parser.add_argument_group(_GROUPS[entry.name])

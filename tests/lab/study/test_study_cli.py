@@ -62,6 +62,11 @@ def test_the_same_seeds_give_the_same_rows(tmp_path: Path) -> None:
     assert len({json.dumps(curve) for curve in found[0].values()}) == len(found[0])
 
 
+def test_the_algorithm_is_an_option(tmp_path: Path) -> None:
+    assert study(tmp_path / "study", "--seeds", "1", "--algorithm", "ppo") == 0
+    assert {row["cell"]["algorithm"] for row in read_rows(tmp_path / "study")} == {"ppo"}
+
+
 def is_alive(group: int) -> bool:
     try:
         os.killpg(group, 0)
@@ -73,11 +78,16 @@ def is_alive(group: int) -> bool:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--learners", "3"], "simulators_total 8 cannot be shared by 3 learners: use a multiple"),
+        (
+            ["--learners", "3"],
+            "simulators_total 8 cannot be shared by 3 learners: use a multiple of 3",
+        ),
         (["--steps", "10"], "steps 10 is too small: an update of all learners takes 40"),
         (["--topologies", "rign"], "topology 'rign' is unknown"),
         (["--second-moments", "global"], "second_moment 'global' is unknown"),
         (["--optimizers", "sgd"], "optimizer 'sgd' is unknown"),
+        (["--algorithm", "impala"], "--algorithm 'impala' is unknown: choose one of a2c, ppo"),
+        (["--rollout-steps", "8"], "option --rollout-steps is unknown"),
         (["--missed", "1.5"], "missed 1.5 is too large"),
         (["--rates", "0"], "rates 0.0 is too small"),
         (["--envs", "CartPole-v7"], "CartPole"),

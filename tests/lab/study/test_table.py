@@ -1,4 +1,4 @@
-"""The table of a study: ways of learning by rows, rates by columns, the best rate's interval."""
+"""The table of a study: update rules by rows, rates by columns, the best rate's interval."""
 
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +21,7 @@ ROWS = [
 ]
 
 
-def test_each_way_has_a_row_with_its_best_rate() -> None:
+def test_each_update_rule_has_a_row_with_its_best_rate() -> None:
     ((title, columns, lines),) = tables_of(ROWS, None)
     assert "CartPole-v1, a2c, 1,000 agent steps, 16 simulators in all" in title
     assert columns[2:4] == ["x1", "x2"]
