@@ -28,7 +28,7 @@ STEPS, POINTS = 500_000, 5
 def run_of(runs: Path, game: str, stagger: int, seed: int) -> dict[str, Any]:
     """Train a run if it is missing; return scores at equal distances, by the last 100 games."""
     folder = RunFolder(runs / f"{game}-{stagger}-{seed}")
-    if not (folder.path / "summary.json").is_file():
+    if (folder.checkpointed_agent_steps() or 0) < STEPS:
         shutil.rmtree(folder.path, ignore_errors=True)
         gala_rl.train(
             TrainConfig(
