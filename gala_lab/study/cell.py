@@ -23,7 +23,7 @@ class Cell:
         simulators: simulators per learner.
         steps: agent steps of all learners together.
         rate: factor on the learning rate that `gala train` uses.
-        topology: one of `options.TOPOLOGIES`.
+        topology: one of `plan.TOPOLOGIES`.
         second_moment: one of `options.SECOND_MOMENTS`; the optimizer divides by its root.
         optimizer: name of the optimizer; "own": the algorithm's default.
         delay: age of messages, in updates.

@@ -1,14 +1,12 @@
-"""Options of a study: values whose combinations are its cells."""
+"""Options of a study: values whose combinations are its cells; imports no NumPy."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from gala_rl.config.settings import setting
-from gala_rl.gossip.topology import NAMES
 
 RANDOM_MATCHING = "random-matching"
 """Topology that draws new pairs of learners in each round; both learners of a pair mix."""
-TOPOLOGIES = (*NAMES, RANDOM_MATCHING)
 
 SECOND_MOMENTS = ("local", "split", "difference", "window", "gain-split", "gain-difference")
 """Estimates of the second moment of the gradient: see `stacked_optimizer`."""
@@ -36,7 +34,7 @@ class StudyOptions:
         "factors on the learning rate that gala train uses with as many simulators",
         above=0,
     )
-    topologies: tuple[str, ...] = setting(("directed-ring",), ", ".join(TOPOLOGIES))
+    topologies: tuple[str, ...] = setting(("directed-ring",), "by name, or random-matching")
     second_moments: tuple[str, ...] = setting(
         ("local",), f"estimates of the gradient's second moment: {', '.join(SECOND_MOMENTS)}"
     )

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from gala_lab.study.cell import Cell
-from gala_lab.study.options import NEED_HALVES, TOPOLOGIES, StudyOptions
+from gala_lab.study.options import NEED_HALVES, RANDOM_MATCHING, StudyOptions
 from gala_rl.config import fields
 from gala_rl.errors import StorageError, UserError
+from gala_rl.gossip.topology import NAMES
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.spaces import SHALLOW_SIDE
+
+TOPOLOGIES = (*NAMES, RANDOM_MATCHING)
 
 ROWS = "rows.jsonl"
 """File in the folder of a study: a row per finished run."""
