@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from gala_lab.study.options import SecondMoment
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
 from gala_rl.methods.resolving import resolve, with_settings
 
 Algorithm = Literal["a2c", "ppo"]
-SecondMoment = Literal["local", "split", "difference", "window", "gain-split", "gain-difference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Cell:
         steps: agent steps of all learners together.
         rate: factor on the learning rate that `gala train` uses.
         topology: one of `plan.TOPOLOGIES`.
-        second_moment: one of `options.SECOND_MOMENTS`; the optimizer divides by its root.
+        second_moment: the estimate; the optimizer divides by its root.
         optimizer: name of the optimizer; "own": the algorithm's default.
         delay: age of messages, in updates.
         missed: probability that a learner does not mix in a round.

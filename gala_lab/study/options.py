@@ -1,14 +1,14 @@
 """Options of a study: values whose combinations are its cells; imports no NumPy."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from gala_rl.config.settings import setting
 
 RANDOM_MATCHING = "random-matching"
 """Topology that draws new pairs of learners in each round; both learners of a pair mix."""
 
-SECOND_MOMENTS = ("local", "split", "difference", "window", "gain-split", "gain-difference")
+SecondMoment = Literal["local", "split", "difference", "window", "gain-split", "gain-difference"]
 """Estimates of the second moment of the gradient: see `stacked_optimizer`."""
 NEED_HALVES = ("split", "gain-split")
 """Those that need the gradients of half-batches."""
@@ -36,7 +36,8 @@ class StudyOptions:
     )
     topologies: tuple[str, ...] = setting(("directed-ring",), "by name, or random-matching")
     second_moments: tuple[str, ...] = setting(
-        ("local",), f"estimates of the gradient's second moment: {', '.join(SECOND_MOMENTS)}"
+        ("local",),
+        f"estimates of the gradient's second moment: {', '.join(get_args(SecondMoment))}",
     )
     optimizers: tuple[str, ...] = setting(
         ("own",), "rmsprop, rmsprop-tf, adam; own: the algorithm's default"

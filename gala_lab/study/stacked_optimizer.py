@@ -17,9 +17,8 @@ Axes: M = learners of all seeds, P = parameters.
 import torch
 from torch import Tensor
 
-from gala_lab.study.cell import SecondMoment
 from gala_lab.study.gradients import Gradients
-from gala_lab.study.options import NEED_HALVES
+from gala_lab.study.options import NEED_HALVES, SecondMoment
 from gala_rl.config.settings import AlgorithmSettings
 
 _BETA_1, _BETA_2 = 0.9, 0.999
@@ -37,10 +36,6 @@ class StackedOptimizer:
         settings: settings of the optimizer.
         second_moment: name of the estimate.
         learners: n; a large batch averages the gradients of n learners.
-
-    Attributes:
-        gain: [M] rms over parameters of √(v / v̂), from 1 to √n: how much longer steps are than
-            with the local second moment v.
     """
 
     def __init__(
@@ -59,7 +54,6 @@ class StackedOptimizer:
         self._square = torch.full(shape, 1.0 if self._is_inside else 0.0)
         self._first = torch.zeros(shape) if self._is_adam else None
         self._correction = _correction(second_moment, shape, self._decay, learners)
-        self.gain = torch.ones(shape[0])
 
     def step(self, gradients: Gradients, learning_rate: float) -> Tensor:
         """Return what to subtract from parameters [M, P]."""
@@ -71,11 +65,17 @@ class StackedOptimizer:
             halves = gradients.half_difference
             self._correction.add(gradient, None if halves is None else halves * scale, self._square)
         self._square.mul_(self._decay).addcmul_(gradient, gradient, value=1.0 - self._decay)
-        estimate = self._square
-        if self._correction is not None:
-            estimate = self._correction.corrected(self._square)
-            self.gain = (self._square / estimate.clamp(min=_TINY)).mean(dim=1).sqrt()
-        return self._direction(gradient, estimate).mul_(learning_rate)
+        return self._direction(gradient, self._second_moment()).mul_(learning_rate)
+
+    def gain(self) -> Tensor:
+        """Return rms over parameters of √(v / v̂), [M]: from 1 to √n, how much longer steps are."""
+        return (self._square / self._second_moment().clamp(min=_TINY)).mean(dim=1).sqrt()
+
+    def _second_moment(self) -> Tensor:
+        """Return v̂ [M, P]."""
+        if self._correction is None:
+            return self._square
+        return self._correction.corrected(self._square)
 
     def _direction(self, gradient: Tensor, square: Tensor) -> Tensor:
         if self._is_inside:

@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,8 @@ class RunResult(NamedTuple):
         final: score at the end.
         best: highest score.
         curve: the score at 50 equidistant updates; None before 100 games have ended.
+        finite: whether no parameter is NaN or infinite at the end. A run whose rate is too high is
+            a result, and it must not end the study.
     """
 
     seed: int
@@ -54,6 +57,7 @@ class RunResult(NamedTuple):
     final: float | None
     best: float | None
     curve: list[float | None]
+    finite: bool
 
 
 class StackedLearners:
@@ -128,11 +132,7 @@ class StackedLearners:
 
 
 def train(cell: Cell, seeds: range) -> list[RunResult]:
-    """Train a cell with several seeds, which share one stream of random numbers.
-
-    Raises:
-        FloatingPointError: when a parameter is NaN or infinite at the end.
-    """
+    """Train a cell with several seeds, which share one stream of random numbers."""
     keep_freed_memory()
     with threads_set_to(1):
         return _train(cell, seeds)
@@ -161,9 +161,8 @@ def _train(cell: Cell, seeds: range) -> list[RunResult]:
             curves.add(actor.episodes)
     finally:
         simulators.close()
-    if not torch.isfinite(learners.parameters).all():
-        raise FloatingPointError(f"parameters of {asdict(cell)} are not finite any more")
-    return curves.results()
+    finite = learners.parameters.view(len(seeds), -1).isfinite().all(dim=1)
+    return curves.results(finite.tolist())
 
 
 class _Curves:
@@ -190,18 +189,16 @@ class _Curves:
                 self._means[self._round, seed] = sum(games) / _GAMES
         self._round += 1
 
-    def results(self) -> list[RunResult]:
-        """Return the result of each seed."""
-        return [
-            self._result(seed, means)
-            for seed, means in zip(self._seeds, self._means.T, strict=True)
-        ]
+    def results(self, finite: Sequence[bool]) -> list[RunResult]:
+        """Return the result of each seed, given whether its parameters are finite."""
+        found = zip(self._seeds, self._means.T, finite, strict=True)
+        return [self._result(*seed) for seed in found]
 
-    def _result(self, seed: int, means: NDArray[np.float64]) -> RunResult:
+    def _result(self, seed: int, means: NDArray[np.float64], finite: bool) -> RunResult:
         known = means[~np.isnan(means)]
         places = np.linspace(0, len(means) - 1, min(_POINTS, len(means))).round().astype(int)
         curve = [None if math.isnan(x) else round(float(x), 2) for x in means[places]]
         if not len(known):
-            return RunResult(seed, None, None, None, curve)
+            return RunResult(seed, None, None, None, curve, finite)
         auc, final, best = (round(float(x), 3) for x in (known.mean(), known[-1], known.max()))
-        return RunResult(seed, auc, final, best, curve)
+        return RunResult(seed, auc, final, best, curve, finite)

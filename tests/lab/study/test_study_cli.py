@@ -67,6 +67,12 @@ def test_the_algorithm_is_an_option(tmp_path: Path) -> None:
     assert {row["cell"]["algorithm"] for row in read_rows(tmp_path / "study")} == {"ppo"}
 
 
+def test_a_rate_at_which_training_diverges_is_a_row_and_not_the_end(tmp_path: Path) -> None:
+    assert study(tmp_path / "study", "--seeds", "1", "--rates", "1,1e29", "--learners", "2") == 0
+    finite = {row["cell"]["rate"]: row["finite"] for row in read_rows(tmp_path / "study")}
+    assert finite == {1.0: True, 1e29: False}
+
+
 def is_alive(group: int) -> bool:
     try:
         os.killpg(group, 0)
