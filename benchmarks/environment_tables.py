@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-Table = tuple[str, list[str], list[list[str]]]
-"""Title, heads of columns, rows."""
+from benchmarks.figures.tables import Table
 
 
 def backends(result: dict[str, Any]) -> Table:

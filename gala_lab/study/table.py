@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from gala_lab.compare.comparison_table import Table
 from gala_lab.compare.statistics import bootstrap_interval, interquartile_mean
 from gala_rl.records.metrics import mean, score_text
 
 Row = dict[str, Any]
-Table = tuple[str, list[str], list[list[str]]]
-"""Title, column heads and rows."""
 
 _RULE = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
 

@@ -1,6 +1,5 @@
 """CleanRL's own script cleanrl/ppo.py, run as it is, with its output read as it prints it."""
 
-import argparse
 import contextlib
 import io
 import os
@@ -27,6 +26,7 @@ from benchmarks.peers.scores.tasks import (
     Outcome,
     Stopwatch,
     Task,
+    make_parser,
     processor_s,
     write_line,
 )
@@ -109,11 +109,7 @@ def run(task: Task, steps: int, seed: int) -> Outcome:
 
 def main() -> None:
     """Run it and print the outcome."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", choices=[CARTPOLE.env], required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    values = parser.parse_args()
+    values = make_parser(__doc__, [CARTPOLE.env]).parse_args()
     write_line(run(CARTPOLE, values.steps, values.seed))
 
 

@@ -1,6 +1,5 @@
 """This package's `ppo` by a task's settings, through its Python API, on any backend."""
 
-import argparse
 import io
 import json
 import tempfile
@@ -20,6 +19,7 @@ from benchmarks.peers.scores.tasks import (
     VALUE_COST,
     Outcome,
     Task,
+    make_parser,
     processor_s,
     write_line,
 )
@@ -109,10 +109,7 @@ def run(task: Task, steps: int, seed: int, backend: str) -> Outcome:
 
 def main() -> None:
     """Run it and print the outcome."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", choices=TASKS, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser = make_parser(__doc__, TASKS)
     parser.add_argument("--backend", default="", help='such as "envpool:"')
     values = parser.parse_args()
     write_line(run(TASKS[values.env], values.steps, values.seed, values.backend))

@@ -1,6 +1,5 @@
 """Stable-Baselines3 PPO by a task's settings: `DummyVecEnv`, and `VecNormalize` where asked for."""
 
-import argparse
 import os
 import statistics
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from benchmarks.peers.scores.tasks import (
     Outcome,
     Stopwatch,
     Task,
+    make_parser,
     processor_s,
     write_line,
 )
@@ -94,11 +94,7 @@ def run(task: Task, steps: int, seed: int) -> Outcome:
 
 def main() -> None:
     """Run it and print the outcome."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", choices=TASKS, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    values = parser.parse_args()
+    values = make_parser(__doc__, TASKS).parse_args()
     write_line(run(TASKS[values.env], values.steps, values.seed))
 
 

@@ -4,10 +4,12 @@ Standard library and psutil only: each runner imports this inside the virtual en
 system.
 """
 
+import argparse
 import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -86,6 +88,15 @@ HALF_CHEETAH = Task(
 """The paper's values for MuJoCo; its 2,048 steps per update come from 16 simulators, not one."""
 
 TASKS = {task.env: task for task in (CARTPOLE, HALF_CHEETAH)}
+
+
+def make_parser(description: str | None, envs: Iterable[str]) -> argparse.ArgumentParser:
+    """Return the parser of a system's options; `envs` are what it can train on."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--env", choices=list(envs), required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    return parser
 
 
 @dataclass(frozen=True, kw_only=True)
