@@ -34,6 +34,9 @@ GALA_METHOD = replace(
     paper="Assran et al. 2019, arXiv 1906.04585",
     sharing="gossip",
     default_learners=one_per_core,
+    # Each learner divides by the root of its own second moment: docs/theory.md.
+    settings=lambda kind: A2CSettings(learning_rate_rule="linear"),
+    paper_settings={"learning_rate_rule": "sqrt"},
 )
 
 # Gradients are averaged over all learners: one A2C on many processes.

@@ -1,8 +1,8 @@
 """A method: a named combination of algorithm and gossip, with its paper."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.spaces import EnvKind
@@ -32,6 +32,7 @@ class Method:
         default_learners: number of learners, given the number of cores.
         default_simulators: number of simulators per learner, given the kind of environment.
         settings: settings of the algorithm, given the kind of environment.
+        paper_settings: those among them in which its paper differs: `--preset paper`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Method:
     default_learners: Callable[[int], int]
     default_simulators: Callable[[EnvKind], int]
     settings: Callable[[EnvKind], AlgorithmSettings]
+    paper_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def gossips(self) -> bool:

@@ -23,7 +23,7 @@ _MOST_LEARNERS = 10_000
 
 
 def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """Set some settings of the method's algorithm; the others have its paper's values.
+    """Set some settings of the method's algorithm; the others have the preset's values.
 
     Args:
         config: config of a run.
@@ -46,15 +46,17 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
 def algorithm_of(
     config: TrainConfig, given: Mapping[str, Any], environment: EnvironmentSpec
 ) -> AlgorithmSettings:
-    """Return the algorithm settings: as given, else the config's own, else the paper's.
+    """Return the algorithm settings: as given, else the config's own, else the preset's.
 
-    The paper's values are fitted to the environment and the number of simulators.
+    The preset's values are fitted to the environment and the number of simulators.
 
     Raises:
-        UserError: when the algorithm is not the method's, or has no such setting or value.
+        UserError: when the algorithm is not the method's, has no such setting or value, or
+            contradicts the preset.
     """
     method = find(config.method)
-    preset = method.settings(environment.kind)
+    paper = method.paper_settings if config.preset == "paper" else {}
+    preset = dataclasses.replace(method.settings(environment.kind), **paper)
     settings = config.algorithm or preset
     if type(settings) is not type(preset):
         raise UserError(
@@ -69,6 +71,12 @@ def algorithm_of(
             raise UserError(f"{name} is not a setting of {method.name}: {remedy}")
     settings = dataclasses.replace(settings, **given)
     check(settings, "algorithm.")
+    for name, value in paper.items():
+        if (other := getattr(settings, name)) != value:
+            raise UserError(
+                f"{name} {other} contradicts preset paper, which sets it to {value}: "
+                f"leave one of them out"
+            )
     if config.algorithm is not None:
         return settings
     return settings.fitted(

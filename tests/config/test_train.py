@@ -224,7 +224,7 @@ def test_the_choices_are_found() -> None:
     names = {name for _, name in choices()}
     assert names == {
         *("device", "network", "precision", "message_precision", "optimizer", "when"),
-        *("learning_rate_rule", "learning_rate_schedule"),
+        *("learning_rate_rule", "learning_rate_schedule", "preset"),
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.methods import find, resolving
+from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.ppo import PPOSettings
 
@@ -95,6 +96,50 @@ def test_a_learning_rate_grows_with_the_batch_of_a_step_and_not_with_who_else_st
     assert rate("a2c-allreduce", 4) == 2 * rate("a2c-allreduce", 1)
     for method in ("a2c-async", "a3c"):
         assert rate(method, 4) == rate(method, 1)
+
+
+def test_the_paper_preset_has_the_rule_of_the_paper_and_replaces_nothing_else() -> None:
+    own, paper = (
+        resolving.resolve(TrainConfig(method="gala-a2c", learners=4, preset=preset))
+        for preset in ("default", "paper")
+    )
+    assert own.initial_learning_rate == pytest.approx(4 * 7e-4)
+    assert paper.initial_learning_rate == pytest.approx(2 * 7e-4)
+    rule = own.algorithm.learning_rate_rule
+    assert dataclasses.replace(paper.algorithm, learning_rate_rule=rule) == own.algorithm
+    given = resolving.resolve(TrainConfig(method="gala-a2c", preset="paper"), {"discount": 0.9})
+    assert (given.algorithm.discount, given.algorithm.learning_rate_rule) == (0.9, "sqrt")
+
+
+def test_presets_are_the_same_where_a_method_is_as_in_its_paper() -> None:
+    for method in ("a2c", "ppo", "impala", "a2c-allreduce"):
+        own, paper = (
+            resolving.resolve(TrainConfig(method=method, env="CartPole-v1", preset=preset))
+            for preset in ("default", "paper")
+        )
+        assert own.algorithm == paper.algorithm
+
+
+def test_one_gossiping_learner_has_the_settings_of_the_plain_algorithm_in_effect() -> None:
+    for simulators in (1, 16, 50):
+        rates = [
+            resolving.resolve(
+                TrainConfig(method=method, learners=1, simulators=simulators)
+            ).initial_learning_rate
+            for method in ("a2c", "gala-a2c")
+        ]
+        assert rates[0] == rates[1]
+
+
+def test_a_setting_that_contradicts_the_preset_is_refused() -> None:
+    config = TrainConfig(method="gala-a2c", preset="paper", env="CartPole-v1")
+    linear = A2CSettings(learning_rate_rule="linear")
+    message = "learning_rate_rule linear contradicts preset paper, which sets it to sqrt"
+    with pytest.raises(UserError, match=message):
+        resolving.resolve(config, {"learning_rate_rule": "linear"})
+    with pytest.raises(UserError, match=message):
+        resolving.resolve(dataclasses.replace(config, algorithm=linear))
+    resolving.resolve(config, {"learning_rate_rule": "sqrt"})
 
 
 @pytest.mark.parametrize("method", ["gala-ppo", "ppo-allreduce", "ppo-async"])
