@@ -42,6 +42,8 @@ _PLOTTED_OF_ALL = (
     "consensus_rms_nominal_bound",
     "consensus_rms_independent",
     "gradient_cosine",
+    "noise_share",
+    "normalizer_gain",
     "mixed_share",
 )
 

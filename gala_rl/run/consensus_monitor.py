@@ -22,6 +22,7 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.traffic import UNKNOWN, Traffic
 from gala_rl.theory import ball
 from gala_rl.theory.consensus import Consensus, consensus, mean_pairwise_cosine
+from gala_rl.theory.noise import noise_share, normalizer_gain
 from gala_rl.theory.realised import Bounds, Realised, UntrackedError
 
 _SAMPLE_EVERY_S = 1.0
@@ -153,9 +154,7 @@ class ConsensusMonitor:
             "total_agent_steps": total_agent_steps,
             "versions": versions,
             **self._distances(measured, bounds),
-            "gradient_cosine": mean_pairwise_cosine(
-                torch.stack([gradient.cpu() for gradient in self._gradients[: self._measured]])
-            ),
+            **self._similarity(),
             **(UNKNOWN if self._journal is None else self._traffic.take_row()),
         }
         self._writer = self._writer or MetricsWriter(self._path)
@@ -250,6 +249,14 @@ class ConsensusMonitor:
                 # The radius is for parameters after a mix; a message has one more update in it.
                 row["consensus_rms_nominal_bound"] = (1.0 + self._radius) * bounds.largest_update
         return row
+
+    def _similarity(self) -> dict[str, float | None]:
+        """Return how similar the latest gradients are; None before all learners have one."""
+        gradients = torch.stack([gradient.cpu() for gradient in self._gradients[: self._measured]])
+        cosine = mean_pairwise_cosine(gradients)
+        share = None if cosine is None else noise_share(gradients)
+        gain = None if share is None else normalizer_gain(share, self._measured)
+        return {"gradient_cosine": cosine, "noise_share": share, "normalizer_gain": gain}
 
     def _report_defect(self, versions: list[int], measured: Consensus, bounds: Bounds) -> None:
         """Save the vectors whose distance exceeds its bound, and the state behind the bound."""

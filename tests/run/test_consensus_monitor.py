@@ -89,7 +89,9 @@ def test_learners_in_processes_stay_within_the_bounds(
     check(rows, 3)
     assert observer.seen[-1].consensus == rows[-1]
     assert not folder.defects.exists()
-    assert any(row["gradient_cosine"] is not None for row in rows)
+    similar = [row for row in rows if row["gradient_cosine"] is not None]
+    assert similar
+    assert all(1.0 <= row["normalizer_gain"] < 1.7321 for row in similar)
     edges = {(e["sender"], e["receiver"]) for row in rows for e in row["edges"]}
     assert edges == {(2, 0), (0, 1), (1, 2)}
     assert all(e["age_s"] > 0 and e["skipped_updates"] >= 0 for r in rows for e in r["edges"])
@@ -213,6 +215,8 @@ def test_nothing_is_measured_before_all_have_sent(scene: Scene) -> None:
     assert row["consensus_span"] == pytest.approx(SIZE**0.5)
     assert row["consensus_span_bound"] == pytest.approx(SIZE**0.5)
     assert row["gradient_cosine"] == pytest.approx(1.0)
+    assert row["noise_share"] == pytest.approx(0.0, abs=1e-6)
+    assert row["normalizer_gain"] == pytest.approx(1.0, abs=1e-6)
     assert row["consensus_rms_nominal_bound"] == pytest.approx(3.0 * 0.5 * SIZE**0.5)
 
 
