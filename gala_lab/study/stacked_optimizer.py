@@ -24,8 +24,11 @@ from gala_rl.config.settings import AlgorithmSettings
 _BETA_1, _BETA_2 = 0.9, 0.999
 _TINY = 1e-30
 _MIN_WEIGHT = 0.5
-_FEW = 20
-"""Updates before the noise is estimated: a second moment of fewer gradients is too noisy."""
+_FEW = 2
+"""Updates before the share of noise is estimated, with second moments of fewer gradients."""
+_GAIN_DECAY = 0.97
+"""Decay of the share of noise. A sum over all parameters is little noisy, so it may be averaged
+over fewer gradients than a second moment, and follow the training sooner."""
 
 
 class StackedOptimizer:
@@ -145,17 +148,14 @@ class _Gain:
 
     Args:
         shape: (M, P).
-        decay: decay of both averages, per gradient.
         learners: n.
         sampler: returns samples of the noise.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], decay: float, learners: int, sampler: _Sampler
-    ) -> None:
-        self._decay, self._learners, self._sampler = decay, learners, sampler
+    def __init__(self, shape: tuple[int, int], learners: int, sampler: _Sampler) -> None:
+        self._learners, self._sampler = learners, sampler
         self._noise, self._all = torch.zeros(shape[0], 1), torch.zeros(shape[0], 1)
-        self._updates, self._weight = 0, 0.0
+        self._updates = 0
 
     def add(self, gradient: Tensor, half_difference: Tensor | None, square: Tensor) -> None:
         """Take a new gradient [M, P] into account, weighted by the second moment before it."""
@@ -166,12 +166,11 @@ class _Gain:
         weights = (square + _TINY).reciprocal_()
         for average, sample in ((self._noise, noise), (self._all, gradient)):
             total = (sample.square() * weights).sum(dim=1, keepdim=True)
-            average.lerp_(total, 1.0 - self._decay)
-        self._weight = 1.0 - (1.0 - self._weight) * self._decay
+            average.lerp_(total, 1.0 - _GAIN_DECAY)
 
     def corrected(self, square: Tensor) -> Tensor:
         """Return v̂ [M, P], between v / n and v."""
-        share = (self._noise / self._all.clamp(min=_TINY)).clamp(max=1.0) * self._weight
+        share = (self._noise / self._all.clamp(min=_TINY)).clamp(max=1.0)
         return square * (1.0 - (1.0 - 1.0 / self._learners) * share)
 
 
@@ -214,5 +213,6 @@ def _correction(
     if kind == "window":
         return _Window(shape, decay, learners)
     sampler = _Sampler(from_halves=kind in NEED_HALVES)
-    correction = _Gain if kind.startswith("gain") else _Coordinates
-    return correction(shape, decay, learners, sampler)
+    if kind.startswith("gain"):
+        return _Gain(shape, learners, sampler)
+    return _Coordinates(shape, decay, learners, sampler)
