@@ -296,6 +296,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers", "peers-ppo", "systems"), _peers),
     **dict.fromkeys(("peers-cartpole", "peers-half-cheetah"), partial(_figure, scores.table)),
     **dict.fromkeys(("backends", "backends-ppo"), partial(_figure, environment_tables.backends)),
+    **dict.fromkeys(figures.STUDIES, figures.study),
     "stagger": partial(_figure, environment_tables.stagger),
     "soak": _soak,
     "profile": _profile,

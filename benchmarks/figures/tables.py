@@ -79,6 +79,70 @@ def consensus(result: dict[str, Any]) -> Table:
     return title, ["", "median", "at the end", "looks above the bound"], rows
 
 
+STUDIES = (
+    *("study-cartpole", "study-acrobot", "study-minatar", "study-lunar-lander"),
+    *("study-ppo-cartpole", "study-ppo-acrobot"),
+    *(
+        f"study-{task}-{axis}"
+        for task in ("cartpole", "acrobot")
+        for axis in ("topologies", "second-moments", "rmsprop-tf", "messages", "warm-up")
+    ),
+)
+"""Folders of `benchmarks.figures.study`."""
+
+
+def study(result: dict[str, Any]) -> str:
+    """A table per task of a study: each update rule at default rates, and at its best."""
+    return "\n\n".join(_task(task) for task in result["tasks"])
+
+
+def _task(task: dict[str, Any]) -> str:
+    runs = max(found["runs"] for rule in task["rules"] for found in rule["rates"])
+    above = f", measured from {task['floor']:g}" if task["floor"] else ""
+    title = (
+        f"{task['env']}, {task['algorithm']}, {task['simulators']} simulators in all, "
+        f"{task['steps']:,} agent steps, {runs} seeds; AUC{above}, its ratio to that of one large "
+        f"batch with its interval of 95 %, and runs that reach {task['threshold']:g} (and end "
+        f"there)."
+    )
+    columns = ["learners", "update rule", "default rate", "ratio", "reach", "best rate", "AUC"]
+    columns += ["ratio of the best", "reach", "rates that work"]
+    lines = [columns, ["---"] * len(columns), *(_rule(rule) for rule in task["rules"])]
+    return f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rule(rule: dict[str, Any]) -> list[str]:
+    at = {found["rate"]: found for found in rule["rates"]}
+    best = at[rule["best"]]
+    default = ["–"] * 3 if 1.0 not in at else _at(at[1.0])
+    auc, _, reached = _at(best)
+    ratio = _interval(rule["ratio"], rule["ratio_interval"])
+    start = [f"{rule['learners']}", rule["name"], *default, f"x{best['rate']:g}", auc]
+    return [*start, ratio, reached, _working(rule)]
+
+
+def _at(found: dict[str, Any]) -> list[str]:
+    ratio = _interval(found["ratio"], found["ratio_interval"])
+    reached = f"{found['reached']}/{found['runs']} ({found['kept']})"
+    return [f"{found['auc']:.3g}", ratio, reached]
+
+
+def _interval(value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None or ends is None:
+        return "–"
+    return f"{value:.2f} ({ends[0]:.2f} … {ends[1]:.2f})"
+
+
+def _working(rule: dict[str, Any]) -> str:
+    """The range of rates that work; where it ends with the rates that were tried, at least that."""
+    if rule["working"] is None:
+        return "–"
+    low, high = rule["working"]
+    tried = [found["rate"] for found in rule["rates"]]
+    least = "≥ " if low == tried[0] or high == tried[-1] else ""
+    return f"x{low:g} … x{high:g} ({least}{high / low:g} times)"
+
+
 TABLES = {
     "converging": convergence,
     "converging-acrobot": convergence,

@@ -9,6 +9,7 @@ from gala_lab.study.options import StudyOptions
 from gala_rl.cli.console import print_table, say
 from gala_rl.cli.options import Headings, add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
+from gala_rl.cli.plots import check_plot, save_plot
 
 _HEADINGS: Headings = {
     "what is trained": ("envs", "algorithm", "simulators_total", "steps", "seeds", "threshold"),
@@ -47,6 +48,8 @@ def _study(given: argparse.Namespace) -> int:
 
     options, folder = options_from(given, StudyOptions), Path(given.folder)
     fields.check(options)
+    if options.plot is not None:
+        check_plot(options.plot)
     cells = plan.cells_of(options)
     plan.prepare(folder)
     console = Console(stderr=given.json)
@@ -64,9 +67,15 @@ def _report(folder: Path, options: StudyOptions, given: argparse.Namespace) -> N
     from gala_lab.study.table import tables_of
 
     rows = read_rows(folder)
+    if options.plot is not None:
+        from gala_lab.study.figure import draw
+
+        save_plot(draw(rows), options.plot)
     if given.json:
         given.document = json.dumps({"rows": rows}, allow_nan=False)
         return
     for table in tables_of(rows, options.threshold):
         print_table(*table)
     say(f"all rows are in {folder}")
+    if options.plot is not None:
+        say(f"drawn: {options.plot}")

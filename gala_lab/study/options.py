@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from gala_rl.cli.plots import PLOT_HELP
 from gala_rl.config.settings import setting
 
 RANDOM_MATCHING = "random-matching"
@@ -58,4 +59,5 @@ class StudyOptions:
     threshold: float | None = setting(
         None, "count the runs whose final mean return is at least this", metavar="SCORE"
     )
+    plot: str | None = setting(None, PLOT_HELP, metavar="FILE")
     at_once: int = setting(1, "number of processes that train cells", minimum=1, metavar="M")

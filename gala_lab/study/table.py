@@ -1,17 +1,13 @@
 """The tables of a study: each update rule at each rate, and at its best rate."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gala_lab.compare.comparison_table import Table
 from gala_lab.compare.statistics import bootstrap_interval, interquartile_mean
+from gala_lab.study.summary import Row, by_rate, by_rule, name_of
 from gala_rl.records.metrics import mean, score_text
-
-Row = dict[str, Any]
-
-_RULE = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
 
 
 def tables_of(rows: Sequence[Row], threshold: float | None) -> list[Table]:
@@ -29,9 +25,6 @@ def _task(row: Row) -> tuple[str, str]:
 
 def _table(env: str, rows: list[Row], threshold: float | None) -> Table:
     rates = sorted({row["cell"]["rate"] for row in rows})
-    rules: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        rules.setdefault(tuple(row["cell"][name] for name in _RULE), []).append(row)
     first = rows[0]["cell"]
     title = (
         f"{env}, {first['algorithm']}, {first['steps']:,} agent steps, "
@@ -41,32 +34,13 @@ def _table(env: str, rows: list[Row], threshold: float | None) -> Table:
         title += f" (runs that end at {threshold:g} or above)"
     heads = [f"x{rate:g}" for rate in rates]
     columns = ["learners", "update rule", *heads, "best AUC, 95 %", "final"]
-    by_rate = {rule: _by_rate(found) for rule, found in rules.items()}
-    return (
-        title,
-        columns,
-        [
-            [str(rule[0]), _name(rule), *_cells(found, rates, threshold), *_best(found)]
-            for rule, found in by_rate.items()
-        ],
-    )
+    return title, columns, [_line(rule, rates, threshold) for rule in by_rule(rows)]
 
 
-def _name(rule: tuple[Any, ...]) -> str:
-    """Name an update rule by what differs from the defaults."""
-    values = dict(zip(_RULE, rule, strict=True))
-    parts = [] if values["learners"] == 1 else [values["topology"]]
-    parts += [values[name] for name in ("second_moment",) if values[name] != "local"]
-    parts += [values[name] for name in ("optimizer",) if values[name] != "own"]
-    parts += [f"{name} {values[name]:g}" for name in ("delay", "missed", "warm_up") if values[name]]
-    return ", ".join(parts) or "one large batch"
-
-
-def _by_rate(rows: list[Row]) -> dict[float, list[Row]]:
-    found: dict[float, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["cell"]["rate"], []).append(row)
-    return found
+def _line(rule: list[Row], rates: list[float], threshold: float | None) -> list[str]:
+    cell, found = rule[0]["cell"], by_rate(rule)
+    start = [str(cell["learners"]), name_of(cell)]
+    return [*start, *_cells(found, rates, threshold), *_best(found)]
 
 
 def auc_of(rows: list[Row]) -> float | None:
