@@ -12,8 +12,10 @@ in the folder's `runs.jsonl` are not made again: an interrupted figure goes on w
 
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 from benchmarks.figures import draw, results, runs, summary
+from gala_rl.config.settings import LearningRateRule
 from gala_rl.records.provenance import provenance
 
 
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="runs of each kind")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on a core")
     parser.add_argument("--processes", action="store_true", help="each learner in its own")
-    parser.add_argument("--learning-rate-rule", default="sqrt", choices=["sqrt", "constant"])
+    parser.add_argument("--learning-rate-rule", default="sqrt", choices=get_args(LearningRateRule))
     options = parser.parse_args(arguments)
     origin = provenance()
     common = {

@@ -90,7 +90,11 @@ def time_to_score(result: dict[str, Any]) -> Figure:
 
 
 def _task(result: dict[str, Any]) -> str:
-    rule = {"sqrt": "√ simulators", "constant": "1"}[result["learning_rate_rule"]]
+    rule = {
+        "sqrt": "√ simulators",
+        "linear": "learners x √ simulators of one",
+        "constant": "1",
+    }[result["learning_rate_rule"]]
     return (
         f"{result['env']}: mean return {result['threshold']:g} of the last 100 games within "
         f"{result['steps']:,} agent steps, learning rate ∝ {rule}"

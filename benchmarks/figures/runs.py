@@ -9,12 +9,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
 import gala_rl
 from benchmarks.learning_curve import curve_of, read_rows
+from gala_rl.config.settings import LearningRateRule
 from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsReader, MetricsWriter
@@ -39,7 +40,7 @@ class Run:
         steps: budget, agent steps of all learners together.
         threshold: the run converges when the mean return of its last games reaches this.
         serial: all learners in one process, rather than each in its own.
-        learning_rate_rule: `sqrt` or `constant`, in the number of simulators.
+        learning_rate_rule: as in `gala train`.
     """
 
     method: str
@@ -49,7 +50,7 @@ class Run:
     steps: int
     threshold: float
     serial: bool = True
-    learning_rate_rule: Literal["sqrt", "constant"] = "sqrt"
+    learning_rate_rule: LearningRateRule = "sqrt"
 
     @property
     def learners(self) -> int:

@@ -10,7 +10,11 @@ Table = tuple[str, list[str], list[list[str]]]
 def convergence(result: dict[str, Any]) -> Table:
     """Convergence, and agent steps to the score; seconds where they were measured."""
     timed = not result["serial"]
-    rule = {"sqrt": "in proportion to √ simulators", "constant": "the same for all"}
+    rule = {
+        "sqrt": "in proportion to √ simulators",
+        "linear": "in proportion to learners x √ simulators of one learner",
+        "constant": "the same for all",
+    }
     title = (
         f"{result['env']}: runs whose last 100 games reach a mean return of "
         f"{result['threshold']:g} within {result['steps']:,} agent steps; learning rate "
@@ -147,6 +151,8 @@ TABLES = {
     "converging": convergence,
     "converging-acrobot": convergence,
     "converging-constant": convergence,
+    "converging-linear": convergence,
+    "converging-linear-acrobot": convergence,
     "time-to-score": convergence,
     "agreement": agreement,
     "consensus": consensus,
