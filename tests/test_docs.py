@@ -45,6 +45,7 @@ SERIAL = {"compare.md", "environments.md", "gala-a2c.md"}
 MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 SMALLER = {
+    "plan": ["--seconds", "0.2"],
     "simulate": ["--updates", "5"],
     "study": ["--seeds", "1", "--simulators-total", "16", "--rates", "1"],
 }

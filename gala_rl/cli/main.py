@@ -20,6 +20,7 @@ from gala_rl.cli.options import (
     given,
 )
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
+from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import (
@@ -109,6 +110,7 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     _add_resume(commands)
     _add_scale(commands)
     _add_evaluate(commands)
+    add_plan(commands)
     add_theory(commands)
     _add_methods(commands)
     add_envs(commands)

@@ -35,7 +35,7 @@ gymnasium.register("Talks-v0", "talks:Talks")
 HELPS = [
     "--help",
     *(f"{name} --help" for name in ("train", "resume", "scale", "evaluate", "compare", "theory")),
-    *(f"{name} --help" for name in ("simulate", "methods", "bench")),
+    *(f"{name} --help" for name in ("plan", "simulate", "methods", "bench")),
     *(f"bench {what} --help" for what in ("throughput", "gossip", "scaling", "stragglers")),
     "bench faults --help",
 ]

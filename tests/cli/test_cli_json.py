@@ -76,12 +76,13 @@ def test_evaluate_gives_json_alone(folder: Path) -> None:
     "arguments",
     [
         ["compare", "a2c", "--seeds", "1", "--steps", "64", "--serial", "--out", "compared"],
+        ["plan", "--seconds", "0.1"],
         pytest.param(
             ["bench", "throughput", "--seconds", "0.1", "--repeats", "1", "--learners", "1"],
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["compare", "bench"],
+    ids=["compare", "plan", "bench"],
 )
 def test_so_do_the_others_that_build_environments(folder: Path, arguments: list[str]) -> None:
     _, told = document_of(folder, *arguments, "--env", "loud_env:Loud-v0", "--json")

@@ -75,7 +75,7 @@ def test_help_and_mistakes_do_not_wait_for_torch(place: Path) -> None:
     lines = [arguments for arguments, words in MISTAKES if not set(late) & set(words)]
     helps = [
         ["--help"],
-        *([name, "--help"] for name in ("train", "resume", "scale", "evaluate", "bench")),
+        *([name, "--help"] for name in ("train", "resume", "scale", "evaluate", "plan", "bench")),
     ]
     helps += [["bench", what, "--help"] for what in ("throughput", "gossip", "scaling")]
     helps += [["bench", "stragglers", "--help"]]
