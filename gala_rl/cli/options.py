@@ -48,6 +48,7 @@ _OPTIMIZER = (
     "learning_rate",
     "learning_rate_rule",
     "learning_rate_schedule",
+    "bias_correction",
     "optimizer",
     "rmsprop_decay",
     "rmsprop_epsilon",

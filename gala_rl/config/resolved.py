@@ -60,9 +60,21 @@ class ResolvedConfig(TrainConfig):
 
     def learning_rate_at(self, agent_steps: int) -> float:
         """Return the learning rate after `agent_steps` of all learners together."""
+        rate = self.initial_learning_rate * self._bias_correction(agent_steps)
         if self.algorithm.learning_rate_schedule == "constant":
-            return self.initial_learning_rate
-        return self.initial_learning_rate * max(0.0, 1.0 - agent_steps / self.steps)
+            return rate
+        return rate * max(0.0, 1.0 - agent_steps / self.steps)
+
+    def _bias_correction(self, agent_steps: int) -> float:
+        """Return √(1 - decay^k) for update k: with it, steps are v's as if it had no bias to 0.
+
+        One learner stays as in its paper: the linear rule makes only several learners' steps long.
+        """
+        algorithm = self.algorithm
+        if not algorithm.bias_correction or algorithm.optimizer != "rmsprop" or self.learners == 1:
+            return 1.0
+        updates = agent_steps / (self.learners * self.update_agent_steps)
+        return math.sqrt(1.0 - algorithm.rmsprop_decay ** (updates + 1.0))
 
     def threads_per_learner(self) -> int:
         """Return the largest number of threads of a learner: its share of the cores, at least 1."""

@@ -99,6 +99,12 @@ class AlgorithmSettings:
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "constant", "linear: falls to 0 at the last agent step"
     )
+    bias_correction: bool = setting(
+        False,
+        "with several learners and --optimizer rmsprop, whose average of squares starts at 0: "
+        "multiply the learning rate of update k by √(1 - decay^k); without it, first steps are "
+        "ten times as long",
+    )
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = setting(
         "rmsprop",
         "rmsprop: PyTorch's form, ε outside the root (GALA); "

@@ -53,10 +53,10 @@ class TrainConfig:
         minimum=0,
         maximum=1_000_000,
     )
-    preset: Literal["default", "paper"] = setting(
-        "default",
-        "default: the settings that learned best in our studies; paper: those of the method's "
-        "paper, where they differ. Settings that are given replace both",
+    preset: Literal["tuned", "paper"] = setting(
+        "tuned",
+        "settings that are not given; tuned: those that learned best in our studies; paper: those "
+        "of the method's paper. Only gala-a2c's differ",
     )
     steps: int = setting(
         40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1

@@ -35,8 +35,8 @@ GALA_METHOD = replace(
     sharing="gossip",
     default_learners=one_per_core,
     # Each learner divides by the root of its own second moment: docs/theory.md.
-    settings=lambda kind: A2CSettings(learning_rate_rule="linear"),
-    paper_settings={"learning_rate_rule": "sqrt"},
+    settings=lambda kind: A2CSettings(learning_rate_rule="linear", bias_correction=True),
+    paper_settings={"learning_rate_rule": "sqrt", "bias_correction": False},
 )
 
 # Gradients are averaged over all learners: one A2C on many processes.

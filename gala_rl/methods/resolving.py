@@ -71,12 +71,7 @@ def algorithm_of(
             raise UserError(f"{name} is not a setting of {method.name}: {remedy}")
     settings = dataclasses.replace(settings, **given)
     check(settings, "algorithm.")
-    for name, value in paper.items():
-        if (other := getattr(settings, name)) != value:
-            raise UserError(
-                f"{name} {other} contradicts preset paper, which sets it to {value}: "
-                f"leave one of them out"
-            )
+    _refuse_contradictions(config, settings, given)
     if config.algorithm is not None:
         return settings
     return settings.fitted(
@@ -85,6 +80,25 @@ def algorithm_of(
         is_recurrent=config.lstm_size is not None,
         has_pixels=environment.observation.has_pixels,
     )
+
+
+def _refuse_contradictions(
+    config: TrainConfig, settings: AlgorithmSettings, given: Mapping[str, Any]
+) -> None:
+    """Raise a UserError when settings contradict the preset, or one of them has no effect."""
+    paper = find(config.method).paper_settings if config.preset == "paper" else {}
+    for name, value in paper.items():
+        if (other := getattr(settings, name)) != value:
+            raise UserError(
+                f"{name} {other} contradicts preset paper, which sets it to {value}: "
+                f"leave one of them out"
+            )
+    if given.get("bias_correction") and settings.optimizer != "rmsprop":
+        raise UserError(
+            f"bias_correction has no effect on optimizer {settings.optimizer}: leave it out"
+        )
+    if given.get("bias_correction") and learners_of(config) == 1:
+        raise UserError("bias_correction has no effect on one learner: leave it out")
 
 
 def _simulators_of(

@@ -73,6 +73,8 @@ def test_every_setting_is_in_the_help_of_train(capsys: pytest.CaptureFixture[str
 def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
     """Arguments that change a setting from its default, and the value they mean."""
     flag, kinds = f"--{entry.name.replace('_', '-')}", get_args(hint) or (hint,)
+    if entry.name == "bias_correction":
+        return ["--no-bias-correction"], False  # refused with another optimizer, as a test shows
     if hint is bool:
         return [flag.replace("--", "--no-") if entry.default else flag], not entry.default
     if get_origin(hint) is Literal:

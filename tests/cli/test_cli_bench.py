@@ -104,8 +104,8 @@ def test_every_option_of_training_arrives(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(straggler_benchmark, "bench_stragglers", note)
     given = ["--env", "CartPole-v1", "--learners", "2", "--simulators", "3", "--device", "cpu"]
     given += ["--seconds", "4", "--repeats", "5", "--json"]
-    config = resolve(TrainConfig(env="CartPole-v1", learners=2, simulators=3, device="cpu"))
-    allreduce = resolve(replace(config, method="a2c-allreduce"))
+    plain = TrainConfig(env="CartPole-v1", learners=2, simulators=3, device="cpu")
+    config, allreduce = resolve(plain), resolve(replace(plain, method="a2c-allreduce"))
     assert main(["bench", "throughput", *given]) == 0
     assert main(["bench", "scaling", *given]) == 0
     assert main(["bench", "stragglers", *given, "--slowed", "1,0"]) == 0

@@ -1,13 +1,16 @@
 """Learning rates and threads of a resolved config."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import (
     TrainConfig,
 )
+from gala_rl.learners.optimizers import RMSprop
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
 
@@ -43,6 +46,26 @@ def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
         learners=9, simulators=16, algorithm=A2CSettings(learning_rate_rule="constant")
     )
     assert config.initial_learning_rate == 7e-4
+
+
+def test_the_correction_divides_by_the_bias_of_an_average_that_began_at_zero() -> None:
+    """With a constant gradient g, v = (1 - decay^k) g²: corrected steps are equally long."""
+    corrected = A2CSettings(bias_correction=True, learning_rate_rule="constant")
+    config = resolved(learners=2, simulators=16, algorithm=corrected)
+    parameters, gradient, square = torch.zeros(4), torch.full((4,), 0.1), torch.zeros(4)
+    optimizer = RMSprop(parameters, corrected, square)
+    for update in range(300):
+        before = parameters.clone()
+        optimizer.step(gradient, config.learning_rate_at(update * 2 * 16 * 5))
+        assert torch.allclose(before - parameters, torch.full((4,), 7e-4), rtol=1e-3)
+
+
+def test_the_correction_changes_neither_one_learner_nor_other_optimizers() -> None:
+    corrected = A2CSettings(bias_correction=True)
+    other = replace(corrected, optimizer="rmsprop-tf")
+    for learners, algorithm in ((1, corrected), (4, other)):
+        config = resolved(learners=learners, simulators=16, algorithm=algorithm)
+        assert config.learning_rate_at(0) == config.initial_learning_rate
 
 
 def test_the_constant_schedule_never_changes_the_learning_rate() -> None:

@@ -101,12 +101,15 @@ def test_a_learning_rate_grows_with_the_batch_of_a_step_and_not_with_who_else_st
 def test_the_paper_preset_has_the_rule_of_the_paper_and_replaces_nothing_else() -> None:
     own, paper = (
         resolving.resolve(TrainConfig(method="gala-a2c", learners=4, preset=preset))
-        for preset in ("default", "paper")
+        for preset in ("tuned", "paper")
     )
     assert own.initial_learning_rate == pytest.approx(4 * 7e-4)
     assert paper.initial_learning_rate == pytest.approx(2 * 7e-4)
-    rule = own.algorithm.learning_rate_rule
-    assert dataclasses.replace(paper.algorithm, learning_rate_rule=rule) == own.algorithm
+    assert own.algorithm == dataclasses.replace(
+        paper.algorithm, learning_rate_rule="linear", bias_correction=True
+    )
+    assert own.learning_rate_at(0) == pytest.approx(own.initial_learning_rate / 10)
+    assert paper.learning_rate_at(0) == paper.initial_learning_rate
     given = resolving.resolve(TrainConfig(method="gala-a2c", preset="paper"), {"discount": 0.9})
     assert (given.algorithm.discount, given.algorithm.learning_rate_rule) == (0.9, "sqrt")
 
@@ -115,20 +118,19 @@ def test_presets_are_the_same_where_a_method_is_as_in_its_paper() -> None:
     for method in ("a2c", "ppo", "impala", "a2c-allreduce"):
         own, paper = (
             resolving.resolve(TrainConfig(method=method, env="CartPole-v1", preset=preset))
-            for preset in ("default", "paper")
+            for preset in ("tuned", "paper")
         )
         assert own.algorithm == paper.algorithm
 
 
 def test_one_gossiping_learner_has_the_settings_of_the_plain_algorithm_in_effect() -> None:
     for simulators in (1, 16, 50):
-        rates = [
-            resolving.resolve(
-                TrainConfig(method=method, learners=1, simulators=simulators)
-            ).initial_learning_rate
+        plain, gossip = (
+            resolving.resolve(TrainConfig(method=method, learners=1, simulators=simulators))
             for method in ("a2c", "gala-a2c")
-        ]
-        assert rates[0] == rates[1]
+        )
+        for agent_steps in (0, 80, 10_000):
+            assert plain.learning_rate_at(agent_steps) == gossip.learning_rate_at(agent_steps)
 
 
 def test_a_setting_that_contradicts_the_preset_is_refused() -> None:
@@ -140,6 +142,22 @@ def test_a_setting_that_contradicts_the_preset_is_refused() -> None:
     with pytest.raises(UserError, match=message):
         resolving.resolve(dataclasses.replace(config, algorithm=linear))
     resolving.resolve(config, {"learning_rate_rule": "sqrt"})
+
+
+@pytest.mark.parametrize(
+    ("learners", "optimizer", "message"),
+    [
+        (2, "adam", "bias_correction has no effect on optimizer adam: leave it out"),
+        (1, "rmsprop", "bias_correction has no effect on one learner: leave it out"),
+    ],
+)
+def test_a_correction_without_effect_is_refused(
+    learners: int, optimizer: str, message: str
+) -> None:
+    config = TrainConfig(method="gala-a2c", learners=learners)
+    assert resolving.resolve(config, {"optimizer": optimizer}).learners == learners
+    with pytest.raises(UserError, match=message):
+        resolving.resolve(config, {"optimizer": optimizer, "bias_correction": True})
 
 
 @pytest.mark.parametrize("method", ["gala-ppo", "ppo-allreduce", "ppo-async"])
