@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 
 Floats = Sequence[Sequence[float]]
 Flags = Sequence[Sequence[bool]]
@@ -106,3 +107,55 @@ class Steps:
             * self.td_error(t)
             for t in range(s, self.last(s) + 1)
         )
+
+
+EPSILON = Decimal("1e-3")
+
+
+def literal_h(x: float) -> float:
+    """sign(x) (√(|x| + 1) - 1) + ε x, with 40 digits."""
+    with localcontext(prec=40):
+        size = Decimal(abs(x))
+        return math.copysign(float((size + 1).sqrt() - 1 + EPSILON * size), x)
+
+
+def literal_h_inverse(y: float) -> float:
+    """Proposition A.2 of Pohlen et al. 2018, with 40 digits."""
+    with localcontext(prec=40):
+        size = Decimal(abs(y))
+        root = (1 + 4 * EPSILON * (size + 1 + EPSILON)).sqrt()
+        return math.copysign(float(((root - 1) / (2 * EPSILON)) ** 2 - 1), y)
+
+
+def literal_rescaled_target(
+    t: int,
+    rewards: Sequence[float],
+    values: Sequence[float],
+    terminates: bool,
+    n_step: int,
+    discount: float,
+) -> float:
+    """h(r_t + γ r_{t+1} + … + γ^j h⁻¹(V(x_{t+j}))) for an episode of T rewards and T + 1 values."""
+    last = min(t + n_step, len(rewards))
+    total = sum(discount ** (i - t) * rewards[i] for i in range(t, last))
+    if last == len(rewards) and terminates:
+        return literal_h(total)
+    return literal_h(total + discount ** (last - t) * literal_h_inverse(values[last]))
+
+
+def literal_projection(
+    probabilities: Sequence[float], reward: float, discount: float, atoms: Sequence[float]
+) -> list[float]:
+    """Algorithm 1 of Bellemare et al. 2017, with an atom that meets another left whole."""
+    lowest, spacing = atoms[0], atoms[1] - atoms[0]
+    result = [0.0] * len(atoms)
+    for p, z in zip(probabilities, atoms, strict=True):
+        moved = min(max(reward + discount * z, lowest), atoms[-1])
+        place = min((moved - lowest) / spacing, len(atoms) - 1.0)
+        below, above = math.floor(place), math.ceil(place)
+        if below == above:
+            result[below] += p
+        else:
+            result[below] += p * (above - place)
+            result[above] += p * (place - below)
+    return result
