@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from gala_lab.study.options import SecondMoment
 from gala_rl.config.resolved import ResolvedConfig
@@ -26,6 +26,7 @@ class Cell:
         topology: one of `plan.TOPOLOGIES`.
         second_moment: the estimate; the optimizer divides by its root.
         optimizer: name of the optimizer; "own": the algorithm's default.
+        bias_correction: whether RMSprop's bias is corrected; "own": the algorithm's default.
         delay: age of messages, in updates.
         missed: probability that a learner does not mix in a round.
         warm_up: fraction of the rounds, from the first, in which all learners average fully.
@@ -40,6 +41,7 @@ class Cell:
     topology: str = "directed-ring"
     second_moment: SecondMoment = "local"
     optimizer: Literal["own", "rmsprop", "rmsprop-tf", "adam"] = "own"
+    bias_correction: Literal["own", "on", "off"] = "own"
     delay: int = 0
     missed: float = 0.0
     warm_up: float = 0.0
@@ -59,7 +61,9 @@ class Cell:
             steps=self.steps,
             serial=True,
         )
-        given = {} if self.optimizer == "own" else {"optimizer": self.optimizer}
+        given: dict[str, Any] = {} if self.optimizer == "own" else {"optimizer": self.optimizer}
+        if self.bias_correction != "own":
+            given["bias_correction"] = self.bias_correction == "on"
         return resolve(with_settings(config, given))
 
     @property

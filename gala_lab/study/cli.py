@@ -13,7 +13,7 @@ from gala_rl.cli.plots import check_plot, save_plot
 
 _HEADINGS: Headings = {
     "what is trained": ("envs", "algorithm", "simulators_total", "steps", "seeds", "threshold"),
-    "axes of the study": ("learners", "rates", "optimizers", "second_moments"),
+    "axes of the study": ("learners", "rates", "optimizers", "second_moments", "bias_corrections"),
     "gossip": ("topologies", "delays", "missed", "warm_ups"),
 }
 

@@ -43,6 +43,9 @@ class StudyOptions:
     optimizers: tuple[str, ...] = setting(
         ("own",), "rmsprop, rmsprop-tf, adam; own: the algorithm's default"
     )
+    bias_corrections: tuple[str, ...] = setting(
+        ("own",), "on, off: whether RMSprop's bias is corrected; own: the algorithm's default"
+    )
     delays: tuple[int, ...] = setting((0,), "ages of messages, in updates", minimum=0)
     missed: tuple[float, ...] = setting(
         (0.0,), "probabilities that a learner does not mix after an update", minimum=0, maximum=1

@@ -59,6 +59,7 @@ def _ways_of_gossip(options: StudyOptions) -> list[dict[str, Any]]:
     axes = {
         "topology": options.topologies,
         "second_moment": options.second_moments,
+        "bias_correction": options.bias_corrections,
         "delay": options.delays,
         "missed": options.missed,
         "warm_up": options.warm_ups,

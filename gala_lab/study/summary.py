@@ -10,7 +10,10 @@ from gala_lab.compare.statistics import Scores, bootstrap_interval
 
 Row = dict[str, Any]
 
-_RULE = ("learners", "topology", "second_moment", "optimizer", "delay", "missed", "warm_up")
+_RULE = (
+    *("learners", "topology", "second_moment", "optimizer", "bias_correction"),
+    *("delay", "missed", "warm_up"),
+)
 WORKING = 0.8
 """A rate works if its mean AUC is at least this share of the large batch's highest."""
 
@@ -70,6 +73,8 @@ def name_of(cell: dict[str, Any]) -> str:
     parts = ["one large batch" if cell["learners"] == 1 else cell["topology"]]
     parts += [cell["second_moment"]] if cell["second_moment"] != "local" else []
     parts += [cell["optimizer"]] if cell["optimizer"] != "own" else []
+    corrected = cell["bias_correction"]
+    parts += [] if corrected == "own" else [f"bias correction {corrected}"]
     parts += [f"{name} {cell[name]:g}" for name in ("delay", "missed", "warm_up") if cell[name]]
     return ", ".join(parts)
 

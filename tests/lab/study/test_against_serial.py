@@ -23,16 +23,16 @@ class Serial:
     """Learners that take turns, as those of a serial run do."""
 
     def __init__(self, cell: Cell) -> None:
-        config, network = cell.config, MemoryNetwork(cell.learners)
-        self.rate = config.initial_learning_rate * cell.rate
+        self.cell, network = cell, MemoryNetwork(cell.learners)
         self.agents = [
-            build_agent(config, rank, network.transport(rank), torch.device("cpu"), seed=rank)
+            build_agent(cell.config, rank, network.transport(rank), torch.device("cpu"), seed=rank)
             for rank in range(cell.learners)
         ]
 
-    def round(self) -> tuple[list[dict[str, Tensor]], list[UpdateMetrics]]:
+    def round(self, agent_steps: int) -> tuple[list[dict[str, Tensor]], list[UpdateMetrics]]:
         """Make an update each; returns what they learned from, and the metrics."""
         rollouts, metrics = [], []
+        rate = self.cell.config.learning_rate_at(agent_steps) * self.cell.rate
         for agent in self.agents:
             collect = agent.source.collect
 
@@ -48,7 +48,7 @@ class Serial:
                 return trajectory
 
             agent.source.collect = recorded  # type: ignore[method-assign]
-            metrics.append(agent.step(self.rate))
+            metrics.append(agent.step(rate))
             agent.source.collect = collect  # type: ignore[method-assign]
         return rollouts, metrics
 
@@ -89,13 +89,14 @@ def test_updates_equal_those_of_a_serial_run(algorithm: Algorithm, optimizer: An
     study.gossip = StackedGossip("directed-ring", 4, 1, delays=[1, 0, 0, 0])
     assert torch.equal(study.parameters[0], parameters_of(serial.agents[0]))
     for number in range(UPDATES):
-        rollouts, metrics = serial.round()
+        agent_steps = number * cell.learners * cell.config.update_agent_steps
+        rollouts, metrics = serial.round(agent_steps)
         trajectory = trajectory_of(rollouts)
         last = trajectory.observations[-1].view(4, 4, -1)
         views = study.network.views(study.parameters)
         bootstrap = study.network.values(views, last).flatten()
         samples = samples_of(trajectory, bootstrap, settings, 4)
-        losses = study.update(samples, 0)
+        losses = study.update(samples, agent_steps)
         if algorithm == "a2c":
             terms = [metric.losses for metric in metrics]
             expected = [
