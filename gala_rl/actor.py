@@ -43,6 +43,7 @@ class _Step(NamedTuple):
     state: Tensor
     log_probs: Tensor | None
     values: Tensor | None
+    action_values: Tensor | None
     activations: Activations | None
 
 
@@ -57,7 +58,8 @@ class Actor:
         network: the policy; shared with the learner, so always current.
         rollout_steps: T.
         seed: seed of action sampling and, through it, of the simulators.
-        with_behaviour: whether trajectories have `log_probs` and `values`.
+        with_behaviour: whether trajectories have `log_probs` and `values`, and `action_values` if
+            the network has them.
         stagger: most random agent steps of each simulator before the first rollout.
 
     Attributes:
@@ -108,6 +110,8 @@ class Actor:
             with_behaviour=with_behaviour,
             has_resets=simulators.resets_on_next_step,
         )
+        if with_behaviour and network.has_action_values:
+            self.trajectory = self.trajectory.with_action_values()
         self.trajectory.observations[-1].copy_(first)
         self.trajectory.is_first[-1].fill_(True)
         self._host = host_twin(self.trajectory)
@@ -176,12 +180,14 @@ class Actor:
 
     def _sample_actions(self, step: _Step) -> Tensor:
         """Choose actions on the trajectory's memory alone, so that a CUDA graph can record it."""
-        observations, actions, state, log_probs, values, record = step
+        observations, actions, state, log_probs, values, action_values, record = step
         if log_probs is None or values is None:
             return actions.copy_(self.network.act(observations, self.generator, state, record))
         output = self.network.act_and_evaluate(observations, self.generator, state)
         log_probs.copy_(output.log_probs)
         values.copy_(output.values)
+        if action_values is not None and output.action_values is not None:
+            action_values.copy_(output.action_values)
         return actions.copy_(output.actions)
 
     def _store(self, t: int, group: int) -> None:
@@ -197,6 +203,8 @@ class Actor:
         answers.rewards[t, rows] = transition.rewards
         answers.terminated[t, rows] = transition.terminated
         answers.truncated[t, rows] = transition.truncated
+        if self._is_recurrent:
+            self.network.observe_rewards(host.rewards[t, rows], storage.final_state[rows])
         if transition.final_observations is not None:
             self._bootstrap_truncated(t, rows, transition.truncated, transition.final_observations)
         self._reset_ended(t, rows)
@@ -284,5 +292,6 @@ def _step_of(storage: Trajectory, t: int, rows: slice) -> _Step:
         storage.final_state[rows],
         None if storage.log_probs is None else storage.log_probs[t, rows],
         None if storage.values is None else storage.values[t, rows],
+        None if storage.action_values is None else storage.action_values[t, rows],
         None if storage.activations is None else storage.activations.at(t, rows),
     )

@@ -14,7 +14,7 @@ Simulators that reset in the step after an end ignore that step's action. Such a
 `terminated[t]` and `truncated[t]`, reward 0, and weight 0 in every loss.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -70,6 +70,8 @@ class Trajectory:
         final_state: [B, S] before `observations[T]`, zero where `is_first[T]`.
         log_probs: [T, B] log π(actions) under the behaviour policy; None if no loss needs it.
         values: [T, B] V(observations) when they were seen; None if no loss needs it.
+        action_values: [T, B] Q(observations, actions) when they were chosen, where V is
+            max Q(observations, ·); None if no loss needs it.
         activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
             the learner has; None if the network records none.
         has_resets: whether steps may be resets, whose action was ignored.
@@ -86,6 +88,7 @@ class Trajectory:
     final_state: Tensor
     log_probs: Tensor | None = None
     values: Tensor | None = None
+    action_values: Tensor | None = None
     activations: Activations | None = None
     has_resets: bool = False
 
@@ -135,6 +138,10 @@ class Trajectory:
             activations=activations,
             has_resets=has_resets,
         )
+
+    def with_action_values(self) -> "Trajectory":
+        """Return the same storage with memory for `action_values` too."""
+        return replace(self, action_values=torch.zeros_like(self.rewards))
 
     def boundaries(self, bootstrap_values: Tensor) -> EpisodeBoundaries:
         """Return where episodes end in this rollout, and the values that returns bootstrap from.

@@ -48,6 +48,22 @@ class Tally(ActorCritic):
         return 1000.0 * state[:, 0] + state[:, 1]
 
 
+class RewardTally(Tally):
+    """Remembers the sum of its rewards instead of the numbers that it sees."""
+
+    def act(
+        self,
+        observations: Tensor,
+        generator: torch.Generator,
+        state: Tensor | None = None,
+        record: Activations | None = None,
+    ) -> Tensor:
+        return super().act(0.0 * observations, generator, state, record)
+
+    def observe_rewards(self, rewards: Tensor, state: Tensor) -> None:
+        state[:, 1] += rewards
+
+
 def counting(env: str = "Counting-v0") -> Simulators:
     return make_simulators(EnvironmentSource(f"tests.environments:{env}"), SIMULATORS, 1)
 
@@ -102,6 +118,27 @@ def test_simulators_that_end_at_different_steps_forget_each_by_itself(
     for trajectory in trajectories:
         forgotten = (trajectory.final_state == 0).all(dim=-1)
         assert torch.equal(trajectory.is_first[-1], forgotten)
+
+
+@groups
+@lengths
+def test_rewards_are_observed_after_each_step_and_before_what_is_cut_is_valued(
+    groups: int, steps: int
+) -> None:
+    actor = Actor(Staggered(groups), RewardTally(), steps, seed=0)
+    trajectories = rollouts(actor, 40 // steps)
+    values = torch.cat([t.truncation_values for t in trajectories])
+    for k in range(len(values)):
+        for b in range(SIMULATORS):
+            length = b + 2
+            # Step k pays k + 1.
+            earned = sum(range(k + 2 - length, k + 2))
+            expected = 1000 * length + earned if (k + 1) % length == 0 else 0
+            assert values[k, b].item() == expected
+    for trajectory in trajectories:
+        begun = trajectory.is_first[-1]
+        assert not trajectory.final_state[begun].any()
+        assert (trajectory.final_state[~begun, 1] > 0).all()
 
 
 def random_network() -> ActorCritic:

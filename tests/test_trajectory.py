@@ -40,10 +40,18 @@ def test_storage_is_time_major_with_one_observation_more(
 
 def test_no_two_fields_share_memory() -> None:
     def allocated() -> dict[str, Tensor]:
-        return fields(Trajectory.allocate(7, VECTORS, DISCRETE, MEMORY, CPU, with_behaviour=True))
+        storage = Trajectory.allocate(7, VECTORS, DISCRETE, MEMORY, CPU, with_behaviour=True)
+        return fields(storage.with_action_values())
 
     names = allocated()
-    assert {"log_probs", "values", "initial_state", "final_state", "is_first"} <= set(names)
+    assert {
+        "log_probs",
+        "values",
+        "action_values",
+        "initial_state",
+        "final_state",
+        "is_first",
+    } <= set(names)
     for name in names:
         others = allocated()
         others.pop(name).fill_(1)

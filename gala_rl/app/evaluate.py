@@ -264,6 +264,7 @@ def _play_on(
     while playing.any():
         actions = policy(torch.from_numpy(observations), state=state)
         transition = simulators.step(actions.numpy())
+        model.observe_rewards(torch.from_numpy(transition.rewards), state)
         state[torch.from_numpy(transition.terminated | transition.truncated)] = 0.0
         observations = transition.observations
         scores += transition.rewards

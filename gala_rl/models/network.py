@@ -11,11 +11,19 @@ from gala_rl.trajectory import Activations
 
 
 class PolicyOutput(NamedTuple):
-    """Random actions [N] or [N, A], log π(a|x) [N] and V(x) [N], all from one forward pass."""
+    """What one forward pass gives.
+
+    Attributes:
+        actions: [N] or [N, A], random.
+        log_probs: [N] log π(a|x).
+        values: [N] V(x).
+        action_values: [N] Q(x, a); None unless the network `has_action_values`.
+    """
 
     actions: Tensor
     log_probs: Tensor
     values: Tensor
+    action_values: Tensor | None = None
 
 
 class Network(nn.Module, ABC):
@@ -27,11 +35,13 @@ class Network(nn.Module, ABC):
 
     Attributes:
         state_size: S.
+        has_action_values: whether it predicts Q(x, a).
         observation_moments: moments that normalise observations; None if they are not normalised.
         sum_moments: moments of discounted sums of rewards; None if rewards are not scaled.
     """
 
     state_size: int = 0
+    has_action_values: bool = False
     observation_moments: RunningMoments | None
     sum_moments: RunningMoments | None
 
@@ -69,6 +79,16 @@ class Network(nn.Module, ABC):
         self, observations: Tensor, generator: torch.Generator, state: Tensor | None = None
     ) -> PolicyOutput:
         """Act as `act` does, and return log π and V too: the behaviour policy of the update."""
+
+    def observe_rewards(self, rewards: Tensor, state: Tensor) -> None:
+        """Write what is needed of the rewards of the last actions to the state: by default nothing.
+
+        Called between the actions' answer and the reset of the states of episodes that ended.
+
+        Args:
+            rewards: [N] as the trajectory has them, on any device.
+            state: [N, S] after the observations on which the network acted, updated in place.
+        """
 
     @abstractmethod
     def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:

@@ -57,6 +57,17 @@ class Metronome(ActorCritic):
         return self.greedy(observations, state)
 
 
+class Contrary(Metronome):
+    """Chooses 1 unless its last reward was 1."""
+
+    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
+        assert state is not None
+        return 1 - state[:, 0].long()
+
+    def observe_rewards(self, rewards: Tensor, state: Tensor) -> None:
+        state[:, 0] = rewards
+
+
 def test_each_learner_is_played_with_its_own_parameters(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", NO, YES, NO)
     expected = {"0": [0.0, 0.0], "1": [7.0, 7.0], "2": [0.0, 0.0]}
@@ -146,6 +157,16 @@ def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
     monkeypatch.setattr("gala_rl.app.evaluate.build_model", lambda *_: Metronome())
     monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
     assert scores(run, episodes=40, policy=policy)["mean"] == [float(LENGTH)] * 40
+
+
+def test_a_policy_may_see_the_rewards_of_its_game_and_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", YES)
+    monkeypatch.setattr("gala_rl.app.evaluate.build_model", lambda *_: Contrary())
+    monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
+    # 1, 0, 1, 0, 1, 0, 1 in every game: the last reward of a game is 1 and must be forgotten.
+    assert scores(run, episodes=40)["mean"] == [4.0] * 40
 
 
 def test_a_policy_sees_by_the_moments_it_was_trained_with(

@@ -53,7 +53,7 @@ def act(model: ActorCritic, x: Tensor, state: Tensor, begins: Tensor) -> Acted:
     generator, choices = torch.Generator().manual_seed(3), []
     for t in range(len(x)):
         state.masked_fill_(begins[t].unsqueeze(-1), 0.0)
-        choices.append(model.act_and_evaluate(x[t], generator, state=state))
+        choices.append(model.act_and_evaluate(x[t], generator, state=state)[:3])
     return Acted(*(torch.stack(parts) for parts in zip(*choices, strict=True)))
 
 
