@@ -6,23 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.core import LSTMCore
-from gala_rl.models.network import Network, PolicyOutput
+from gala_rl.models.network import Network, PolicyOutput, required
 from gala_rl.models.normalization import RunningMoments
+from gala_rl.models.observation_torso import make_torso, torso_features
 from gala_rl.models.policies import (
     CategoricalPolicy,
     GaussianPolicy,
     MultiCategoricalPolicy,
     Policy,
 )
-from gala_rl.models.residual import ResidualTorso
-from gala_rl.models.torsos import (
-    SHALLOW,
-    SMALL,
-    ConvTorso,
-    MLPTorso,
-    PartsTorso,
-    orthogonal,
-)
+from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
 from gala_rl.spaces import ActionSpec, NetworkKind, ObservationSpec
 from gala_rl.trajectory import Activations
 
@@ -74,9 +67,9 @@ class ActorCritic(Network):
         if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
-        self.torso = _torso(observation, network)
+        self.torso = make_torso(observation, network)
         shares = lstm_size is not None or not isinstance(self.torso, MLPTorso)
-        self.value_torso = None if shares else _torso(observation, network)
+        self.value_torso = None if shares else make_torso(observation, network)
         self.core = None if lstm_size is None else LSTMCore(self.torso.features, lstm_size)
         features = self.torso.features if self.core is None else self.core.features
         self.state_size = 0 if self.core is None else self.core.state_size
@@ -146,7 +139,7 @@ class ActorCritic(Network):
         torso = self.torso if self.value_torso is None else self.value_torso
         features = self._features(torso, observations)
         if self.core is not None:
-            features, _ = self.core(features, _required(state))
+            features, _ = self.core(features, required(state))
         values: Tensor = self._value(features).squeeze(-1)
         return values
 
@@ -177,7 +170,7 @@ class ActorCritic(Network):
             assert isinstance(self.torso, ConvTorso)
             features = self.torso.replay(recorded)
         if self.core is not None:
-            features, state = self.core(features, _required(state), is_first)
+            features, state = self.core(features, required(state), is_first)
         if state is None:
             state = self.initial_state(0)
         log_probs, entropies = self._policy.log_prob_and_entropy(features, actions)
@@ -194,7 +187,7 @@ class ActorCritic(Network):
             assert isinstance(self.torso, ConvTorso)
             features = self.torso.record(observations, record)
         if self.core is not None:
-            state = _required(state)
+            state = required(state)
             features, after = self.core(features, state)
             state.copy_(after)
         return features
@@ -202,29 +195,4 @@ class ActorCritic(Network):
     def _features(self, torso: nn.Module, observations: Tensor) -> Tensor:
         if self.observation_moments is not None:
             observations = self.observation_moments.normalize(observations)
-        if not self._bfloat16:
-            return torso(observations)  # type: ignore[no-any-return]
-        device = observations.device.type
-        # No cache of cast weights: a CUDA graph would continue to use those that it recorded.
-        with torch.autocast(device, torch.bfloat16, cache_enabled=False):
-            features: Tensor = torso(observations)
-        return features.float()
-
-
-def _torso(
-    observation: ObservationSpec, network: NetworkKind | None
-) -> ConvTorso | ResidualTorso | PartsTorso | MLPTorso:
-    if observation.is_image:
-        if network == "deep":
-            return ResidualTorso(observation.shape)
-        convolutions = {"small": SMALL, "shallow": SHALLOW, None: None}[network]
-        return ConvTorso(observation.shape, convolutions=convolutions)
-    if observation.has_pixels:
-        return PartsTorso(observation.parts)
-    return MLPTorso(observation.size)
-
-
-def _required(state: Tensor | None) -> Tensor:
-    if state is None:
-        raise ValueError("a recurrent network acts from a state: give it the one before")
-    return state
+        return torso_features(torso, observations, bfloat16=self._bfloat16)

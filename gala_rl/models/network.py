@@ -97,3 +97,14 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         """Return V(x) [N], by which returns are bootstrapped; leaves the state as it is."""
+
+
+def required(state: Tensor | None) -> Tensor:
+    """Return the state that a recurrent network was given.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    if state is None:
+        raise ValueError("a recurrent network acts from a state: give it the one before")
+    return state
