@@ -11,6 +11,7 @@ from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs import Simulators, make_simulators
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.q_network import QNetwork
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations, Trajectory
 from tests.support.acting import LENGTH, SIMULATORS, Staggered
@@ -219,3 +220,13 @@ def test_the_memory_of_a_rollout_stays_where_it_is() -> None:
     first = places()
     assert len(set(first)) == 3
     assert all(places() == first for _ in range(4))
+
+
+@pytest.mark.parametrize("with_behaviour", [True, False])
+def test_action_values_are_recorded_if_the_network_has_them(with_behaviour: bool) -> None:
+    spec = ObservationSpec((3,), False), ActionSpec(2, True)
+    recorded = []
+    for model in (QNetwork(*spec, lstm_size=2), ActorCritic(*spec, lstm_size=2)):
+        actor = Actor(Staggered(), model, 5, seed=0, with_behaviour=with_behaviour)
+        recorded.append(actor.collect().action_values is not None)
+    assert recorded == [with_behaviour, False]
