@@ -45,6 +45,7 @@ class _Step(NamedTuple):
     values: Tensor | None
     action_values: Tensor | None
     activations: Activations | None
+    past_state: Tensor | None
 
 
 class Actor:
@@ -60,6 +61,7 @@ class Actor:
         seed: seed of action sampling and, through it, of the simulators.
         with_behaviour: whether trajectories have `log_probs` and `values`, and `action_values` if
             the network has them.
+        for_replay: whether trajectories have `final_observations` and, with memory, `states`.
         stagger: most random agent steps of each simulator before the first rollout.
 
     Attributes:
@@ -77,6 +79,7 @@ class Actor:
         seed: int,
         *,
         with_behaviour: bool = False,
+        for_replay: bool = False,
         stagger: int = 0,
     ) -> None:
         self.simulators = simulators
@@ -112,20 +115,14 @@ class Actor:
         )
         if with_behaviour and network.has_action_values:
             self.trajectory = self.trajectory.with_action_values()
+        if for_replay:
+            self.trajectory = self.trajectory.with_replay_fields()
         self.trajectory.observations[-1].copy_(first)
         self.trajectory.is_first[-1].fill_(True)
         self._host = host_twin(self.trajectory)
         self._answers = _Answers._make(getattr(self._host, x).numpy() for x in _Answers._fields)
         self._policies = [
-            [
-                Captured(
-                    partial(self._sample_actions, _step_of(self.trajectory, t, rows)),
-                    self._device,
-                    self.generator,
-                )
-                for rows in simulators.groups
-            ]
-            for t in range(rollout_steps)
+            [self._policy(t, rows) for rows in simulators.groups] for t in range(rollout_steps)
         ]
 
     @torch.no_grad()
@@ -178,9 +175,15 @@ class Actor:
         """Return actions [b] or [b, A] for a group's simulators at step t of the rollout."""
         return self._policies[t][group]()
 
+    def _policy(self, t: int, rows: slice) -> Captured[Tensor]:
+        sample = partial(self._sample_actions, _step_of(self.trajectory, t, rows))
+        return Captured(sample, self._device, self.generator)
+
     def _sample_actions(self, step: _Step) -> Tensor:
         """Choose actions on the trajectory's memory alone, so that a CUDA graph can record it."""
-        observations, actions, state, log_probs, values, action_values, record = step
+        observations, actions, state, log_probs, values, action_values, record, past_state = step
+        if past_state is not None:
+            past_state.copy_(state)
         if log_probs is None or values is None:
             return actions.copy_(self.network.act(observations, self.generator, state, record))
         output = self.network.act_and_evaluate(observations, self.generator, state)
@@ -217,6 +220,8 @@ class Actor:
         observations = torch.from_numpy(finals[truncated]).to(self._device)
         values = self.network.values(observations, self.trajectory.final_state[cut])
         self.trajectory.truncation_values[t, cut] = values
+        if self.trajectory.final_observations is not None:
+            self.trajectory.final_observations[t, cut] = observations
 
     def _reset_ended(self, t: int, rows: slice) -> None:
         """Mark the first observations of new episodes, and reset the recurrent state there."""
@@ -294,4 +299,5 @@ def _step_of(storage: Trajectory, t: int, rows: slice) -> _Step:
         None if storage.values is None else storage.values[t, rows],
         None if storage.action_values is None else storage.action_values[t, rows],
         None if storage.activations is None else storage.activations.at(t, rows),
+        None if storage.states is None else storage.states[t, rows],
     )

@@ -75,6 +75,9 @@ class Trajectory:
         activations: [T, B, ...] of the network on `observations[:T]`, with the parameters that
             the learner has; None if the network records none.
         has_resets: whether steps may be resets, whose action was ignored.
+        final_observations: [T, B, ...] last observation of the episode where truncated, else
+            anything; None if no replay needs it.
+        states: [T, B, S] before `observations[:T]`; None if no replay needs it.
     """
 
     observations: Tensor
@@ -91,6 +94,8 @@ class Trajectory:
     action_values: Tensor | None = None
     activations: Activations | None = None
     has_resets: bool = False
+    final_observations: Tensor | None = None
+    states: Tensor | None = None
 
     @staticmethod
     def allocate(
@@ -142,6 +147,13 @@ class Trajectory:
     def with_action_values(self) -> "Trajectory":
         """Return the same storage with memory for `action_values` too."""
         return replace(self, action_values=torch.zeros_like(self.rewards))
+
+    def with_replay_fields(self) -> "Trajectory":
+        """Return the same storage with `final_observations`, and `states` if there is memory."""
+        state, steps = self.initial_state, len(self.rewards)
+        states = state.new_zeros(steps, *state.shape) if state.shape[1] > 0 else None
+        finals = torch.zeros_like(self.observations[:-1])
+        return replace(self, final_observations=finals, states=states)
 
     def boundaries(self, bootstrap_values: Tensor) -> EpisodeBoundaries:
         """Return where episodes end in this rollout, and the values that returns bootstrap from.

@@ -76,6 +76,22 @@ def test_a_truncated_episode_is_valued_at_its_own_final_observation() -> None:
     assert not any(t.terminated.any() for t in trajectories)
 
 
+def test_final_observations_are_stored_for_a_replay_alone() -> None:
+    source = EnvironmentSource("tests.environments:CountingTruncated-v0")
+    simulators = make_simulators(source, SIMULATORS, 1)
+    actor = Actor(simulators, Recorder(), STEPS, 0, for_replay=True)
+    trajectories = collect(actor, 8)
+    actions = joined([t.actions for t in trajectories])
+    truncated = joined([t.truncated for t in trajectories])
+    finals = joined(
+        [t.final_observations for t in trajectories if t.final_observations is not None]
+    )
+    assert truncated.any()
+    for k, b in truncated.nonzero().tolist():
+        assert finals[k, b].tolist() == [k // LENGTH, LENGTH, actions[k, b].item()]
+    assert make_actor("CountingTruncated-v0").collect().final_observations is None
+
+
 def test_values_are_asked_for_truncated_episodes_only() -> None:
     actor = make_actor("Counting-v0")
     collect(actor, 8)

@@ -90,6 +90,19 @@ def test_every_episode_is_remembered_from_its_start_and_no_further(steps: int) -
         assert trajectory.final_state[:, 0].tolist() == [last] * SIMULATORS
 
 
+@groups
+@lengths
+def test_the_state_before_every_step_is_stored_for_a_replay(groups: int, steps: int) -> None:
+    actor = Actor(Staggered(groups), Tally(), steps, seed=0, for_replay=True)
+    trajectories = rollouts(actor, 40 // steps)
+    states = torch.cat([t.states for t in trajectories if t.states is not None])
+    for k in range(len(states)):
+        for b in range(SIMULATORS):
+            # The second number of simulator b is always b.
+            assert states[k, b].tolist() == [k % (b + 2), b * (k % (b + 2))]
+    assert Actor(Staggered(groups), Tally(), steps, seed=0).collect().states is None
+
+
 @lengths
 def test_what_is_cut_is_valued_with_what_was_remembered_until_then(steps: int) -> None:
     actor = Actor(counting("CountingTruncated-v0"), Tally(), steps, seed=0)

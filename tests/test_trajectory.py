@@ -74,3 +74,17 @@ def test_states_are_kept_per_simulator_and_first_observations_per_step(state: Te
     trajectory = Trajectory.allocate(7, VECTORS, DISCRETE, state, CPU)
     assert trajectory.initial_state.shape == trajectory.final_state.shape == state.shape
     assert (tuple(trajectory.is_first.shape), trajectory.is_first.dtype) == ((8, 3), torch.bool)
+
+
+def test_a_replay_needs_final_observations_and_the_states_of_a_recurrent_network() -> None:
+    plain = Trajectory.allocate(7, IMAGES, DISCRETE, MEMORY, CPU)
+    assert plain.final_observations is plain.states is None
+    stored = plain.with_replay_fields()
+    assert stored.final_observations is not None
+    assert stored.final_observations.shape == (7, *IMAGES.shape)
+    assert stored.final_observations.dtype == IMAGES.dtype
+    assert stored.states is not None
+    assert stored.states.shape == (7, *MEMORY.shape)
+    assert (
+        Trajectory.allocate(7, IMAGES, DISCRETE, NO_MEMORY, CPU).with_replay_fields().states is None
+    )

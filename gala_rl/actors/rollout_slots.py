@@ -43,6 +43,9 @@ FIELDS = (
 )
 """Fields of a trajectory that are copied from actor to learner."""
 
+OPTIONAL_FIELDS = ("states", "final_observations")
+"""Fields that are copied where a trajectory has them."""
+
 
 class RolloutInfo(enum.IntEnum):
     """Columns of the metadata that an actor stores with a rollout."""
@@ -67,9 +70,10 @@ class RolloutSlots:
 
     def __init__(self, count: int, like: Trajectory) -> None:
         self._fields: dict[str, Tensor] = {}
-        for name in FIELDS:
-            example: Tensor = getattr(like, name)
-            self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
+        for name in (*FIELDS, *OPTIONAL_FIELDS):
+            example: Tensor | None = getattr(like, name)
+            if example is not None:
+                self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
         self._info = shared_zeros((count, len(RolloutInfo)), torch.int64)
         # Simulator, score, agent steps, time. At most one episode ends per agent step.
         self._episodes = shared_zeros((count, like.agent_steps, 4), torch.float64)
@@ -99,7 +103,7 @@ class RolloutSlots:
     ) -> None:
         """Write a rollout to a slot that this actor owns."""
         for name, memory in self._fields.items():
-            memory[slot].copy_(getattr(rollout, name))
+            _copy(memory[slot], getattr(rollout, name), rollout.truncated, name)
         self._info[slot] = torch.tensor([version, len(episodes), failures])
         if episodes:
             rows = [(e.simulator, e.score, e.agent_steps, e.ended_at) for e in episodes]
@@ -109,7 +113,8 @@ class RolloutSlots:
         """Copy a rollout [T, b] to some columns of a trajectory [T, B]."""
         for name, memory in self._fields.items():
             target: Tensor = getattr(into, name)
-            (target[rows] if name == "initial_state" else target[:, rows]).copy_(memory[slot])
+            part = target[rows] if name == "initial_state" else target[:, rows]
+            _copy(part, memory[slot], self._fields["truncated"][slot], name)
 
     def content(self, slot: int) -> NDArray[np.uint8]:
         """Return a copy of the bytes of a slot, for a slot of the same shape on another machine."""
@@ -154,6 +159,14 @@ class RolloutSlots:
         """Return the episodes that ended in a rollout."""
         rows = self._episodes[slot, : self.info(slot, RolloutInfo.EPISODES)].tolist()
         return [Episode(int(i), score, int(steps), time) for i, score, steps, time in rows]
+
+
+def _copy(target: Tensor, source: Tensor, truncated: Tensor, name: str) -> None:
+    """Copy a field, of final observations only those that are read: where truncated [T, b]."""
+    if name == "final_observations":
+        target[truncated] = source[truncated].to(target.device)
+    else:
+        target.copy_(source)
 
 
 def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -> RolloutSlots:

@@ -36,3 +36,27 @@ def test_slots_keep_rollouts_apart() -> None:
     assert slots.episodes(1) == [Episode(3, -2.5, 40)]
     assert slots.episodes(1)[0].ended_at == 1795697001.231
     assert slots.episodes(0) == []
+
+
+def test_final_observations_cross_where_episodes_were_cut_and_states_everywhere() -> None:
+    def storage(simulators: int) -> Trajectory:
+        observations, state = torch.zeros(simulators, 3), torch.zeros(simulators, 2)
+        actions = torch.zeros(simulators, dtype=torch.int64)
+        cpu = torch.device("cpu")
+        made = Trajectory.allocate(STEPS, observations, actions, state, cpu, with_behaviour=True)
+        return made.with_replay_fields()
+
+    rollout, into = storage(SHARE), storage(2 * SHARE)
+    assert rollout.final_observations is not None
+    assert rollout.states is not None
+    assert into.final_observations is not None
+    assert into.states is not None
+    rollout.final_observations.fill_(7.0)
+    rollout.truncated[1, 1] = True
+    rollout.states.copy_(torch.arange(rollout.states.numel()).view(rollout.states.shape))
+    slots = RolloutSlots(1, rollout)
+    slots.write(0, rollout, 1, [], 0)
+    slots.read(0, into, slice(SHARE, 2 * SHARE))
+    assert into.final_observations.any(dim=2).nonzero().tolist() == [[1, SHARE + 1]]
+    assert torch.equal(into.states[:, SHARE:], rollout.states)
+    assert not into.states[:, :SHARE].any()
