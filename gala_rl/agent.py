@@ -142,8 +142,8 @@ def build_model(
             lstm_size=config.lstm_size,
             bfloat16=config.precision == "bfloat16",
             network=None if config.network == "auto" else config.network,
-            normalize_observations=config.algorithm.normalize_observations,
-            normalize_rewards=config.algorithm.normalize_rewards,
+            normalize_observations=config.algorithm.normalizes_observations,
+            normalize_rewards=config.algorithm.normalizes_rewards,
         )
 
 

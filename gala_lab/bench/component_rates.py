@@ -15,6 +15,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from gala_lab.bench import bare_simulators, plain_network
 from gala_rl.agent import Agent, build_agent, simulator_groups
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.config.settings import ActorCriticSettings
 from gala_rl.envs import make_simulators, worker_timeouts
 from gala_rl.errors import LearnerFailure
 from gala_rl.gossip import MemoryNetwork
@@ -184,17 +185,18 @@ def _network_step(agent: Agent) -> None:
 
 def network_plain(config: ResolvedConfig, rank: int, device: torch.device) -> Work:
     """The same by plain PyTorch modules."""
-    agent = _agent(config, rank, device)
+    agent, algorithm = _agent(config, rank, device), config.algorithm
+    assert isinstance(algorithm, ActorCriticSettings)
     trajectory = agent.actor.collect()
     simulators = agent.actor.simulators
     shape, actions = simulators.observation.shape, simulators.action.size
     ends = trajectory.terminated | trajectory.truncated
     update = plain_network.PlainUpdate(
         plain_network.PlainNetwork(shape, actions).to(device),
-        config.algorithm,
+        algorithm,
         trajectory.observations.clone(),
         trajectory.rewards.clone(),
-        config.algorithm.discount * (~ends).float(),
+        algorithm.discount * (~ends).float(),
         learning_rate=0.0,
     )
     return Work(lambda k: update.step(), trajectory.agent_steps)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.settings import ActorCriticSettings
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 
@@ -103,7 +103,7 @@ class PlainUpdate:
     def __init__(
         self,
         network: PlainNetwork | PlainMLP,
-        settings: AlgorithmSettings,
+        settings: ActorCriticSettings,
         observations: Tensor,
         rewards: Tensor,
         discounts: Tensor,

@@ -24,12 +24,12 @@ def environment_rows(config: ResolvedConfig) -> list[Row]:
             f"and env {config.env!r} has smaller ones: use small",
         ),
         (
-            algorithm.normalize_observations and observation.has_pixels,
+            algorithm.normalizes_observations and observation.has_pixels,
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "
             f"pixels have one scale already: use --no-normalize-observations",
         ),
         (
-            algorithm.normalize_rewards and algorithm.acts_in_processes and not config.serial,
+            algorithm.normalizes_rewards and algorithm.acts_in_processes and not config.serial,
             "normalize_rewards follows whole episodes, and an update of several actors has them "
             "in pieces: use --no-normalize-rewards, or --serial",
         ),

@@ -12,7 +12,6 @@ from gala_rl.config.environment import parse_argument
 from gala_rl.config.fields import check, element_of, parse_count
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
-from gala_rl.methods import ALGORITHMS
 
 _GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
 
@@ -108,26 +107,46 @@ def add_json(parser: argparse.ArgumentParser, instead_of: str = "a table") -> No
 
 
 def _add_algorithms(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each setting of any algorithm, with each algorithm's default."""
+    """Add an option for each setting of any algorithm, with each algorithm's default.
+
+    Options are grouped by which algorithms have them.
+    """
     text = "defaults are for Atari games; some differ elsewhere: docs/methods.md"
+    presets = {m.settings("atari").name: m.settings("atari") for m in methods.METHODS}
+    owners: dict[str, list[str]] = {}
+    for name, preset in presets.items():
+        for entry in dataclasses.fields(preset):
+            owners.setdefault(entry.name, []).append(name)
     everywhere = parser.add_argument_group("algorithm", text)
     optimizer = parser.add_argument_group("optimizer", text)
-    kinds = {name: {f.name: f for f in dataclasses.fields(k)} for name, k in ALGORITHMS.items()}
-    hints = get_type_hints(AlgorithmSettings)
-    for entry in dataclasses.fields(AlgorithmSettings):
-        defaults = {name: _shown(fields[entry.name]) for name, fields in kinds.items()}
-        shown = ", ".join(f"{name} {value}" for name, value in defaults.items())
-        if len(set(defaults.values())) == 1:
-            shown = _shown(entry)
-        group = optimizer if entry.name in _OPTIMIZER else everywhere
-        _add_setting(group, entry, hints[entry.name], shown, "algorithm")
-    for name, fields in kinds.items():
-        able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == name)
-        own = parser.add_argument_group(f"{name} only ({able})")
-        for entry in fields.values():
-            if entry.name not in hints:
-                hint = get_type_hints(ALGORITHMS[name])[entry.name]
-                _add_setting(own, entry, hint, _shown(entry), "algorithm")
+    # Settings of many algorithms first.
+    by_group: dict[tuple[str, ...], list[str]] = {}
+    for name, names in owners.items():
+        by_group.setdefault(tuple(names), []).append(name)
+    for able in sorted(by_group, key=len, reverse=True):
+        is_everywhere = len(able) == len(presets)
+        group = everywhere if is_everywhere else parser.add_argument_group(_only(able))
+        for name in by_group[able]:
+            entries = {owner: _field(type(presets[owner]), name) for owner in able}
+            defaults = {owner: _shown(entry) for owner, entry in entries.items()}
+            shown = ", ".join(f"{owner} {value}" for owner, value in defaults.items())
+            if len(set(defaults.values())) == 1:
+                shown = defaults[able[0]]
+            hint = get_type_hints(type(presets[able[0]]))[name]
+            chosen = optimizer if name in _OPTIMIZER else group
+            _add_setting(chosen, entries[able[0]], hint, shown, "algorithm")
+
+
+def _field(settings: type[AlgorithmSettings], name: str) -> dataclasses.Field[Any]:
+    return settings.__dataclass_fields__[name]
+
+
+def _only(names: tuple[str, ...]) -> str:
+    """Return the heading of the settings that only some algorithms have."""
+    if len(names) > 1:
+        return f"{', '.join(names)} only"
+    able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == names[0])
+    return f"{names[0]} only ({able})"
 
 
 def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:

@@ -73,7 +73,7 @@ class AtariProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmSettings:
-    """Settings of all actor-critic algorithms; each algorithm sets its paper's values."""
+    """Settings of all algorithms; each algorithm sets its paper's values."""
 
     name: ClassVar[str]
     """Name of the algorithm in `config.json`."""
@@ -85,10 +85,10 @@ class AlgorithmSettings:
     """Whether a learner has actor processes, unless the run is serial."""
     draws_in_updates: ClassVar[bool] = False
     """Whether updates draw random numbers, so that a checkpoint has their generator's state."""
+    learns_action_values: ClassVar[bool] = False
+    """Whether the network predicts Q(x, a), from which ε-greedy actors choose their actions."""
     rollout_steps: int = setting(5, "agent steps per simulator and update", minimum=1)
     discount: float = setting(0.99, "γ, discount per agent step", minimum=0, maximum=1)
-    value_cost: float = setting(0.5, "coefficient of the mean squared value error", minimum=0)
-    entropy_cost: float = setting(0.01, "coefficient of the policy's entropy", minimum=0)
     max_grad_norm: float = setting(0.5, "Euclidean norm to which the gradient is clipped", above=0)
     learning_rate: float = setting(7e-4, "learning rate, before --learning-rate-rule", above=0)
     learning_rate_rule: LearningRateRule = setting(
@@ -115,14 +115,6 @@ class AlgorithmSettings:
     )
     rmsprop_epsilon: float = setting(1e-5, "ε of RMSprop", above=0)
     adam_epsilon: float = setting(1e-5, "ε of Adam", above=0)
-    normalize_observations: bool = setting(
-        False, "subtract their running mean from vectors and divide by their standard deviation"
-    )
-    normalize_rewards: bool = setting(
-        False,
-        "divide rewards by the running standard deviation of their discounted sum; "
-        "reported returns are always raw",
-    )
 
     @property
     def actor_count(self) -> int:
@@ -133,6 +125,16 @@ class AlgorithmSettings:
     def slots_per_actor(self) -> int:
         """Rollouts per actor process that may be queued or in use before the actor waits."""
         return 0
+
+    @property
+    def normalizes_observations(self) -> bool:
+        """Whether the network normalises vectors by their running moments."""
+        return False
+
+    @property
+    def normalizes_rewards(self) -> bool:
+        """Whether rewards are divided by a running standard deviation."""
+        return False
 
     @property
     def may_stop_early(self) -> bool:
@@ -147,8 +149,6 @@ class AlgorithmSettings:
         self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
     ) -> Self:
         """Return settings whose preset values, except the given ones, are within their limits."""
-        if has_pixels and "normalize_observations" not in given:
-            return replace(self, normalize_observations=False)
         return self
 
     def resolved(self, shared: int, cores: int) -> Self:
@@ -167,9 +167,43 @@ class AlgorithmSettings:
         """Raise a UserError if settings contradict each other or the rest of the config."""
 
 
-def with_default(default: Any, name: str) -> Any:
-    """Redefine the field `name` of `AlgorithmSettings` with another default."""
-    return field(default=default, metadata=AlgorithmSettings.__dataclass_fields__[name].metadata)
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticSettings(AlgorithmSettings):
+    """Settings of all algorithms with a policy and a value function."""
+
+    value_cost: float = setting(0.5, "coefficient of the mean squared value error", minimum=0)
+    entropy_cost: float = setting(0.01, "coefficient of the policy's entropy", minimum=0)
+    normalize_observations: bool = setting(
+        False, "subtract their running mean from vectors and divide by their standard deviation"
+    )
+    normalize_rewards: bool = setting(
+        False,
+        "divide rewards by the running standard deviation of their discounted sum; "
+        "reported returns are always raw",
+    )
+
+    @property
+    def normalizes_observations(self) -> bool:
+        """See `AlgorithmSettings.normalizes_observations`."""
+        return self.normalize_observations
+
+    @property
+    def normalizes_rewards(self) -> bool:
+        """See `AlgorithmSettings.normalizes_rewards`."""
+        return self.normalize_rewards
+
+    def fitted(
+        self, simulators: int, given: Collection[str], *, is_recurrent: bool, has_pixels: bool
+    ) -> Self:
+        """See `AlgorithmSettings.fitted`."""
+        if has_pixels and "normalize_observations" not in given:
+            return replace(self, normalize_observations=False)
+        return self
+
+
+def with_default(default: Any, name: str, of: type[AlgorithmSettings] = ActorCriticSettings) -> Any:
+    """Redefine the field `name` of other settings with another default."""
+    return field(default=default, metadata=of.__dataclass_fields__[name].metadata)
 
 
 @dataclass(frozen=True, kw_only=True)

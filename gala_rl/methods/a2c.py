@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.settings import ActorCriticSettings
 from gala_rl.methods.method import Method, one_per_core
 
 A3C_WORKERS = 16
@@ -10,7 +10,7 @@ A3C_WORKERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2CSettings(AlgorithmSettings):
+class A2CSettings(ActorCriticSettings):
     """Advantage actor-critic (Mnih et al. 2016, synchronous form; values of GALA, 2019)."""
 
     name = "a2c"

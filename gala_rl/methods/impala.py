@@ -1,16 +1,17 @@
 """IMPALA: actor processes run with older parameters; V-trace corrects for their lag."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
-from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
+from gala_rl.config.settings import ActorCriticSettings, LearningRateRule, setting, with_default
 from gala_rl.errors import UserError
+from gala_rl.methods.actor_processes import ActorProcessSettings
 from gala_rl.methods.method import MAX_DEFAULT_LEARNERS, Method
 from gala_rl.spaces import EnvKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImpalaSettings(AlgorithmSettings):
+class ImpalaSettings(ActorProcessSettings, ActorCriticSettings):
     """IMPALA with V-trace (Espeholt et al. 2018, table G.1).
 
     The paper's losses are sums over the batch; its bound on the gradient and its ε fit sums.
@@ -20,7 +21,6 @@ class ImpalaSettings(AlgorithmSettings):
     name = "impala"
     learner = "gala_rl.learners.impala"
     needs_behaviour = True
-    acts_in_processes = True
     rollout_steps: int = with_default(20, "rollout_steps")
     value_cost: float = with_default(0.25, "value_cost")
     max_grad_norm: float = with_default(40.0, "max_grad_norm")
@@ -31,68 +31,12 @@ class ImpalaSettings(AlgorithmSettings):
     )
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = with_default("rmsprop-tf", "optimizer")
     rmsprop_epsilon: float = with_default(0.01, "rmsprop_epsilon")
-    actors: int | None = setting(
-        None,
-        "actor processes per learner, each with its share of the learner's simulators",
-        unset="one per core, minus one for learning",
-        minimum=1,
-        maximum=1000,
-    )
-    actor_slots: int = setting(
-        2,
-        "rollouts per actor that may be queued or in use before the actor waits",
-        minimum=1,
-        maximum=100,
-    )
-    batch_rollouts: int | None = setting(
-        None,
-        "rollouts of actors per update",
-        unset="as many as there are actors",
-        minimum=1,
-    )
     clip_rho: float = setting(1.0, "ρ̄ of V-trace: maximum weight of an error", above=0)
     clip_c: float = setting(1.0, "c̄ of V-trace: maximum weight of a trace", above=0)
 
-    @property
-    def actor_count(self) -> int:
-        """See `AlgorithmSettings.actor_count`."""
-        return self.actors or 1
-
-    @property
-    def slots_per_actor(self) -> int:
-        """See `AlgorithmSettings.slots_per_actor`."""
-        return self.actor_slots
-
-    def simulators(self, published: int) -> int:
-        """Return the next number of simulators that the actors can share equally."""
-        actors = self.actors or 1
-        return -(-published // actors) * actors
-
-    def resolved(self, shared: int, cores: int) -> Self:
-        """Return settings with an actor per core, except the learner's, that share equally."""
-        most = max(1, min(cores - 1, shared))
-        divisor = next(n for n in range(most, 0, -1) if shared % n == 0)
-        actors = self.actors or divisor
-        return replace(self, actors=actors, batch_rollouts=self.batch_rollouts or actors)
-
-    def batch_simulators(self, simulators: int) -> int:
-        """See `AlgorithmSettings`."""
-        assert self.actors is not None
-        assert self.batch_rollouts is not None
-        return simulators // self.actors * self.batch_rollouts
-
     def check(self, simulators: int, *, is_recurrent: bool, is_serial: bool) -> None:
         """See `AlgorithmSettings.check`."""
-        if self.actors is not None and simulators % self.actors:
-            raise UserError(
-                f"simulators {simulators} cannot be shared equally by {self.actors} actors: "
-                f"use a multiple of {self.actors}"
-            )
-        if is_serial and (self.actors, self.batch_rollouts) != (1, 1):
-            raise UserError(
-                f"actors {self.actors} and batch_rollouts {self.batch_rollouts} need "
-                f"processes: with --serial the learner acts itself; leave them out"
-            )
+        super().check(simulators, is_recurrent=is_recurrent, is_serial=is_serial)
         if self.clip_rho < self.clip_c:
             raise UserError(
                 f"clip_rho {self.clip_rho} is below clip_c {self.clip_c}: V-trace needs it to be "

@@ -4,14 +4,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
+from gala_rl.config.settings import ActorCriticSettings, LearningRateRule, setting, with_default
 from gala_rl.errors import UserError
 from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings(AlgorithmSettings):
+class PPOSettings(ActorCriticSettings):
     """Proximal policy optimisation (Schulman et al. 2017; values of Baselines' ppo2 on Atari)."""
 
     name = "ppo"

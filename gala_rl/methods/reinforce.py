@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gala_rl.config.settings import AlgorithmSettings, LearningRateRule, setting, with_default
+from gala_rl.config.settings import ActorCriticSettings, LearningRateRule, setting, with_default
 from gala_rl.methods.method import Method, one_per_core
 from gala_rl.spaces import EnvKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceSettings(AlgorithmSettings):
+class ReinforceSettings(ActorCriticSettings):
     """REINFORCE (Williams 1992) with a learned baseline (Sutton and Barto 2018, section 13.4)."""
 
     name = "reinforce"

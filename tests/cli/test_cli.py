@@ -179,7 +179,7 @@ def test_what_a_method_may_turn_on_can_be_turned_on_and_off(
     arguments = ["train", "a2c", "--env", "CartPole-v1", f"{flag}normalize-observations"]
     assert main(arguments) == 0
     (config,) = trained
-    assert config.algorithm.normalize_observations == value
+    assert config.algorithm.normalizes_observations == value
 
 
 def test_simulators_can_have_processes(trained: list[ResolvedConfig]) -> None:

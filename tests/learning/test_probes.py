@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gala_rl.agent import build_model
 from gala_rl.app.train import train
-from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.settings import ActorCriticSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.envs import make_simulators
 from gala_rl.flat import FlatParameters
@@ -28,7 +28,7 @@ DISCOUNT = 0.7
 A2C = A2CSettings(learning_rate=5e-3, learning_rate_rule="constant")
 PPO = PPOSettings(rollout_steps=16, learning_rate=5e-3, clip_range=0.2)
 IMPALA = ImpalaSettings(rollout_steps=5, learning_rate=5e-3)
-METHODS: dict[str, tuple[AlgorithmSettings, int]] = {
+METHODS: dict[str, tuple[ActorCriticSettings, int]] = {
     "a2c": (A2C, 1),
     "gala-a2c": (A2C, 2),
     "a2c-allreduce": (A2C, 2),

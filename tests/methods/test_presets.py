@@ -55,8 +55,8 @@ def test_only_vectors_without_pixels_are_normalized(method: str) -> None:
     for seen in OBSERVATIONS:
         config = resolving.resolve(TrainConfig(method=method, env=f"{seen}Continuous-v0"))
         algorithm = config.algorithm
-        assert algorithm.normalize_observations is (seen == "Numbers")
-        assert algorithm.normalize_rewards
+        assert algorithm.normalizes_observations is (seen == "Numbers")
+        assert algorithm.normalizes_rewards
         assert algorithm.rollout_steps == 2048
 
 

@@ -165,7 +165,7 @@ def test_a_correction_without_effect_is_refused(
 def test_learners_of_ppo_have_the_settings_of_ppo_however_they_share(method: str, env: str) -> None:
     config, plain = (resolving.resolve(TrainConfig(method=m, env=env)) for m in (method, "ppo"))
     assert config.algorithm == plain.algorithm
-    assert config.algorithm.normalize_observations == (env == "Pendulum-v1")
+    assert config.algorithm.normalizes_observations == (env == "Pendulum-v1")
 
 
 @pytest.mark.parametrize(

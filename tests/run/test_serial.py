@@ -11,7 +11,7 @@ import torch
 
 from gala_rl.agent import initial_parameters_of
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.settings import GossipSettings
+from gala_rl.config.settings import ActorCriticSettings, GossipSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings
@@ -154,6 +154,7 @@ def test_one_gossiping_learner_is_the_plain_method_bit_for_bit(
 def test_stopping_and_resuming_changes_nothing_bit_for_bit(
     tmp_path: Path, config: ResolvedConfig, normalize: bool
 ) -> None:
+    assert isinstance(config.algorithm, ActorCriticSettings)
     algorithm = replace(
         config.algorithm, normalize_observations=normalize, normalize_rewards=normalize
     )
