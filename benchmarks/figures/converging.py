@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on a core")
     parser.add_argument("--processes", action="store_true", help="each learner in its own")
     parser.add_argument("--learning-rate-rule", default="sqrt", choices=get_args(LearningRateRule))
+    parser.add_argument("--bias-correction", action="store_true", help="as in gala train")
     options = parser.parse_args(arguments)
     origin = provenance()
     common = {
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         "threshold": options.threshold,
         "serial": not options.processes,
         "learning_rate_rule": options.learning_rate_rule,
+        "bias_correction": options.bias_correction,
     }
     wanted = runs.plan(options.simulators, options.seeds, common)
     workers = 1 if options.processes else options.workers

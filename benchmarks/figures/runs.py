@@ -41,6 +41,7 @@ class Run:
         threshold: the run converges when the mean return of its last games reaches this.
         serial: all learners in one process, rather than each in its own.
         learning_rate_rule: as in `gala train`.
+        bias_correction: as in `gala train`.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Run:
     threshold: float
     serial: bool = True
     learning_rate_rule: LearningRateRule = "sqrt"
+    bias_correction: bool = False
 
     @property
     def learners(self) -> int:
@@ -70,7 +72,9 @@ class Run:
             serial=self.serial,
             log_every=5,
             out=str(out),
-            algorithm=A2CSettings(learning_rate_rule=self.learning_rate_rule),
+            algorithm=A2CSettings(
+                learning_rate_rule=self.learning_rate_rule, bias_correction=self.bias_correction
+            ),
         )
 
 

@@ -133,7 +133,7 @@ def test_what_is_on_file_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert [run.seed for run in trained] == [0, 1, 1, 2]
     assert [r["reached_agent_steps"] for r in rows] == [100, 101, 102]
     assert [r["commit"] for r in rows] == ["c0", "c1", "c1"]
-    slower = [replace(run, learning_rate_rule="linear") for run in wanted]
+    slower = [replace(run, learning_rate_rule="linear", bias_correction=True) for run in wanted]
     runs.make(slower, file, workers=1, commit="c2")
     assert trained[4:] == slower
 
