@@ -3,10 +3,11 @@
     python -m benchmarks.figures.study STUDY --threshold 475 --out benchmarks/results/study-cartpole
 
 STUDY is the folder of `gala study`. `--baseline` is the folder of another study, whose large batch
-is compared with if this one has none. The result has a summary per update rule and, per run, its
-AUC and scores.
+is compared with if this one has none. `result.json` has a summary per update rule, and
+`runs.jsonl` a line per run.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,13 @@ from gala_rl.records.provenance import provenance
 def task_of(row: Row) -> tuple[str, str]:
     """Return environment and algorithm."""
     return row["cell"]["env"], row["cell"]["algorithm"]
+
+
+def runs_of(rows: Sequence[Row]) -> str:
+    """Return a line of JSON per run: its cell, its seed and how it went."""
+    names = ("seed", "auc", "final", "best", "finite")
+    lines = [{**row["cell"], **{name: row[name] for name in names}} for row in rows]
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def summary_of(rows: Sequence[Row], baseline: Sequence[Row], options: Any) -> list[dict[str, Any]]:
@@ -61,10 +69,6 @@ def main(arguments: Sequence[str]) -> None:
     commits = sorted({row["commit"] for row in rows})
     result = {
         "tasks": summary_of(rows, baseline, options),
-        "runs": [
-            {name: row[name] for name in ("cell", "seed", "auc", "final", "best", "finite")}
-            for row in rows
-        ],
         **provenance(),
         "commit": commits[-1],
         "commits_of_runs": commits,
@@ -75,6 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     command = ["STUDY", *(["--baseline", "OTHER"] if baseline else [])]
     command += ["--threshold", f"{options.threshold:g}", "--floor", f"{options.floor:g}"]
     results.write(options.out, "study", [*command, "--out", str(options.out)], result, draw(rows))
+    (options.out / "runs.jsonl").write_text(runs_of(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_a_study_is_summarised_beside_the_large_batch_of_another(
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     (task,) = result["tasks"]
     assert [rule["learners"] for rule in task["rules"]] == [1, 2]
-    assert len(result["runs"]) == 8
+    assert len((out / "runs.jsonl").read_text(encoding="utf-8").splitlines()) == 8
     assert 5_000 < (out / "figure.png").stat().st_size < 200_000
     lines = tables.study(result).splitlines()
     assert len(lines) == 6
