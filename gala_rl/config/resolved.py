@@ -66,15 +66,18 @@ class ResolvedConfig(TrainConfig):
         return rate * max(0.0, 1.0 - agent_steps / self.steps)
 
     def _bias_correction(self, agent_steps: int) -> float:
-        """Return √(1 - decay^k) for update k: with it, steps are v's as if it had no bias to 0.
+        """Return √(1 - decay^k) for update k, but at least 1/√learners.
 
-        One learner stays as in its paper: the linear rule makes only several learners' steps long.
+        With the root, steps are as long as if RMSprop's average had no bias to 0. At first they
+        need not be shorter than those of one large batch, whose rate is √learners times as small.
+        One learner stays as in its paper.
         """
         algorithm = self.algorithm
         if not algorithm.bias_correction or algorithm.optimizer != "rmsprop" or self.learners == 1:
             return 1.0
         updates = agent_steps / (self.learners * self.update_agent_steps)
-        return math.sqrt(1.0 - algorithm.rmsprop_decay ** (updates + 1.0))
+        unbiased = math.sqrt(1.0 - algorithm.rmsprop_decay ** (updates + 1.0))
+        return max(unbiased, 1.0 / math.sqrt(self.learners))
 
     def threads_per_learner(self) -> int:
         """Return the largest number of threads of a learner: its share of the cores, at least 1."""

@@ -102,8 +102,8 @@ class AlgorithmSettings:
     bias_correction: bool = setting(
         False,
         "with several learners and --optimizer rmsprop, whose average of squares starts at 0: "
-        "multiply the learning rate of update k by √(1 - decay^k); without it, first steps are "
-        "ten times as long",
+        "multiply the learning rate of update k by √(1 - decay^k), but at least 1/√learners; "
+        "without it, first steps are ten times as long as later ones",
     )
     optimizer: Literal["rmsprop", "rmsprop-tf", "adam"] = setting(
         "rmsprop",

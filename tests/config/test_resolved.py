@@ -49,15 +49,23 @@ def test_the_constant_rule_takes_the_learning_rate_as_given() -> None:
 
 
 def test_the_correction_divides_by_the_bias_of_an_average_that_began_at_zero() -> None:
-    """With a constant gradient g, v = (1 - decay^k) g²: corrected steps are equally long."""
-    corrected = A2CSettings(bias_correction=True, learning_rate_rule="constant")
-    config = resolved(learners=2, simulators=16, algorithm=corrected)
+    """With a constant gradient g, v = (1 - decay^k) g²: corrected steps are equally long.
+
+    At first they are as long as those of one large batch, if that is longer.
+    """
+    learners, lengths = 64, []
+    corrected = A2CSettings(bias_correction=True)
+    config = resolved(learners=learners, simulators=16, algorithm=corrected)
     parameters, gradient, square = torch.zeros(4), torch.full((4,), 0.1), torch.zeros(4)
     optimizer = RMSprop(parameters, corrected, square)
+    rate = config.initial_learning_rate
     for update in range(300):
         before = parameters.clone()
-        optimizer.step(gradient, config.learning_rate_at(update * 2 * 16 * 5))
-        assert torch.allclose(before - parameters, torch.full((4,), 7e-4), rtol=1e-3)
+        optimizer.step(gradient, config.learning_rate_at(update * learners * 16 * 5))
+        lengths.append(float((before - parameters).max()))
+    assert lengths[0] == pytest.approx(10 * rate / 8, rel=1e-3)
+    assert lengths[1] < lengths[0]
+    assert lengths[2:] == pytest.approx([rate] * 298, rel=1e-2)
 
 
 def test_the_correction_changes_neither_one_learner_nor_other_optimizers() -> None:

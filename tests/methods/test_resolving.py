@@ -108,7 +108,7 @@ def test_the_paper_preset_has_the_rule_of_the_paper_and_replaces_nothing_else() 
     assert own.algorithm == dataclasses.replace(
         paper.algorithm, learning_rate_rule="linear", bias_correction=True
     )
-    assert own.learning_rate_at(0) == pytest.approx(own.initial_learning_rate / 10)
+    assert own.learning_rate_at(0) == pytest.approx(paper.initial_learning_rate)
     assert paper.learning_rate_at(0) == paper.initial_learning_rate
     given = resolving.resolve(TrainConfig(method="gala-a2c", preset="paper"), {"discount": 0.9})
     assert (given.algorithm.discount, given.algorithm.learning_rate_rule) == (0.9, "sqrt")
