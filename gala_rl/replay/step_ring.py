@@ -108,7 +108,6 @@ class StepRing:
         self._pad(rings, cursor.heads[rings], cursor.observations[rings, -1])
         cursor.heads[rings] += 1
         cursor.closed[rings] = cursor.heads[rings]
-        cursor.is_first[rings], cursor.continues[rings] = True, False
 
     def place(self, rollout: Rollout, rings: Indices) -> Placement:
         """Return where a rollout goes, without writing it.

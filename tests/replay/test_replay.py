@@ -152,11 +152,12 @@ def test_a_priority_for_an_overwritten_item_is_dropped(kind: Any) -> None:
         replay.add(rollout(tapes(), turn * 15, 15)[0])
         stored = set(pairs(all_keys(replay)))
         before = leaves(replay)
-        replay.update_priorities(keys, torch.full((len(keys.leaf),), 7.0))
+        # Lower than ever, since new items have the highest.
+        replay.update_priorities(keys, torch.full((len(keys.leaf),), 1.0 / turn))
         changed = {pair for pair in pairs(keys) if pair in stored}
         after = leaves(replay)
         is_changed = np.array([pair in changed for pair in pairs(keys)])
-        np.testing.assert_allclose(after[keys.leaf[is_changed]], 7.0**0.9)
+        np.testing.assert_allclose(after[keys.leaf[is_changed]], turn**-0.9)
         others = np.setdiff1d(np.arange(len(after)), keys.leaf[is_changed])
         np.testing.assert_array_equal(after[others], before[others])
     assert not is_changed.all()
@@ -247,6 +248,26 @@ def test_a_replay_of_another_size_is_not_restored() -> None:
     del state["items.highest"]
     with pytest.raises(ValueError, match=r"no items\.highest"):
         TransitionReplay(TRANSITIONS).restore(state)
+
+
+@pytest.mark.parametrize("burn_in", [0, 2, 5, 7])
+@pytest.mark.parametrize("slots", [18, 19, 22])
+def test_no_state_takes_the_place_of_another_that_is_needed(slots: int, burn_in: int) -> None:
+    settings = dataclasses.replace(
+        SEQUENCES, size=slots, simulators=1, burn_in=burn_in, learned_steps=5, n_steps=1
+    )
+    for length in range(2, 21, 3):
+        tape = Tape([Episode(length), Episode(60)], seed=length).steps
+        replay, by_position = SequenceReplay(settings), dict(enumerate(tape))
+        for t in range(50):
+            replay.add(rollout([tape], t, 1)[0])
+            if replay.items == 0:
+                continue
+            batch = replay.sample(2 * replay.items, rng())
+            for i, position in enumerate(batch.keys.position.tolist()):
+                begin = 0 if position < length else length
+                first = by_position[max(begin, position - burn_in)]
+                np.testing.assert_array_equal(batch.state[i].numpy(), first.state)
 
 
 @pytest.mark.parametrize("settings", [TRANSITIONS, SEQUENCES])

@@ -77,7 +77,8 @@ def settings(draw: st.DrawFn, *, sequences: bool, images: bool = False) -> Repla
     stack = 4 if images else 1
     least = burn_in + learned + n_steps + stack + 1
     return ReplaySettings(
-        size=simulators * (least + draw(st.integers(0, 40))) + draw(st.integers(0, simulators - 1)),
+        size=simulators * (least + draw(st.integers(0, 3) | st.integers(0, 40)))
+        + draw(st.integers(0, simulators - 1)),
         simulators=simulators,
         observation=IMAGES if images else VECTOR,
         frame_stack=stack,

@@ -66,13 +66,12 @@ class Tape:
         older = np.zeros((stack - 1, 2, 2), np.uint8)
         for index, episode in enumerate(episodes):
             start = episode.start
-            if start == "continue" and (
-                index == 0 or has_resets or episodes[index - 1].is_truncated
-            ):
+            if start == "continue" and index == 0:
                 start = "zero"
             older = self._play(episode._replace(start=start), older)
             if has_resets:
                 self._reset()
+                older = self.steps[-1].observation[1:] if stack > 1 else older
 
     def _image(self) -> NDArray[Any]:
         if self._stack == 1:
