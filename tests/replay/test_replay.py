@@ -250,6 +250,19 @@ def test_a_replay_of_another_size_is_not_restored() -> None:
         TransitionReplay(TRANSITIONS).restore(state)
 
 
+def test_a_restarted_actor_that_sees_the_same_as_before_begins_another_episode() -> None:
+    replay = TransitionReplay(dataclasses.replace(TRANSITIONS, simulators=1))
+    trajectory, _ = rollout([Tape([Episode(30)]).steps], 0, 5)
+    trajectory.observations.fill_(1.0)
+    for _ in range(2):
+        replay.add(trajectory)
+    batch = replay.sample(replay.items, rng())
+    # The first episode is cut after 5 steps, and bootstraps from what was seen last.
+    discounts = dict(zip(batch.keys.position.tolist(), batch.discounts.tolist(), strict=True))
+    assert [discounts[p] for p in (2, 3, 4)] == pytest.approx([0.99**3, 0.99**2, 0.99])
+    assert sorted(discounts) == [0, 1, 2, 3, 4, 6, 7]
+
+
 @pytest.mark.parametrize("burn_in", [0, 2, 5, 7])
 @pytest.mark.parametrize("slots", [18, 19, 22])
 def test_no_state_takes_the_place_of_another_that_is_needed(slots: int, burn_in: int) -> None:
