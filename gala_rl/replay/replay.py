@@ -95,6 +95,14 @@ class Replay:
             self._ring.write(part, placement, None if errors is None else errors[:, columns])
             self._items.enter(rings)
 
+    def ages(self, keys: SampleKeys) -> NDArray[np.int64]:
+        """Return [N]: how many agent steps ago, of all simulators, sampled items began.
+
+        Final observations of truncated episodes count as steps.
+        """
+        newest = self._ring.cursor.heads[keys.simulator]
+        return (newest - keys.position) * self.settings.simulators
+
     def update_priorities(self, keys: SampleKeys, priorities: Tensor) -> None:
         """Set the priorities of sampled items, before the exponent.
 

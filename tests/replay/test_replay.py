@@ -144,6 +144,14 @@ def test_priorities_that_are_no_numbers_are_left_out() -> None:
     np.testing.assert_allclose(leaves(replay), before)
 
 
+def test_ages_count_the_steps_of_all_simulators() -> None:
+    replay = TransitionReplay(TRANSITIONS)
+    steps = [Tape([Episode(40)] * 3, seed=b).steps for b in range(SIMULATORS)]
+    replay.add(rollout(steps, 0, 15)[0])
+    keys = all_keys(replay)
+    assert replay.ages(keys).tolist() == [SIMULATORS * (15 - p) for p in keys.position.tolist()]
+
+
 @pytest.mark.parametrize("kind", [TransitionReplay, SequenceReplay])
 def test_a_priority_for_an_overwritten_item_is_dropped(kind: Any) -> None:
     replay = filled(kind(TRANSITIONS if kind is TransitionReplay else SEQUENCES), rollouts=4)
