@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from gala_rl.flat import FlatParameters
     from gala_rl.gossip import Gossip
     from gala_rl.methods.a2c import A2CSettings
+    from gala_rl.methods.dqn import DQNSettings
     from gala_rl.methods.impala import ImpalaSettings
     from gala_rl.methods.ppo import PPOSettings
+    from gala_rl.methods.r2d2 import R2D2Settings
     from gala_rl.methods.resolving import with_settings
 
 __all__ = [
     "A2CSettings",
     "AtariProtocol",
+    "DQNSettings",
     "FlatParameters",
     "Gossip",
     "GossipSettings",
     "ImpalaSettings",
     "LearnerFailure",
     "PPOSettings",
+    "R2D2Settings",
     "StorageError",
     "SupervisorFailure",
     "TrainConfig",
@@ -56,8 +60,10 @@ _HOMES = {
     "gala_rl.methods.resolving": ("with_settings",),
     "gala_rl.config.settings": ("AtariProtocol", "GossipSettings"),
     "gala_rl.methods.a2c": ("A2CSettings",),
+    "gala_rl.methods.dqn": ("DQNSettings",),
     "gala_rl.methods.impala": ("ImpalaSettings",),
     "gala_rl.methods.ppo": ("PPOSettings",),
+    "gala_rl.methods.r2d2": ("R2D2Settings",),
 }
 
 

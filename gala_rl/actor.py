@@ -63,11 +63,14 @@ class Actor:
             the network has them.
         for_replay: whether trajectories have `final_observations` and, with memory, `states`.
         stagger: most random agent steps of each simulator before the first rollout.
+        epsilons: from total agent steps to the probability [B] of random actions; None: the policy
+            is random itself.
 
     Attributes:
         network: the policy that acts.
         episodes: see `TrajectorySource`.
         should_stop: see `TrajectorySource`.
+        total_agent_steps: see `TrajectorySource`.
         generator: random state of action sampling.
     """
 
@@ -81,11 +84,14 @@ class Actor:
         with_behaviour: bool = False,
         for_replay: bool = False,
         stagger: int = 0,
+        epsilons: Callable[[int], Tensor] | None = None,
     ) -> None:
         self.simulators = simulators
         self.episodes: deque[Episode] = deque()
         self.should_stop: Callable[[], bool] = never
         self.network = network
+        self.total_agent_steps = 0
+        self._epsilons = epsilons
         self._is_recurrent = network.state_size > 0
         self._device = next(network.parameters()).device
         streams = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint64)
@@ -95,6 +101,7 @@ class Actor:
         except BaseException:
             simulators.close()
             raise
+        self._explore()
         first = torch.from_numpy(observations).to(self._device)
         state = network.initial_state(len(first))
         with torch.no_grad():
@@ -138,6 +145,7 @@ class Actor:
             return self._collect()
 
     def _collect(self) -> Trajectory:
+        self._explore()
         storage, groups = self.trajectory, len(self.simulators.groups)
         storage.observations[0].copy_(storage.observations[-1])
         storage.is_first[0].copy_(storage.is_first[-1])
@@ -161,6 +169,10 @@ class Actor:
             if there is not here:
                 there.copy_(here, non_blocking=True)
         return storage
+
+    def _explore(self) -> None:
+        if self._epsilons is not None:
+            self.network.explore(self._epsilons(self.total_agent_steps))
 
     def _abort(self, t: int) -> NoReturn:
         """End a rollout before step t, so that the next one begins there."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gala_rl.actor import Actor
 from gala_rl.actors import ActorProcesses, RemoteActors
+from gala_rl.actors.exploration import epsilons_of
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import Simulators, make_simulators, worker_timeouts
 from gala_rl.flat import FlatParameters, learned_size
@@ -21,10 +22,12 @@ from gala_rl.gossip.journal import JournalWriter
 from gala_rl.gossip.topology import isolated, resolve_when
 from gala_rl.gossip.transports import Transport
 from gala_rl.graph import graph_of
-from gala_rl.learners.learner import Coupling, Learner, UpdateMetrics, make_learner
+from gala_rl.learners.learner import Coupling, Learner, RolloutSource, UpdateMetrics, make_learner
 from gala_rl.learners.normalizer import Normalizer
 from gala_rl.learners.optimizers import state_size
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
+from gala_rl.models.q_network import QNetwork, Support
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import Threads, forward_flop, learner_threads, threads_set_to
 from gala_rl.trajectory_source import StopRequested, TrajectorySource, never
@@ -130,20 +133,32 @@ class Agent:
 
 def build_model(
     config: ResolvedConfig, observation: ObservationSpec, action: ActionSpec
-) -> ActorCritic:
+) -> Network:
     """Return the network with its initial parameters, which depend on `config.seed` alone."""
     # Orthogonal matrices differ in their last bits by the number of threads that compute them.
     with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.
         torch.default_generator.manual_seed(config.seed)
+        algorithm = config.algorithm
+        lstm_size, bfloat16 = config.lstm_size or None, config.precision == "bfloat16"
+        torso = None if config.network == "auto" else config.network
+        if algorithm.learns_action_values:
+            return QNetwork(
+                observation,
+                action,
+                lstm_size=lstm_size,
+                support=None if algorithm.support is None else Support(*algorithm.support),
+                bfloat16=bfloat16,
+                network=torso,
+            )
         return ActorCritic(
             observation,
             action,
-            lstm_size=config.lstm_size,
-            bfloat16=config.precision == "bfloat16",
-            network=None if config.network == "auto" else config.network,
-            normalize_observations=config.algorithm.normalizes_observations,
-            normalize_rewards=config.algorithm.normalizes_rewards,
+            lstm_size=lstm_size,
+            bfloat16=bfloat16,
+            network=torso,
+            normalize_observations=algorithm.normalizes_observations,
+            normalize_rewards=algorithm.normalizes_rewards,
         )
 
 
@@ -187,6 +202,8 @@ def simulator_groups(config: ResolvedConfig, device: torch.device) -> int:
     """Return the number of simulator groups: by default 2 if that hides the network's time."""
     if config.simulator_groups is not None:
         return config.simulator_groups
+    if config.algorithm.learns_action_values:
+        return 1
     both_work = (
         device.type == "cuda" and config.environment.backend == "ale" and config.simulators > 1
     )
@@ -224,6 +241,7 @@ def build_agent(
         initial_learning_rate=config.initial_learning_rate,
         seed=seed,
         coupling=coupling,
+        source=RolloutSource(config.simulators, simulators.observation, config.frame_stack),
     )
     source: TrajectorySource
     if acts_in_process(config):
@@ -233,7 +251,9 @@ def build_agent(
             algorithm.rollout_steps,
             seed,
             with_behaviour=algorithm.needs_behaviour,
+            for_replay=algorithm.learns_action_values,
             stagger=config.stagger,
+            epsilons=epsilons_of(config, rank, range(config.simulators)),
         )
     else:
         make_model, parameters = partial(build_model, config), learner.flat.values

@@ -78,6 +78,8 @@ class Trajectory:
         final_observations: [T, B, ...] last observation of the episode where truncated, else
             anything; None if no replay needs it.
         states: [T, B, S] before `observations[:T]`; None if no replay needs it.
+        simulators: [B] number of each column's simulator among those of the learner, on the CPU;
+            None: 0 … B - 1.
     """
 
     observations: Tensor
@@ -96,6 +98,7 @@ class Trajectory:
     has_resets: bool = False
     final_observations: Tensor | None = None
     states: Tensor | None = None
+    simulators: Tensor | None = None
 
     @staticmethod
     def allocate(

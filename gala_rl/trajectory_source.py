@@ -26,11 +26,13 @@ class TrajectorySource(Protocol):
         trajectory: the object that `collect` returns.
         episodes: finished full games that have not been read yet, oldest first.
         should_stop: called at every step; returns whether to raise `StopRequested`.
+        total_agent_steps: agent steps of all learners so far, on which exploration may depend.
     """
 
     trajectory: Trajectory
     episodes: deque[Episode]
     should_stop: Callable[[], bool]
+    total_agent_steps: int
 
     @property
     def frames_per_step(self) -> int:

@@ -17,6 +17,7 @@ from gala_rl.gossip import SharedMailboxes
 from gala_rl.learners.gradient_learner import GradientLearner
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.resolving import resolve
+from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
 
 pytestmark = [
@@ -75,6 +76,7 @@ def test_captured_policies_remember_what_the_learner_unrolls() -> None:
     config = replace(CONFIG, learners=1, lstm_size=32)
     simulators = make_simulators(config.source, 4, 2, groups=2)
     model = build_model(config, simulators.observation, simulators.action).to(CUDA)
+    assert isinstance(model, ActorCritic)
     actor = Actor(simulators, model, 5, seed=0, with_behaviour=True)
     for _ in range(10):
         trajectory = actor.collect()

@@ -40,7 +40,7 @@ def make_bare(config: ResolvedConfig, seed: int) -> AtariVectorEnv:
         full_action_space=protocol.full_action_space,
         max_num_frames_per_episode=protocol.max_episode_frames,
         episodic_life=False,
-        life_loss_info=protocol.life_loss_terminal,
+        life_loss_info=protocol.ends_at_life_loss,
         reward_clipping=False,
     )
     seeds = np.random.SeedSequence(seed).generate_state(config.simulators) % 2**31

@@ -73,7 +73,7 @@ def _turns(config: ResolvedConfig) -> tuple[_Turns, list[str]]:
     if threads > 1:
         turns["network_one_thread_sps"] = component_rates.network_one_thread, 1
     spec = config.environment
-    if config.lstm_size is None and plain_network.is_available(spec.observation, spec.action):
+    if not config.lstm_size and plain_network.is_available(spec.observation, spec.action):
         turns["network_plain_sps"] = component_rates.network_plain, 1
     else:
         missing.append(

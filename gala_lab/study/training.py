@@ -30,6 +30,7 @@ from gala_rl.agent import build_model
 from gala_rl.envs import Episode, make_simulators
 from gala_rl.methods.a2c import A2CSettings
 from gala_rl.methods.ppo import PPOSettings
+from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.processes.allocator import keep_freed_memory
 from gala_rl.threads import threads_set_to
 
@@ -85,8 +86,9 @@ class StackedLearners:
         ]
         self._config, self._settings, self._rate = config, algorithm, cell.rate
         self._halves = cell.second_moment in NEED_HALVES and cell.learners > 1
-        self.network = StackedNetwork(models[0])
-        rows = [self.network.flattened(model) for model in models]
+        networks = [model for model in models if isinstance(model, ActorCritic)]
+        self.network = StackedNetwork(networks[0])
+        rows = [self.network.flattened(network) for network in networks]
         self.parameters = torch.stack(rows).repeat_interleave(cell.learners, dim=0)
         self.optimizer = StackedOptimizer(
             (learners, self.network.size), algorithm, cell.second_moment, cell.learners

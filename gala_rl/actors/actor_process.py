@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.actor import Actor
+from gala_rl.actors.exploration import epsilons_of
 from gala_rl.actors.rollout_slots import MakeModel, RolloutSlots
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators, seed_generators, worker_timeouts
@@ -33,6 +34,7 @@ class ActorSpec:
 
     Attributes:
         config: configuration of the run.
+        rank: rank of its learner.
         make_model: makes the network; a module-level function, since it is pickled.
         index: index among the learner's actors.
         simulators: b, number of its simulators.
@@ -41,10 +43,12 @@ class ActorSpec:
         parameters: a single mailbox, with the parameters of the learner.
         connection: connection to the learner; carries slot numbers, a byte each, and a last error.
         heartbeat: [1] int64, shared; see `processes.heartbeat`.
+        progress: [1] int64, shared: agent steps of all learners.
         registry: environments that only the main program has registered.
     """
 
     config: ResolvedConfig
+    rank: int
     make_model: MakeModel
     index: int
     simulators: int
@@ -53,6 +57,7 @@ class ActorSpec:
     parameters: SharedMailboxes
     connection: Connection
     heartbeat: Tensor
+    progress: Tensor
     registry: RegistryEntries = field(default_factory=RegistryEntries)
 
 
@@ -83,6 +88,7 @@ def _act(spec: ActorSpec, actor: Actor) -> None:
         if (message := spec.parameters.latest(0)) is not None:
             flat.load(message.parameters)
             version = message.version
+        actor.total_agent_steps = int(spec.progress[0])
         rollout = actor.collect()
         first = spec.index * spec.simulators
         episodes = [replace(e, simulator=first + e.simulator) for e in actor.episodes]
@@ -105,13 +111,16 @@ def _make_actor(spec: ActorSpec) -> Actor:
         timeouts=worker_timeouts(config),
     )
     model = spec.make_model(simulators.observation, simulators.action)
+    first = spec.index * spec.simulators
     actor = Actor(
         simulators,
         model,
         algorithm.rollout_steps,
         spec.seed,
         with_behaviour=True,
+        for_replay=algorithm.learns_action_values,
         stagger=config.stagger,
+        epsilons=epsilons_of(config, spec.rank, range(first, first + spec.simulators)),
     )
     flop = forward_flop(model, simulators.observation)
     torch.set_num_threads(actor_threads(config, flop, spec.simulators))

@@ -66,6 +66,7 @@ class ActorProcesses:
         trajectory: buffer that `collect` returns, [T, B] with B the simulators of a batch.
         episodes: see `TrajectorySource`.
         should_stop: see `TrajectorySource`.
+        total_agent_steps: see `TrajectorySource`.
         failures: see `TrajectorySource`.
         frames_per_step: see `TrajectorySource`.
     """
@@ -84,6 +85,8 @@ class ActorProcesses:
         algorithm = config.algorithm
         self._config, self._rank, self._make_model = config, rank, make_model
         self._heartbeats = shared_zeros((algorithm.actor_count,), torch.int64)
+        self._progress = shared_zeros((1,), torch.int64)
+        self.total_agent_steps = 0
         self._values, self._seed = parameters, seed
         self._share = config.simulators // algorithm.actor_count
         self.episodes: deque[Episode] = deque()
@@ -97,9 +100,12 @@ class ActorProcesses:
         example = example_of(make_model, simulators)
         batch = algorithm.batch_simulators(config.simulators)
         self.trajectory = replace(
-            storage(algorithm.rollout_steps, batch, example, parameters.device),
+            storage(config, batch, example, parameters.device),
             has_resets=simulators.resets_on_next_step,
+            simulators=torch.zeros(batch, dtype=torch.int64),
         )
+        assert self.trajectory.simulators is not None
+        self._numbers = self.trajectory.simulators
         self._mailbox = SharedMailboxes(1, parameters.numel())
         self._remote: RemoteRollouts | None = None
         if remote_actors is not None:
@@ -127,12 +133,15 @@ class ActorProcesses:
         Raises:
             ActorFailure: if an actor has died too often.
         """
+        self._progress[0] = self.total_agent_steps
         self._publish()
         self.poll()
         for first in range(0, self.trajectory.rewards.shape[1], self._share):
             actor, slot = self._next_valid()
             slots = actor.slots
-            slots.read(slot, self.trajectory, slice(first, first + self._share))
+            columns = slice(first, first + self._share)
+            slots.read(slot, self.trajectory, columns)
+            self._numbers[columns] = actor.index * self._share + torch.arange(self._share)
             self._lags.append(self._version - slots.info(slot, RolloutInfo.VERSION))
             self.failures += slots.info(slot, RolloutInfo.FAILURES)
             self.episodes.extend(slots.episodes(slot))
@@ -281,6 +290,7 @@ class ActorProcesses:
         sequence = np.random.SeedSequence([self._seed, index, deaths])
         spec = ActorSpec(
             config=self._config,
+            rank=self._rank,
             make_model=self._make_model,
             index=index,
             simulators=self._share,
@@ -289,6 +299,7 @@ class ActorProcesses:
             parameters=self._mailbox,
             connection=actor_end,
             heartbeat=self._heartbeats[index : index + 1],
+            progress=self._progress,
             registry=registry_entries(self._config.env),
         )
         name, timeout_s = f"gala-actor-{self._rank}-{index}", self._config.hang_after

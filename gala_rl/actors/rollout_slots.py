@@ -24,11 +24,11 @@ from torch import Tensor
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import Episode, Simulators
 from gala_rl.gossip.transports.shared import shared_zeros
-from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Trajectory
 
-MakeModel = Callable[[ObservationSpec, ActionSpec], ActorCritic]
+MakeModel = Callable[[ObservationSpec, ActionSpec], Network]
 
 FIELDS = (
     "observations",
@@ -43,8 +43,8 @@ FIELDS = (
 )
 """Fields of a trajectory that are copied from actor to learner."""
 
-OPTIONAL_FIELDS = ("states", "final_observations")
-"""Fields that are copied where a trajectory has them."""
+REPLAY_FIELDS = ("values", "action_values", "states", "final_observations")
+"""Fields that are copied too if the learner has a replay."""
 
 
 class RolloutInfo(enum.IntEnum):
@@ -70,7 +70,8 @@ class RolloutSlots:
 
     def __init__(self, count: int, like: Trajectory) -> None:
         self._fields: dict[str, Tensor] = {}
-        for name in (*FIELDS, *OPTIONAL_FIELDS):
+        has_replay = like.final_observations is not None
+        for name in (*FIELDS, *(REPLAY_FIELDS if has_replay else ())):
             example: Tensor | None = getattr(like, name)
             if example is not None:
                 self._fields[name] = shared_zeros((count, *example.shape), example.dtype)
@@ -173,7 +174,7 @@ def slots_of(actors: int, config: ResolvedConfig, example: tuple[Tensor, ...]) -
     """Allocate the slots of that many actors, one after another."""
     algorithm = config.algorithm
     share = config.simulators // algorithm.actor_count
-    like = storage(algorithm.rollout_steps, share, example, torch.device("cpu"))
+    like = storage(config, share, example, torch.device("cpu"))
     return RolloutSlots(actors * algorithm.slots_per_actor, like)
 
 
@@ -189,10 +190,13 @@ def example_of(make_model: MakeModel, simulators: Simulators) -> tuple[Tensor, .
 
 
 def storage(
-    rollout_steps: int, batch: int, example: tuple[Tensor, ...], device: torch.device
+    config: ResolvedConfig, batch: int, example: tuple[Tensor, ...], device: torch.device
 ) -> Trajectory:
     """Allocate a batch [T, B] of rollouts shaped like the example."""
     observation, action, state = (x.expand(batch, *x.shape[1:]) for x in example)
-    return Trajectory.allocate(
-        rollout_steps, observation, action, state, device, with_behaviour=True
+    trajectory = Trajectory.allocate(
+        config.algorithm.rollout_steps, observation, action, state, device, with_behaviour=True
     )
+    if config.algorithm.learns_action_values:
+        trajectory = trajectory.with_action_values().with_replay_fields()
+    return trajectory

@@ -30,7 +30,7 @@ from gala_rl.envs import (
 from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
 from gala_rl.methods.resolving import resolve
-from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
@@ -58,7 +58,7 @@ def evaluate(
     Args:
         run: folder of the run.
         episodes: games per policy.
-        policy: "greedy" takes the most probable actions, "sample" random ones as in training.
+        policy: "greedy" takes the best actions, "sample" random ones; of Q-networks one in 1,000.
         learner: a rank, "all" for each learner, or "mean" for the average of their parameters.
         seed: seed of games and actions.
         max_steps: agent steps after which a game is cut and counts with its score so far;
@@ -120,7 +120,7 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 
 @unchanged_caller()
-def load_network(run: str | Path, learner: str = MEAN) -> ActorCritic:
+def load_network(run: str | Path, learner: str = MEAN) -> Network:
     """Return the network of a run, with the parameters of its newest checkpoint.
 
     Args:
@@ -249,7 +249,7 @@ def _play(
 @torch.no_grad()
 def _play_on(
     simulators: Simulators,
-    model: ActorCritic,
+    model: Network,
     policy: Callable[..., Tensor],
     games: _Games,
     seed: int,

@@ -27,6 +27,11 @@ _PLOTTED = (
     "policy_loss",
     "value_loss",
     "entropy",
+    "q_loss",
+    "mean_q",
+    "td_error",
+    "replay_ratio",
+    "sample_age_steps",
     "grad_norm",
     "update_norm",
     "learning_rate",
@@ -201,7 +206,7 @@ class MetricsMonitor:
                 self._uncounted.append(row)
                 if row["total_agent_steps"] < first:
                     continue
-                own = {name: row[name] for name in _PLOTTED}
+                own = {name: row[name] for name in _PLOTTED if name in row}
                 own["rejected"] = sum(row["rejected"].values())
                 scalars += [
                     _scalar(f"learner_{row['learner']:02d}/{name}", value, row)

@@ -168,6 +168,11 @@ def _run(
         f"{counted(config.simulators, 'simulator')} on {where}, "
         f"{initial.parameter_count:,} parameters, run in {folder.path}"
     )
+    if start is not None and config.algorithm.learns_action_values:
+        progress.print_line(
+            "the replay is not saved: learners first collect as many agent steps again as at the "
+            "start (--min-replay)"
+        )
     started = time.monotonic()
     try:
         with progress, no_event_tracebacks(), preserve_working_directory():

@@ -50,6 +50,8 @@ def check_checkpoint(
             check_vector(start, state.tensors, name, length)
             if name == "optimizer":
                 _check_squares(start, state.tensors[name], config, size)
+        if config.algorithm.learns_action_values:
+            _check_replay(start, state.tensors, size)
         if config.algorithm.draws_in_updates:
             _check_generator(start, state.tensors.get("learner_generator"), device)
         if "observations" in state.tensors and acts_in_process(config):
@@ -100,6 +102,13 @@ def _check_squares(start: Checkpoint, state: Tensor, config: ResolvedConfig, siz
         raise _unfit(start, "optimizer has negative averages of squares")
     if is_adam and (state[:size].abs() > _MAX_RATIO * state[size : 2 * size].sqrt() + _TINY).any():
         raise _unfit(start, "optimizer has averages too large for those of their squares")
+
+
+def _check_replay(start: Checkpoint, tensors: Mapping[str, Tensor], size: int) -> None:
+    check_vector(start, tensors, "target", size)
+    counts = tensors.get("replay_counts")
+    if counts is None or (counts.dtype, counts.shape) != (torch.int64, (3,)) or counts.min() < 0:
+        raise _unfit(start, "replay_counts are not counts")
 
 
 def _check_generator(start: Checkpoint, state: Tensor | None, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
+from gala_rl.methods import METHODS
 from gala_rl.spaces import SHALLOW_SIDE
 
 
@@ -9,6 +10,7 @@ def environment_rows(config: ResolvedConfig) -> list[Row]:
     """Return checks of simulators and network settings, for the run's environment."""
     observation, algorithm = config.environment.observation, config.algorithm
     return [
+        _action_row(config),
         *_group_rows(config),
         *_process_rows(config),
         (
@@ -36,6 +38,17 @@ def environment_rows(config: ResolvedConfig) -> list[Row]:
     ]
 
 
+def _action_row(config: ResolvedConfig) -> Row:
+    action = config.environment.action
+    actions = f"{action.size} discrete actions at once" if action.sizes else "continuous actions"
+    able = [m.name for m in METHODS if not m.learns_action_values]
+    return (
+        config.algorithm.learns_action_values and (action.sizes or not action.is_discrete),
+        f"{config.method} chooses one discrete action per step, and env {config.env!r} has "
+        f"{actions}: choose one of {', '.join(able)}",
+    )
+
+
 def _group_rows(config: ResolvedConfig) -> list[Row]:
     groups = config.simulator_groups or 1
     simulators = config.simulators // config.algorithm.actor_count
@@ -49,6 +62,11 @@ def _group_rows(config: ResolvedConfig) -> list[Row]:
             groups > 1 and config.environment.backend != "ale",
             f"simulator_groups {groups} is of no use for env {config.env!r}: only Atari games "
             f"step beside the network; use 1",
+        ),
+        (
+            groups > 1 and config.algorithm.learns_action_values,
+            f"simulator_groups {groups} is impossible with {config.method}, whose simulators "
+            f"explore with probabilities of their own: leave it out",
         ),
     ]
 

@@ -30,7 +30,15 @@ def memory_rows(config: ResolvedConfig) -> list[Row]:
     """Return the check that main memory is large enough."""
     available = psutil.virtual_memory().total
     network, needed = _network_bytes(config), _needed_bytes(config)
+    replay = config.learners * replay_bytes(config)
+    total = needed + replay
     return [
+        (
+            replay > available,
+            f"replay_size {getattr(config.algorithm, 'replay_size', 0):,} x learners "
+            f"{config.learners:,} needs {replay / 2**30:,.1f} GiB of memory, this machine has "
+            f"{available / 2**30:,.0f}: use a smaller one",
+        ),
         (
             network > available,
             f"env {config.env!r} needs a network of {network / 2**30:,.0f} GiB or more, this "
@@ -38,12 +46,27 @@ def memory_rows(config: ResolvedConfig) -> list[Row]:
             f"wrapper",
         ),
         (
-            needed > available,
+            total > available,
             f"learners {config.learners:,} x simulators {config.simulators:,} x rollout_steps "
-            f"{config.algorithm.rollout_steps:,} need {needed / 2**30:,.0f} GiB of memory or more, "
+            f"{config.algorithm.rollout_steps:,} need {total / 2**30:,.0f} GiB of memory or more, "
             f"this machine has {available / 2**30:,.0f}: use fewer",
         ),
     ]
+
+
+def replay_bytes(config: ResolvedConfig) -> int:
+    """Return the memory of a learner's replay; 0 without one."""
+    return config.algorithm.replay_bytes(
+        config.simulators,
+        config.environment.observation,
+        frame_stack=config.frame_stack,
+        state_size=_state_size(config),
+    )
+
+
+def _state_size(config: ResolvedConfig) -> int:
+    """Return S of a Q-network: h and c of its LSTM, its last action and reward."""
+    return 2 * config.lstm_size + 2 if config.lstm_size else 0
 
 
 def _network_bytes(config: ResolvedConfig) -> int:
@@ -67,10 +90,20 @@ def _needed_bytes(config: ResolvedConfig) -> int:
     if algorithm.acts_in_processes and not config.serial:
         # Rollouts in the queue, and one per actor that is being written.
         queued = config.simulators * (algorithm.slots_per_actor + 1)
-        rollout += queued * steps * observation.size * stored_bytes
+        rollout += queued * steps * slot_bytes(config)
         processes += learners * algorithm.actor_count
     needed = learners * rollout + processes * _PROCESS_BYTES
     return needed + learners * (config.simulator_processes or 0) * _SIMULATOR_PROCESS_BYTES
+
+
+def slot_bytes(config: ResolvedConfig) -> int:
+    """Return the bytes of a step of a simulator that its actor sends to the learner."""
+    observation = config.environment.observation
+    own = observation.size * (1 if observation.is_image else FLOAT_BYTES)
+    if not config.algorithm.learns_action_values:
+        return own
+    # A replay needs final observations and states too.
+    return 2 * own + FLOAT_BYTES * _state_size(config)
 
 
 def cuda_devices() -> int:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gala_rl.agent import message_size
-from gala_rl.checks.machine import FLOAT_BYTES
+from gala_rl.checks.machine import FLOAT_BYTES, slot_bytes
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
 from gala_rl.gossip.journal import RING_BYTES
@@ -54,8 +54,7 @@ def shared_bytes(config: ResolvedConfig, size: int) -> int:
     if sharing in ("parameters", "locked-parameters"):
         needed += FLOAT_BYTES * own
     if algorithm.acts_in_processes:
-        observation = config.environment.observation
         rollouts = config.learners * config.simulators * algorithm.slots_per_actor
         steps = rollouts * (algorithm.rollout_steps + 1)
-        needed += steps * observation.size * (1 if observation.is_image else FLOAT_BYTES)
+        needed += steps * slot_bytes(config)
     return needed

@@ -153,8 +153,9 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
     text = entry.metadata["help"]
     # Off switches are needed even for defaults of False: a method may set them to True.
-    may_be_off = hint is bool and (entry.default or prefix == "algorithm")
-    if default and (hint is not bool or may_be_off):
+    is_bool = bool in (hint, *get_args(hint))
+    may_be_off = is_bool and (hint is not bool or entry.default or prefix == "algorithm")
+    if default and (not is_bool or may_be_off):
         text += f" (default: {default})"
     options: dict[str, Any] = {
         "help": text.replace("%", "%%"),
@@ -162,7 +163,7 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
         "default": argparse.SUPPRESS,
     }
     flag = entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}"
-    if hint is bool:
+    if is_bool:
         action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
         group.add_argument(flag, action=action, **options)
         return

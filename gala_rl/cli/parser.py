@@ -50,7 +50,7 @@ _SYNONYMS: Mapping[str, str] = {
 
 _HINTS: Mapping[str, str] = {
     "algo algorithm alg method": "the method comes first, as in gala train ppo",
-    "batch-size mini-batch-size minibatch-size n-minibatches num-minibatches sgd-minibatch-size": (
+    "mini-batch-size minibatch-size n-minibatches num-minibatches sgd-minibatch-size": (
         "--minibatches N divides each rollout of PPO into N"
     ),
     "checkpoint load load-path pretrained trained-agent": "gala resume RUN continues a run",

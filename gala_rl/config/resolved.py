@@ -42,6 +42,11 @@ class ResolvedConfig(TrainConfig):
         return algorithm.rollout_steps * algorithm.batch_simulators(self.simulators)
 
     @property
+    def frame_stack(self) -> int:
+        """Images in an observation, of which all but the last were seen before."""
+        return self.atari.frame_stack if self.environment.kind == "atari" else 1
+
+    @property
     def total_simulators(self) -> int:
         """Simulators of all learners together."""
         return self.simulators * self.learners

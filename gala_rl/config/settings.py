@@ -1,8 +1,10 @@
 """Settings of each part of a run, as frozen dataclasses with help, unit and source."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
+
+from gala_rl.spaces import ObservationSpec
 
 LearningRateRule = Literal["sqrt", "linear", "constant"]
 """How the learning rate follows the number of learners and of their simulators."""
@@ -55,11 +57,15 @@ class AtariProtocol:
         30, "maximum number of no-ops at the start of a game", minimum=0, maximum=_INT32
     )
     fire_reset: bool = setting(True, "press FIRE at the start of a game that needs it")
-    life_loss_terminal: bool = setting(
-        True, "in training, a lost life ends the return; the game itself goes on"
+    life_loss_terminal: bool | None = setting(
+        None,
+        "in training, a lost life ends the return; the game itself goes on",
+        unset="yes, but not for r2d2",
     )
-    clip_rewards: bool = setting(
-        True, "in training, only the sign of a reward counts; reported returns are always raw"
+    clip_rewards: bool | None = setting(
+        None,
+        "in training, only the sign of a reward counts; reported returns are always raw",
+        unset="yes, but not for r2d2",
     )
     full_action_space: bool = setting(False, "all 18 actions instead of the game's own")
     max_episode_frames: int = setting(
@@ -69,6 +75,16 @@ class AtariProtocol:
         maximum=_INT32,
         metavar="FRAMES",
     )
+
+    @property
+    def ends_at_life_loss(self) -> bool:
+        """Whether a lost life ends the return in training."""
+        return self.life_loss_terminal is not False
+
+    @property
+    def clips_rewards(self) -> bool:
+        """Whether only the sign of a reward counts in training."""
+        return self.clip_rewards is not False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +143,28 @@ class AlgorithmSettings:
         return 0
 
     @property
+    def support(self) -> tuple[int, float, float] | None:
+        """Atoms of a network that predicts distributions: number, lowest, highest; None: Q."""
+        return None
+
+    def epsilon_at(self, progress: float) -> float | None:
+        """Return the ε of all actors after this share of the run; None: each has its own."""
+        return None
+
+    def replay_bytes(
+        self, simulators: int, observation: ObservationSpec, *, frame_stack: int, state_size: int
+    ) -> int:
+        """Return the memory of a learner's replay; 0 without one.
+
+        Args:
+            simulators: simulators of the learner.
+            observation: spec of an observation.
+            frame_stack: images in an observation, of which all but the last were seen before.
+            state_size: S of the network.
+        """
+        return 0
+
+    @property
     def normalizes_observations(self) -> bool:
         """Whether the network normalises vectors by their running moments."""
         return False
@@ -162,6 +200,10 @@ class AlgorithmSettings:
     def minibatch_size(self, agent_steps: int) -> int:
         """Return samples per gradient step, given the agent steps per update."""
         return agent_steps
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Yield the settings that have no effect beside the others, and what makes them so."""
+        yield from ()
 
     def check(self, simulators: int, *, is_recurrent: bool, is_serial: bool) -> None:
         """Raise a UserError if settings contradict each other or the rest of the config."""

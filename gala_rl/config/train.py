@@ -129,9 +129,9 @@ class TrainConfig:
     )
     lstm_size: int | None = setting(
         None,
-        "units of an LSTM between torso and heads",
-        unset="no LSTM",
-        minimum=1,
+        "units of an LSTM between torso and heads; 0: no LSTM",
+        unset="0, but for r2d2 512 on Atari games and 128 elsewhere",
+        minimum=0,
         maximum=8_192,
     )
     precision: Literal["float32", "bfloat16"] = setting(

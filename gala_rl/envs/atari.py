@@ -83,7 +83,7 @@ class AtariSimulators:
         actions = self._envs[0].single_action_space
         assert isinstance(actions, Discrete)
         self.action = ActionSpec(int(actions.n), True)
-        self._clip = protocol.clip_rewards and training
+        self._clip = protocol.clips_rewards and training
         self._episode_frames = np.zeros(count, dtype=np.int64)
         self._counter = EpisodeCounter(count)
 
@@ -181,7 +181,7 @@ def _vector_environment(
         # `episodic_life` would restart the game at every lost life, and ALE's reward clipping
         # would lose the raw score.
         episodic_life=False,
-        life_loss_info=protocol.life_loss_terminal and training,
+        life_loss_info=protocol.ends_at_life_loss and training,
         reward_clipping=False,
     )
 

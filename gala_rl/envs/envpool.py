@@ -77,8 +77,8 @@ class EnvPoolSimulators:
         self._all = np.arange(count, dtype=np.int32)
         protocol, self._is_atari = source.atari, is_atari(source)
         self.frames_per_step = protocol.frame_skip if self._is_atari else 1
-        self._clips = self._is_atari and protocol.clip_rewards and training
-        self._ends_at_life = self._is_atari and protocol.life_loss_terminal and training
+        self._clips = self._is_atari and protocol.clips_rewards and training
+        self._ends_at_life = self._is_atari and protocol.ends_at_life_loss and training
         self._pool = _make_pool(source, count, threads, seed=0)
         self._encode = BatchEncoder(self._pool.observation_space, source.env)
         self.observation = self._encode.spec

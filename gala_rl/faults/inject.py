@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,14 @@ class PoisonedLearner:
         """See `Learner.update`; loss and gradient become NaN."""
         trajectory.rewards[0, 0] = torch.nan
         return self._inner.update(trajectory, learning_rate, out)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Learner.tensors`."""
+        return self._inner.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Learner.restore`."""
+        self._inner.restore(tensors)
 
 
 class Crashing(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -1,6 +1,6 @@
 """A learner that makes one gradient step per trajectory, given a loss function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -133,6 +133,13 @@ class GradientLearner:
             self._captured_from = trajectory
         self._learning_rate.fill_(learning_rate)
         return self._captured()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Learner.tensors`."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Learner.restore`."""
 
     def _update(
         self, trajectory: Trajectory, learning_rate: float | Tensor, out: Tensor | None

@@ -1,7 +1,7 @@
 """Interface of a learner, which owns a network's parameters and updates them from trajectories."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.flat import FlatParameters
 from gala_rl.learners.optimizers import Optimizer
-from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.network import Network
+from gala_rl.spaces import ObservationSpec
 from gala_rl.trajectory import Trajectory
 
 
@@ -27,6 +28,20 @@ class UpdateMetrics(NamedTuple):
     grad_norm: Tensor
     update_norm: Tensor
     losses: dict[str, Tensor]
+
+
+class RolloutSource(NamedTuple):
+    """What a learner's rollouts are like, for one that stores them.
+
+    Attributes:
+        simulators: simulators of the learner.
+        observation: spec of an observation.
+        frame_stack: images in an observation, of which all but the last were seen before.
+    """
+
+    simulators: int
+    observation: ObservationSpec
+    frame_stack: int = 1
 
 
 class Learner(Protocol):
@@ -61,6 +76,12 @@ class Learner(Protocol):
             out: [P] where the new parameters go; default: in place. Not on a GPU.
         """
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs beside parameters, optimizer and generator, by name."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from `tensors`, after parameters and optimizer were loaded."""
+
 
 class Coupling(Protocol):
     """Shares gradients, parameters or moments with other learners within each gradient step."""
@@ -78,12 +99,13 @@ class Coupling(Protocol):
 
 
 def make_learner(
-    network: ActorCritic,
+    network: Network,
     settings: AlgorithmSettings,
     *,
     initial_learning_rate: float,
     seed: int,
     coupling: Coupling | None = None,
+    source: RolloutSource | None = None,
 ) -> Learner:
     """Return the learner of an algorithm, which takes over the network's parameters.
 
@@ -93,12 +115,15 @@ def make_learner(
         initial_learning_rate: learning rate of the run's first update.
         seed: seed of random draws within updates.
         coupling: what is shared with other learners within each gradient step; None: nothing.
+        source: what its rollouts are like; needed where they are stored.
     """
+    stored = {"source": source} if settings.learns_action_values else {}
     learner: Learner = importlib.import_module(settings.learner).make_learner(
         network,
         settings,
         initial_learning_rate=initial_learning_rate,
         seed=seed,
         coupling=coupling,
+        **stored,
     )
     return learner

@@ -1,6 +1,6 @@
 """PPO, proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +119,13 @@ class PPOLearner:
         }
         update_norm = torch.linalg.vector_norm(displacement)
         return UpdateMetrics(grad_norm, update_norm, losses)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Learner.tensors`."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Learner.restore`."""
 
     def _batch(self, trajectory: Trajectory) -> _Batch:
         """Return all samples with advantages and value targets, computed once per update."""

@@ -9,8 +9,10 @@ from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.errors import UserError
 from gala_rl.methods import (
     a2c,
+    dqn,
     impala,
     ppo,
+    r2d2,
     reinforce,
 )
 from gala_rl.methods.method import Method as Method
@@ -30,6 +32,10 @@ METHODS = (
     impala.METHOD,
     reinforce.GALA_METHOD,
     reinforce.METHOD,
+    dqn.GALA_METHOD,
+    dqn.METHOD,
+    r2d2.GALA_METHOD,
+    r2d2.METHOD,
 )
 
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
@@ -42,10 +48,8 @@ _OFF_POLICY = (
     "c51",
     "ddpg",
     "ddqn",
-    "dqn",
     "qr-dqn",
     "qrdqn",
-    "r2d2",
     "rainbow",
     "sac",
     "td3",
@@ -64,7 +68,7 @@ def find(name: str) -> Method:
     if name in names:
         return METHODS[names.index(name)]
     if name.lower() in _OFF_POLICY:
-        guess = f"all methods here are on-policy actor-critics; choose one of {', '.join(names)}"
+        guess = f"methods here learn on-policy or Q(x, a); choose one of {', '.join(names)}"
     elif (close := closest(name, names)) is not None:
         guess = f"did you mean {close}?"
     else:

@@ -33,6 +33,8 @@ class Method:
         default_simulators: number of simulators per learner, given the kind of environment.
         settings: settings of the algorithm, given the kind of environment.
         paper_settings: those among them in which its paper differs: `--preset paper`.
+        default_lstm_size: units of its LSTM, given the kind of environment; 0: none.
+        atari: settings of the Atari protocol in which it differs from the other methods.
     """
 
     name: str
@@ -43,11 +45,18 @@ class Method:
     default_simulators: Callable[[EnvKind], int]
     settings: Callable[[EnvKind], AlgorithmSettings]
     paper_settings: Mapping[str, Any] = field(default_factory=dict)
+    default_lstm_size: Callable[[EnvKind], int] = lambda kind: 0
+    atari: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def gossips(self) -> bool:
         """Whether several learners average their parameters with their neighbours."""
         return self.sharing == "gossip"
+
+    @property
+    def learns_action_values(self) -> bool:
+        """Whether its network predicts Q(x, a); see `AlgorithmSettings.learns_action_values`."""
+        return self.settings("discrete").learns_action_values
 
     @property
     def has_actors(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig, learners_per_machine
-from gala_rl.config.settings import AlgorithmSettings
+from gala_rl.config.settings import AlgorithmSettings, AtariProtocol
 from gala_rl.config.train import ATARI_STAGGER, TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
@@ -77,7 +77,7 @@ def algorithm_of(
     return settings.fitted(
         _simulators_of(config, settings, environment),
         given,
-        is_recurrent=config.lstm_size is not None,
+        is_recurrent=_lstm_size_of(config, environment) > 0,
         has_pixels=environment.observation.has_pixels,
     )
 
@@ -93,6 +93,9 @@ def _refuse_contradictions(
                 f"{name} {other} contradicts preset paper, which sets it to {value}: "
                 f"leave one of them out"
             )
+    for name, other in settings.without_effect():
+        if name in given:
+            raise UserError(f"{name} has no effect on {other}: leave it out")
     if given.get("bias_correction") and settings.optimizer != "rmsprop":
         raise UserError(
             f"bias_correction has no effect on optimizer {settings.optimizer}: leave it out"
@@ -109,6 +112,26 @@ def _simulators_of(
         return config.simulators
     published = find(config.method).default_simulators(environment.kind)
     return settings.simulators(max(published, config.simulator_processes or 1))
+
+
+def _lstm_size_of(config: TrainConfig, environment: EnvironmentSpec) -> int:
+    """Return the units of the LSTM: as given, or the method's default; 0: no LSTM."""
+    if config.lstm_size is not None:
+        return config.lstm_size
+    return find(config.method).default_lstm_size(environment.kind)
+
+
+def _atari_of(config: TrainConfig, environment: EnvironmentSpec) -> AtariProtocol:
+    """Return the Atari protocol; on a game, what was not given has the method's values."""
+    if environment.kind != "atari":
+        return config.atari
+    protocol = AtariProtocol(**find(config.method).atari)
+    defaults = {
+        "clip_rewards": protocol.clips_rewards,
+        "life_loss_terminal": protocol.ends_at_life_loss,
+    }
+    unset = {name: v for name, v in defaults.items() if getattr(config.atari, name) is None}
+    return dataclasses.replace(config.atari, **unset)
 
 
 def learners_of(config: TrainConfig) -> int:
@@ -154,7 +177,8 @@ def resolve(
     # Actors share their learner's simulator processes too.
     shared = math.gcd(simulators, config.simulator_processes or simulators)
     settings = settings.resolved(shared, cores)
-    settings.check(simulators, is_recurrent=config.lstm_size is not None, is_serial=config.serial)
+    lstm_size = _lstm_size_of(config, environment)
+    settings.check(simulators, is_recurrent=lstm_size > 0, is_serial=config.serial)
     network, stagger = config.network, config.stagger
     if network == "auto" and environment.observation.is_image:
         sides = environment.observation.shape[1:]
@@ -163,6 +187,8 @@ def resolve(
         stagger = ATARI_STAGGER if environment.kind == "atari" else 0
     filled_in = {
         "network": network,
+        "lstm_size": lstm_size,
+        "atari": _atari_of(config, environment),
         "stagger": stagger,
         "learners": learners,
         "simulators": simulators,

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+EVALUATION_EPSILON = 1e-3
+"""ε of games that are played for evaluation, as in SEED RL."""
+
 _EPSILON, _ALPHA = 0.4, 7.0
 """The first simulator's ε, and α: the last one's is ε^(1 + α)."""
 

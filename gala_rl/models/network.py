@@ -80,6 +80,13 @@ class Network(nn.Module, ABC):
     ) -> PolicyOutput:
         """Act as `act` does, and return log π and V too: the behaviour policy of the update."""
 
+    def explore(self, epsilons: Tensor) -> None:
+        """Set the probabilities [N] of random actions, for a network whose policy is not random.
+
+        Args:
+            epsilons: of the simulators of an actor.
+        """
+
     def observe_rewards(self, rewards: Tensor, state: Tensor) -> None:
         """Write what is needed of the rewards of the last actions to the state: by default nothing.
 

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 from gala_rl.losses.q_learning import chosen
 from gala_rl.models.core import LSTMCore
-from gala_rl.models.exploration import epsilon_greedy, epsilon_greedy_log_probs
+from gala_rl.models.exploration import (
+    EVALUATION_EPSILON,
+    epsilon_greedy,
+    epsilon_greedy_log_probs,
+)
 from gala_rl.models.network import Network, PolicyOutput, required
 from gala_rl.models.observation_torso import make_torso, torso_features
 from gala_rl.models.torsos import orthogonal
@@ -75,9 +79,9 @@ class QNetwork(Network):
 
     Attributes:
         core: the LSTM; None in a network without memory.
-        epsilons: [1] or [N] probability of a random action, per simulator; at first 0. It is no
-            parameter: neither gossip nor checkpoints have it. Replace it before an actor is built;
-            from then on, change it in place, since a CUDA graph has recorded its memory.
+        epsilons: [1] or [N] probability of a random action, per simulator; at first that of
+            evaluation. It is no parameter: neither gossip nor checkpoints have it. From the second
+            `explore` of as many on it is changed in place, since a CUDA graph has recorded it.
         atoms: [Z] of a categorical network; None without.
     """
 
@@ -112,7 +116,7 @@ class QNetwork(Network):
         atoms = None if support is None else torch.linspace(*support[1:], support.atoms)
         self.heads = DuellingHeads(features, action.size, units, 1 if atoms is None else len(atoms))
         self.register_buffer("atoms", atoms, persistent=False)
-        self.register_buffer("epsilons", torch.zeros(1), persistent=False)
+        self.register_buffer("epsilons", torch.tensor([EVALUATION_EPSILON]), persistent=False)
         self.register_buffer("_actions", torch.arange(action.size), persistent=False)
 
     def forward(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
@@ -162,6 +166,12 @@ class QNetwork(Network):
         actions, q_values = self._act(observations, state, generator)
         log_probs = epsilon_greedy_log_probs(q_values, actions, self.epsilons)
         return PolicyOutput(actions, log_probs, q_values.amax(dim=-1), chosen(q_values, actions))
+
+    def explore(self, epsilons: Tensor) -> None:
+        """See `Network.explore`."""
+        if self.epsilons.shape != epsilons.shape:
+            self.epsilons = torch.empty_like(epsilons, device=self.epsilons.device)
+        self.epsilons.copy_(epsilons)
 
     def observe_rewards(self, rewards: Tensor, state: Tensor) -> None:
         """See `Network.observe_rewards`."""

@@ -112,9 +112,14 @@ class _LearnerRow(TypedDict):
     overdue: Count
     time: Number
     agent_steps_per_s: Annotated[Number, Rule("above 0", lambda v: v > 0)]
-    policy_loss: Number
-    value_loss: Number
-    entropy: Number
+    policy_loss: NotRequired[Number]
+    value_loss: NotRequired[Number]
+    entropy: NotRequired[Number]
+    q_loss: NotRequired[Number]
+    mean_q: NotRequired[Number]
+    td_error: NotRequired[Number]
+    replay_ratio: NotRequired[Number]
+    sample_age_steps: NotRequired[Number]
     grad_norm: Number
     update_norm: Number
     learning_rate: Number

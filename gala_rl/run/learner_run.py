@@ -109,6 +109,7 @@ class LearnerRun:
         if self._faults is not None:
             self._faults.before_update(self.agent)
         learning_rate = self._config.learning_rate_at(total_agent_steps)
+        self.agent.source.total_agent_steps = total_agent_steps
         metrics = self.agent.step(learning_rate)
         self._unwritten = (metrics, learning_rate)
 
@@ -223,6 +224,7 @@ class LearnerRun:
             tensors["copy"] = agent.learner.flat.values
         if agent.learner.generator is not None:
             tensors["learner_generator"] = agent.learner.generator.get_state()
+        tensors |= agent.learner.tensors()
         if sent is not None:
             tensors["sent"] = sent.parameters
         if "observations" in tensors:
@@ -261,6 +263,7 @@ class LearnerRun:
             agent.normalizer.discounted_sums.copy_(tensors["discounted_sums"])
         if agent.learner.generator is not None:
             agent.learner.generator.set_state(tensors["learner_generator"])
+        agent.learner.restore(tensors)
 
     def load(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Load parameters and optimiser state, of another learner or saved by this one."""

@@ -41,6 +41,7 @@ def make_config(actors: int, batch_rollouts: int | None = None) -> ResolvedConfi
 def queued(config: ResolvedConfig) -> Iterator[tuple[ActorProcesses, FlatParameters, ActorCritic]]:
     simulators = make_simulators(config.source, 1, 1)
     model = build_model(config, simulators.observation, simulators.action)
+    assert isinstance(model, ActorCritic)
     flat = FlatParameters(model)
     make_model = partial(build_model, config)
     queue = ActorProcesses(config, 0, make_model, flat.values, simulators, seed=3)

@@ -56,7 +56,7 @@ def test_nothing_is_written_by_looking(tmp_path: Path, monkeypatch: pytest.Monke
         ({"method": "a2c"}, "learners 2 is too many"),
         ({"env": "Countng-v0"}, "env 'Countng-v0'"),
         ({"env": "tests.environments:Letters-v0"}, "Sequence observations in part 'said.0'"),
-        ({"lstm_size": 0}, "lstm_size 0 is too small: it must be at least 1"),
+        ({"lstm_size": -1}, "lstm_size -1 is too small: it must be at least 0"),
         ({"lstm_size": 2.5}, "lstm_size 2.5 has the wrong type"),
         ({"gossip": GossipSettings(topology="star")}, "topology 'star'"),
         ({"device": "cuda"}, "device 'cuda' is not there"),

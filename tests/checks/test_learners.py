@@ -42,7 +42,7 @@ def test_learners_that_gossip_can_join_and_leave_and_no_others(name: str) -> Non
         return
     assert reason is not None
     assert reason.startswith(name)
-    assert reason.endswith("these can be scaled: gala-a2c, gala-ppo, gala-impala, gala-reinforce")
+    assert reason.endswith(f"these can be scaled: {methods.gossiping()}")
     assert resolving.capacity(config) == learners
     with pytest.raises(UserError, match=rf"max_learners 9 is of no use: {name} .*; leave it out"):
         check_config(dataclasses.replace(config, max_learners=9))

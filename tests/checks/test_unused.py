@@ -56,7 +56,8 @@ def test_options_for_atari_games_are_refused_for_other_environments(name: str, v
         check_new_config(config)
     check_config(config)  # A run that was started with it goes on.
     game = dataclasses.replace(config, env="PongNoFrameskip-v4")
-    assert check_new_config(game).atari == protocol
+    filled_in = dataclasses.replace(protocol, clip_rewards=True, life_loss_terminal=True)
+    assert check_new_config(game).atari == filled_in
 
 
 @pytest.mark.parametrize(

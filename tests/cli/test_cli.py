@@ -75,8 +75,9 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
     flag, kinds = f"--{entry.name.replace('_', '-')}", get_args(hint) or (hint,)
     if entry.name == "bias_correction":
         return ["--no-bias-correction"], False  # refused with another optimizer, as a test shows
-    if hint is bool:
-        return [flag.replace("--", "--no-") if entry.default else flag], not entry.default
+    if bool in kinds:
+        value = entry.default is False
+        return [flag if value else flag.replace("--", "--no-")], value
     if get_origin(hint) is Literal:
         choice = next(c for c in kinds if c not in (entry.default, "cuda"))
         return [flag, choice], choice
@@ -89,7 +90,8 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
         }[entry.name]
         return [flag, text], text
     if int in kinds:
-        number = (entry.default or 8) + 1
+        # Larger replays take too much memory.
+        number = 200_000 if entry.name == "replay_size" else (entry.default or 8) + 1
         return [flag, str(number)], number
     fraction = (entry.default or 0.5) / 2
     return [flag, str(fraction)], fraction
@@ -110,30 +112,38 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ResolvedCon
     return configs
 
 
+def is_apart(method: str, group: str, name: str) -> bool:
+    """Whether an option is refused beside the others; tests of their own are elsewhere."""
+    preset, sharing = find(method).settings("atari"), find(method).sharing
+    return (
+        (group.startswith("algorithm.") and group != f"algorithm.{preset.name}")
+        # Refused for images and with another learning rate rule.
+        or name in ("normalize_observations", "preset")
+        # C++ threads step the game.
+        or name in ("simulator_processes", "simulator_deadline", "env_args", "wrappers")
+        # Not with --serial, nor on a ring.
+        or name in ("max_learners", "learners_per_node", "cluster", "message_precision")
+        or (name == "learners" and sharing == "nothing")
+        or (group == "gossip" and sharing != "gossip")
+        or (name in ("serial", "target_kl") and sharing == "gradients")
+        # Not with as many actors as simulators.
+        or (
+            name in ("serial", "normalize_rewards", "simulator_groups") and preset.acts_in_processes
+        )
+        # Not so many replays, no memory, and a schedule only with its numbers.
+        or (name == "learners" and preset.learns_action_values)
+        or (name in ("lstm_size", "exploration") and preset.name == "dqn")
+    )
+
+
 @pytest.mark.parametrize("method", [method.name for method in METHODS])
 def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method: str) -> None:
     preset = find(method).settings("atari")
-    own = f"algorithm.{preset.name}"
     arguments = ["train", method]
     expected: dict[str, Any] = {"method": method, "algorithm": {"name": preset.name}}
     for group, entry, hint in settings():
-        if group.startswith("algorithm.") and group != own:
+        if is_apart(method, group, entry.name):
             continue
-        if entry.name in ("normalize_observations", "preset"):
-            continue  # refused for images and with another learning rate rule, as tests show
-        if entry.name in ("simulator_processes", "simulator_deadline", "env_args", "wrappers"):
-            continue  # C++ threads step the game; their own tests are below
-        if entry.name == "learners" and find(method).sharing == "nothing":
-            continue
-        if entry.name in ("max_learners", "learners_per_node", "cluster", "message_precision"):
-            continue  # not with --serial, nor on a ring; tests of their own are here too
-        if group == "gossip" and not find(method).gossips:
-            continue  # refused, as a test of checks shows
-        if entry.name in ("serial", "target_kl") and find(method).sharing == "gradients":
-            continue  # refused, as a test of checks shows
-        apart = ("serial", "normalize_rewards", "simulator_groups")
-        if entry.name in apart and preset.name == "impala":
-            continue  # not together with as many actors as simulators
         given, value = another(entry, hint)
         arguments += given
         inner = expected.setdefault(group.partition(".")[0], {}) if group else expected

@@ -9,6 +9,7 @@ from tests.environments.spaces import Letters as Letters
 from tests.environments.spaces import Parts as Parts
 from tests.environments.spaces import Stripes as Stripes
 from tests.environments.tasks import Bandit as Bandit
+from tests.environments.tasks import CartPoleWithoutVelocities as CartPoleWithoutVelocities
 from tests.environments.tasks import Corridor as Corridor
 from tests.environments.tasks import Recall as Recall
 from tests.environments.tasks import Unscaled as Unscaled
@@ -54,6 +55,12 @@ for _name in (
     "Stripes",
 ):
     gymnasium.register(f"{_name}-v0", f"{_PREFIX}{_name}", disable_env_checker=True)
+gymnasium.register(
+    "CartPoleWithoutVelocities-v0",
+    f"{_PREFIX}CartPoleWithoutVelocities",
+    disable_env_checker=True,
+    max_episode_steps=500,
+)
 gymnasium.register("Poisoned-v0", f"{_PREFIX}Poisoned", disable_env_checker=True)
 gymnasium.register("PoisonedOnDemand-v0", f"{_PREFIX}PoisonedOnDemand", disable_env_checker=True)
 for _pays in ("always", "observation", "action", "match"):

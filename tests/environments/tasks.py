@@ -133,3 +133,14 @@ class Recall(gymnasium.Env[NDArray[np.float32], np.int64]):
         over = self.step_number >= self.length
         right = (action == 1) == (self.cue > 0)
         return self._observation(), float(over and right), over, False, {}
+
+
+class CartPoleWithoutVelocities(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """CartPole that shows positions alone: velocities follow from what was seen before."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("CartPole-v1").unwrapped)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def observation(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        return observation[::2]

@@ -99,6 +99,7 @@ def learned(method: str, env: str, path: Path, steps: int, rollout_steps: int = 
     saved = checkpoint.newest(RunFolder(path).checkpoints)
     assert saved is not None
     FlatParameters(model).load(saved.load(0).tensors["parameters"])
+    assert isinstance(model, ActorCritic)
     return model
 
 

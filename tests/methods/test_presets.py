@@ -45,6 +45,8 @@ def test_every_preset_passes_all_checks_in_every_environment(
     name: str, lstm_size: int | None
 ) -> None:
     for method in METHODS:
+        if method.learns_action_values and (lstm_size or name.endswith("Continuous")):
+            continue
         config = TrainConfig(method=method.name, env=f"{name}-v0", lstm_size=lstm_size)
         check_config(config)
         check_config(resolving.with_settings(config, {"learning_rate": 1e-4}))

@@ -34,7 +34,7 @@ def test_a_given_number_of_learners_stays(learners: int) -> None:
 def test_nothing_else_is_changed_and_the_given_config_stays_as_it_was() -> None:
     config = TrainConfig(method="a2c", seed=9, env="CartPole-v1")
     resolved = resolving.resolve(config)
-    left_open = {"learners", "simulators", "algorithm", "stagger"}
+    left_open = {"learners", "simulators", "algorithm", "stagger", "lstm_size"}
     for entry in dataclasses.fields(TrainConfig):
         if entry.name not in left_open:
             assert getattr(resolved, entry.name) == getattr(config, entry.name)
@@ -51,7 +51,7 @@ def test_a2c_with_several_learners_is_refused_with_the_remedy() -> None:
     [
         ("gala-a2", "did you mean gala-a2c?"),
         ("A2C", "did you mean a2c?"),
-        ("SAC", "on-policy actor-critics; choose one of gala-a2c, a2c"),
+        ("SAC", "learn on-policy or Q(x, a); choose one of gala-a2c, a2c"),
         ("", "choose one of gala-a2c, a2c"),
     ],
 )
