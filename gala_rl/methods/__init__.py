@@ -30,12 +30,12 @@ METHODS = (
     ppo.ASYNC_METHOD,
     impala.GALA_METHOD,
     impala.METHOD,
-    reinforce.GALA_METHOD,
-    reinforce.METHOD,
     dqn.GALA_METHOD,
     dqn.METHOD,
     r2d2.GALA_METHOD,
     r2d2.METHOD,
+    reinforce.GALA_METHOD,
+    reinforce.METHOD,
 )
 
 ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
