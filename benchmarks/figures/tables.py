@@ -89,7 +89,7 @@ STUDIES = (
     *(
         f"study-{task}-{axis}"
         for task in ("cartpole", "acrobot")
-        for axis in ("topologies", "second-moments", "rmsprop-tf", "messages", "warm-up")
+        for axis in ("start", "topologies", "second-moments", "rmsprop-tf", "messages", "warm-up")
     ),
 )
 """Folders of `benchmarks.figures.study`."""
@@ -139,10 +139,10 @@ def _interval(value: float | None, ends: Sequence[float] | None) -> str:
 
 def _working(rule: dict[str, Any]) -> str:
     """The range of rates that work; where it ends with the rates that were tried, at least that."""
-    if rule["working"] is None:
+    tried = [found["rate"] for found in rule["rates"]]
+    if rule["working"] is None or len(tried) == 1:
         return "–"
     low, high = rule["working"]
-    tried = [found["rate"] for found in rule["rates"]]
     least = "≥ " if low == tried[0] or high == tried[-1] else ""
     return f"x{low:g} … x{high:g} ({least}{high / low:g} times)"
 
