@@ -129,8 +129,9 @@ def test_a_study_that_is_stopped_keeps_its_rows_and_leaves_no_process(
     command = [sys.executable, "-m", "gala_lab.main", "study", "--out", str(tmp_path / "study")]
     long = ["--seeds", "500", "--at-once", "2"]
     process = subprocess.Popen([*command, *SHORT, *long], start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "study" / ROWS).exists() and time.monotonic() < deadline:
+    deadline, file = time.monotonic() + 120, tmp_path / "study" / ROWS
+    # The file is there a moment before its first row.
+    while not (file.exists() and b"\n" in file.read_bytes()) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(number)
     assert process.wait(60) == code
