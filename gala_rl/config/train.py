@@ -55,8 +55,8 @@ class TrainConfig:
     )
     preset: Literal["tuned", "paper"] = setting(
         "tuned",
-        "settings that are not given; tuned: those that learned best in our studies; paper: those "
-        "of the method's paper. Only gala-a2c's differ",
+        "settings that are not given; tuned: those that we chose by studies; paper: those of the "
+        "method's paper. Only gala-a2c's differ",
     )
     steps: int = setting(
         40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
