@@ -69,6 +69,7 @@ def test_running_moments_are_the_mean_of_what_the_replicas_have_counted(tmp_path
 def test_a_replica_lost_while_moments_are_averaged_leaves_the_others_their_own(
     tmp_path: Path, replicas: int
 ) -> None:
+    rendezvous = Rendezvous(replicas, tmp_path / "replicas", DEADLINE_S)
     all_connected = Barrier(replicas)
     moments = {rank: torch.full((1000,), float(rank)) for rank in range(replicas)}
 
@@ -79,7 +80,7 @@ def test_a_replica_lost_while_moments_are_averaged_leaves_the_others_their_own(
             with pytest.raises(PeerLost), average.counting(moments[rank]):
                 moments[rank].add_(1.0)
 
-    run_replicas(Rendezvous(replicas, tmp_path / "replicas", 1.0), life)
+    run_replicas(rendezvous, life)
     survivors = [rank for rank in range(replicas) if rank != 1]
     assert all((moments[rank] == rank + 1.0).all() for rank in survivors)
 
@@ -191,7 +192,7 @@ def test_replicas_synchronize_to_the_most_advanced(tmp_path: Path) -> None:
 
 
 def test_a_lost_peer_is_noticed_and_all_connect_again_in_a_later_round(tmp_path: Path) -> None:
-    rendezvous = Rendezvous(3, tmp_path / "replicas", 1.0)
+    rendezvous = Rendezvous(3, tmp_path / "replicas", DEADLINE_S)
     averaged: dict[int, Tensor] = {}
     all_connected = Barrier(3)
 
@@ -214,16 +215,21 @@ def test_a_lost_peer_is_noticed_and_all_connect_again_in_a_later_round(tmp_path:
 
 
 def test_a_silent_replica_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    rendezvous = Rendezvous(3, tmp_path / "replicas", 2.0)
+    # One that left while others still connect would be a lost replica, not a silent one.
+    all_connected, all_lost = Barrier(3), Barrier(3)
     lost = []
 
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
+        all_connected.wait(DEADLINE_S)
         if rank > 0:
             with pytest.raises(PeerLost):
                 average.average(gradient(rank))
             lost.append(rank)
+        all_lost.wait(DEADLINE_S)
 
-    run_replicas(Rendezvous(3, tmp_path / "replicas", 0.5), life)
+    run_replicas(rendezvous, life)
     assert sorted(lost) == [1, 2]
 
 
@@ -242,8 +248,12 @@ def test_a_replica_that_returns_while_others_wait_begins_a_new_round(tmp_path: P
 
 
 def test_a_gradient_that_is_not_finite_is_not_sent(tmp_path: Path) -> None:
+    rendezvous = Rendezvous(2, tmp_path / "replicas", DEADLINE_S)
+    all_connected = Barrier(2)
+
     def life(average: GradientAverage, rank: int) -> None:
         meet(average)
+        all_connected.wait(DEADLINE_S)
         poisoned = gradient(rank)
         poisoned[3] = torch.nan if rank == 0 else 1.0
         if rank == 0:
@@ -254,7 +264,7 @@ def test_a_gradient_that_is_not_finite_is_not_sent(tmp_path: Path) -> None:
                 average.average(poisoned)
             assert poisoned.isfinite().all()
 
-    run_replicas(Rendezvous(2, tmp_path / "replicas", 0.5), life)
+    run_replicas(rendezvous, life)
 
 
 def test_nothing_listens_beyond_this_machine_and_nothing_is_left(tmp_path: Path) -> None:
