@@ -19,6 +19,7 @@ from benchmarks import environment_tables, goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
 from benchmarks.peers.scores import table as scores
+from benchmarks.scores import tables as atari_scores
 from gala_lab.bench import result_tables
 from gala_rl.records.metrics import score_text
 
@@ -27,7 +28,7 @@ PAGES = tuple(
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("performance", "paper", "simulate", "methods", "faults"),
-        *("environments", "minatar"),
+        *("environments", "minatar", "scores"),
     )
 )
 RESULTS = ROOT / "benchmarks" / "results"
@@ -289,6 +290,10 @@ SUMMARIES: dict[str, Callable[[Path], str]] = {
     "pong": partial(_learned, LEARNED_PONG),
     "learned-by-backends": partial(_learned, LEARNED_BY_BACKENDS),
     "minatar-breakout": partial(_learned, LEARNED_BY_BACKENDS[-1:]),
+    "scores": lambda results: _table(*atari_scores.runs(results)),
+    "pong-to-18": lambda results: _table(*atari_scores.to_18(results)),
+    "published-scores": lambda results: _table(*atari_scores.published(results)),
+    "scores-left": atari_scores.left,
 }
 """By name of the table."""
 

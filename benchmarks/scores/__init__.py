@@ -1,0 +1,1 @@
+"""Scores of the methods on Atari games: runs, their results, and published scores beside them."""
