@@ -11,6 +11,7 @@ from gala_rl.app.progress import Progress
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.event_log import EventLog
 from gala_rl.records.metrics import MetricsReader, RecentGames, Row, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
@@ -95,6 +96,7 @@ class MetricsMonitor:
         self._recent = RecentGames()
         self._uncounted: list[Row] = []
         self.latest: dict[int, Row] = {}
+        self._events = EventLog(folder.events_file)
         self._consensus_time = 0.0
         # Make TensorBoard forget events of steps that are repeated. Parts of a checkpoint are
         # written one after another, so older rows beyond its total steps have to be plotted again.
@@ -114,6 +116,10 @@ class MetricsMonitor:
     def _read(self, status: RunStatus, writing: Sequence[int], *, has_ended: bool = False) -> None:
         scalars = self._take_rows(writing) + self._take_consensus(status)
         self._progress.show(status, self.mean_return, self.latest, has_ended=has_ended)
+        if not has_ended:
+            self._events.record(
+                status.total_agent_steps, status.notices, status.alive, status.restarts
+            )
         self._plot(scalars)
 
     def _open(self, purge_from: int | None) -> SummaryWriter:
@@ -147,6 +153,7 @@ class MetricsMonitor:
             StorageError: as when called.
         """
         self._read(status, [], has_ended=True)
+        self._events.close()
         with self._storage_errors():
             if self._writer is not None:
                 self._writer.close()

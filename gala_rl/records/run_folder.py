@@ -59,6 +59,7 @@ class RunFolder:
         lock_file: locked by the process that trains the run.
         checkpoints: a folder per checkpoint.
         consensus_file: JSON lines with the distances between learners.
+        events_file: JSON lines with notices, and with deaths and restarts of learners.
         faults_file: JSON lines with the injected faults that have happened.
         tensorboard: event files.
         defects: details of violated guarantees, to be reported; exists only if there are any.
@@ -77,6 +78,7 @@ class RunFolder:
         self.lock_file = self.path / ".lock"
         self.checkpoints = self.path / "checkpoints"
         self.consensus_file = self.path / "metrics" / "consensus.jsonl"
+        self.events_file = self.path / "metrics" / "events.jsonl"
         self.faults_file = self.path / "metrics" / "faults.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.defects = self.path / "defects"

@@ -231,17 +231,20 @@ class ConsensusMonitor:
         except UntrackedError:
             return None
 
-    def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, float | None]:
+    def _distances(self, measured: Consensus, bounds: Bounds | None) -> dict[str, Any]:
         """Return a row's distances and bounds; None for a bound that is not known."""
-        row: dict[str, float | None] = {
+        row: dict[str, Any] = {
             "consensus_rms": measured.rms,
             "consensus_span": measured.span,
             "consensus_rms_bound": None,
             "consensus_span_bound": None,
             "consensus_rms_nominal_bound": None,
             "consensus_rms_independent": None,
+            "distances": _short(measured.distances),
+            "distance_bounds": None,
         }
         if bounds is not None:
+            row["distance_bounds"] = _short(bounds.distances)
             row["consensus_rms_bound"] = bounds.rms
             row["consensus_span_bound"] = bounds.span
             row["consensus_rms_independent"] = bounds.rms_independent
@@ -277,6 +280,11 @@ class ConsensusMonitor:
             f"DEFECT: learners are {measured.span:.4g} apart, more than the {bounds.span:.4g} that "
             f"their updates and mixes allow: please report it with {name}.*"
         )
+
+
+def _short(values: list[float]) -> list[float]:
+    """Return values with four digits, since a row has one for each of many learners."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def is_exceeded(measured: Consensus, bounds: Bounds) -> bool:

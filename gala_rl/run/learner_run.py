@@ -143,6 +143,7 @@ class LearnerRun:
 
     def _begin_interval(self) -> None:
         self._interval_start = time.perf_counter()
+        self._cpu_before = time.process_time()
         self._steps_before = self.agent.agent_steps
         self._wait_before = self.agent.gossip.wait_s
         timings = self.agent.timings
@@ -191,6 +192,7 @@ class LearnerRun:
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
                 "simulator_failures": agent.source.failures,
+                "cpu_s": time.process_time() - self._cpu_before,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )

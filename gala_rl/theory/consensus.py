@@ -11,11 +11,13 @@ class Consensus(NamedTuple):
 
     Attributes:
         rms: root mean square Euclidean distance from their mean.
+        distances: Euclidean distance of each from their mean.
         span: largest Euclidean distance between two of them.
         mean_norm: Euclidean norm of their mean.
     """
 
     rms: float
+    distances: list[float]
     span: float
     mean_norm: float
 
@@ -32,6 +34,7 @@ def consensus(vectors: Tensor) -> Consensus:
     between = squares[:, None] + squares[None, :] - 2.0 * products
     return Consensus(
         rms=float(squares.mean().clamp(min=0.0).sqrt()),
+        distances=squares.clamp(min=0.0).sqrt().tolist(),
         span=float(between.max().clamp(min=0.0).sqrt()),
         mean_norm=float(torch.linalg.vector_norm(mean)),
     )

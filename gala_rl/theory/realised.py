@@ -34,12 +34,14 @@ class Bounds(NamedTuple):
     Attributes:
         span: upper bound of the largest distance between two learners.
         rms: upper bound of the root mean square distance from their mean.
+        distances: upper bound of each learner's distance from their mean.
         rms_independent: the rms distance if updates are independent of one another.
         largest_update: norm of the largest update that is not forgotten.
     """
 
     span: float
     rms: float
+    distances: list[float]
     rms_independent: float
     largest_update: float
 
@@ -166,9 +168,11 @@ class Realised:
             (float((np.abs(sent[i:] - sent[i - 1]) @ norms).max()) for i in range(1, len(rows))),
             default=0.0,
         )
+        distances = np.abs(centred) @ norms
         return Bounds(
             span=span + self._forgotten,
-            rms=_rms(np.abs(centred) @ norms) + self._forgotten,
+            rms=_rms(distances) + self._forgotten,
+            distances=(distances + self._forgotten).tolist(),
             rms_independent=float(np.sqrt(np.mean(centred**2 @ norms**2))),
             largest_update=float(norms.max(initial=0.0)),
         )

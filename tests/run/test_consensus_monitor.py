@@ -1,6 +1,7 @@
 """The consensus monitor: rows of real runs keep their bounds; what exceeds them is saved."""
 
 import json
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -54,6 +55,11 @@ def check(rows: Sequence[dict[str, Any]], learners: int) -> None:
         assert 0 < row["consensus_rms_independent"] < row["consensus_rms_bound"]
         assert row["consensus_rms_nominal_bound"] > 0
         assert len(row["versions"]) == learners
+        distances, bounds = row["distances"], row["distance_bounds"]
+        assert len(distances) == len(bounds) == learners
+        assert all(d <= 1.001 * b + ROUNDING for d, b in zip(distances, bounds, strict=True))
+        squares = [distance**2 for distance in distances]
+        assert math.sqrt(sum(squares) / learners) == pytest.approx(row["consensus_rms"], rel=1e-3)
     busy = [row for row in rows if row["updates"]]
     assert all(0 < row["update_norm_mean"] <= row["update_norm_max"] for row in busy)
     assert all(0 <= row["mixed_share"] <= 1 for row in busy)

@@ -32,7 +32,8 @@ def test_a_run_ends_by_itself_and_leaves_everything_but_processes(tmp_path: Path
     saved = newest(RunFolder(tmp_path / "run"))
     assert saved.learners() == [0, 1, 2]
     metrics = {path.name for path in (tmp_path / "run" / "metrics").iterdir()}
-    assert metrics == {"consensus.jsonl", *(f"learner_{rank:02d}.jsonl" for rank in range(3))}
+    learners = {f"learner_{rank:02d}.jsonl" for rank in range(3)}
+    assert metrics == {"consensus.jsonl", "events.jsonl"} | learners
     assert children() == []
 
     more = resume(tmp_path / "run", steps=6_000)

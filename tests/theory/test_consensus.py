@@ -22,6 +22,7 @@ def test_distances_are_those_of_all_pairs_and_from_the_mean(learners: int, offse
     assert found.span == pytest.approx(max(float((a - b).norm()) for a, b in pairs), rel=1e-5)
     centred = vectors.double() - vectors.double().mean(dim=0)
     assert found.rms == pytest.approx(float(centred.square().sum(dim=1).mean().sqrt()), rel=1e-5)
+    assert found.distances == pytest.approx(centred.norm(dim=1).tolist(), rel=1e-5)
     assert found.mean_norm == pytest.approx(float(vectors.double().mean(dim=0).norm()), rel=1e-5)
 
 

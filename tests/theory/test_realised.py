@@ -59,6 +59,11 @@ class World:
     def bounds(self) -> Bounds:
         return self.realised.bounds(self.newest())
 
+    def from_mean(self) -> list[float]:
+        """Distance of each learner from the mean of what was sent last."""
+        last = np.array([self.sent[i][version] for i, version in enumerate(self.newest())])
+        return [float(np.linalg.norm(vector)) for vector in last - last.mean(axis=0)]
+
     def distances(self) -> tuple[float, float]:
         """Span and rms of what was sent last."""
         last = np.array([self.sent[i][version] for i, version in enumerate(self.newest())])
@@ -105,6 +110,8 @@ def test_no_schedule_of_mixes_delays_losses_and_deaths_exceeds_the_bound(
     bounds = world.bounds()
     assert span <= bounds.span * (1 + 1e-9) + 1e-9
     assert rms <= bounds.rms * (1 + 1e-9) + 1e-9
+    for distance, bound in zip(world.from_mean(), bounds.distances, strict=True):
+        assert distance <= bound * (1 + 1e-9) + 1e-9
     assert bounds.rms <= bounds.span
 
 
@@ -124,6 +131,8 @@ def test_nor_when_old_updates_are_forgotten_and_summed_up(data: st.DataObject, s
     bounds = world.bounds()
     assert span <= bounds.span * (1 + 1e-9)
     assert rms <= bounds.rms * (1 + 1e-9)
+    for distance, bound in zip(world.from_mean(), bounds.distances, strict=True):
+        assert distance <= bound * (1 + 1e-9)
 
 
 def rounds_on_the_ring(world: World, rounds: int, step: Callable[[int, int], Vector]) -> None:
