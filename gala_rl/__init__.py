@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gala_rl.methods.ppo import PPOSettings
     from gala_rl.methods.r2d2 import R2D2Settings
     from gala_rl.methods.resolving import with_settings
+    from gala_rl.records.config_file import read_config
 
 __all__ = [
     "A2CSettings",
@@ -43,6 +44,7 @@ __all__ = [
     "UserError",
     "evaluate",
     "load_network",
+    "read_config",
     "resume",
     "scale",
     "train",
@@ -58,6 +60,7 @@ _HOMES = {
     "gala_rl.flat": ("FlatParameters",),
     "gala_rl.gossip": ("Gossip",),
     "gala_rl.methods.resolving": ("with_settings",),
+    "gala_rl.records.config_file": ("read_config",),
     "gala_rl.config.settings": ("AtariProtocol", "GossipSettings"),
     "gala_rl.methods.a2c": ("A2CSettings",),
     "gala_rl.methods.dqn": ("DQNSettings",),

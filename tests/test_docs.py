@@ -83,7 +83,11 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments += ["--simulators", "4"]
     if arguments[0] == "compare":
         arguments += ["--seeds", "1"]
-    env = arguments[arguments.index("--env") + 1] if "--env" in arguments else "NoFrameskip"
+    if "--config" in arguments:
+        arguments += ["--steps", SMALL_BUDGET]
+    is_default_env = "--env" not in arguments and "--config" not in arguments
+    env = arguments[arguments.index("--env") + 1] if "--env" in arguments else ""
+    env = "NoFrameskip" if is_default_env else env
     if arguments[0] in ("train", "compare") and ("NoFrameskip" in env or "ALE/" in env):
         arguments += ["--max-episode-frames", "200"]
     arguments += SMALLER.get(arguments[0], [])
@@ -144,6 +148,8 @@ def test_every_command_of_a_document_runs_in_its_order(
         monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("machines").address)
     for block in blocks(document, "json"):
         Path("faults.json").write_text(block, encoding="utf-8")
+    for block in blocks(document, "toml"):
+        Path("settings.toml").write_text(block, encoding="utf-8")
     for command in commands(document):
         arguments = with_a_small_budget(command)
         trains_anew = arguments[0] in ("train", "compare")

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from gala_lab.compare.compare_options import CompareOptions
+from gala_rl.cli.chosen import add_config_file, chosen
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import (
-    add_json,
-    add_settings,
-    algorithm_settings,
-    config_from,
-    given,
-    options_from,
-)
+from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
 from gala_rl.config.train import TrainConfig
 
 _MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
+
+_NOT_OF_COMPARISONS = frozenset(
+    ("method", "seed", "out", "simulators", "cluster", "message_precision")
+)
+"""Settings of a run that a comparison sets itself, or that are for runs on several machines."""
 
 
 def add_compare(commands: Any) -> None:
@@ -44,9 +43,8 @@ def add_compare(commands: Any) -> None:
     )
     add_settings(parser, CompareOptions, headings={})
     add_json(parser)
-    of_runs_elsewhere = ("cluster", "message_precision")
-    without = ("method", "seed", "out", "simulators", *of_runs_elsewhere)
-    add_settings(parser, TrainConfig, without=without)
+    add_config_file(parser)
+    add_settings(parser, TrainConfig, without=_NOT_OF_COMPARISONS)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -66,15 +64,15 @@ def _plan_of(options: argparse.Namespace) -> Any:
     """Return the plan, checked."""
     from gala_lab.compare import comparison_plan
 
-    own = options_from(options, CompareOptions)
+    own, choice = options_from(options, CompareOptions), chosen(options, _NOT_OF_COMPARISONS)
     configs = comparison_plan.configs_of(
-        config_from(options),
+        choice.config,
         options.methods,
         simulators_total=own.simulators_total,
         settings=own.settings,
-        algorithm=algorithm_settings(options),
+        algorithm=choice.settings,
     )
-    if "log_every" not in given(options):
+    if "log_every" not in choice.values:
         configs = tuple(map(comparison_plan.with_many_rows, configs))
     plan = comparison_plan.Plan(folder=Path(options.folder), configs=configs, options=own)
     comparison_plan.check(plan)

@@ -9,16 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gala_rl.cli.chosen import add_config_file, chosen
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
 from gala_rl.cli.envs import add_envs
-from gala_rl.cli.options import (
-    add_max_steps,
-    add_settings,
-    algorithm_settings,
-    config_from,
-    count,
-    given,
-)
+from gala_rl.cli.options import add_max_steps, add_settings, count
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
@@ -131,7 +125,14 @@ def _add_train(commands: Any) -> None:
     )
     parser.usage = "gala train METHOD [options]"
     names = ", ".join(method.name for method in METHODS)
-    parser.add_argument("method", metavar="METHOD", help=f"{names}: see gala methods")
+    parser.add_argument(
+        "method",
+        metavar="METHOD",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help=f"{names}: see gala methods",
+    )
+    add_config_file(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -201,7 +202,10 @@ def _add_methods(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     from gala_rl.app import preflight, restart
 
-    config, settings, values = config_from(options), algorithm_settings(options), given(options)
+    choice = chosen(options)
+    config, settings, values = choice.config, choice.settings, choice.values
+    if "method" not in values:
+        raise UserError("METHOD is missing: gala methods lists them, as in gala train ppo")
     if not options.resume or not restart.is_started(config):
         return _start(preflight.check_start(config, settings))
     assert config.out is not None

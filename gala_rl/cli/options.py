@@ -268,26 +268,3 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
         for name, value in vars(options).items()
         if name in known or name[: name.find(".") + 1] in groups
     }
-
-
-def algorithm_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return values of the given algorithm settings by name."""
-    prefix = "algorithm."
-    values = given(options).items()
-    return {name.removeprefix(prefix): v for name, v in values if name.startswith(prefix)}
-
-
-def config_from(options: argparse.Namespace) -> TrainConfig:
-    """Return the config with the given settings, except `algorithm_settings`."""
-    values: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in given(options).items():
-        group, dot, setting = name.partition(".")
-        if not dot:
-            values[name] = value
-        elif group != "algorithm":
-            groups.setdefault(group, {})[setting] = value
-    defaults = TrainConfig()
-    for group, settings in groups.items():
-        values[group] = dataclasses.replace(getattr(defaults, group), **settings)
-    return TrainConfig(**values)

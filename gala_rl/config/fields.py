@@ -45,10 +45,25 @@ def check(config: Any, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check(value, f"{name}.")
             continue
-        element = element_of(hints[entry.name])
-        for part in (value,) if element is None else _parts(name, value, hints[entry.name]):
-            _check_type(name, part, element or hints[entry.name])
-            _check_bounds(name, part, entry.metadata)
+        check_field(name, value, hints[entry.name], entry.metadata)
+
+
+def check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
+    """Check the type and the bounds of a setting's value.
+
+    Args:
+        name: name of the setting, for the error.
+        value: its value.
+        hint: its type.
+        bounds: metadata of its field.
+
+    Raises:
+        UserError: naming the setting, its value and what is allowed.
+    """
+    element = element_of(hint)
+    for part in (value,) if element is None else _parts(name, value, hint):
+        _check_type(name, part, element or hint)
+        _check_bounds(name, part, bounds)
 
 
 def _parts(name: str, value: Any, hint: Any) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from gala_rl.config.environment import EnvironmentSource, name_of
 from gala_rl.config.fields import check
 from gala_rl.config.settings import AlgorithmSettings, AtariProtocol, GossipSettings, setting
 from gala_rl.errors import UserError
+from gala_rl.suggestions import closest
 
 ATARI_STAGGER = 100
 """Default of `TrainConfig.stagger` for Atari games."""
@@ -214,6 +215,39 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def to_values(config: TrainConfig) -> dict[str, Any]:
+    """Return the value of each setting by its name, such as "seed" or "gossip.when"."""
+    values: dict[str, Any] = {}
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            inner = (own.name for own in dataclasses.fields(value))
+            values |= {f"{entry.name}.{name}": getattr(value, name) for name in inner}
+        elif not entry.metadata.get("is_read") and entry.name != "algorithm":
+            values[entry.name] = value
+    return values
+
+
+def from_values(values: Mapping[str, Any]) -> tuple[TrainConfig, dict[str, Any]]:
+    """Return the config with given settings, and the given settings of its algorithm apart.
+
+    Args:
+        values: value per setting, by names such as "seed", "gossip.when" or "algorithm.discount".
+    """
+    given: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {"algorithm": {}}
+    for name, value in values.items():
+        group, dot, setting_name = name.partition(".")
+        if dot:
+            groups.setdefault(group, {})[setting_name] = value
+        else:
+            given[name] = value
+    algorithm, defaults = groups.pop("algorithm"), TrainConfig()
+    for group, settings in groups.items():
+        given[group] = replace(getattr(defaults, group), **settings)
+    return TrainConfig(**given), algorithm
+
+
 def from_dict(
     values: Mapping[str, Any], algorithms: Mapping[str, type[AlgorithmSettings]]
 ) -> TrainConfig:
@@ -241,7 +275,9 @@ def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
     known = {entry.name: entry for entry in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UserError(f"config has an unknown setting {prefix}{unknown[0]!r}: remove it")
+        guess = closest(unknown[0], known)
+        remedy = "remove it" if guess is None else f"did you mean {guess}?"
+        raise UserError(f"config has an unknown setting {prefix}{unknown[0]!r}: {remedy}")
     hints = get_type_hints(kind)
     arguments = {}
     for name, value in values.items():
