@@ -151,9 +151,13 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
+            Cell(**row["cell"])
             rows[_key(row["cell"], row["seed"])] = row
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}, line {number} is not a row: choose another --out") from error
+            raise UserError(
+                f"{file}, line {number} is not a row of this version of gala-rl: choose another "
+                f"folder"
+            ) from error
     return list(rows.values())
 
 
