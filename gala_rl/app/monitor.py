@@ -95,6 +95,7 @@ class MetricsMonitor:
         self._add_readers(folder.max_learners_so_far(config))
         self._recent = RecentGames()
         self._uncounted: list[Row] = []
+        self._untaken: list[Row] = []
         self.latest: dict[int, Row] = {}
         self._events = EventLog(folder.events_file)
         self._consensus_time = 0.0
@@ -103,6 +104,7 @@ class MetricsMonitor:
         first = None if start is None else start.resumes_at + 1
         self._writer: SummaryWriter | None = self._open(first)
         self._plot(self._take_rows([], first or 0))
+        self._untaken.clear()
 
     def __call__(self, status: RunStatus) -> None:
         """Read new rows, show and plot them.
@@ -145,6 +147,16 @@ class MetricsMonitor:
     def mean_return(self) -> float | None:
         """Mean raw return of the last full games of all learners; None before the first."""
         return self._recent.mean
+
+    def take_rows(self) -> list[Row]:
+        """Return the rows read since the last call, with the numbers of all learners' games.
+
+        `mean_return_all` is the mean raw return of the last 100 full games of all learners, and
+        `episodes_all` the number of their full games.
+        """
+        rows, self._untaken = self._untaken, []
+        of_all = {"mean_return_all": self._recent.mean, "episodes_all": self._recent.count}
+        return [row | of_all for row in rows]
 
     def close(self, status: RunStatus) -> None:
         """Read the last rows and close the event files.
@@ -211,6 +223,7 @@ class MetricsMonitor:
                 self.latest[row["learner"]] = row
                 self._recent.add(row)
                 self._uncounted.append(row)
+                self._untaken.append(row)
                 if row["total_agent_steps"] < first:
                     continue
                 own = {name: row[name] for name in _PLOTTED if name in row}

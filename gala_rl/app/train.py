@@ -2,8 +2,10 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,9 @@ from rich.console import Console
 
 from gala_rl.agent import InitialParameters, initial_parameters_of
 from gala_rl.app.caller import check_may_train, unchanged_caller
+from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
 from gala_rl.app.monitor import MetricsMonitor, no_event_tracebacks
+from gala_rl.app.observer import RunObserver
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.checks.checkpoint import check_checkpoint
@@ -30,19 +34,33 @@ from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
-from gala_rl.run.status import RunOutcome
+from gala_rl.run.status import Observer, RunOutcome
 
 if TYPE_CHECKING:
     from gala_rl.cluster.connection import Connection
 
+_NO_HOOKS = Hooks()
+
 
 @unchanged_caller()
-def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    console: Console | None = None,
+    *,
+    on_row: OnRow | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+) -> dict[str, Any]:
     """Start a run and train to its end.
+
+    Hooks are called in this process and thread. A learner does not wait for them, unless the run is
+    serial, but progress, checkpoints and restarts do.
 
     Args:
         config: config of the run.
         console: console for progress; default: standard output.
+        on_row: called with each metrics row of a learner; returns "stop" to end the run.
+        on_checkpoint: called with the folder and the agent steps of each complete checkpoint;
+            returns "stop" to end the run.
 
     Returns:
         The summary, as in `summary.json`.
@@ -54,13 +72,18 @@ def train(config: TrainConfig, console: Console | None = None) -> dict[str, Any]
         StorageError: when the folder cannot be written, for example because the disk is full.
         SupervisorFailure: when the system denies a resource, such as a file; a checkpoint has been
             saved if possible.
+        Exception: whatever a hook raises, once the run has ended with a checkpoint.
     """
     refuse_to_start_a_run()
-    return train_checked(check_start(config), console)
+    hooks = Hooks(on_row, on_checkpoint)
+    hooks.check()
+    return train_checked(check_start(config), console, hooks)
 
 
 @unchanged_caller()
-def train_checked(config: ResolvedConfig, console: Console | None = None) -> dict[str, Any]:
+def train_checked(
+    config: ResolvedConfig, console: Console | None = None, hooks: Hooks = _NO_HOOKS
+) -> dict[str, Any]:
     """Start a run as `train` does, with a config that `check_start` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
@@ -73,7 +96,7 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
         folder.create(config)
         with folder.lock():
             try:
-                return _run(config, folder, initial, None, console or Console(), connection)
+                return _run(config, folder, initial, None, console or Console(), connection, hooks)
             except UserError:
                 # Nothing is lost yet, and the corrected program needs an unused folder.
                 if folder.checkpointed_agent_steps() is None and not folder.earlier.exists():
@@ -83,7 +106,12 @@ def train_checked(config: ResolvedConfig, console: Console | None = None) -> dic
 
 @unchanged_caller()
 def resume(
-    run: str | Path, steps: int | None = None, console: Console | None = None
+    run: str | Path,
+    steps: int | None = None,
+    console: Console | None = None,
+    *,
+    on_row: OnRow | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> dict[str, Any]:
     """Continue a run from its newest undamaged checkpoint.
 
@@ -91,6 +119,8 @@ def resume(
         run: folder of the run.
         steps: new total of agent steps; default: as before.
         console: console for progress; default: standard output.
+        on_row: as in `train`; called with new rows only.
+        on_checkpoint: as in `train`.
 
     Returns:
         The summary.
@@ -100,14 +130,20 @@ def resume(
         LearnerFailure: as `train`.
         StorageError: as `train`.
         SupervisorFailure: as `train`.
+        Exception: as `train`.
     """
     refuse_to_start_a_run()
-    return resume_checked(run, check_resume(run, steps), console)
+    hooks = Hooks(on_row, on_checkpoint)
+    hooks.check()
+    return resume_checked(run, check_resume(run, steps), console, hooks)
 
 
 @unchanged_caller()
 def resume_checked(
-    run: str | Path, config: ResolvedConfig, console: Console | None = None
+    run: str | Path,
+    config: ResolvedConfig,
+    console: Console | None = None,
+    hooks: Hooks = _NO_HOOKS,
 ) -> dict[str, Any]:
     """Continue a run as `resume` does, with a config that `check_resume` has returned."""
     refuse_to_start_a_run()
@@ -124,7 +160,7 @@ def resume_checked(
     with cluster_of(config) as connection, folder.lock():
         folder.record_resume(config)
         rewind(folder, start)
-        return _run(config, folder, initial, start, console or Console(), connection)
+        return _run(config, folder, initial, start, console or Console(), connection, hooks)
 
 
 def cluster_of(config: ResolvedConfig) -> AbstractContextManager["Connection | None"]:
@@ -154,14 +190,16 @@ def _run(
     start: Checkpoint | None,
     console: Console,
     connection: "Connection | None",
+    hooks: Hooks,
 ) -> dict[str, Any]:
     # Absolute, since simulators may change the working directory.
     absolute = RunFolder(folder.path.absolute())
     config = absolute.with_own_files(config)
-    device = _device_here(config)
     done_before = 0 if start is None else start.agent_steps
     frames_per_step = initial.frames_per_step
-    where = str(device) if connection is None else counted(len(connection.nodes), "node")
+    where = (
+        str(_device_here(config)) if connection is None else counted(len(connection.nodes), "node")
+    )
     progress = Progress(config, frames_per_step, done_before, console)
     progress.print_line(
         f"{config.method} on {config.env}: {counted(config.learners, 'learner')} x "
@@ -174,23 +212,20 @@ def _run(
             "start (--min-replay)"
         )
     started = time.monotonic()
+    caller = HookCaller(hooks)
     try:
         with progress, no_event_tracebacks(), preserve_working_directory():
             monitor = MetricsMonitor(config, absolute, progress, start)
-            if config.serial:
-                outcome = run_serial(config, absolute, device, initial, start, monitor)
-            elif connection is not None:
-                from gala_rl.cluster.driver import ClusterRun
-
-                outcome = ClusterRun(connection, absolute, initial, start).run(monitor)
-            else:
-                outcome = LocalRun(config, absolute, device, initial, start).run(monitor)
+            observer = RunObserver(monitor, caller, progress)
+            outcome = _runner(config, absolute, initial, start, connection)(observer)
             # The failure that ended the run may occur again here; report it only once.
             repeated = (OSError, StorageError) if outcome.failure is not None else ()
             with suppress(*repeated):
-                monitor.close(outcome.status)
+                observer.close(outcome.status)
         elapsed = time.monotonic() - started
         summary = _summary(config, folder, outcome, monitor, frames_per_step)
+        summary["stopped_because"] = caller.stopped_because
+        summary["failed"] = summary["failed"] or caller.error is not None
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
         summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
         write_json(folder.summary_file, summary)
@@ -201,7 +236,28 @@ def _run(
             raise
         way = "make room, then" if isinstance(error, StorageError) else "go on with"
         raise type(error)(f"{error}; {way}: {folder.command_to_continue()}") from error
+    if caller.error is not None:
+        caller.error.add_note(f"the run has ended; go on with: {folder.command_to_continue()}")
+        raise caller.error
     return summary
+
+
+def _runner(
+    config: ResolvedConfig,
+    folder: RunFolder,
+    initial: InitialParameters,
+    start: Checkpoint | None,
+    connection: "Connection | None",
+) -> Callable[[Observer], RunOutcome]:
+    """Start the learners, unless the run is serial; return the function that supervises them."""
+    device = _device_here(config)
+    if config.serial:
+        return partial(run_serial, config, folder, device, initial, start)
+    if connection is None:
+        return LocalRun(config, folder, device, initial, start).run
+    from gala_rl.cluster.driver import ClusterRun
+
+    return ClusterRun(connection, folder, initial, start).run
 
 
 def resolve_device(config: ResolvedConfig) -> torch.device:

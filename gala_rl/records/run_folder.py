@@ -138,8 +138,7 @@ class RunFolder:
     def checkpointed_agent_steps(self) -> int | None:
         """Return the agent steps of the newest checkpoint, by its name; None without one."""
         folders = checkpoint_folders(self.checkpoints)
-        names = [folder.name.removeprefix("step_").removesuffix(REPLACEMENT) for folder in folders]
-        return int(names[0]) if names else None
+        return agent_steps_of(folders[0]) if folders else None
 
     def command_to_continue(self) -> str:
         """Return the command that continues the run, or restarts it if it has no checkpoint yet.
@@ -290,3 +289,8 @@ def checkpoint_folders(checkpoints: Path) -> list[Path]:
     """Return the folders of checkpoints, newest first, by name."""
     named = (path for path in checkpoints.glob("step_*") if _CHECKPOINT.fullmatch(path.name))
     return sorted(named, reverse=True)
+
+
+def agent_steps_of(checkpoint: Path) -> int:
+    """Return the agent steps of a checkpoint, by the name of its folder."""
+    return int(checkpoint.name.removeprefix("step_").removesuffix(REPLACEMENT))

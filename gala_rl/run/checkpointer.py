@@ -40,6 +40,7 @@ class Checkpointer:
         self._timeout_s = 0.0
         self._has_checkpoint = has_checkpoint
         self._missing = 0
+        self._completed: list[Path] = []
         self._discard_partial()
 
     def poll(self, pace: UpdatePace) -> str | None:
@@ -90,6 +91,11 @@ class Checkpointer:
             return any(self._counters.members(LearnerCounter.UPDATES))
         return now - self._last > self._config.checkpoint_every
 
+    def take_completed(self) -> list[Path]:
+        """Return the folders of the checkpoints completed since the last call."""
+        completed, self._completed = self._completed, []
+        return completed
+
     def save_final(self) -> None:
         """Complete the final checkpoint, from the parts that learners wrote when they ended.
 
@@ -108,7 +114,8 @@ class Checkpointer:
             return False
         if isinstance(self._coupling, SharedParameters):
             checkpoint.write_shared(partial, self._coupling.tensors())
-        checkpoint.complete(partial, sum(steps), steps, self._config.checkpoints_kept)
+        kept = self._config.checkpoints_kept
+        self._completed.append(checkpoint.complete(partial, sum(steps), steps, kept))
         return True
 
     def _discard_partial(self, but: str | None = None) -> None:

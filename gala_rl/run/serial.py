@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -41,7 +42,7 @@ def run_serial(
         device: torch device of all learners.
         initial: parameters of all learners at the start.
         checkpoint: checkpoint to continue from; None for a new run.
-        observe: called with the status about twice a second.
+        observe: called with the status about twice a second; may request a stop.
     """
     done = 0 if checkpoint is None else checkpoint.agent_steps
     with seeded_generators(config.seed, done):
@@ -66,6 +67,7 @@ class _SerialRun:
         self._network = MemoryNetwork(config.learners)
         self._coupling = make_shared_coupling(config, folder, initial, checkpoint)
         self._journal = make_journal(config, self._coupling)
+        self._completed: list[Path] = []
         self._learners = [self._make_learner(r, checkpoint) for r in range(config.learners)]
         self._faults = make_fault_monitor(config, folder)
         if self._faults is not None:
@@ -143,7 +145,8 @@ class _SerialRun:
             if now - observed > _OBSERVE_EVERY_S:
                 if self._monitor is not None:
                     self._monitor.poll(status.total_agent_steps)
-                observe(self._with_notices(status))
+                if observe(self._with_notices(status)) == "stop":
+                    break
                 observed = now
             if now - saved > self._config.checkpoint_every:
                 self._save()
@@ -157,13 +160,13 @@ class _SerialRun:
             learner.save(partial, self._network.latest(learner.rank))
         if isinstance(self._coupling, SharedParameters):
             checkpoints.write_shared(partial, self._coupling.tensors())
-        checkpoints.complete(
-            partial, status.total_agent_steps, status.agent_steps, self._config.checkpoints_kept
-        )
+        steps, kept = status.agent_steps, self._config.checkpoints_kept
+        self._completed.append(checkpoints.complete(partial, sum(steps), steps, kept))
 
     def _with_notices(self, status: RunStatus) -> RunStatus:
-        """Add the monitors' notices since the last call, and the newest consensus row."""
+        """Add the monitors' notices and checkpoints since the last call, and the consensus row."""
         notices = [] if self._faults is None else self._faults.take_notices()
+        status, self._completed = replace(status, checkpoints=self._completed), []
         if self._monitor is None:
             return replace(status, notices=notices)
         notices += self._monitor.take_notices()

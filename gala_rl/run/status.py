@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError
 
@@ -18,6 +19,7 @@ class RunStatus:
         restarts: restarts per present or former member.
         notices: what has happened since the last status, one line each.
         consensus: the newest row of the consensus monitor, if there is one.
+        checkpoints: folders of the checkpoints completed since the last status.
     """
 
     agent_steps: list[int]
@@ -26,6 +28,7 @@ class RunStatus:
     restarts: list[int]
     notices: list[str] = field(default_factory=list)
     consensus: dict[str, Any] | None = None
+    checkpoints: list[Path] = field(default_factory=list)
 
     @property
     def total_agent_steps(self) -> int:
@@ -36,8 +39,11 @@ class RunStatus:
 RunFailure = LearnerFailure | StorageError | SupervisorFailure | UserError
 """Why a run had to end."""
 
-Observer = Callable[[RunStatus], None]
-"""Called with the status a few times a second during a run."""
+Request = Literal["stop"]
+"""What an observer may request of a run: to end with a checkpoint."""
+
+Observer = Callable[[RunStatus], Request | None]
+"""Called with the status a few times a second during a run; returns a request, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class RunOutcome:
 
     Attributes:
         status: status at the end.
-        interrupted: whether it was stopped before its budget was spent.
+        interrupted: whether a signal stopped it before its budget was spent.
         failure: why it had to end; None if it did not have to.
         killed: number of learners that were killed because they did not stop in time.
     """

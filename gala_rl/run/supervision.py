@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from gala_rl.errors import StorageError, SupervisorFailure
@@ -93,10 +94,13 @@ class RunSupervisor:
                         self._monitor.sample(self._counters.total_agent_steps)
             finally:
                 learners.close()
-            status = self._status_of(learners)
             with self._errors_recorded():
                 self._checkpointer.save_final()
+            status = self._status_of(learners)
+            with self._errors_recorded():
                 observe(status)
+        # The observer has the news of this status already.
+        status = replace(status, notices=[], checkpoints=[])
         return RunOutcome(status, interrupted, self._failure_of(learners), self._killed)
 
     def _supervise(
@@ -119,7 +123,8 @@ class RunSupervisor:
                     self._scale_and_save(learners)
                 if self._monitor is not None:
                     self._monitor.poll(self._counters.total_agent_steps)
-                observe(self._status_of(learners))
+                if observe(self._status_of(learners)) == "stop":
+                    self.stop()
             if stop_requested_at is not None and time.monotonic() - stop_requested_at > timeout_s:
                 self._add_killed_notice(learners.status([]), timeout_s)
                 break
@@ -144,7 +149,7 @@ class RunSupervisor:
 
     def _status_of(self, learners: SupervisedRun) -> RunStatus:
         notices, self._notices = self._notices, []
-        return learners.status(notices)
+        return replace(learners.status(notices), checkpoints=self._checkpointer.take_completed())
 
     def _failure_of(self, learners: SupervisedRun) -> RunFailure | None:
         return learners.failure or self._failure

@@ -87,7 +87,7 @@ def test_the_summary_adds_up(run: tuple[Path, str]) -> None:
     assert set(summary) == {
         "run", "method", "env", "agent_steps", "env_frames", "updates", "mixes", "restarts",
         "episodes", "mean_return", "interrupted", "failed", "killed", "learners",
-        "agent_steps_per_s", "elapsed_s",
+        "agent_steps_per_s", "elapsed_s", "stopped_because",
     }  # fmt: skip
     assert (summary["method"], summary["env"]) == ("gala-a2c", "CartPole-v1")
     assert summary["agent_steps"] == summary["env_frames"] == STEPS

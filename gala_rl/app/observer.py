@@ -1,0 +1,62 @@
+"""Observes a run: reads its metrics, calls the caller's hooks, and asks for its end."""
+
+from gala_rl.app.hooks import HookCaller
+from gala_rl.app.monitor import MetricsMonitor
+from gala_rl.app.progress import Progress
+from gala_rl.records.run_folder import agent_steps_of
+from gala_rl.run.status import Request, RunStatus
+
+
+class RunObserver:
+    """Reads a run's metrics and calls its hooks; called as a run's `Observer`.
+
+    Args:
+        monitor: reads the metrics.
+        hooks: calls the hooks.
+        progress: shows why the run is ended.
+    """
+
+    def __init__(self, monitor: MetricsMonitor, hooks: HookCaller, progress: Progress) -> None:
+        self._monitor, self._hooks, self._progress = monitor, hooks, progress
+        self._has_told = False
+        self._last_steps: int | None = None
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why the run was asked to end; None if it was not."""
+        return self._hooks.stopped_because
+
+    def __call__(self, status: RunStatus) -> Request | None:
+        """Read new rows, show and plot them, and call the hooks.
+
+        Raises:
+            StorageError: when events cannot be written.
+        """
+        self._monitor(status)
+        return self._call_hooks(status)
+
+    def close(self, status: RunStatus) -> None:
+        """Read the last rows, close the event files, and call the hooks for what was last.
+
+        Raises:
+            StorageError: when events cannot be written.
+        """
+        try:
+            self._monitor.close(status)
+        finally:
+            self._call_hooks(status)
+
+    def _call_hooks(self, status: RunStatus) -> Request | None:
+        for row in self._monitor.take_rows():
+            self._hooks.on_row(row)
+        for folder in status.checkpoints:
+            # The last checkpoint may be the one before, completed with newer parts.
+            if (agent_steps := agent_steps_of(folder)) != self._last_steps:
+                self._last_steps = agent_steps
+                self._hooks.on_checkpoint(folder, agent_steps)
+        if self.stopped_because is None:
+            return None
+        if not self._has_told:
+            self._has_told = True
+            self._progress.print_line(f"stopping: {self.stopped_because}")
+        return "stop"
