@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gala_rl.app.evaluate import evaluate, load_network
+    from gala_rl.app.export import export
     from gala_rl.app.scale import scale
     from gala_rl.app.train import resume, train
     from gala_rl.config.settings import AtariProtocol, GossipSettings
@@ -43,6 +44,7 @@ __all__ = [
     "TrainConfig",
     "UserError",
     "evaluate",
+    "export",
     "load_network",
     "read_config",
     "resume",
@@ -55,6 +57,7 @@ _HOMES = {
     "gala_rl.config.train": ("TrainConfig",),
     "gala_rl.errors": ("LearnerFailure", "StorageError", "SupervisorFailure", "UserError"),
     "gala_rl.app.evaluate": ("evaluate", "load_network"),
+    "gala_rl.app.export": ("export",),
     "gala_rl.app.scale": ("scale",),
     "gala_rl.app.train": ("resume", "train"),
     "gala_rl.flat": ("FlatParameters",),

@@ -35,6 +35,8 @@ DOCUMENTS = [
 RESULTS = ROOT / "benchmarks" / "results"
 BACKENDS = {"minatar.md"}
 """Documents whose commands need JAX."""
+EXTRAS = {"export.md": "onnxruntime"}
+"""Documents that need a package of an extra; without it they are skipped."""
 SLOW = {"cluster.md", "faults.md", "gala-a2c.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs.
 
@@ -140,6 +142,8 @@ def test_every_command_of_a_document_runs_in_its_order(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
+    if document.name in EXTRAS:
+        pytest.importorskip(EXTRAS[document.name])
     monkeypatch.chdir(tmp_path)
     if document.name in SERIAL:
         # A second thread only gets in the way of tiny networks.
@@ -161,6 +165,11 @@ def test_every_command_of_a_document_runs_in_its_order(
         trains = while_it_trains(RunFolder(Path(arguments[1]))) if arguments[0] == "scale" else None
         with trains or contextlib.nullcontext():
             assert main(arguments) == 0, command
+    if document.name == "export.md":
+        (script,) = blocks(document, "python")
+        assert len(script.splitlines()) <= 20
+        Path("script.py").write_text(script, encoding="utf-8")
+        runpy.run_path("script.py")
 
 
 def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
@@ -170,7 +179,8 @@ def test_the_plan_of_faults_in_the_document_is_the_example() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [document for document in DOCUMENTS if blocks(document, "python")],
+    # Those of export.md play what its commands write.
+    [d for d in DOCUMENTS if blocks(d, "python") and d.name != "export.md"],
     ids=lambda d: str(d.relative_to(ROOT)),
 )
 def test_every_snippet_of_a_document_runs_in_its_order(

@@ -15,9 +15,9 @@ from torch import Tensor
 from gala_rl.agent import build_model, initial_parameters_of
 from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.game_limit import game_limit
+from gala_rl.app.policies import MEAN, network_of, newest_checkpoint, parameters_of
 from gala_rl.app.preflight import check_evaluation
 from gala_rl.app.progress import GamesProgress
-from gala_rl.checks.checkpoint import check_vector
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.envs import (
@@ -27,17 +27,11 @@ from gala_rl.envs import (
     seeded_generators,
     worker_timeouts,
 )
-from gala_rl.errors import UserError
 from gala_rl.flat import FlatParameters
-from gala_rl.methods.resolving import resolve
 from gala_rl.models.network import Network
-from gala_rl.records import checkpoint
-from gala_rl.records.checkpoint import Checkpoint
-from gala_rl.records.run_folder import RunFolder
 from gala_rl.threads import forward_flop, threads_for
 
 MAX_SIMULATORS = 16
-MEAN = "mean"
 
 
 @unchanged_caller()
@@ -75,10 +69,10 @@ def evaluate(
         UserError: when there is no such run, checkpoint or learner, or nothing to play.
     """
     check_evaluation(run, episodes, learner, seed, max_steps)
-    config, saved = _newest(run)
+    config, saved = newest_checkpoint(run)
     check_may_play(config)
     limit = game_limit(config, max_steps)
-    policies = _policies(saved, learner, initial_parameters_of(config).parameters.numel())
+    policies = parameters_of(saved, learner, initial_parameters_of(config).parameters.numel())
     played = {name: _Games(episodes, limit) for name in policies}
     progress = GamesProgress(episodes * len(policies), console or Console(stderr=True))
     interrupted = False
@@ -128,7 +122,7 @@ def load_network(run: str | Path, learner: str = MEAN) -> Network:
         learner: a rank, or "mean" for the average of the learners' parameters.
 
     Returns:
-        The network, on the CPU. Its `greedy` and `sample` take observations [N, ...] as the run's
+        The network, on the CPU. Its `greedy` and `act` take observations [N, ...] as the run's
         simulators give them; `gala_rl.envs.actions.ActionDecoder` converts their actions to the
         environment's: they count from 0 if discrete, and -1 … 1 spans a continuous space.
 
@@ -136,44 +130,7 @@ def load_network(run: str | Path, learner: str = MEAN) -> Network:
         UserError: when there is no such run, checkpoint or learner.
     """
     check_evaluation(run, 1, learner)
-    config, saved = _newest(run)
-    if learner == "all":
-        raise UserError("learner 'all' are several networks: give a rank or mean")
-    environment = config.environment
-    network = build_model(config, environment.observation, environment.action)
-    flat = FlatParameters(network)
-    flat.load(_policies(saved, learner, flat.values.numel())[learner])
-    return network
-
-
-def _newest(run: str | Path) -> tuple[ResolvedConfig, Checkpoint]:
-    folder = RunFolder(Path(run))
-    config = resolve(folder.read_config())
-    saved = checkpoint.newest(folder.checkpoints)
-    if saved is None:
-        raise UserError(f"{run} has no checkpoint yet: nothing to play")
-    return config, saved
-
-
-def _policies(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:
-    """Return parameter vectors [P], P = `size`, by their name in the results."""
-    ranks = saved.learners()
-
-    def parameters_of(rank: int) -> Tensor:
-        tensors = saved.load(rank).tensors
-        check_vector(saved, tensors, "parameters", size)
-        return tensors["parameters"]
-
-    if learner == MEAN:
-        return {MEAN: torch.stack([parameters_of(rank) for rank in ranks]).mean(dim=0)}
-    if learner == "all":
-        return {str(rank): parameters_of(rank) for rank in ranks}
-    if not learner.isdigit() or int(learner) not in ranks:
-        raise UserError(
-            f"learner {learner!r} is not in {saved.path}: choose one of "
-            f"{', '.join(map(str, ranks))}, all or mean"
-        )
-    return {learner: parameters_of(int(learner))}
+    return network_of(*newest_checkpoint(run), learner)
 
 
 class _Games:

@@ -1,10 +1,11 @@
 """Checks commands before they start; imports no torch, so that mistakes are reported at once."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
@@ -147,6 +148,33 @@ def _value_of(config: Any, name: str) -> Any:
         # None: another algorithm may lack the setting.
         config = getattr(config, part, None)
     return config
+
+
+ExportFormat = Literal["onnx", "torch"]
+"""Format of an exported policy."""
+
+EXPORT_SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "torch": ".pt2"}
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def check_export(run: str | Path, file: str | Path, format: ExportFormat, learner: str) -> None:
+    """Raise a UserError if the policy of a run cannot be exported."""
+    check_evaluation(run, 1, learner)
+    missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    folder, suffix = Path(file).parent, EXPORT_SUFFIXES[format]
+    check_rows(
+        [
+            (learner == "all", "learner 'all' are several networks: give a rank or mean"),
+            (
+                format == "onnx" and bool(missing),
+                f"format onnx needs {', '.join(missing)}: pip install 'gala-rl[export]', or use "
+                f"--format torch",
+            ),
+            (Path(file).suffix != suffix, f"file {file}: choose a name that ends in {suffix}"),
+            (not folder.is_dir(), f"file {file}: folder {folder} does not exist, create it first"),
+            (Path(file).is_dir(), f"file {file} is a folder: choose another --out"),
+        ]
+    )
 
 
 def check_evaluation(

@@ -46,37 +46,44 @@ class ActionDecoder:
 
     Args:
         space: action space that `action_spec` accepts.
+
+    Attributes:
+        space: the action space.
+        centre: [A] of a Box, to which 0 of the policy is moved.
+        half_range: [A] of a Box, by which actions of the policy are multiplied.
+        low: [A] lower bounds of a Box.
+        high: [A] upper bounds of a Box.
     """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
-        self._space = space
+        self.space = space
         if not isinstance(space, spaces.Box):
             return
-        self._low = space.low.astype(np.float64).ravel()
-        self._high = space.high.astype(np.float64).ravel()
-        is_bounded = self._high / 2 - self._low / 2 <= _LARGEST_RANGE / 2
-        low, high = np.where(is_bounded, [self._low, self._high], [[-1.0], [1.0]])
-        self._centre, self._half_range = (low + high) / 2, (high - low) / 2
+        self.low = space.low.astype(np.float64).ravel()
+        self.high = space.high.astype(np.float64).ravel()
+        is_bounded = self.high / 2 - self.low / 2 <= _LARGEST_RANGE / 2
+        low, high = np.where(is_bounded, [self.low, self.high], [[-1.0], [1.0]])
+        self.centre, self.half_range = (low + high) / 2, (high - low) / 2
 
     def __call__(self, action: Any) -> Any:
         """Convert an action, an index or [A], to an element of the space, in its dtype."""
-        space = self._space
+        space = self.space
         if isinstance(space, spaces.Discrete):
             return int(action) + int(space.start)
         if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
             indices = action.reshape(space.shape).astype(space.dtype)
             return indices + space.start if isinstance(space, spaces.MultiDiscrete) else indices
         assert isinstance(space, spaces.Box)
-        scaled = self._centre + self._half_range * action
+        scaled = self.centre + self.half_range * action
         # A third of the time of np.clip, which matters since this runs at every step.
-        clipped = np.minimum(np.maximum(scaled, self._low), self._high)
+        clipped = np.minimum(np.maximum(scaled, self.low), self.high)
         if space.dtype is not None and space.dtype.kind != "f":
             clipped = np.rint(clipped)
         return clipped.astype(space.dtype).reshape((*clipped.shape[:-1], *space.shape))
 
     def batch(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Convert actions [B] or [B, A] to a batch of the space's elements, in its dtype."""
-        space = self._space
+        space = self.space
         if isinstance(space, spaces.Discrete):
             indices: NDArray[Any] = actions.astype(space.dtype) + space.start
             return indices

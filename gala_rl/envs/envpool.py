@@ -212,6 +212,15 @@ def is_atari(source: EnvironmentSource) -> bool:
     return "repeat_action_probability" in _options(source)
 
 
+def action_space(source: EnvironmentSource) -> Any:
+    """Return the action space of one environment.
+
+    Raises:
+        UserError: when it cannot be built.
+    """
+    return _make_pool(source, 1, 1, seed=0).action_space
+
+
 def _options(source: EnvironmentSource) -> dict[str, Any]:
     """Return all options of an environment with their defaults."""
     envpool = backend_package("envpool", "envpool", source.env)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gala_rl.models.core import LSTMCore
-from gala_rl.models.network import Network, PolicyOutput, required
+from gala_rl.models.network import Decision, Network, PolicyOutput, required
 from gala_rl.models.normalization import RunningMoments
 from gala_rl.models.observation_torso import make_torso, torso_features
 from gala_rl.models.policies import (
@@ -130,9 +130,10 @@ class ActorCritic(Network):
             features = self._features(self.value_torso, observations)
         return PolicyOutput(actions, log_probs, self._value(features).squeeze(-1))
 
-    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
-        """Return the most probable actions [N] or [N, A]; updates the state in place."""
-        return self._policy.greedy(self._acting_features(observations, state))
+    def decide(self, observations: Tensor, state: Tensor | None = None) -> Decision:
+        """See `Network.decide`: the most probable actions."""
+        outputs: Tensor = self._policy(self._acting_features(observations, state))
+        return Decision(self._policy.mode(outputs), outputs)
 
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         """See `Network.values`."""

@@ -53,6 +53,8 @@ class LSTMCore(nn.Module):
         Returns:
             [T * B, H] and the state [B, S] after the last step, without gradient.
         """
+        if torch.compiler.is_exporting():
+            return self._step(features, state)
         simulators = len(state)
         if is_first is None:
             is_first = torch.zeros(1, simulators, dtype=torch.bool, device=state.device)
@@ -62,6 +64,14 @@ class LSTMCore(nn.Module):
             z, self.recurrent.weight, state, keep
         )
         return outputs.flatten(0, 1), after
+
+    def _step(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one step without a gradient in operations that every runtime has."""
+        h, c = state.chunk(2, dim=-1)
+        i, f, u, o = (self.inputs(features) + self.recurrent(h)).chunk(4, dim=-1)
+        c = f.sigmoid() * c + i.sigmoid() * u.tanh()
+        h = o.sigmoid() * c.tanh()
+        return h, torch.cat((h, c), dim=-1)
 
 
 class _Unroll(torch.autograd.Function):

@@ -26,6 +26,18 @@ class PolicyOutput(NamedTuple):
     action_values: Tensor | None = None
 
 
+class Decision(NamedTuple):
+    """Best actions, and what they are chosen by.
+
+    Attributes:
+        actions: [N] or [N, A].
+        outputs: logits [N, K] or [N, A, K], means [N, A], or Q(x, ·) [N, K].
+    """
+
+    actions: Tensor
+    outputs: Tensor
+
+
 class Network(nn.Module, ABC):
     """A module that returns actions and values for observations [N, ...].
 
@@ -98,8 +110,12 @@ class Network(nn.Module, ABC):
         """
 
     @abstractmethod
+    def decide(self, observations: Tensor, state: Tensor | None = None) -> Decision:
+        """Return the best actions with what they are chosen by; updates the state in place."""
+
     def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         """Return the best actions [N] or [N, A]; updates the state in place."""
+        return self.decide(observations, state).actions
 
     @abstractmethod
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:

@@ -16,8 +16,8 @@ class Policy(Protocol):
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """[N, F] → random actions [N] or [N, A]."""
 
-    def greedy(self, features: Tensor) -> Tensor:
-        """[N, F] → the most probable actions [N] or [N, A]."""
+    def mode(self, outputs: Tensor) -> Tensor:
+        """Parameters of the distribution → the most probable actions [N] or [N, A]."""
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """[N, F], [N] or [N, A] → log π(a|x) [N] and entropy [N]."""
@@ -42,10 +42,9 @@ class CategoricalPolicy(nn.Module):
         """See `Policy.sample`."""
         return sample_categorical(self(features), generator)
 
-    def greedy(self, features: Tensor) -> Tensor:
-        """See `Policy.greedy`."""
-        actions: Tensor = self(features).argmax(dim=-1)
-        return actions
+    def mode(self, outputs: Tensor) -> Tensor:
+        """See `Policy.mode`."""
+        return outputs.argmax(dim=-1)
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""
@@ -82,10 +81,9 @@ class MultiCategoricalPolicy(nn.Module):
         """See `Policy.sample`."""
         return sample_categorical(self(features), generator)
 
-    def greedy(self, features: Tensor) -> Tensor:
-        """See `Policy.greedy`."""
-        actions: Tensor = self(features).argmax(dim=-1)
-        return actions
+    def mode(self, outputs: Tensor) -> Tensor:
+        """See `Policy.mode`."""
+        return outputs.argmax(dim=-1)
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""
@@ -131,10 +129,9 @@ class GaussianPolicy(nn.Module):
         actions: Tensor = mean + noise * self.log_std.exp()
         return actions
 
-    def greedy(self, features: Tensor) -> Tensor:
-        """See `Policy.greedy`."""
-        mean: Tensor = self(features)
-        return mean
+    def mode(self, outputs: Tensor) -> Tensor:
+        """See `Policy.mode`."""
+        return outputs
 
     def log_prob_and_entropy(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Policy.log_prob_and_entropy`."""

@@ -13,7 +13,7 @@ from gala_rl.models.exploration import (
     epsilon_greedy,
     epsilon_greedy_log_probs,
 )
-from gala_rl.models.network import Network, PolicyOutput, required
+from gala_rl.models.network import Decision, Network, PolicyOutput, required
 from gala_rl.models.observation_torso import make_torso, torso_features
 from gala_rl.models.torsos import orthogonal
 from gala_rl.replay import SequenceBatch
@@ -178,9 +178,9 @@ class QNetwork(Network):
         if self.core is not None:
             state[:, -1].copy_(rewards, non_blocking=True)
 
-    def greedy(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
-        """See `Network.greedy`."""
-        return self._act(observations, state, None)[0]
+    def decide(self, observations: Tensor, state: Tensor | None = None) -> Decision:
+        """See `Network.decide`."""
+        return Decision(*self._act(observations, state, None))
 
     def values(self, observations: Tensor, state: Tensor | None = None) -> Tensor:
         """Return max_a Q(x, a) [N]; leaves the state as it is."""

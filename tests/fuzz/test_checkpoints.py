@@ -14,7 +14,7 @@ import torch
 
 from gala_lab.main import main
 from gala_rl.agent import initial_parameters_of
-from gala_rl.app.evaluate import _policies
+from gala_rl.app.policies import parameters_of
 from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
@@ -103,7 +103,7 @@ def use(path: Path, config: ResolvedConfig) -> None:
     size = initial_parameters_of(config).parameters.numel()
     saved = checkpoint.open_checkpoint(path)
     for who in ("mean", "all", "0"):
-        assert all(torch.isfinite(v).all() for v in _policies(saved, who, size).values())
+        assert all(torch.isfinite(v).all() for v in parameters_of(saved, who, size).values())
     check_checkpoint(saved, config, size, CPU)
     if config.method == "a3c":
         return

@@ -133,20 +133,26 @@ def test_the_greedy_discrete_action_has_the_largest_logit() -> None:
     policy = categorical()
     logits = policy(features()).tolist()
     expected = [row.index(max(row)) for row in logits]
-    assert policy.greedy(features()).tolist() == expected
+    assert policy.mode(policy(features())).tolist() == expected
     assert len(set(expected)) > 1
 
 
 def test_the_greedy_continuous_action_is_the_mean() -> None:
     policy = gaussian()
-    assert torch.equal(policy.greedy(features()), policy(features()))
+    assert torch.equal(policy.mode(policy(features())), policy(features()))
 
 
 def test_actions_are_of_the_documented_shape_and_type() -> None:
     generator = torch.Generator().manual_seed(0)
-    for action in (categorical().sample(features(), generator), categorical().greedy(features())):
+    for action in (
+        categorical().sample(features(), generator),
+        categorical().mode(categorical()(features())),
+    ):
         assert (tuple(action.shape), action.dtype) == ((11,), torch.int64)
-    for action in (gaussian().sample(features(), generator), gaussian().greedy(features())):
+    for action in (
+        gaussian().sample(features(), generator),
+        gaussian().mode(gaussian()(features())),
+    ):
         assert (tuple(action.shape), action.dtype) == ((11, 3), torch.float32)
 
 
@@ -249,7 +255,7 @@ def test_several_draws_do_not_follow_each_other() -> None:
 def test_greedy_actions_are_each_the_most_probable(sizes: tuple[int, ...]) -> None:
     policy = several(sizes)
     expected = [part.logits.argmax(dim=-1) for part in one_by_one(policy, sizes)]
-    assert torch.equal(policy.greedy(features()), torch.stack(expected, dim=-1))
+    assert torch.equal(policy.mode(policy(features())), torch.stack(expected, dim=-1))
 
 
 def test_an_action_that_there_is_not_is_never_chosen_however_unlikely_the_others_are() -> None:
