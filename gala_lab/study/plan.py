@@ -1,5 +1,6 @@
 """The plan of a study: its cells, their seeds, and its file with a row per finished run."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -20,6 +21,7 @@ TOPOLOGIES = (*NAMES, RANDOM_MATCHING)
 
 ROWS = "rows.jsonl"
 """File in the folder of a study: a row per finished run."""
+_SETTINGS = {entry.name for entry in dataclasses.fields(Cell)}
 _BATCH_SIMULATORS = 1_024
 """Maximum number of simulators that are trained together, so that their data fit into the cache."""
 
@@ -151,9 +153,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
+            # A setting that is missing would be taken for today's default.
+            Cell(**{name: row["cell"][name] for name in _SETTINGS | set(row["cell"])})
             rows[_key(row["cell"], row["seed"])] = row
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}, line {number} is not a row: choose another --out") from error
+            raise UserError(
+                f"{file}, line {number} is not a row of this version of gala-rl: choose another "
+                f"folder"
+            ) from error
     return list(rows.values())
 
 

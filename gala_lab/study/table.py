@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gala_lab.compare.comparison_table import Table
-from gala_lab.compare.statistics import bootstrap_interval, interquartile_mean
+from gala_lab.compare.statistics import bootstrap_interval
 from gala_lab.study.summary import Row, by_rate, by_rule, name_of
 from gala_rl.records.metrics import mean, score_text
 
@@ -70,12 +70,10 @@ def _best(found: dict[float, list[Row]]) -> list[str]:
     if not aucs_by_rate:
         return ["–", "–"]
     rate = max(aucs_by_rate, key=aucs_by_rate.__getitem__)
-    aucs, finals = (
-        np.array([[row[name]] for row in found[rate] if row[name] is not None])
-        for name in ("auc", "final")
-    )
-    low, high = bootstrap_interval(interquartile_mean, aucs)
-    middle = float(interquartile_mean(aucs))
-    interval = f"{score_text(low)} – {score_text(high)}"
-    final = score_text(float(interquartile_mean(finals)))
-    return [f"{score_text(middle)} ({interval}) at x{rate:g}", final]
+    aucs = np.array([[row["auc"]] for row in found[rate] if row["auc"] is not None])
+    low, high = bootstrap_interval(np.mean, aucs)
+    best = f"{score_text(float(aucs.mean()))} ({score_text(low)} – {score_text(high)}) at x{rate:g}"
+    return [
+        best,
+        score_text(mean([row["final"] for row in found[rate] if row["final"] is not None])),
+    ]

@@ -29,7 +29,7 @@ def device_rows(config: ResolvedConfig) -> list[Row]:
 def memory_rows(config: ResolvedConfig) -> list[Row]:
     """Return the check that main memory is large enough."""
     available = psutil.virtual_memory().total
-    network, needed = _network_bytes(config), _needed_bytes(config)
+    network, needed = _network_bytes(config), needed_bytes(config)
     replay = config.learners * replay_bytes(config)
     total = needed + replay
     return [
@@ -79,7 +79,8 @@ def _network_bytes(config: ResolvedConfig) -> int:
     return 2 * parameters * FLOAT_BYTES
 
 
-def _needed_bytes(config: ResolvedConfig) -> int:
+def needed_bytes(config: ResolvedConfig) -> int:
+    """Return the least memory of a run's processes and rollouts, without replays."""
     learners, algorithm = config.learners, config.algorithm
     observation, steps = config.environment.observation, algorithm.rollout_steps + 1
     stored_bytes = 1 if observation.is_image else FLOAT_BYTES

@@ -11,6 +11,7 @@ from typing import Any
 
 from gala_rl.cli.chosen import add_config_file, chosen
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
+from gala_rl.cli.dry_run import add_dry_run, check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.export import add_export
 from gala_rl.cli.options import add_max_steps, add_settings, count
@@ -135,6 +136,7 @@ def _add_train(commands: Any) -> None:
         help=f"{names}: see gala methods",
     )
     add_config_file(parser)
+    add_dry_run(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -204,10 +206,13 @@ def _add_methods(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     from gala_rl.app import preflight, restart
 
+    check_dry_run(options)
     choice = chosen(options)
     config, settings, values = choice.config, choice.settings, choice.values
     if "method" not in values:
         raise UserError("METHOD is missing: gala methods lists them, as in gala train ppo")
+    if options.dry_run:
+        return show_dry_run(options, preflight.check_start(config, settings))
     if not options.resume or not restart.is_started(config):
         return _start(preflight.check_start(config, settings))
     assert config.out is not None

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gala_lab.main import main
+from gala_lab.study.cell import Cell
 from gala_lab.study.plan import ROWS, read_rows
 
 SHORT = [
@@ -120,6 +122,11 @@ def test_a_folder_with_something_else_is_refused(
     (tmp_path / ROWS).write_text("mine\nmine\n")
     assert study(tmp_path) == 2
     assert "line 1 is not a row" in capsys.readouterr().err
+    cell = asdict(Cell(env="CartPole-v1", algorithm="a2c", learners=1, simulators=4, steps=100))
+    del cell["bias_correction"]
+    (tmp_path / ROWS).write_text(json.dumps({"cell": cell, "seed": 0}) + "\n")
+    assert study(tmp_path) == 2
+    assert "line 1 is not a row of this version" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
