@@ -131,8 +131,8 @@ def add_bench(commands: Any) -> None:
     for name, (text, example, kind, measure) in _BENCHMARKS.items():
         own = add_command(parsers, name, text, partial(_run, kind, measure), example)
         if kind not in _WITHOUT_TRAINING:
-            add_settings(own, TrainingOptions, headings={})
-        add_settings(own, kind, (), {})
+            add_settings(own, TrainingOptions)
+        add_settings(own, kind)
         add_json(own, "tables")
 
 

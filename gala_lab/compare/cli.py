@@ -10,7 +10,7 @@ from gala_rl.cli.chosen import add_config_file, chosen
 from gala_rl.cli.console import print_table, say
 from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
-from gala_rl.config.train import TrainConfig
+from gala_rl.cli.train_options import add_train_settings
 
 _MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
 
@@ -41,10 +41,10 @@ def add_compare(commands: Any) -> None:
         help="folder of the comparison; the same command continues it, also with more seeds or "
         "methods, and prints the table when all runs are done",
     )
-    add_settings(parser, CompareOptions, headings={})
+    add_settings(parser, CompareOptions)
     add_json(parser)
     add_config_file(parser)
-    add_settings(parser, TrainConfig, without=_NOT_OF_COMPARISONS)
+    add_train_settings(parser, without=_NOT_OF_COMPARISONS)
 
 
 def _compare(options: argparse.Namespace) -> int:

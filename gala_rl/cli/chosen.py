@@ -32,7 +32,7 @@ def add_config_file(parser: argparse.ArgumentParser) -> None:
         "--config",
         dest="config_file",
         metavar="FILE",
-        help="TOML file of settings, or the folder or config.json of a run: docs/running.md; "
+        help="TOML file of settings, or the folder or config.json of a run: docs/settings.md; "
         "options given here count more",
     )
 

@@ -9,16 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gala_rl.cli.chosen import add_config_file, chosen
+from gala_rl.cli.chosen import chosen
+from gala_rl.cli.completion import PrintCompletion
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
-from gala_rl.cli.dry_run import add_dry_run, check_dry_run, show_dry_run
+from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.export import add_export
-from gala_rl.cli.options import add_max_steps, add_settings, count
+from gala_rl.cli.options import add_max_steps, count
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
-from gala_rl.config.train import TrainConfig
+from gala_rl.cli.train_options import add_train_arguments
 from gala_rl.errors import (
     LearnerFailure,
     SimulatorFailure,
@@ -101,6 +102,7 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     )
     parser.set_defaults(command=help_of(parser))
     parser.add_argument("--version", action="version", version=f"gala-rl {version('gala-rl')}")
+    parser.add_argument("--print-completion", action=PrintCompletion)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_train(commands)
     _add_resume(commands)
@@ -125,24 +127,10 @@ def _add_train(commands: Any) -> None:
         "gala train ppo --env CartPole-v1 --steps 100k",
         "gala train gala-a2c --env PongNoFrameskip-v4 --steps 6M --out runs/pong",
         "gala train ppo --env HalfCheetah-v5 --learning-rate 1e-4 --simulators 8",
+        "gala train ppo --env Acrobot-v1 --seed 1 --dry-run",
+        "gala train ppo --help",
     )
-    parser.usage = "gala train METHOD [options]"
-    names = ", ".join(method.name for method in METHODS)
-    parser.add_argument(
-        "method",
-        metavar="METHOD",
-        nargs="?",
-        default=argparse.SUPPRESS,
-        help=f"{names}: see gala methods",
-    )
-    add_config_file(parser)
-    add_dry_run(parser)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue the run in --out if there is one, else start it",
-    )
-    add_settings(parser, TrainConfig)
+    add_train_arguments(parser)
 
 
 def _add_resume(commands: Any) -> None:

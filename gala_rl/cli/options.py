@@ -5,15 +5,16 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from gala_rl import methods
+from gala_rl.cli.parser import ELSEWHERE
 from gala_rl.config.environment import parse_argument
 from gala_rl.config.fields import check, element_of, parse_count
-from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
 
-_GROUPS = {"atari": "Atari protocol", "algorithm": "algorithm", "gossip": "gossip"}
+_TABLES = ("algorithm.", "atari.", "gossip.")
+"""What stands before the names of settings that are not the run's own."""
 
 Headings = Mapping[str, Collection[str]]
 """Names of settings, by their heading in the help."""
@@ -23,44 +24,12 @@ MAX_STEPS = "agent steps after which an evaluation game is cut; it counts with i
 
 _Settings = TypeVar("_Settings")
 
-_DEFAULT_HEADING = "run"
-"""Heading of the settings that are not listed under another one."""
-
-_HEADINGS: Headings = {
-    _DEFAULT_HEADING: (),
-    "learners": ("learners", "max_learners", "device", "serial"),
-    "network": ("network", "lstm_size", "network_threads", "precision"),
-    "environment": ("env", "env_args", "wrappers", "stagger"),
-    "simulators": (
-        "simulators",
-        "simulator_threads",
-        "simulator_groups",
-        "simulator_processes",
-        "simulator_deadline",
-    ),
-    "metrics and checkpoints": ("log_every", "checkpoint_every", "checkpoints_kept"),
-    "faults": ("max_restarts", "hang_after", "fault_plan"),
-    "several machines": ("cluster", "learners_per_node", "message_precision"),
-}
-
-_OPTIMIZER = (
-    "learning_rate",
-    "learning_rate_rule",
-    "learning_rate_schedule",
-    "bias_correction",
-    "optimizer",
-    "rmsprop_decay",
-    "rmsprop_epsilon",
-    "adam_epsilon",
-    "max_grad_norm",
-)
-
 
 def add_settings(
     parser: argparse.ArgumentParser,
     kind: Any,
-    without: Collection[str] = ("method",),
-    headings: Headings = _HEADINGS,
+    without: Collection[str] = (),
+    headings: Headings = MappingProxyType({}),
 ) -> None:
     """Add an option for each field of a settings dataclass, under headings.
 
@@ -68,25 +37,15 @@ def add_settings(
         parser: parser to add the options to.
         kind: dataclass whose fields come from `setting`.
         without: names of fields without an option.
-        headings: heading per field; fields in none come under "run", if there is such a heading.
+        headings: heading per field; fields in none come before all headings.
     """
     by_name = {name: heading for heading, names in headings.items() for name in names}
     groups = {heading: parser.add_argument_group(heading) for heading in headings}
     hints = get_type_hints(kind)
     for entry in dataclasses.fields(kind):
-        hint = hints[entry.name]
-        if entry.name in without:
-            continue
-        if AlgorithmSettings in get_args(hint):
-            _add_algorithms(parser)
-        elif dataclasses.is_dataclass(hint):
-            inner = parser.add_argument_group(_GROUPS[entry.name])
-            for setting in dataclasses.fields(hint):
-                shown = _shown(setting)
-                _add_setting(inner, setting, get_type_hints(hint)[setting.name], shown, entry.name)
-        else:
-            group = groups.get(by_name.get(entry.name, _DEFAULT_HEADING), parser)
-            _add_setting(group, entry, hint, _shown(entry))
+        if entry.name not in without:
+            group = groups.get(by_name.get(entry.name, ""), parser)
+            add_setting(group, entry, hints[entry.name])
 
 
 def options_from(given: argparse.Namespace, kind: Callable[..., _Settings]) -> _Settings:
@@ -106,52 +65,24 @@ def add_json(parser: argparse.ArgumentParser, instead_of: str = "a table") -> No
     parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead_of}")
 
 
-def _add_algorithms(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each setting of any algorithm, with each algorithm's default.
+def add_setting(
+    group: Any, entry: Any, hint: Any, default: str | None = None, prefix: str = ""
+) -> None:
+    """Add the option of a setting.
 
-    Options are grouped by which algorithms have them.
+    Args:
+        group: parser or group to add it to.
+        entry: field of a dataclass, from `setting`.
+        hint: type of the field.
+        default: text that describes the default; None: that of the field's own.
+        prefix: part of the config that has the setting, such as "gossip".
     """
-    text = "defaults are for Atari games; some differ elsewhere: docs/methods.md"
-    presets = {m.settings("atari").name: m.settings("atari") for m in methods.METHODS}
-    owners: dict[str, list[str]] = {}
-    for name, preset in presets.items():
-        for entry in dataclasses.fields(preset):
-            owners.setdefault(entry.name, []).append(name)
-    everywhere = parser.add_argument_group("algorithm", text)
-    optimizer = parser.add_argument_group("optimizer", text)
-    # Settings of many algorithms first.
-    by_group: dict[tuple[str, ...], list[str]] = {}
-    for name, names in owners.items():
-        by_group.setdefault(tuple(names), []).append(name)
-    for able in sorted(by_group, key=len, reverse=True):
-        is_everywhere = len(able) == len(presets)
-        group = everywhere if is_everywhere else parser.add_argument_group(_only(able))
-        for name in by_group[able]:
-            entries = {owner: _field(type(presets[owner]), name) for owner in able}
-            defaults = {owner: _shown(entry) for owner, entry in entries.items()}
-            shown = ", ".join(f"{owner} {value}" for owner, value in defaults.items())
-            if len(set(defaults.values())) == 1:
-                shown = defaults[able[0]]
-            hint = get_type_hints(type(presets[able[0]]))[name]
-            chosen = optimizer if name in _OPTIMIZER else group
-            _add_setting(chosen, entries[able[0]], hint, shown, "algorithm")
-
-
-def _field(settings: type[AlgorithmSettings], name: str) -> dataclasses.Field[Any]:
-    return settings.__dataclass_fields__[name]
-
-
-def _only(names: tuple[str, ...]) -> str:
-    """Return the heading of the settings that only some algorithms have."""
-    if len(names) > 1:
-        return f"{', '.join(names)} only"
-    able = ", ".join(m.name for m in methods.METHODS if m.settings("atari").name == names[0])
-    return f"{names[0]} only ({able})"
-
-
-def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = "") -> None:
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
+    flag = entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}"
+    default = shown(entry, entry.default) if default is None else default
     text = entry.metadata["help"]
+    if flag in ELSEWHERE:
+        text += f"; elsewhere {ELSEWHERE[flag]}"
     # Off switches are needed even for defaults of False: a method may set them to True.
     is_bool = bool in (hint, *get_args(hint))
     may_be_off = is_bool and (hint is not bool or entry.default or prefix == "algorithm")
@@ -162,7 +93,6 @@ def _add_setting(group: Any, entry: Any, hint: Any, default: str, prefix: str = 
         "dest": destination,
         "default": argparse.SUPPRESS,
     }
-    flag = entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}"
     if is_bool:
         action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
         group.add_argument(flag, action=action, **options)
@@ -210,8 +140,8 @@ def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
     return tuple(parse(part) for part in text.split(","))
 
 
-def _shown(entry: Any) -> str:
-    value = entry.default
+def shown(entry: Any, value: Any) -> str:
+    """Return a setting's default value as help shows it."""
     if value is dataclasses.MISSING:
         return ""
     if value is None:
@@ -261,10 +191,9 @@ def argument(text: str) -> tuple[str, Any]:
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """Return values of the given settings by name, such as "seed" or "gossip.when"."""
-    groups = {f"{group}." for group in _GROUPS}
     known = {entry.name for entry in dataclasses.fields(TrainConfig)}
     return {
         name: value
         for name, value in vars(options).items()
-        if name in known or name[: name.find(".") + 1] in groups
+        if name in known or name.startswith(_TABLES)
     }

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gala_rl.errors import UserError
@@ -48,6 +48,20 @@ _SYNONYMS: Mapping[str, str] = {
 }
 """Names of an option in other packages, by its name here."""
 
+ELSEWHERE: Mapping[str, str] = {
+    "--clip-range": "clip_coef",
+    "--discount": "gamma",
+    "--entropy-cost": "ent_coef",
+    "--epochs": "n_epochs, update_epochs",
+    "--lstm-size": "use_lstm",
+    "--normalize-advantages": "norm_adv",
+    "--rollout-steps": "n_steps, num_steps",
+    "--simulators": "n_envs, num_envs",
+    "--steps": "total_timesteps",
+    "--value-cost": "vf_coef",
+}
+"""Names in other packages that the help of an option shows, so that a search finds it."""
+
 _HINTS: Mapping[str, str] = {
     "algo algorithm alg method": "the method comes first, as in gala train ppo",
     "mini-batch-size minibatch-size n-minibatches num-minibatches sgd-minibatch-size": (
@@ -86,7 +100,16 @@ _COMMANDS: Mapping[str, str] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake as one line that names the value and the remedy."""
+    """Reports a mistake as one line that names the value and the remedy.
+
+    Attributes:
+        help_for: returns the help, given the arguments before `--help`.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, add_help=False)
+        self.help_for: Callable[[argparse.Namespace], str] = lambda _: self.format_help()
+        self.add_argument("-h", "--help", action=_Help, help="show this help and exit")
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError; argparse calls this for a wrong value or a missing argument."""
@@ -136,6 +159,25 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             raise UserError(f"{_name(action)} {error.message}") from error
+
+
+class _Help(argparse.Action):
+    """Print the help of a parser and exit."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **arguments: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **arguments)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print the help for the arguments so far."""
+        assert isinstance(parser, Parser)
+        sys.stdout.write(parser.help_for(namespace))
+        parser.exit()
 
 
 def _name(action: argparse.Action) -> str:

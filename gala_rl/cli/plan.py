@@ -43,7 +43,7 @@ def add_plan(commands: Any) -> None:
         "gala plan --env CartPole-v1",
         "gala plan --env PongNoFrameskip-v4 --method gala-ppo --cores 64 --seconds 60",
     )
-    add_settings(parser, PlanOptions, without=(), headings={})
+    add_settings(parser, PlanOptions)
     add_json(parser)
 
 

@@ -50,7 +50,7 @@ def add_theory(commands: Any) -> None:
         "gala theory --learners 8",
         "gala theory --topology exponential --learners 4,16,64 --plot theory.png",
     )
-    add_settings(parser, TheoryOptions, headings={})
+    add_settings(parser, TheoryOptions)
     add_json(parser, "tables")
 
 

@@ -4,6 +4,8 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,11 @@ from gala_lab.main import LABORATORY, main
 from gala_lab.simulation.cli import _HEADINGS
 from gala_lab.simulation.simulation_config import SimulationConfig
 from gala_rl.cli import main as command_line
-from gala_rl.cli import options
-from gala_rl.cli.parser import _HINTS, _SYNONYMS
+from gala_rl.cli import train_options
+from gala_rl.cli.parser import _HINTS, _SYNONYMS, ELSEWHERE
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
-from gala_rl.methods import ALGORITHMS
+from gala_rl.methods import ALGORITHMS, METHODS, find
 
 MOST_IN_A_GROUP = 14
 
@@ -93,11 +95,60 @@ def test_help_ends_with_examples_that_are_understood(name: str) -> None:
 
 
 def test_headings_are_over_settings_that_exist() -> None:
-    for headings, kind in ((options._HEADINGS, TrainConfig), (_HEADINGS, SimulationConfig)):
-        names = [name for under in headings.values() for name in under]
+    headings: dict[Any, Any] = {TrainConfig: train_options.HEADINGS, SimulationConfig: _HEADINGS}
+    for kind, own in headings.items():
+        names = [name for under in own.values() for name in under]
         assert len(names) == len(set(names))
         assert set(names) <= set(kind.__dataclass_fields__)
-    assert set(options._OPTIMIZER) <= set(AlgorithmSettings.__dataclass_fields__)
+    assert set(train_options._OPTIMIZER) <= set(AlgorithmSettings.__dataclass_fields__)
+
+
+def test_every_setting_of_a_run_is_under_what_a_person_decides() -> None:
+    under = {name for names in train_options.HEADINGS.values() for name in names}
+    assert under == set(TrainConfig.__dataclass_fields__) - {"method"}
+    titles = [group.title for group in PARSERS["gala train"]._action_groups]
+    order = [title for title in titles if title in train_options.HEADINGS]
+    assert order == list(train_options.HEADINGS)
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_help_of_a_method_has_its_settings_and_their_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        main(["train", method, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: gala train {method} [options]")
+    assert max(map(len, text.splitlines())) <= 80
+    own = {entry.name for entry in fields(find(method).settings("discrete"))}
+    flags = set(re.findall(r"^  (--[a-z-]+)", text, flags=re.MULTILINE))
+    for name in {entry.name for kind in ALGORITHMS.values() for entry in fields(kind)}:
+        assert (f"--{name.replace('_', '-')}" in flags) is (name in own)
+    assert ("--topology" in flags) is find(method).gossips
+    for example in examples(text):
+        command_line._parser(LABORATORY).parse_args(shlex.split(example)[1:])
+
+
+def test_help_of_a_method_has_values_for_each_kind_of_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--seed", "3", "ppo", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    values = "Atari 0.00025, other discrete actions 0.001, continuous 0.0003"
+    assert f"before --learning-rate-rule (default: {values})" in text
+    assert main(["train", "pppo", "--help"]) == 2
+    assert "did you mean ppo?" in capsys.readouterr().err
+
+
+def test_help_shows_the_names_that_other_packages_use() -> None:
+    for option, names in ELSEWHERE.items():
+        for name in names.split(", "):
+            assert name.replace("_", "-") in _SYNONYMS[option].split()
+        shown = PARSERS["gala train"]._option_string_actions[option].help
+        assert f"; elsewhere {names}" in str(shown)
 
 
 def test_settings_of_one_algorithm_are_under_its_name() -> None:
