@@ -73,7 +73,8 @@ def settings(kind: EnvKind) -> R2D2Settings:
         discount=0.99,
         learning_rate=1e-3,
         learning_rate_schedule="linear",
-        batch_size=64,
+        adam_epsilon=1e-5,
+        batch_size=16,
         sequence_length=20,
         burn_in=10,
         target_every=100,
@@ -92,7 +93,7 @@ METHOD = Method(
     default_learners=lambda cores: 1,
     default_simulators=lambda kind: 32 if kind == "atari" else 16,
     settings=settings,
-    default_lstm_size=lambda kind: 512 if kind == "atari" else 128,
+    default_lstm_size=lambda kind: 512 if kind == "atari" else 64,
     atari={"clip_rewards": False, "life_loss_terminal": False},
 )
 

@@ -236,8 +236,9 @@ class QNetwork(Network):
 
 
 def _head(features: int, units: int, outputs: int) -> nn.Sequential:
+    # First outputs near 0: errors as large as they would be otherwise hide small rewards for long.
     return nn.Sequential(
         orthogonal(nn.Linear(features, units), math.sqrt(2)),
         nn.ReLU(),
-        orthogonal(nn.Linear(units, outputs), 1.0),
+        orthogonal(nn.Linear(units, outputs), 0.01),
     )

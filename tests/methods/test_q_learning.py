@@ -34,7 +34,7 @@ def test_r2d2_has_a_memory_and_sees_whole_games_and_raw_rewards() -> None:
         assert config.lstm_size == (512 if is_recurrent else 0)
         assert config.atari.clip_rewards is not is_recurrent
         assert config.atari.life_loss_terminal is not is_recurrent
-    assert resolve(TrainConfig(method="r2d2", env=VECTOR)).lstm_size == 128
+    assert resolve(TrainConfig(method="r2d2", env=VECTOR)).lstm_size == 64
     without = resolve(TrainConfig(method="r2d2", env=VECTOR, lstm_size=0))
     assert without.lstm_size == 0
     assert resolve(from_dict(to_dict(without), ALGORITHMS)) == without

@@ -70,6 +70,13 @@ def test_a_constant_in_all_advantages_changes_nothing() -> None:
 
 @kinds
 @cores
+def test_first_q_values_are_small(observation: ObservationSpec, lstm_size: int | None) -> None:
+    model = network(observation, lstm_size)
+    assert model(observations(observation), random_state(model)).abs().max() < 0.1
+
+
+@kinds
+@cores
 def test_shapes_and_sizes(observation: ObservationSpec, lstm_size: int | None) -> None:
     model = network(observation, lstm_size)
     assert model.state_size == (0 if lstm_size is None else 2 * UNITS + 2)

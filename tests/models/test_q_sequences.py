@@ -30,7 +30,9 @@ def network(inputs: int = 3, actions: int = 2, *, seed: int = 1) -> QNetwork:
         model = QNetwork(
             ObservationSpec((inputs,), False), ActionSpec(actions, True), lstm_size=UNITS
         )
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
+            if name in ("heads.value.2.weight", "heads.advantage.2.weight"):
+                parameter.data.mul_(100.0)  # Values as different as those of a trained network.
             parameter.data.add_(0.2 * torch.randn_like(parameter))
     model.epsilons.fill_(0.3)
     return model
