@@ -27,6 +27,7 @@ from gala_rl.learners.normalizer import Normalizer
 from gala_rl.learners.optimizers import state_size
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.models.network import Network
+from gala_rl.models.observation_torso import torso_settings
 from gala_rl.models.q_network import QNetwork, Support
 from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.threads import Threads, forward_flop, learner_threads, threads_set_to
@@ -139,24 +140,22 @@ def build_model(
     with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.
         torch.default_generator.manual_seed(config.seed)
-        algorithm = config.algorithm
-        lstm_size, bfloat16 = config.lstm_size or None, config.precision == "bfloat16"
-        torso = None if config.network == "auto" else config.network
+        algorithm, lstm_size = config.algorithm, config.lstm_size or None
         if algorithm.learns_action_values:
             return QNetwork(
                 observation,
                 action,
                 lstm_size=lstm_size,
                 support=None if algorithm.support is None else Support(*algorithm.support),
-                bfloat16=bfloat16,
-                network=torso,
+                bfloat16=config.precision == "bfloat16",
+                torso=torso_settings(config),
             )
         return ActorCritic(
             observation,
             action,
             lstm_size=lstm_size,
-            bfloat16=bfloat16,
-            network=torso,
+            bfloat16=config.precision == "bfloat16",
+            torso=torso_settings(config),
             normalize_observations=algorithm.normalizes_observations,
             normalize_rewards=algorithm.normalizes_rewards,
         )

@@ -15,6 +15,12 @@ ALE's C++ threads, a vector environment of Gymnasium, EnvPool's C++ threads, a f
 NetworkKind = Literal["small", "shallow", "deep"]
 """Networks for images, by the number of their convolutions: 1, 3 and 15."""
 
+Activation = Literal["tanh", "relu", "silu"]
+"""Activation of layers for vectors."""
+
+HIDDEN = (64, 64)
+"""Units of each layer for vectors, unless others are given."""
+
 SHALLOW_SIDE = 36
 """Smallest side of an image into which the three convolutions of the shallow network fit."""
 

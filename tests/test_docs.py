@@ -59,6 +59,15 @@ def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+def write_modules(document: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the files that a document shows after their names, where commands import them."""
+    text = document.read_text(encoding="utf-8")
+    shown = r"^[^\n]*`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)^```"
+    for name, module in re.findall(shown, text, flags=re.DOTALL | re.MULTILINE):
+        (folder / name).write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+
+
 def with_whole_commands(document: Path) -> str:
     """Text of a document, in which commands that continue on further lines are on one."""
     return re.sub(r" *\\\n *", " ", document.read_text(encoding="utf-8"))
@@ -158,6 +167,7 @@ def test_every_command_of_a_document_runs_in_its_order(
         monkeypatch.setattr("gala_rl.config.resolved.usable_cores", lambda: 1)
     if any("--cluster" in command for command in commands(document)):
         monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("machines").address)
+    write_modules(document, tmp_path, monkeypatch)
     for block in blocks(document, "json"):
         Path("faults.json").write_text(block, encoding="utf-8")
     for block in blocks(document, "toml"):
@@ -195,6 +205,7 @@ def test_every_snippet_of_a_document_runs_in_its_order(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_modules(document, tmp_path, monkeypatch)
     script = tmp_path / "snippet.py"
     for block in blocks(document, "python"):
         snippet = block.replace("100_000", SMALL_BUDGET).replace("200_000", LARGER_BUDGET)

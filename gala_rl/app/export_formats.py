@@ -17,8 +17,8 @@ from torch.export import Dim, ExportedProgram
 
 from gala_rl.app.exported_policy import ExportedPolicy
 from gala_rl.app.preflight import ExportFormat
-from gala_rl.envs.imports import describe
 from gala_rl.errors import UserError
+from gala_rl.imports import describe
 
 Call = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 """From the inputs of an exported policy to its outputs."""

@@ -63,7 +63,11 @@ def check_vector(start: Checkpoint, tensors: Mapping[str, Tensor], name: str, le
     if name not in tensors:
         raise _unfit(start, f"{name} is missing")
     if wrong := defect(tensors[name], length):
-        changed = "; have the environment's spaces changed since?" if name == "parameters" else ""
+        changed = (
+            "; have the environment's spaces or the network changed since?"
+            if name == "parameters"
+            else ""
+        )
         raise _unfit(start, f"{name} is not {length:,} finite numbers ({wrong}){changed}")
 
 

@@ -1,6 +1,6 @@
 """Checks a whole config: each setting alone, all together, and against this machine.
 
-Imports no torch, so that mistakes are reported at once.
+Imports no torch, unless the user's code does, so that mistakes are reported at once.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from gala_rl.checks.environment import environment_rows
 from gala_rl.checks.fault_plan import check_fault_plan
 from gala_rl.checks.learners import learners_rows
 from gala_rl.checks.machine import device_rows, memory_rows
+from gala_rl.checks.network import check_own_network, network_rows
 from gala_rl.checks.unused import unused_rows
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
@@ -63,7 +64,9 @@ def _resolve(config: TrainConfig, settings: Mapping[str, Any]) -> ResolvedConfig
 
 def check_resolved(config: ResolvedConfig) -> None:
     """Raise a UserError if this machine cannot run a config whose single settings are valid."""
-    rows = chain(device_rows(config), learners_rows(config), environment_rows(config))
+    rows = chain(
+        device_rows(config), learners_rows(config), environment_rows(config), network_rows(config)
+    )
     if config.cluster is None:
         rows = chain(rows, memory_rows(config), no_cluster_rows(config))
     check_rows(rows)
@@ -71,3 +74,4 @@ def check_resolved(config: ResolvedConfig) -> None:
         # Otherwise learners per node follow from the cluster, which checks the graph on connecting.
         graph_of(config, config.learners)
     check_fault_plan(config)
+    check_own_network(config)

@@ -1,30 +1,17 @@
-"""Checks the settings that depend on the environment: simulators and network."""
+"""Checks the settings that depend on the environment: simulators and normalisation."""
 
 from gala_rl.checks import Row
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.methods import METHODS
-from gala_rl.spaces import SHALLOW_SIDE
 
 
 def environment_rows(config: ResolvedConfig) -> list[Row]:
-    """Return checks of simulators and network settings, for the run's environment."""
+    """Return checks of simulators and normalisation, for the run's environment."""
     observation, algorithm = config.environment.observation, config.algorithm
     return [
         _action_row(config),
         *_group_rows(config),
         *_process_rows(config),
-        (
-            config.network in ("small", "deep") and not observation.is_image,
-            f"network {config.network!r} is for images, and env {config.env!r} has none: leave it "
-            f"out",
-        ),
-        (
-            observation.is_image
-            and config.network == "shallow"
-            and min(observation.shape[1:]) < SHALLOW_SIDE,
-            f"network 'shallow' is for images of at least {SHALLOW_SIDE} x {SHALLOW_SIDE} pixels, "
-            f"and env {config.env!r} has smaller ones: use small",
-        ),
         (
             algorithm.normalizes_observations and observation.has_pixels,
             f"normalize_observations is for vectors, and env {config.env!r} shows images, whose "

@@ -1,6 +1,7 @@
 """Checks that this machine has the GPU and the memory that a run needs."""
 
 import ctypes
+from itertools import pairwise
 
 import psutil
 
@@ -10,8 +11,6 @@ from gala_rl.config.resolved import ResolvedConfig
 FLOAT_BYTES = 4
 _PROCESS_BYTES = 150 * 2**20
 """Least memory of a process that has imported PyTorch."""
-_UNITS = 64
-"""Least width of a layer beside observations or actions."""
 _SIMULATOR_PROCESS_BYTES = 24 * 2**20
 """Least memory of a process that has imported only Gymnasium."""
 
@@ -43,7 +42,7 @@ def memory_rows(config: ResolvedConfig) -> list[Row]:
             network > available,
             f"env {config.env!r} needs a network of {network / 2**30:,.0f} GiB or more, this "
             f"machine has {available / 2**30:,.0f}: make its observations or actions smaller by a "
-            f"wrapper",
+            f"wrapper, or the layers of --hidden",
         ),
         (
             total > available,
@@ -70,13 +69,14 @@ def _state_size(config: ResolvedConfig) -> int:
 
 
 def _network_bytes(config: ResolvedConfig) -> int:
-    """Return the least size of the first and last layer of all learners, with gradients."""
+    """Return the least size of the layers for vectors and of the heads, with gradients."""
     observation, action = config.environment.observation, config.environment.action
     parts = observation.parts or (observation,)
     inputs = sum(part.size for part in parts if not part.is_image)
     outputs = len(action.sizes) * max(action.sizes) if action.sizes else action.size
-    parameters = config.learners * _UNITS * (inputs + outputs)
-    return 2 * parameters * FLOAT_BYTES
+    units = (inputs, *config.hidden) if inputs and not config.has_own_network else (1,)
+    weights = sum(before * after for before, after in pairwise((*units, outputs)))
+    return 2 * config.learners * weights * FLOAT_BYTES
 
 
 def needed_bytes(config: ResolvedConfig) -> int:

@@ -13,6 +13,7 @@ _WIDEST = 100
 """Most columns of help text: longer lines are hard to read."""
 
 _SYNONYMS: Mapping[str, str] = {
+    "--activation": "activation-fn activation-function act-fn nonlinearity",
     "--actors": "num-actors n-actors",
     "--checkpoint-every": "save-freq save-interval save-every checkpoint-freq checkpoint-interval",
     "--clip-range": "clip-coef clip-eps clip-param clip-ratio cliprange eps-clip",
@@ -24,12 +25,16 @@ _SYNONYMS: Mapping[str, str] = {
     "--epochs": "n-epochs num-epochs num-sgd-iter ppo-epochs update-epochs",
     "--frame-stack": "n-stack num-stack",
     "--gae-lambda": "lam lambda",
+    "--hidden": "hidden-dim hidden-dims hidden-layers hidden-size hidden-sizes hidden-units "
+    "layers mlp-layers mlp-units n-hidden net-arch num-units units",
     "--learners": "n-learners n-workers num-learners num-processes num-workers workers",
     "--learning-rate": "lr step-size",
     "--learning-rate-schedule": "anneal-lr linear-lr-decay lr-decay lr-schedule",
     "--log-every": "log-freq log-frequency log-interval",
     "--lstm-size": "lstm recurrent use-lstm use-rnn",
     "--max-grad-norm": "clip-grad grad-clip grad-norm-clipping max-gradient-norm",
+    "--network": "encoder feature-extractor features-extractor features-extractor-class "
+    "model policy-network torso",
     "--normalize-advantages": "norm-adv normalize-advantage",
     "--normalize-observations": "norm-obs normalize-input normalize-obs",
     "--normalize-rewards": "norm-reward normalize-returns normalize-reward",
@@ -40,6 +45,8 @@ _SYNONYMS: Mapping[str, str] = {
     "unroll-length",
     "--first-seed": "seed start-seed",
     "--seeds": "n-seeds num-seeds num-trials trials",
+    "--shared-torso": "actor-critic-share-weights share-features-extractor shared-encoder "
+    "vf-share-layers",
     "--simulators": "envs n-envs nenvs num-env num-environments num-envs num-envs-per-worker",
     "--simulators-total": "envs n-envs nenvs num-env num-environments num-envs",
     "--steps": "frames max-steps n-timesteps num-timesteps timesteps total-steps total-timesteps",
@@ -71,9 +78,9 @@ _HINTS: Mapping[str, str] = {
     "capture-video render render-mode video": (
         "games are not shown; gala_rl.load_network gives the policy to a loop of your own"
     ),
-    "hidden-size hidden-sizes net-arch policy policy-kwargs": (
-        "the network follows from the observations, as docs/environments.md says; --lstm-size N "
-        "adds an LSTM"
+    "policy policy-kwargs": (
+        "the network follows from the observations; --hidden 256,256 sets its layers for vectors, "
+        "--network MODULE:FUNCTION builds another one, --lstm-size N adds an LSTM"
     ),
     "n-seeds num-seeds num-trials seeds trials": (
         "a run has one --seed; gala compare trains methods with several"

@@ -1,14 +1,12 @@
 """Names an environment: backend, id, arguments and wrappers; imports no Gymnasium."""
 
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from reprlib import repr as short
 from typing import Any, Literal, get_args
 
+from gala_rl.config.names import function_name
 from gala_rl.config.settings import AtariProtocol
-from gala_rl.errors import UserError
 
 Prefix = Literal["gym-vec", "envpool", "pgx", "jax", "make"]
 """What may stand before the colon of an environment's name; without one, Gymnasium builds it."""
@@ -50,33 +48,8 @@ def name_of(factory: Callable[..., Any]) -> str:
     Raises:
         UserError: when other processes cannot import the function by that name.
     """
-    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
-    remedy = "define it at the top of a module, or register it with Gymnasium and give its id"
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise UserError(
-            f"env {short(factory)} has no name by which other processes could import it: {remedy}; "
-            f"arguments go into env_args"
-        )
-    if module == "__main__":
-        raise UserError(f"env {name} is defined in the main program: {remedy}")
-    try:
-        found = attribute(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        found = None
-    if found is not factory:
-        raise UserError(f"env {module}.{name} cannot be imported by that name: {remedy}")
-    return f"make:{module}:{name}"
-
-
-def attribute(owner: Any, name: str) -> Any:
-    """Return an attribute by its name with dots, such as "Class.method".
-
-    Raises:
-        AttributeError: when there is none.
-    """
-    for part in name.split("."):
-        owner = getattr(owner, part)
-    return owner
+    remedy = ", or register it with Gymnasium and give its id; arguments go into env_args"
+    return f"make:{function_name(factory, 'env', remedy)}"
 
 
 def parse_argument(text: str) -> tuple[str, Any]:

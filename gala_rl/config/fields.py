@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from reprlib import repr as short
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -63,6 +63,7 @@ def check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> 
     element = element_of(hint)
     for part in (value,) if element is None else _parts(name, value, hint):
         _check_type(name, part, element or hint)
+        _check_name(name, part, bounds.get("names", ()))
         _check_bounds(name, part, bounds)
 
 
@@ -109,6 +110,16 @@ def _check_arguments(name: str, value: Any) -> None:
         raise UserError(
             f"{name} {short(value)} must be a dict of arguments by name, whose values are those "
             f"of JSON: text, numbers, true, false, null, lists and dicts of them"
+        )
+
+
+def _check_name(name: str, value: Any, names: Collection[str]) -> None:
+    """Raise a UserError for a text that is neither one of the names nor that of a function."""
+    # A name with a dot is a mistyped function, for which its import has a better message.
+    if names and isinstance(value, str) and value not in names and not {":", "."} & set(value):
+        raise UserError(
+            f"{name} {short(value)} is unknown: choose one of {', '.join(names)}, or give "
+            f"module:function"
         )
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from gala_rl.config.settings import AlgorithmSettings
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.train import NETWORKS, TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.spaces import EnvironmentSpec
 
@@ -25,10 +25,16 @@ class ResolvedConfig(TrainConfig):
 
     stagger: int = field(metadata=TrainConfig.__dataclass_fields__["stagger"].metadata)
     env: str = field(metadata=TrainConfig.__dataclass_fields__["env"].metadata)
+    network: str = field(metadata=TrainConfig.__dataclass_fields__["network"].metadata)
     learners: int = field(metadata=TrainConfig.__dataclass_fields__["learners"].metadata)
     simulators: int = field(metadata=TrainConfig.__dataclass_fields__["simulators"].metadata)
     algorithm: AlgorithmSettings = field()
     environment: EnvironmentSpec = field(metadata={"is_read": True})
+
+    @property
+    def has_own_network(self) -> bool:
+        """Whether a function of the user builds the torso."""
+        return self.network not in NETWORKS
 
     @property
     def updates_per_row(self) -> int:

@@ -14,7 +14,14 @@ _INT32 = 2**31 - 1
 
 
 def setting(
-    default: Any, text: str, *, unset: str = "", metavar: str = "", flag: str = "", **bounds: float
+    default: Any,
+    text: str,
+    *,
+    unset: str = "",
+    metavar: str = "",
+    flag: str = "",
+    names: Collection[str] = (),
+    **bounds: float,
 ) -> Any:
     """Define a dataclass field with its help text and, optionally, its bounds.
 
@@ -24,9 +31,11 @@ def setting(
         unset: what the default None means.
         metavar: name of the value in help; by default it follows from the type.
         flag: command-line option; by default it follows from the name.
+        names: the only values, except for names of functions, module:function; default: any.
         bounds: `minimum`, `above`, `maximum`.
     """
-    metadata = {"help": text, "unset": unset, "metavar": metavar, "flag": flag, **bounds}
+    metadata: dict[str, Any] = {"help": text, "unset": unset, "metavar": metavar, "flag": flag}
+    metadata |= {"names": names, **bounds}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -9,13 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from gala_rl.config.environment import EnvironmentSource, name_of
 from gala_rl.config.fields import check
+from gala_rl.config.names import function_name
 from gala_rl.config.settings import AlgorithmSettings, AtariProtocol, GossipSettings, setting
 from gala_rl.errors import UserError
+from gala_rl.spaces import HIDDEN, Activation, NetworkKind, ObservationSpec
 from gala_rl.suggestions import closest
+
+NETWORKS = ("auto", *get_args(NetworkKind))
+"""Values of `TrainConfig.network` that are no function's name."""
 
 ATARI_STAGGER = 100
 """Default of `TrainConfig.stagger` for Atari games."""
@@ -123,10 +128,22 @@ class TrainConfig:
         above=0,
         metavar="SECONDS",
     )
-    network: Literal["auto", "small", "shallow", "deep"] = setting(
+    network: str | Callable[[ObservationSpec], Any] = setting(
         "auto",
-        "network for images; small: one convolution (MinAtar); shallow: three (DQN, GALA); deep: "
-        "residual, 15 convolutions (IMPALA); auto: small below 36 pixels, else shallow",
+        "torso for images; small: one convolution (MinAtar); shallow: three (DQN, GALA); deep: "
+        "residual, 15 convolutions (IMPALA); auto: small below 36 pixels, else shallow. "
+        "MODULE:FUNCTION: a function that builds the torso of any observation: docs/own-network.md",
+        metavar="NAME|MODULE:FUNCTION",
+        names=NETWORKS,
+    )
+    hidden: tuple[int, ...] = setting(
+        HIDDEN, "units of each layer for vectors", minimum=1, maximum=65_536
+    )
+    activation: Activation = setting("tanh", "activation of the layers for vectors")
+    shared_torso: bool | None = setting(
+        None,
+        "policy and value share a torso; --no-shared-torso: each has its own",
+        unset="yes with images or an LSTM, else no",
     )
     lstm_size: int | None = setting(
         None,
@@ -188,13 +205,18 @@ class TrainConfig:
     gossip: GossipSettings = field(default_factory=GossipSettings)
 
     def __post_init__(self) -> None:
-        """Replace a function that builds environments by its name.
+        """Replace functions that build environments or networks by their names, a list by a tuple.
 
         Raises:
-            UserError: when other processes cannot import the function.
+            UserError: when other processes cannot import such a function.
         """
         if callable(self.env):
             object.__setattr__(self, "env", name_of(self.env))
+        if callable(self.network):
+            object.__setattr__(self, "network", function_name(self.network, "network"))
+        hidden: Any = self.hidden
+        if isinstance(hidden, list):
+            object.__setattr__(self, "hidden", tuple(hidden))
 
     @property
     def source(self) -> EnvironmentSource:
@@ -206,7 +228,8 @@ class TrainConfig:
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return the config as plain JSON values, with the name of its algorithm."""
-    values = dataclasses.asdict(config) | {"wrappers": list(config.wrappers)}
+    values = dataclasses.asdict(config)
+    values |= {"wrappers": list(config.wrappers), "hidden": list(config.hidden)}
     for entry in dataclasses.fields(config):
         if entry.metadata.get("is_read"):
             del values[entry.name]

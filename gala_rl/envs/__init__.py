@@ -12,7 +12,6 @@ from gala_rl.envs.atari import AtariSimulators, action_spec, observation_spec
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.gymnasium import GymnasiumSimulators
 from gala_rl.envs.ids import atari_game
-from gala_rl.envs.imports import preserve_working_directory as preserve_working_directory
 from gala_rl.envs.make import make_environment, space_specs
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.randomness import seed_generators as seed_generators
@@ -24,6 +23,7 @@ from gala_rl.envs.trial import play, play_apart
 from gala_rl.envs.workers import SimulatorProcesses
 from gala_rl.envs.workers import WorkerTimeouts as WorkerTimeouts
 from gala_rl.errors import UserError
+from gala_rl.imports import preserve_working_directory as preserve_working_directory
 from gala_rl.spaces import Backend, EnvironmentSpec
 
 _TIMEOUTS = WorkerTimeouts()

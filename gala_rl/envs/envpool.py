@@ -13,7 +13,6 @@ from gala_rl.config.settings import AtariProtocol
 from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.arguments import check_kinds, check_names
 from gala_rl.envs.batches import BatchEncoder
-from gala_rl.envs.imports import describe
 from gala_rl.envs.packages import backend_package
 from gala_rl.envs.simulators import (
     EpisodeCounter,
@@ -25,6 +24,7 @@ from gala_rl.envs.simulators import (
 )
 from gala_rl.envs.validation import as_rewards
 from gala_rl.errors import UserError
+from gala_rl.imports import describe
 from gala_rl.processes.heartbeat import beat
 
 _PLAYERS = "max_num_players"

@@ -13,10 +13,10 @@ from gymnasium.spaces import Box, Discrete
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.arguments import LIMIT, check_arguments, check_kinds
-from gala_rl.envs.imports import describe, import_function
 from gala_rl.envs.make import check_spaces
 from gala_rl.envs.packages import backend_package
 from gala_rl.errors import UserError
+from gala_rl.imports import describe, import_function
 from gala_rl.suggestions import closest
 
 PGX_GAMES = (

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import ActionDecoder
-from gala_rl.envs.imports import describe
 from gala_rl.envs.make import make_environment
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.envs.validation import RESET, STEP, InvalidStep, as_flag, as_reward, unpacked
 from gala_rl.errors import SimulatorFailure
+from gala_rl.imports import describe
 
 MAX_FAILURES_IN_A_ROW = 10
 """A simulator that fails this often without a valid step in between stops its learner."""

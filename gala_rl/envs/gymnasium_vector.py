@@ -14,7 +14,6 @@ from gala_rl.envs.arguments import check_arguments
 from gala_rl.envs.batches import BatchEncoder
 from gala_rl.envs.guard import close_environment
 from gala_rl.envs.ids import find_spec
-from gala_rl.envs.imports import describe
 from gala_rl.envs.make import check_spaces
 from gala_rl.envs.simulators import (
     EpisodeCounter,
@@ -26,6 +25,7 @@ from gala_rl.envs.simulators import (
 )
 from gala_rl.envs.validation import RESET, STEP, InvalidStep, as_flags, as_rewards, unpacked
 from gala_rl.errors import UserError
+from gala_rl.imports import describe
 from gala_rl.processes.heartbeat import beat
 
 

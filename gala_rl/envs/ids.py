@@ -10,8 +10,8 @@ from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id
 
 from gala_rl.config.environment import PREFIXES
-from gala_rl.envs.imports import import_module
 from gala_rl.errors import UserError
+from gala_rl.imports import import_module
 from gala_rl.suggestions import closest
 
 _VERSION = re.compile(r"-v\d+$")

@@ -14,7 +14,6 @@ from gala_rl.envs.actions import ActionDecoder, action_spec
 from gala_rl.envs.arguments import episode_limit
 from gala_rl.envs.batches import BatchEncoder
 from gala_rl.envs.functional import Environment, functional_environment
-from gala_rl.envs.imports import describe
 from gala_rl.envs.simulators import (
     EpisodeCounter,
     Transition,
@@ -24,6 +23,7 @@ from gala_rl.envs.simulators import (
 )
 from gala_rl.envs.validation import InvalidStep, as_rewards
 from gala_rl.errors import UserError
+from gala_rl.imports import describe
 from gala_rl.processes.heartbeat import beat
 
 

@@ -15,9 +15,9 @@ from gala_rl.config.environment import EnvironmentSource
 from gala_rl.envs.actions import action_spec
 from gala_rl.envs.arguments import LIMIT, check_arguments
 from gala_rl.envs.ids import find_spec
-from gala_rl.envs.imports import describe, import_function
 from gala_rl.envs.observations import ObservationEncoder
 from gala_rl.errors import UserError
+from gala_rl.imports import describe, import_function
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 _MAKE_ARGUMENTS = (LIMIT, "disable_env_checker")

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gala_rl.envs.imports import describe
 from gala_rl.envs.validation import InvalidStep
 from gala_rl.errors import SimulatorFailure
+from gala_rl.imports import describe
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
 _STAGGER = 1

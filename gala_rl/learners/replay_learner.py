@@ -80,8 +80,10 @@ class ReplayLearner:
         coupling: Coupling | None = None,
     ) -> None:
         self._network, self._settings, self._loss = network, settings, loss
-        self._target = copy.deepcopy(network).requires_grad_(False)
+        self._target = copy.deepcopy(network)
+        # Before its gradients are switched off, since those without come last in the vector.
         self._target_flat = FlatParameters(self._target)
+        self._target.requires_grad_(False)
         self._step = GradientStep(network, settings, coupling)
         self.state, self.flat = self._step.state, self._step.flat
         self.optimizer = self._step.optimizer

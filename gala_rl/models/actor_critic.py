@@ -8,16 +8,18 @@ from torch import Tensor, nn
 from gala_rl.models.core import LSTMCore
 from gala_rl.models.network import Decision, Network, PolicyOutput, required
 from gala_rl.models.normalization import RunningMoments
-from gala_rl.models.observation_torso import make_torso, torso_features
+from gala_rl.models.observation_torso import TorsoSettings, make_torso, torso_features
 from gala_rl.models.policies import (
     CategoricalPolicy,
     GaussianPolicy,
     MultiCategoricalPolicy,
     Policy,
 )
-from gala_rl.models.torsos import ConvTorso, MLPTorso, orthogonal
-from gala_rl.spaces import ActionSpec, NetworkKind, ObservationSpec
+from gala_rl.models.torsos import ConvTorso, orthogonal
+from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations
+
+_DEFAULT_TORSO = TorsoSettings()
 
 
 class Evaluation(NamedTuple):
@@ -35,16 +37,16 @@ class Evaluation(NamedTuple):
 class ActorCritic(Network):
     """Policy π(a|x) and value V(x) of observations [N, ...].
 
-    Policy and value share one torso on images, as in the papers. On vectors each has its own:
-    in a small shared torso the value error disturbs the policy. A recurrent network always shares
-    its torso and core, since it has one state.
+    By default, policy and value share one torso on images, as in the papers. On vectors each has
+    its own: in a small shared torso the value error disturbs the policy. A recurrent network always
+    shares its torso and core, since it has one state.
 
     Args:
         observation: shape and kind of one observation.
         action: kind and number of actions.
         lstm_size: units of an LSTM between torso and heads; default: none.
         bfloat16: compute torsos in bfloat16. Parameters, core, heads and losses stay float32.
-        deep: IMPALA's residual torso for images, instead of three convolutions.
+        torso: settings of the torsos.
         normalize_observations: normalise vectors by their running moments.
         normalize_rewards: include the moments by which rewards are scaled.
 
@@ -59,7 +61,7 @@ class ActorCritic(Network):
         *,
         lstm_size: int | None = None,
         bfloat16: bool = False,
-        network: NetworkKind | None = None,
+        torso: TorsoSettings = _DEFAULT_TORSO,
         normalize_observations: bool = False,
         normalize_rewards: bool = False,
     ) -> None:
@@ -67,9 +69,10 @@ class ActorCritic(Network):
         if normalize_observations and observation.has_pixels:
             raise ValueError("pixels have one scale already: only vectors are normalised")
         self._bfloat16 = bfloat16
-        self.torso = make_torso(observation, network)
-        shares = lstm_size is not None or not isinstance(self.torso, MLPTorso)
-        self.value_torso = None if shares else make_torso(observation, network)
+        self.torso = make_torso(observation, torso)
+        is_shared = observation.has_pixels if torso.is_shared is None else torso.is_shared
+        has_one = is_shared or lstm_size is not None
+        self.value_torso = None if has_one else make_torso(observation, torso)
         self.core = None if lstm_size is None else LSTMCore(self.torso.features, lstm_size)
         features = self.torso.features if self.core is None else self.core.features
         self.state_size = 0 if self.core is None else self.core.state_size

@@ -14,11 +14,13 @@ from gala_rl.models.exploration import (
     epsilon_greedy_log_probs,
 )
 from gala_rl.models.network import Decision, Network, PolicyOutput, required
-from gala_rl.models.observation_torso import make_torso, torso_features
+from gala_rl.models.observation_torso import TorsoSettings, make_torso, torso_features
 from gala_rl.models.torsos import orthogonal
 from gala_rl.replay import SequenceBatch
-from gala_rl.spaces import ActionSpec, NetworkKind, ObservationSpec
+from gala_rl.spaces import ActionSpec, ObservationSpec
 from gala_rl.trajectory import Activations
+
+_DEFAULT_TORSO = TorsoSettings()
 
 PIXEL_UNITS, VECTOR_UNITS = 512, 64
 """Units of the hidden layer of each head: as published for images, and ours for vectors."""
@@ -75,7 +77,7 @@ class QNetwork(Network):
         head_units: units of the hidden layer of each head; default: 512 with pixels, else 64.
         support: atoms of a distribution over returns, whose mean is Q; default: Q alone.
         bfloat16: compute the torso in bfloat16. Parameters, core, heads and losses stay float32.
-        network: torso for images.
+        torso: settings of the torso.
 
     Attributes:
         core: the LSTM; None in a network without memory.
@@ -98,7 +100,7 @@ class QNetwork(Network):
         head_units: int | None = None,
         support: Support | None = None,
         bfloat16: bool = False,
-        network: NetworkKind | None = None,
+        torso: TorsoSettings = _DEFAULT_TORSO,
     ) -> None:
         super().__init__()
         if not action.is_discrete or action.sizes:
@@ -106,7 +108,7 @@ class QNetwork(Network):
         self.has_action_values = True
         self.observation_moments = self.sum_moments = None
         self._bfloat16 = bfloat16
-        self.torso = make_torso(observation, network)
+        self.torso = make_torso(observation, torso)
         features = self.torso.features
         self.core = None if lstm_size is None else LSTMCore(features + action.size + 1, lstm_size)
         if self.core is not None:

@@ -1,19 +1,26 @@
 """Torsos: from an observation to a feature vector."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gala_rl.models.replay import replay_convolution_relu, replay_linear_relu
-from gala_rl.spaces import SHALLOW_SIDE, ObservationSpec
+from gala_rl.spaces import HIDDEN, SHALLOW_SIDE, Activation, ObservationSpec
 from gala_rl.trajectory import Activations
 
 IMAGES_AT_ONCE = 128
 """Most images per convolution on a CPU, so that each layer's output fits into reused memory (see
 `keep_freed_memory`, whose largest block is 32 MiB). A GPU convolves all at once."""
+
+_ACTIVATIONS: Mapping[Activation, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
 
 _Layer = TypeVar("_Layer", bound=nn.Linear | nn.Conv2d)
 
@@ -189,23 +196,25 @@ def write_pixels(images: Tensor, pixels: Tensor) -> None:
 
 
 class MLPTorso(nn.Module):
-    """Two layers of tanh units on vectors.
+    """Fully connected layers on vectors: two of tanh units by default.
 
     Args:
         size: length of an observation.
-        features: units a layer.
+        hidden: units of each layer.
+        activation: activation of each layer.
     """
 
-    def __init__(self, size: int, features: int = 64) -> None:
+    def __init__(
+        self, size: int, hidden: Sequence[int] = HIDDEN, activation: Activation = "tanh"
+    ) -> None:
         super().__init__()
-        self.features = features
+        self.features = hidden[-1]
         self._size = size
-        self.layers = nn.Sequential(
-            orthogonal(nn.Linear(size, features), math.sqrt(2)),
-            nn.Tanh(),
-            orthogonal(nn.Linear(features, features), math.sqrt(2)),
-            nn.Tanh(),
-        )
+        layers: list[nn.Module] = []
+        for inputs, units in pairwise((size, *hidden)):
+            linear = orthogonal(nn.Linear(inputs, units), math.sqrt(2))
+            layers += [linear, _ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[N, ...] of any number type → [N, features]."""
@@ -221,16 +230,24 @@ class PartsTorso(nn.Module):
     Args:
         parts: parts of the observation, concatenated in this order.
         features: size of the output.
+        hidden: units of each layer of the MLP.
+        activation: activation of each of these layers.
     """
 
-    def __init__(self, parts: Sequence[ObservationSpec], features: int = 256) -> None:
+    def __init__(
+        self,
+        parts: Sequence[ObservationSpec],
+        features: int = 256,
+        hidden: Sequence[int] = HIDDEN,
+        activation: Activation = "tanh",
+    ) -> None:
         super().__init__()
         self.features = features
         self._parts = tuple(parts)
         images = [ConvTorso(part.shape, features) for part in parts if part.is_image]
         self.images = nn.ModuleList(images)
         numbers = sum(part.size for part in parts if not part.is_image)
-        self.vectors = MLPTorso(numbers) if numbers else None
+        self.vectors = MLPTorso(numbers, hidden, activation) if numbers else None
         joined = sum(torso.features for torso in images)
         joined += 0 if self.vectors is None else self.vectors.features
         self.linear = orthogonal(nn.Linear(joined, features), nn.init.calculate_gain("relu"))

@@ -4,7 +4,7 @@ Imports no torch without a GPU, so that mistakes are reported at once.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gala_rl.checks.config import check_new_config
 from gala_rl.checks.machine import cuda_devices, memory_rows
@@ -15,7 +15,7 @@ from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import find
 from gala_rl.methods.resolving import resolve
-from gala_rl.plan.options import PlanOptions
+from gala_rl.plan.options import NETWORK_SETTINGS, PlanOptions
 
 SIMULATORS = (8, 16, 32, 64, 128)
 """Simulators per learner that are compared, besides the method's default."""
@@ -83,8 +83,13 @@ def default_config(options: PlanOptions, machine: Machine) -> ResolvedConfig:
         env=options.env,
         learners=find(options.method).default_learners(machine.cores),
         device=machine.device,
+        **_network_of(options),
     )
     return check_new_config(config)
+
+
+def _network_of(settings: PlanOptions | ResolvedConfig) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in NETWORK_SETTINGS}
 
 
 def measured_config(default: ResolvedConfig, learners: int, simulators: int) -> ResolvedConfig:
@@ -98,6 +103,7 @@ def measured_config(default: ResolvedConfig, learners: int, simulators: int) -> 
         network_threads=1,
         device=default.device,
         serial=True,
+        **_network_of(default),
     )
     return resolve(config, environment=default.environment)
 
@@ -111,6 +117,7 @@ def candidate(default: ResolvedConfig, learners: int, simulators: int) -> Resolv
         simulators=simulators,
         device=default.device,
         gossip=GossipSettings(topology=topology_for(learners)),
+        **_network_of(default),
     )
     return resolve(config, environment=default.environment)
 

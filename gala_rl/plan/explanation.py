@@ -5,9 +5,12 @@ import shlex
 
 import torch
 
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.settings import GossipSettings
+from gala_rl.config.train import TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import counted
+from gala_rl.methods.resolving import resolve
 from gala_rl.plan.advice import Advice
 from gala_rl.plan.candidates import Machine
 from gala_rl.plan.measuring import Measurement
@@ -101,6 +104,22 @@ def command(advice: Advice, machine: Machine) -> str:
     words += ["--simulators", str(config.simulators)]
     if config.gossip.topology != GossipSettings().topology:
         words += ["--topology", config.gossip.topology]
+    words += _network_options(config)
     if not machine.gpus and torch.cuda.is_available():
         words += ["--device", "cpu"]
     return shlex.join(words)
+
+
+def _network_options(config: ResolvedConfig) -> list[str]:
+    """Return the options of the network that differ from what is taken without them."""
+    default = resolve(TrainConfig(env=config.env), environment=config.environment)
+    words = []
+    if config.network != default.network:
+        words += ["--network", config.network]
+    if config.hidden != default.hidden:
+        words += ["--hidden", ",".join(map(str, config.hidden))]
+    if config.activation != default.activation:
+        words += ["--activation", config.activation]
+    if config.shared_torso is not None:
+        words.append("--shared-torso" if config.shared_torso else "--no-shared-torso")
+    return words

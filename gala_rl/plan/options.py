@@ -1,6 +1,7 @@
 """Options of a plan; imports neither NumPy nor PyTorch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from gala_rl.checks import check_rows
 from gala_rl.config.settings import setting
@@ -8,6 +9,14 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.methods import METHODS, find
 
 _TRAIN = TrainConfig()
+
+NETWORK_SETTINGS = ("network", "hidden", "activation", "shared_torso")
+"""Settings of the network, which plans and configs have in common."""
+
+
+def _as_in_train(name: str) -> Any:
+    entry = TrainConfig.__dataclass_fields__[name]
+    return field(default=entry.default, metadata=entry.metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +27,10 @@ class PlanOptions:
         _TRAIN.env, "environment, as in gala train; `gala envs` lists them", metavar="ID"
     )
     method: str = setting(_TRAIN.method, "method whose learners gossip, and act themselves")
+    network: str = _as_in_train("network")
+    hidden: tuple[int, ...] = _as_in_train("hidden")
+    activation: Literal["tanh", "relu", "silu"] = _as_in_train("activation")
+    shared_torso: bool | None = _as_in_train("shared_torso")
     cores: int | None = setting(
         None,
         "CPU cores to plan for; more than there are here: for another machine",

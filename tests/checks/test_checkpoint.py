@@ -79,7 +79,7 @@ CHANGES: dict[str, Change] = {
     "optimizer is not .*size": lambda t, c: t.update(optimizer=t["optimizer"][1:].clone()),
     "negative averages": lambda t, c: t["optimizer"][-1:].fill_(-1.0),
     "averages too large": lambda t, c: t["optimizer"][:1].fill_(1e15),
-    r"parameters is not .* \(wrong size\); have the environment's spaces changed": lambda t, c: (
+    r"parameters is not .* \(wrong size\); have .* or the network changed since": lambda t, c: (
         t.update(parameters=torch.zeros(3))
     ),
     "sent is not": lambda t, c: t.update(sent=torch.zeros(3)),

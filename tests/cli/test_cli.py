@@ -84,6 +84,7 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
     if str in kinds:
         text = {
             "env": "ALE/Breakout-v5",
+            "network": "deep",
             "topology": "complete",
             "out": "elsewhere",
             "fault_plan": "faults.json",
@@ -118,7 +119,9 @@ def is_apart(method: str, group: str, name: str) -> bool:
     return (
         (group.startswith("algorithm.") and group != f"algorithm.{preset.name}")
         # Refused for images and with another learning rate rule.
-        or name in ("normalize_observations", "preset")
+        or name in ("normalize_observations", "preset", "hidden", "activation")
+        # Not with an LSTM.
+        or name == "shared_torso"
         # C++ threads step the game.
         or name in ("simulator_processes", "simulator_deadline", "env_args", "wrappers")
         # Not with --serial, nor on a ring.
@@ -160,6 +163,13 @@ def test_an_environment_has_arguments_and_wrappers(trained: list[ResolvedConfig]
     args = {"map_name": "8x8", "is_slippery": False}
     expected = TrainConfig(method="a2c", env="FrozenLake-v1", env_args=args, wrappers=tuple(wrap))
     assert trained == [resolve(expected)]
+
+
+def test_layers_for_vectors_have_options(trained: list[ResolvedConfig]) -> None:
+    options = ["--hidden", "256,128", "--activation", "silu", "--no-shared-torso"]
+    assert main(["train", "a2c", "--env", "CartPole-v1", *options]) == 0
+    expected = TrainConfig(method="a2c", env="CartPole-v1", hidden=(256, 128), activation="silu")
+    assert trained == [resolve(dataclasses.replace(expected, shared_torso=False))]
 
 
 def test_learners_can_be_on_nodes(trained: list[ResolvedConfig]) -> None:

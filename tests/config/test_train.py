@@ -1,6 +1,7 @@
 """Every setting has a type, a bound and a way to disk and back."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from gala_rl.config.train import TrainConfig, from_dict, to_dict
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.spaces import ObservationSpec
+from tests.environments import networks
 
 GROUPS: dict[str, Any] = {
     "": TrainConfig,
@@ -60,6 +63,7 @@ def choices() -> list[tuple[str, str]]:
 def with_setting(group: str, name: str, value: Any) -> TrainConfig:
     """A config with one setting changed, unchecked."""
     if not group:
+        value = (value,) if name == "hidden" and isinstance(value, int) else value
         return dataclasses.replace(TrainConfig(), **{name: value})
     inner = dataclasses.replace(GROUPS[group](), **{name: value})
     outer: dict[str, Any] = {group: inner}
@@ -195,8 +199,8 @@ def test_a_whole_number_is_a_number_too(group: str, name: str) -> None:
     check(with_setting(group, name, 1))
 
 
-MAY_BE_UNSET = {"clip_rewards", "life_loss_terminal"}
-"""Switches whose default depends on the method."""
+MAY_BE_UNSET = {"clip_rewards", "life_loss_terminal", "shared_torso"}
+"""Switches whose default depends on the method or the environment."""
 
 
 @pytest.mark.parametrize(("group", "name"), settings(bool))
@@ -230,7 +234,7 @@ def test_a_choice_must_be_one_of_those_that_are_listed(group: str, name: str) ->
 def test_the_choices_are_found() -> None:
     names = {name for _, name in choices()}
     assert names == {
-        *("device", "network", "precision", "message_precision", "optimizer", "when"),
+        *("device", "activation", "precision", "message_precision", "optimizer", "when"),
         *("learning_rate_rule", "learning_rate_schedule", "preset"),
     }
 
@@ -244,6 +248,32 @@ def test_only_settings_that_default_to_none_may_be_none() -> None:
                 check(with_setting(group, entry.name, None))
             else:
                 assert entry.name in refusal(group, entry.name, None)
+
+
+def test_a_network_has_a_known_name_or_that_of_a_function() -> None:
+    for name in ("auto", "small", "shallow", "deep", "my_module:make", "my_module.make"):
+        check(TrainConfig(network=name))
+    assert refusal("", "network", "huge") == (
+        "network 'huge' is unknown: choose one of auto, small, shallow, deep, or give "
+        "module:function"
+    )
+
+
+def test_a_function_for_the_network_is_named_if_other_processes_can_import_it() -> None:
+    name = "tests.environments.networks"
+    assert TrainConfig(network=networks.mlp).network == f"{name}:mlp"
+    assert TrainConfig(network=networks.Maker.inner).network == f"{name}:Maker.inner"
+
+    def inner(observation: ObservationSpec) -> None:
+        pass
+
+    for wrong in (inner, lambda observation: None, functools.partial(networks.mlp)):
+        with pytest.raises(UserError, match=r"^network .*: define it at the top of a module$"):
+            TrainConfig(network=wrong)
+
+
+def test_layers_may_be_given_in_a_list() -> None:
+    assert TrainConfig(hidden=[8, 4]) == TrainConfig(hidden=(8, 4))  # type: ignore[arg-type]
 
 
 def test_a_setting_of_a_group_is_named_with_its_group() -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.flat import FlatParameters, flat_size
+from gala_rl.models.observation_torso import TorsoSettings
 from gala_rl.models.q_network import DuellingHeads, QNetwork, Support
 from gala_rl.spaces import ActionSpec, NetworkKind, ObservationSpec
 from gala_rl.threads import forward_flop
@@ -26,7 +27,8 @@ def network(
 ) -> QNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return QNetwork(observation, DISCRETE, lstm_size=lstm_size, support=support, network=kind)
+        torso = TorsoSettings(kind)
+        return QNetwork(observation, DISCRETE, lstm_size=lstm_size, support=support, torso=torso)
 
 
 def observations(spec: ObservationSpec, seed: int = 2) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.observation_torso import TorsoSettings
 from gala_rl.models.residual import ResidualTorso
 from gala_rl.spaces import ActionSpec, ObservationSpec
 
@@ -63,7 +64,9 @@ def test_features_are_of_a_size_to_learn_from_and_every_layer_learns() -> None:
 
 
 def test_an_actor_critic_acts_and_learns_with_it_and_keeps_no_activations() -> None:
-    model = ActorCritic(ObservationSpec(ATARI, True), ActionSpec(6, True), network="deep")
+    model = ActorCritic(
+        ObservationSpec(ATARI, True), ActionSpec(6, True), torso=TorsoSettings("deep")
+    )
     x = images(2)
     assert model.allocate_activations(5, x) is None
     choice = model.act_and_evaluate(x, torch.Generator().manual_seed(0))

@@ -111,7 +111,7 @@ def test_orthogonal_initialisation_has_the_gain_and_no_bias(layer: nn.Linear | n
 
 
 def test_vectors_pass_two_layers_of_tanh() -> None:
-    torso = MLPTorso(3, features=8)
+    torso = MLPTorso(3, (8, 8))
     vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(4))
     w1, b1, w2, b2 = (p.detach().double() for p in torso.parameters())
     expected = torch.tanh(torch.tanh(vectors.double() @ w1.T + b1) @ w2.T + b2)

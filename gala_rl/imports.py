@@ -1,4 +1,4 @@
-"""Imports modules, factories and wrappers of environments that are given by name."""
+"""Imports functions and other objects that the user gives by name, module:function."""
 
 import importlib
 import os
@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gala_rl.config.environment import PREFIXES, attribute
+from gala_rl.config.environment import PREFIXES
+from gala_rl.config.names import attribute
 from gala_rl.errors import UserError
 
 
