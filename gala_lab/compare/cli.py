@@ -15,9 +15,12 @@ from gala_rl.cli.train_options import add_train_settings
 _MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
 
 _NOT_OF_COMPARISONS = frozenset(
-    ("method", "seed", "out", "simulators", "cluster", "message_precision")
+    (
+        *("method", "seed", "out", "simulators", "cluster", "message_precision"),
+        *("stop_at", "patience"),
+    )
 )
-"""Settings of a run that a comparison sets itself, or that are for runs on several machines."""
+"""Settings that a comparison sets itself, that are for several machines, or change the budget."""
 
 
 def add_compare(commands: Any) -> None:

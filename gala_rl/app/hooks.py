@@ -69,6 +69,10 @@ class HookCaller:
         self.error: Exception | SystemExit | None = None
         self._hooks = hooks
 
+    def stop(self, because: str) -> None:
+        """End the run, unless something else has ended it before."""
+        self.stopped_because = self.stopped_because or because
+
     def on_row(self, row: Mapping[str, Any]) -> None:
         """Call the hook for a metrics row, if there is one."""
         self._call("on_row", self._hooks.on_row, row)
@@ -91,4 +95,4 @@ class HookCaller:
             self.stopped_because = f"{name} raised {short(error)}"
         else:
             if answer == STOP:
-                self.stopped_because = self.stopped_because or f"{name} returned {STOP!r}"
+                self.stop(f"{name} returned {STOP!r}")

@@ -12,7 +12,7 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.errors import StorageError
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.event_log import EventLog
-from gala_rl.records.metrics import MetricsReader, RecentGames, Row, learner_rows
+from gala_rl.records.metrics import BestMean, MetricsReader, RecentGames, Row, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
 
@@ -84,6 +84,7 @@ class MetricsMonitor:
 
     Attributes:
         latest: newest row per learner.
+        best: best mean return of all learners so far, that of earlier attempts included.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class MetricsMonitor:
         self._uncounted: list[Row] = []
         self._untaken: list[Row] = []
         self.latest: dict[int, Row] = {}
+        self.best = BestMean()
         self._events = EventLog(folder.events_file)
         self._consensus_time = 0.0
         # Make TensorBoard forget events of steps that are repeated. Parts of a checkpoint are
@@ -239,6 +241,7 @@ class MetricsMonitor:
         self._uncounted = [row for row in self._uncounted if row["time"] > until]
         for row in sorted(ready, key=lambda row: row["time"]):
             self._recent.count_until(row["time"])
+            self.best.update(self._recent, row["total_agent_steps"])
             if self.mean_return is not None and row["total_agent_steps"] >= first:
                 scalars.append(_scalar("all/mean_return", self.mean_return, row))
         return scalars

@@ -1,8 +1,10 @@
 """Observes a run: reads its metrics, calls the caller's hooks, and asks for its end."""
 
+from gala_rl.app.early_stop import why_stop
 from gala_rl.app.hooks import HookCaller
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
+from gala_rl.config.train import TrainConfig
 from gala_rl.records.run_folder import agent_steps_of
 from gala_rl.run.status import Request, RunStatus
 
@@ -11,13 +13,20 @@ class RunObserver:
     """Reads a run's metrics and calls its hooks; called as a run's `Observer`.
 
     Args:
+        config: config of the run.
         monitor: reads the metrics.
         hooks: calls the hooks.
         progress: shows why the run is ended.
     """
 
-    def __init__(self, monitor: MetricsMonitor, hooks: HookCaller, progress: Progress) -> None:
-        self._monitor, self._hooks, self._progress = monitor, hooks, progress
+    def __init__(
+        self,
+        config: TrainConfig,
+        monitor: MetricsMonitor,
+        hooks: HookCaller,
+        progress: Progress,
+    ) -> None:
+        self._config, self._monitor, self._hooks, self._progress = config, monitor, hooks, progress
         self._has_told = False
         self._last_steps: int | None = None
 
@@ -54,6 +63,9 @@ class RunObserver:
             if (agent_steps := agent_steps_of(folder)) != self._last_steps:
                 self._last_steps = agent_steps
                 self._hooks.on_checkpoint(folder, agent_steps)
+        because = why_stop(self._config, self._monitor.best)
+        if because is not None and status.total_agent_steps < self._config.steps:
+            self._hooks.stop(because)
         if self.stopped_because is None:
             return None
         if not self._has_told:

@@ -7,9 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from gala_rl.app.early_stop import check_may_go_on
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_config, check_new_config, check_resolved
+from gala_rl.config.changes import changed
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
@@ -39,19 +41,25 @@ def check_start(
     return resolved
 
 
-def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
-    """Check a run to resume; return its config, with `steps` agent steps (None: as before).
+def check_resume(
+    run: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+) -> ResolvedConfig:
+    """Check a run to resume; return its config with other values of some settings.
+
+    Args:
+        run: folder of the run.
+        changes: new values by name, such as "steps" or "algorithm.learning_rate".
 
     Raises:
-        UserError: when there is nothing to continue, or nothing left to do.
+        UserError: when there is nothing to continue, nothing left to do, or a setting that may not
+            change.
     """
     folder = RunFolder(Path(run))
-    config = folder.read_config()
+    before = folder.read_config()
     folder.check_plain()
     folder.check_unlocked()
-    folder.read_summary()
-    if steps is not None:
-        config = dataclasses.replace(config, steps=steps)
+    summary = folder.read_summary()
+    config = changed(before, changes)
     resolved = check_config(config)
     made = folder.checkpointed_agent_steps()
     if made is None:
@@ -62,6 +70,7 @@ def check_resume(run: str | Path, steps: int | None) -> ResolvedConfig:
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
+    check_may_go_on(run, summary, before, config)
     return resolved
 
 

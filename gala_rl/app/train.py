@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,6 +111,7 @@ def resume(
     steps: int | None = None,
     console: Console | None = None,
     *,
+    changes: Mapping[str, Any] = MappingProxyType({}),
     on_row: OnRow | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> dict[str, Any]:
@@ -119,6 +121,7 @@ def resume(
         run: folder of the run.
         steps: new total of agent steps; default: as before.
         console: console for progress; default: standard output.
+        changes: new values of settings by name, such as `{"learning_rate": 1e-4}`.
         on_row: as in `train`; called with new rows only.
         on_checkpoint: as in `train`.
 
@@ -126,7 +129,7 @@ def resume(
         The summary.
 
     Raises:
-        UserError: when there is nothing to continue.
+        UserError: when there is nothing to continue, or a setting cannot change.
         LearnerFailure: as `train`.
         StorageError: as `train`.
         SupervisorFailure: as `train`.
@@ -135,7 +138,9 @@ def resume(
     refuse_to_start_a_run()
     hooks = Hooks(on_row, on_checkpoint)
     hooks.check()
-    return resume_checked(run, check_resume(run, steps), console, hooks)
+    if steps is not None:
+        changes = {**changes, "steps": steps}
+    return resume_checked(run, check_resume(run, changes), console, hooks)
 
 
 @unchanged_caller()
@@ -216,7 +221,7 @@ def _run(
     try:
         with progress, no_event_tracebacks(), preserve_working_directory():
             monitor = MetricsMonitor(config, absolute, progress, start)
-            observer = RunObserver(monitor, caller, progress)
+            observer = RunObserver(config, monitor, caller, progress)
             outcome = _runner(config, absolute, initial, start, connection)(observer)
             # The failure that ended the run may occur again here; report it only once.
             repeated = (OSError, StorageError) if outcome.failure is not None else ()

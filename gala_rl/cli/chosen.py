@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gala_rl.cli.options import given
-from gala_rl.config.train import TrainConfig, from_values
+from gala_rl.config.train import TrainConfig
+from gala_rl.config.values import from_values
 from gala_rl.errors import UserError
 from gala_rl.methods import find
 

@@ -4,18 +4,19 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gala_rl.cli.changes import add_changes
 from gala_rl.cli.chosen import chosen
 from gala_rl.cli.completion import PrintCompletion
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
 from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.export import add_export
-from gala_rl.cli.options import add_max_steps, count
+from gala_rl.cli.options import add_max_steps, count, given
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
@@ -134,15 +135,13 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_resume(commands: Any) -> None:
-    text, example = "continue a stopped run", "gala resume runs/pong --steps 10M"
+    text, example = (
+        "continue a stopped run",
+        "gala resume runs/pong --steps 10M --learning-rate 1e-4",
+    )
     parser = add_command(commands, "resume", text, _resume, example)
     parser.add_argument("run", metavar="RUN", help="folder of the run")
-    parser.add_argument(
-        "--steps",
-        type=count,
-        metavar="N",
-        help="new total of agent steps (default: as before)",
-    )
+    add_changes(parser)
 
 
 def _add_scale(commands: Any) -> None:
@@ -207,7 +206,7 @@ def _train(options: argparse.Namespace) -> int:
     preflight.check_unchanged(config.out, config, values)
     steps = values.get("steps")
     if restart.is_resumable(config.out):
-        return _resume_run(config.out, steps)
+        return _resume_run(config.out, {} if steps is None else {"steps": steps})
     checked, aside = restart.start_anew(config, settings, steps)
     say(f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}")
     return _start(checked)
@@ -221,13 +220,13 @@ def _start(config: Any) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _resume_run(options.run, options.steps)
+    return _resume_run(options.run, given(options))
 
 
-def _resume_run(run: str, steps: int | None) -> int:
+def _resume_run(run: str, changes: Mapping[str, Any]) -> int:
     from gala_rl.app import preflight
 
-    config = preflight.check_resume(run, steps)
+    config = preflight.check_resume(run, changes)
     from gala_rl.app.train import resume_checked
 
     return _report(resume_checked(run, config), run)

@@ -66,7 +66,13 @@ def add_json(parser: argparse.ArgumentParser, instead_of: str = "a table") -> No
 
 
 def add_setting(
-    group: Any, entry: Any, hint: Any, default: str | None = None, prefix: str = ""
+    group: Any,
+    entry: Any,
+    hint: Any,
+    default: str | None = None,
+    prefix: str = "",
+    *,
+    may_be_none: bool = False,
 ) -> None:
     """Add the option of a setting.
 
@@ -76,6 +82,7 @@ def add_setting(
         hint: type of the field.
         default: text that describes the default; None: that of the field's own.
         prefix: part of the config that has the setting, such as "gossip".
+        may_be_none: whether the option takes None, where that is a value, as the word `none`.
     """
     destination = f"{prefix}.{entry.name}" if prefix else entry.name
     flag = entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}"
@@ -113,6 +120,9 @@ def add_setting(
     metavar = entry.metadata["metavar"] or {int: "N", float: "X", str: "NAME"}[value_type]
     options["type"] = parse if element is None else partial(_several, parse)
     options["metavar"] = metavar if element is None else f"{metavar},…"
+    if may_be_none and type(None) in get_args(hint):
+        options["type"] = partial(_or_none, options["type"])
+        options["metavar"] += "|none"
     group.add_argument(flag, **options)
 
 
@@ -138,6 +148,11 @@ class _Again(argparse.Action):
 def _several(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
     """Parse values that are separated by commas."""
     return tuple(parse(part) for part in text.split(","))
+
+
+def _or_none(parse: Callable[[str], Any], text: str) -> Any:
+    """Parse a value; the word `none` is None."""
+    return None if text == "none" else parse(text)
 
 
 def shown(entry: Any, value: Any) -> str:

@@ -111,7 +111,11 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         help_for: returns the help, given the arguments before `--help`.
+        explain_unknown: returns the line for an option that this command does not have, None if it
+            has nothing to say about it.
     """
+
+    explain_unknown: Callable[[str], str | None] | None = None
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments, add_help=False)
@@ -127,7 +131,8 @@ class Parser(argparse.ArgumentParser):
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown and unknown[0].startswith("-"):
             option = unknown[0].partition("=")[0]
-            raise UserError(f"option {option} is unknown: {self._remedy(option)}")
+            reason = None if self.explain_unknown is None else self.explain_unknown(option)
+            raise UserError(reason or f"option {option} is unknown: {self._remedy(option)}")
         if unknown:
             raise UserError(
                 f"argument {unknown[0]!r} is one too many: give values after their options, as "

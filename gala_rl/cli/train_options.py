@@ -19,6 +19,8 @@ HEADINGS: Mapping[str, Collection[str]] = {
     "what to train": ("env", "env_args", "wrappers", "stagger", "preset", "seed"),
     "how long, and what is stored": (
         "steps",
+        "stop_at",
+        "patience",
         "out",
         "log_every",
         "checkpoint_every",

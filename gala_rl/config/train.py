@@ -67,6 +67,21 @@ class TrainConfig:
     steps: int = setting(
         40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
     )
+    stop_at: float | None = setting(
+        None,
+        "mean raw return of the last 100 full games of all learners at which the run ends early",
+        unset="never",
+        minimum=-1e30,
+        metavar="SCORE",
+    )
+    patience: int | None = setting(
+        None,
+        "agent steps without a better mean return of the last 100 full games after which the run "
+        "ends early; they count from the first 100 games",
+        unset="unlimited",
+        minimum=1,
+        metavar="AGENT_STEPS",
+    )
     learners: int | None = setting(
         None,
         "number of actor-learners",
@@ -236,39 +251,6 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     if config.algorithm is not None:
         values["algorithm"] = {"name": config.algorithm.name, **values["algorithm"]}
     return values
-
-
-def to_values(config: TrainConfig) -> dict[str, Any]:
-    """Return the value of each setting by its name, such as "seed" or "gossip.when"."""
-    values: dict[str, Any] = {}
-    for entry in dataclasses.fields(config):
-        value = getattr(config, entry.name)
-        if dataclasses.is_dataclass(value):
-            inner = (own.name for own in dataclasses.fields(value))
-            values |= {f"{entry.name}.{name}": getattr(value, name) for name in inner}
-        elif not entry.metadata.get("is_read") and entry.name != "algorithm":
-            values[entry.name] = value
-    return values
-
-
-def from_values(values: Mapping[str, Any]) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return the config with given settings, and the given settings of its algorithm apart.
-
-    Args:
-        values: value per setting, by names such as "seed", "gossip.when" or "algorithm.discount".
-    """
-    given: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {"algorithm": {}}
-    for name, value in values.items():
-        group, dot, setting_name = name.partition(".")
-        if dot:
-            groups.setdefault(group, {})[setting_name] = value
-        else:
-            given[name] = value
-    algorithm, defaults = groups.pop("algorithm"), TrainConfig()
-    for group, settings in groups.items():
-        given[group] = replace(getattr(defaults, group), **settings)
-    return TrainConfig(**given), algorithm
 
 
 def from_dict(

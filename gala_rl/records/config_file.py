@@ -14,6 +14,7 @@ from gala_rl.config import train as configs
 from gala_rl.config.fields import check_field, element_of
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
+from gala_rl.config.values import from_values, to_values
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.resolving import with_settings
@@ -59,7 +60,7 @@ def read_config(path: str | Path) -> TrainConfig:
         UserError: naming the file, the line of a TOML file, and the setting that is wrong.
     """
     file = read_config_file(path)
-    config, given = configs.from_values(file.values)
+    config, given = from_values(file.values)
     config = dataclasses.replace(config, algorithm=file.algorithm)
     return with_settings(config, given) if given else config
 
@@ -83,7 +84,7 @@ def _read_run(path: Path) -> ConfigFile:
         raise UserError(str(error) if str(path) in str(error) else f"{file}: {error}") from error
     values = {
         name: value
-        for name, value in configs.to_values(config).items()
+        for name, value in to_values(config).items()
         if name != _OF_ONE_RUN and not name.startswith("algorithm.")
     }
     return ConfigFile(path, values, config.algorithm)

@@ -195,6 +195,32 @@ class RecentGames:
         self.mean = mean([score for _, _, score in self._newest])
 
 
+class BestMean:
+    """The best mean return so far, and when it was reached.
+
+    Attributes:
+        score: best mean return of the last 100 games; None before 100 games have ended.
+        agent_steps: total agent steps at which it was reached.
+        latest: newest mean return of the last 100 games; None likewise.
+        latest_agent_steps: total agent steps up to which games have been counted.
+    """
+
+    def __init__(self) -> None:
+        self.score: float | None = None
+        self.agent_steps = 0
+        self.latest: float | None = None
+        self.latest_agent_steps = 0
+
+    def update(self, games: RecentGames, total_agent_steps: int) -> None:
+        """Take the games that have been counted up to these agent steps."""
+        self.latest_agent_steps = max(self.latest_agent_steps, total_agent_steps)
+        if games.mean is None or games.count < RECENT_EPISODES:
+            return
+        self.latest = games.mean
+        if self.score is None or games.mean > self.score:
+            self.score, self.agent_steps = games.mean, total_agent_steps
+
+
 def score_text(score: float | None) -> str:
     """Format a score: three significant digits, and all digits before the decimal point."""
     if score is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 from gala_rl.config import train as configs
+from gala_rl.config.changes import differences
 from gala_rl.config.train import TrainConfig
 from gala_rl.decode import Count, Number, decode
 from gala_rl.errors import StorageError, UserError
@@ -209,14 +210,19 @@ class RunFolder:
         return decode(_ConfigFile, read_json(self.config_file), str(self.config_file))
 
     def record_resume(self, config: TrainConfig) -> None:
-        """Record that the run is resumed now, with its config, whose steps may have changed.
+        """Record that the run is resumed now, with its config and what has changed in it.
 
         Raises:
             UserError: when the folder cannot be written.
         """
-        content = self._read_config_file()
+        content, before = self._read_config_file(), self.read_config()
         content["config"] = configs.to_dict(config)
-        content["resumes"] = [*content.get("resumes", []), provenance()]
+        entry = {
+            **provenance(),
+            "agent_steps": self.checkpointed_agent_steps(),
+            "changes": differences(before, config),
+        }
+        content["resumes"] = [*content.get("resumes", []), entry]
         try:
             write_json(self.config_file, {**content})
         except StorageError as error:

@@ -158,20 +158,20 @@ def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_run_that_is_not_complete_can_be_continued(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 400, 999)
-    assert preflight.check_resume(run, None) == CONFIG
+    assert preflight.check_resume(run) == CONFIG
 
 
 def test_a_complete_run_can_be_continued_to_more_steps(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 1000)
     with pytest.raises(UserError, match=r"complete: it has made 1,000 of 1,000"):
-        preflight.check_resume(run, None)
-    assert preflight.check_resume(run, 1001) == dataclasses.replace(CONFIG, steps=1001)
+        preflight.check_resume(run)
+    assert preflight.check_resume(run, {"steps": 1001}) == dataclasses.replace(CONFIG, steps=1001)
 
 
 def test_a_run_without_a_checkpoint_cannot_be_continued(tmp_path: Path) -> None:
     remedy = f"gala train {CONFIG.method} --resume --out {tmp_path / 'run'}"
     with pytest.raises(UserError, match=f"no checkpoint yet: start it anew: {remedy}"):
-        preflight.check_resume(make_run(tmp_path / "run"), None)
+        preflight.check_resume(make_run(tmp_path / "run"))
 
 
 def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
@@ -180,7 +180,7 @@ def test_a_run_that_this_machine_cannot_run_cannot_be_continued(
     monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
     run = make_run(tmp_path / "run", 400, config=dataclasses.replace(CONFIG, device="cuda"))
     with pytest.raises(UserError, match="device 'cuda'"):
-        preflight.check_resume(run, None)
+        preflight.check_resume(run)
 
 
 def test_only_steps_and_out_may_change_in_a_run_that_is_continued(tmp_path: Path) -> None:
@@ -297,4 +297,4 @@ def test_a_scaled_run_is_continued_by_the_command_that_started_it(tmp_path: Path
             dataclasses.replace(CONFIG, learners=4),
             values(dataclasses.replace(CONFIG, learners=4), "learners"),
         )
-    assert preflight.check_resume(folder.path, None).learners == 3
+    assert preflight.check_resume(folder.path).learners == 3

@@ -140,7 +140,7 @@ def test_a_run_with_a_link_or_a_pipe_in_it_is_not_written_to(
     else:
         file.symlink_to(target)
     with pytest.raises(UserError, match="replace it with a plain file"):
-        check_resume(folder.path, None)
+        check_resume(folder.path)
     assert main(["resume", str(folder.path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert target.read_bytes() == before

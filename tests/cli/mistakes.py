@@ -93,7 +93,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     (train("--batch-size", "64"), ("batch_size is not a setting of gala-a2c", "dqn")),
     (["evaluate", "ended", "--n-eval-episodes", "5"], ("it is --episodes here",)),
     (["evaluate", "ended", "--deterministic"], ("it is --policy here",)),
-    (["resume", "ended", "--lr", "1"], ("option --lr is unknown: see gala resume --help",)),
+    (["resume", "ended", "--lr", "1"], ("option --lr is unknown: it is --learning-rate here",)),
     (train("--steps"), ("--steps",)),
     (["train", "gala-a2"], ("'gala-a2'", "gala-a2c")),
     (["train", "rainbow"], ("'rainbow'", "on-policy", "gala-a2c, a2c")),

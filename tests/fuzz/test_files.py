@@ -60,7 +60,7 @@ def test_a_config_is_refused_or_can_be_resumed_and_evaluated(
         if chance.random() < 0.2:
             summary = json.dumps({"elapsed_s": 1.0, "mean_return": None}).encode()
             folder.summary_file.write_bytes(spoiled_json(summary, chance))
-        count += refused(lambda: check_resume(folder.path, None))
+        count += refused(lambda: check_resume(folder.path))
         refused(lambda: check_evaluation(folder.path, 1, "mean"))
         if not refused(folder.read_config):
             refused(lambda: folder.record_resume(folder.read_config()))
@@ -222,4 +222,4 @@ def test_what_was_found_by_chance_stays_refused(tmp_path: Path, content: object)
     (folder.checkpoints / "step_000000000200").mkdir()
     assert isinstance(content, dict)
     write_json(folder.config_file, {"config": configs.to_dict(config) | content})
-    assert refused(lambda: check_resume(folder.path, None))
+    assert refused(lambda: check_resume(folder.path))

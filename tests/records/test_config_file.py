@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gala_rl.config.settings import AtariProtocol, GossipSettings
-from gala_rl.config.train import TrainConfig, from_values, to_values
+from gala_rl.config.train import TrainConfig
+from gala_rl.config.values import from_values, to_values
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.ppo import PPOSettings

@@ -163,7 +163,14 @@ def test_a_resume_is_noted_beside_what_was_known(folder: RunFolder) -> None:
     after = read_json(folder.config_file)
     assert folder.read_config() == longer
     assert len(after["resumes"]) == 2
-    assert set(after["resumes"][0]) == {"started", "versions", "machine", "commit"}
+    assert [entry["changes"] for entry in after["resumes"]] == [
+        {"steps": [CONFIG.steps, 50_000_000]},
+        {},
+    ]
+    assert set(after["resumes"][0]) == {
+        *("started", "versions", "machine", "commit"),
+        *("agent_steps", "changes"),
+    }
     assert {k: after[k] for k in before if k != "config"} == {
         k: v for k, v in before.items() if k != "config"
     }
