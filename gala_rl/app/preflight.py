@@ -159,6 +159,9 @@ def _value_of(config: Any, name: str) -> Any:
     return config
 
 
+Policy = Literal["greedy", "sample"]
+"""How actions are chosen: the best ones, or random ones as in training."""
+
 ExportFormat = Literal["onnx", "torch"]
 """Format of an exported policy."""
 
