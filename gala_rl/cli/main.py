@@ -12,6 +12,7 @@ from gala_rl.cli.changes import add_changes
 from gala_rl.cli.chosen import chosen
 from gala_rl.cli.completion import PrintCompletion
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
+from gala_rl.cli.dashboard import add_dashboard
 from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.evaluate import add_evaluate
@@ -111,6 +112,7 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     _add_scale(commands)
     add_evaluate(commands)
     add_watch(commands)
+    add_dashboard(commands)
     add_export(commands)
     add_plan(commands)
     add_theory(commands)
