@@ -15,7 +15,7 @@ from torch import Tensor
 from gala_rl.agent import build_model, initial_parameters_of
 from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.game_limit import game_limit
-from gala_rl.app.policies import MEAN, network_of, newest_checkpoint, parameters_of
+from gala_rl.app.policies import MEAN, network_of, parameters_of, selected_checkpoint
 from gala_rl.app.preflight import Policy, check_evaluation
 from gala_rl.app.progress import GamesProgress
 from gala_rl.app.video import Recording, check_video, write_video
@@ -31,13 +31,14 @@ from gala_rl.envs import (
 from gala_rl.flat import FlatParameters
 from gala_rl.models.network import Network
 from gala_rl.records.checkpoint import Checkpoint
+from gala_rl.records.selection import NEWEST
 from gala_rl.threads import forward_flop, threads_for
 
 MAX_SIMULATORS = 16
 
 
 @unchanged_caller()
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is an option of the command
     run: str | Path,
     *,
     episodes: int = 10,
@@ -45,10 +46,11 @@ def evaluate(
     learner: str = MEAN,
     seed: int = 0,
     max_steps: int | None = None,
+    checkpoint: str | int = NEWEST,
     video: str | Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Play full games with the policy of a run's newest checkpoint.
+    """Play full games with the policy of a checkpoint of a run.
 
     Ctrl-C ends the evaluation; the result then has the games that have ended.
 
@@ -60,6 +62,7 @@ def evaluate(
         seed: seed of games and actions.
         max_steps: agent steps after which a game is cut and counts with its score so far;
             default: 27,000, on Atari as many as the run's `max_episode_frames` allow.
+        checkpoint: "newest", "best", or agent steps of one of the run's checkpoints.
         video: file for the first game, as .mp4, .webm or .gif; not for several learners.
         console: console for progress; default: standard error.
 
@@ -73,8 +76,8 @@ def evaluate(
         UserError: when there is no such run, checkpoint or learner, nothing to play or no video.
         StorageError: when the video cannot be written.
     """
-    check_evaluation(run, episodes, learner, seed, max_steps)
-    config, saved = newest_checkpoint(run)
+    check_evaluation(run, episodes, learner, seed, max_steps, checkpoint)
+    config, saved = selected_checkpoint(run, checkpoint)
     check_may_play(config)
     if video is not None:
         check_video(video, config.source, learner)
@@ -82,12 +85,7 @@ def evaluate(
     policies = parameters_of(saved, learner, initial_parameters_of(config).parameters.numel())
     played = {name: _Games(episodes, limit) for name in policies}
     progress = GamesProgress(episodes * len(policies), console or Console(stderr=True))
-    interrupted = False
-    try:
-        for name, games in played.items():
-            _play(config, policies[name], games, policy == "greedy", seed, progress)
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = _play_each(config, policies, played, policy == "greedy", seed, progress)
     recording = next(iter(played.values())).recording
     filmed = video and recording and write_video(video, config.source, recording)
     return {
@@ -97,6 +95,23 @@ def evaluate(
         **({} if video is None else {"video": filmed}),
         "results": [_result(name, games) for name, games in played.items() if games.scores],
     }
+
+
+def _play_each(
+    config: ResolvedConfig,
+    policies: dict[str, Tensor],
+    played: dict[str, "_Games"],
+    greedy: bool,
+    seed: int,
+    progress: GamesProgress,
+) -> bool:
+    """Play the games of each policy; return whether Ctrl-C has ended them."""
+    try:
+        for name, games in played.items():
+            _play(config, policies[name], games, greedy, seed, progress)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _origin(run: str | Path, config: ResolvedConfig, saved: Checkpoint) -> dict[str, Any]:
@@ -127,12 +142,13 @@ def _result(name: str, games: "_Games") -> dict[str, Any]:
 
 
 @unchanged_caller()
-def load_network(run: str | Path, learner: str = MEAN) -> Network:
-    """Return the network of a run, with the parameters of its newest checkpoint.
+def load_network(run: str | Path, learner: str = MEAN, checkpoint: str | int = NEWEST) -> Network:
+    """Return the network of a run, with the parameters of one of its checkpoints.
 
     Args:
         run: folder of the run.
         learner: a rank, or "mean" for the average of the learners' parameters.
+        checkpoint: as in `evaluate`.
 
     Returns:
         The network, on the CPU. Its `greedy` and `act` take observations [N, ...] as the run's
@@ -142,8 +158,8 @@ def load_network(run: str | Path, learner: str = MEAN) -> Network:
     Raises:
         UserError: when there is no such run, checkpoint or learner.
     """
-    check_evaluation(run, 1, learner)
-    return network_of(*newest_checkpoint(run), learner)
+    check_evaluation(run, 1, learner, checkpoint=checkpoint)
+    return network_of(*selected_checkpoint(run, checkpoint), learner)
 
 
 class _Games:

@@ -21,6 +21,7 @@ from gala_rl.gossip.topology import resolve_when
 from gala_rl.graph import graph_of
 from gala_rl.methods.resolving import capacity, resolve, why_not_scaled
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.selection import NEWEST, steps_of
 
 
 def check_start(
@@ -42,13 +43,16 @@ def check_start(
 
 
 def check_resume(
-    run: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+    run: str | Path,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    checkpoint: str | int = NEWEST,
 ) -> ResolvedConfig:
     """Check a run to resume; return its config with other values of some settings.
 
     Args:
         run: folder of the run.
         changes: new values by name, such as "steps" or "algorithm.learning_rate".
+        checkpoint: "newest", "best" or agent steps: where it goes on.
 
     Raises:
         UserError: when there is nothing to continue, nothing left to do, or a setting that may not
@@ -61,7 +65,7 @@ def check_resume(
     summary = folder.read_summary()
     config = changed(before, changes)
     resolved = check_config(config)
-    made = folder.checkpointed_agent_steps()
+    made = steps_of(folder, checkpoint)
     if made is None:
         command = folder.command_to_continue()
         raise UserError(f"{run} has no checkpoint yet: start it anew: {command}")
@@ -70,7 +74,8 @@ def check_resume(
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
-    check_may_go_on(run, summary, before, config)
+    if checkpoint == NEWEST:
+        check_may_go_on(run, summary, before, config)
     return resolved
 
 
@@ -190,7 +195,12 @@ def check_export(run: str | Path, file: str | Path, format: ExportFormat, learne
 
 
 def check_evaluation(
-    run: str | Path, episodes: int, learner: str, seed: int = 0, max_steps: int | None = None
+    run: str | Path,
+    episodes: int,
+    learner: str,
+    seed: int = 0,
+    max_steps: int | None = None,
+    checkpoint: str | int = NEWEST,
 ) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
@@ -198,7 +208,7 @@ def check_evaluation(
     check_rows(
         [
             (
-                folder.checkpointed_agent_steps() is None,
+                steps_of(folder, checkpoint) is None,
                 f"{run} has no checkpoint yet: nothing to evaluate",
             ),
             (episodes < 1, f"episodes {episodes} is too small: it must be at least 1"),

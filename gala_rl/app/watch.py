@@ -9,7 +9,7 @@ import torch
 
 from gala_rl.app.caller import unchanged_caller
 from gala_rl.app.game_limit import game_limit
-from gala_rl.app.policies import MEAN, network_of, newest_checkpoint
+from gala_rl.app.policies import MEAN, network_of, selected_checkpoint
 from gala_rl.app.preflight import Policy, check_evaluation
 from gala_rl.app.window import Window
 from gala_rl.config.resolved import ResolvedConfig
@@ -45,7 +45,7 @@ def watch(
             has no screen.
     """
     check_evaluation(run, episodes or 1, learner, seed)
-    config, saved = newest_checkpoint(run)
+    config, saved = selected_checkpoint(run)
     network_of(config, saved, learner)
     window = Window(config.env, f"make a video with gala evaluate {run} --video game.mp4")
     scores: list[float] = []
@@ -54,7 +54,7 @@ def watch(
             screen = open_screen(config.source)
             try:
                 while window.is_open and (episodes is None or len(scores) < episodes):
-                    config, saved = newest_checkpoint(run)
+                    config, saved = selected_checkpoint(run)
                     network = network_of(config, saved, learner)
                     score = _show_game(config, network, screen, window, policy, seed + len(scores))
                     if score is None:

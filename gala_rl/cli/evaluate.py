@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from gala_rl.cli.console import print_table, say
-from gala_rl.cli.options import add_max_steps, count
+from gala_rl.cli.options import add_checkpoint, add_max_steps, count
 from gala_rl.cli.parser import add_command
 from gala_rl.cli.watch import add_player
 from gala_rl.records.metrics import score_text
@@ -19,6 +19,7 @@ def add_evaluate(commands: Any) -> None:
         "play full games with a trained policy and report raw returns",
         _evaluate,
         "gala evaluate runs/pong",
+        "gala evaluate runs/pong --checkpoint best",
         "gala evaluate runs/pong --episodes 30 --policy sample --learner all --json",
     )
     parser.add_argument("run", metavar="RUN", help="folder of the run")
@@ -26,6 +27,7 @@ def add_evaluate(commands: Any) -> None:
         "--episodes", type=count, default=10, metavar="N", help="games per policy (default: 10)"
     )
     add_max_steps(parser)
+    add_checkpoint(parser, "whose policy plays")
     add_player(parser, "I|all|mean", "one learner, each, or their average (default: mean)")
     parser.add_argument(
         "--video",
@@ -39,7 +41,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from gala_rl.app import preflight
 
     preflight.check_evaluation(
-        options.run, options.episodes, options.learner, options.seed, options.max_steps
+        options.run,
+        options.episodes,
+        options.learner,
+        options.seed,
+        options.max_steps,
+        options.checkpoint,
     )
     from gala_rl.app.evaluate import evaluate
 
@@ -50,6 +57,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         learner=options.learner,
         seed=options.seed,
         max_steps=options.max_steps,
+        checkpoint=options.checkpoint,
         video=options.video,
     )
     code = 130 if result["interrupted"] else 0

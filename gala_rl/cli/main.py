@@ -17,7 +17,7 @@ from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.evaluate import add_evaluate
 from gala_rl.cli.export import add_export
-from gala_rl.cli.options import count, given
+from gala_rl.cli.options import add_checkpoint, count, given
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
@@ -145,6 +145,7 @@ def _add_resume(commands: Any) -> None:
     )
     parser = add_command(commands, "resume", text, _resume, example)
     parser.add_argument("run", metavar="RUN", help="folder of the run")
+    add_checkpoint(parser, "from which it continues; later ones are moved into the folder earlier")
     add_changes(parser)
 
 
@@ -192,16 +193,16 @@ def _start(config: Any) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _resume_run(options.run, given(options))
+    return _resume_run(options.run, given(options), options.checkpoint)
 
 
-def _resume_run(run: str, changes: Mapping[str, Any]) -> int:
+def _resume_run(run: str, changes: Mapping[str, Any], checkpoint: str = "newest") -> int:
     from gala_rl.app import preflight
 
-    config = preflight.check_resume(run, changes)
+    config = preflight.check_resume(run, changes, checkpoint)
     from gala_rl.app.train import resume_checked
 
-    return _report(resume_checked(run, config), run)
+    return _report(resume_checked(run, config, checkpoint=checkpoint), run)
 
 
 def _report(summary: dict[str, Any], run: str | None) -> int:
