@@ -293,7 +293,9 @@ class Actor:
         storage = self.trajectory
         point = {"observations": storage.observations[-1]}
         if self._is_recurrent:
-            point |= {"state": storage.final_state, "begins": storage.is_first[-1]}
+            point["state"] = storage.final_state
+        if self._is_recurrent or storage.final_observations is not None:
+            point["begins"] = storage.is_first[-1]
         return point
 
     def close(self) -> None:

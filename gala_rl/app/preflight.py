@@ -11,17 +11,18 @@ from gala_rl.app.early_stop import check_may_go_on
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_config, check_new_config, check_resolved
+from gala_rl.checks.replay import disk_rows
 from gala_rl.config.changes import changed
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.train import TrainConfig, default_run_folder
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import resolve_when
 from gala_rl.graph import graph_of
 from gala_rl.methods.resolving import capacity, resolve, why_not_scaled
+from gala_rl.records.replay_file import replays_bytes
 from gala_rl.records.run_folder import RunFolder
-from gala_rl.records.selection import NEWEST, steps_of
 
 
 def check_start(
@@ -37,22 +38,20 @@ def check_start(
         UserError: naming the first thing that is wrong and its remedy.
     """
     resolved = check_new_config(config, settings)
+    check_rows(disk_rows(resolved, Path(config.out or default_run_folder(config, "new"))))
     if config.out is not None:
         RunFolder(Path(config.out)).check_unused()
     return resolved
 
 
 def check_resume(
-    run: str | Path,
-    changes: Mapping[str, Any] = MappingProxyType({}),
-    checkpoint: str | int = NEWEST,
+    run: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> ResolvedConfig:
     """Check a run to resume; return its config with other values of some settings.
 
     Args:
         run: folder of the run.
         changes: new values by name, such as "steps" or "algorithm.learning_rate".
-        checkpoint: "newest", "best" or agent steps: where it goes on.
 
     Raises:
         UserError: when there is nothing to continue, nothing left to do, or a setting that may not
@@ -65,7 +64,8 @@ def check_resume(
     summary = folder.read_summary()
     config = changed(before, changes)
     resolved = check_config(config)
-    made = steps_of(folder, checkpoint)
+    check_rows(disk_rows(resolved, folder.path, replays_bytes(folder.checkpoints)))
+    made = folder.checkpointed_agent_steps()
     if made is None:
         command = folder.command_to_continue()
         raise UserError(f"{run} has no checkpoint yet: start it anew: {command}")
@@ -74,8 +74,7 @@ def check_resume(
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
-    if checkpoint == NEWEST:
-        check_may_go_on(run, summary, before, config)
+    check_may_go_on(run, summary, before, config)
     return resolved
 
 
@@ -164,9 +163,6 @@ def _value_of(config: Any, name: str) -> Any:
     return config
 
 
-Policy = Literal["greedy", "sample"]
-"""How actions are chosen: the best ones, or random ones as in training."""
-
 ExportFormat = Literal["onnx", "torch"]
 """Format of an exported policy."""
 
@@ -195,12 +191,7 @@ def check_export(run: str | Path, file: str | Path, format: ExportFormat, learne
 
 
 def check_evaluation(
-    run: str | Path,
-    episodes: int,
-    learner: str,
-    seed: int = 0,
-    max_steps: int | None = None,
-    checkpoint: str | int = NEWEST,
+    run: str | Path, episodes: int, learner: str, seed: int = 0, max_steps: int | None = None
 ) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
@@ -208,7 +199,7 @@ def check_evaluation(
     check_rows(
         [
             (
-                steps_of(folder, checkpoint) is None,
+                folder.checkpointed_agent_steps() is None,
                 f"{run} has no checkpoint yet: nothing to evaluate",
             ),
             (episodes < 1, f"episodes {episodes} is too small: it must be at least 1"),

@@ -61,6 +61,11 @@ def cluster_rows(config: TrainConfig, settings: Mapping[str, Any]) -> list[Row]:
             not distributes_actors and config.learners is None,
             f"{cluster} needs --learners: say how many there are on all machines",
         ),
+        (
+            settings.get("save_replay", getattr(config.algorithm, "save_replay", False)),
+            f"save_replay is impossible with {cluster}, where checkpoints are small enough to be "
+            f"sent: leave it out",
+        ),
         (config.serial, "serial is for one process, cluster for many machines: leave one out"),
     ]
 

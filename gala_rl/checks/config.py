@@ -15,6 +15,7 @@ from gala_rl.checks.fault_plan import check_fault_plan
 from gala_rl.checks.learners import learners_rows
 from gala_rl.checks.machine import device_rows, memory_rows
 from gala_rl.checks.network import check_own_network, network_rows
+from gala_rl.checks.replay import learning_rows
 from gala_rl.checks.unused import unused_rows
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
@@ -28,13 +29,15 @@ _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 def check_new_config(
     config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
 ) -> ResolvedConfig:
-    """Check as `check_config` does, and reject options without effect, which older runs may have.
+    """Check as `check_config` does, and reject what an older run may have.
+
+    That is options without effect, and a number of steps that is too small to learn from any.
 
     Raises:
         UserError: as `check_config`.
     """
     resolved = _resolve(config, settings)
-    check_rows(unused_rows(resolved))
+    check_rows(chain(unused_rows(resolved), learning_rows(resolved)))
     check_resolved(resolved)
     return resolved
 

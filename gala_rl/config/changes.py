@@ -18,7 +18,7 @@ _OF_THE_ALGORITHM = (
     *("learning_rate", "learning_rate_rule", "learning_rate_schedule", "max_grad_norm"),
     *("value_cost", "entropy_cost"),
     *("epochs", "gae_lambda", "clip_range", "anneal_clip_range", "value_clip_range", "target_kl"),
-    *("clip_rho", "clip_c"),
+    *("clip_rho", "clip_c", "save_replay"),
 )
 CHANGEABLE = frozenset(
     (

@@ -174,6 +174,16 @@ class AlgorithmSettings:
         return 0
 
     @property
+    def steps_before_learning(self) -> float:
+        """Agent steps that a learner collects before it can make its first gradient step."""
+        return 0.0
+
+    @property
+    def saves_replay(self) -> bool:
+        """Whether checkpoints have the learners' replays."""
+        return False
+
+    @property
     def normalizes_observations(self) -> bool:
         """Whether the network normalises vectors by their running moments."""
         return False

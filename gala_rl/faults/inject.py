@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.agent import Agent
@@ -189,6 +190,14 @@ class PoisonedLearner:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Learner.restore`."""
         self._inner.restore(tensors)
+
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """See `Learner.replay_arrays`."""
+        return self._inner.replay_arrays()
+
+    def restore_replay(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See `Learner.restore_replay`."""
+        self._inner.restore_replay(arrays)
 
 
 class Crashing(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -4,16 +4,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from gala_rl.decode import Count, fits
+from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.plan import Fault
 from gala_rl.records.metrics import MetricsReader, MetricsWriter, Row
-
-if TYPE_CHECKING:  # It imports torch, which readers of the log do not need.
-    from gala_rl.faults.clock import FaultClock
 
 BEGIN: Literal["begin"] = "begin"
 END: Literal["end"] = "end"
@@ -47,8 +45,7 @@ class FaultLog:
     def __init__(
         self, path: Path, index: int, owner: Literal["learner", "node"] = "learner"
     ) -> None:
-        every = fault_rows(MetricsReader(path).new_rows())
-        rows = [row for row in every if row.get(owner) == index]
+        rows = [row for row in _fault_rows(MetricsReader(path)) if row.get(owner) == index]
         self.begun = {row["fault"] for row in rows if row["phase"] == BEGIN}
         self.ended = {row["fault"] for row in rows if row["phase"] == END}
         self._owner = {owner: index}
@@ -103,7 +100,7 @@ class FaultMonitor:
         clock: as given.
     """
 
-    def __init__(self, clock: "FaultClock", path: Path) -> None:
+    def __init__(self, clock: FaultClock, path: Path) -> None:
         self.clock, self._reader = clock, MetricsReader(path)
         self._reader.new_rows()
 
@@ -116,12 +113,16 @@ class FaultMonitor:
 
     def take_notices(self) -> list[str]:
         """Return notices of new rows since the last call, one line each."""
-        return [notice(row) for row in fault_rows(self._reader.new_rows())]
+        return [notice(row) for row in _fault_rows(self._reader)]
 
 
-def fault_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return the valid rows, of learners or of nodes, without damaged and foreign ones."""
-    return [row for row in rows if fits(_FaultRow, row) and ("learner" in row or "node" in row)]
+def _fault_rows(reader: MetricsReader) -> list[Row]:
+    """Return the new valid rows, of learners or of nodes."""
+    return [
+        row
+        for row in reader.new_rows()
+        if fits(_FaultRow, row) and ("learner" in row or "node" in row)
+    ]
 
 
 def notice(row: Mapping[str, Any]) -> str:

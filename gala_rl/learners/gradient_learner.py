@@ -1,6 +1,6 @@
 """A learner that makes one gradient step per trajectory, given a loss function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.cuda_graphs import Captured
 from gala_rl.flat import FlatParameters, flat_size
-from gala_rl.learners.learner import Coupling, UpdateMetrics
+from gala_rl.learners.learner import Coupling, OnPolicyLearner, UpdateMetrics
 from gala_rl.learners.optimizers import Optimizer, clip_grad_norm_, make_optimizer, state_size
 from gala_rl.models.actor_critic import ActorCritic, Evaluation
 from gala_rl.trajectory import Trajectory
@@ -79,7 +79,7 @@ class GradientStep:
         return grad_norm, self.optimizer.step(self.flat.grads, learning_rate, out)
 
 
-class GradientLearner:
+class GradientLearner(OnPolicyLearner):
     """Makes one optimizer step per trajectory, down the gradient of a loss; see `Learner`.
 
     With its loss given, it is the `make_learner` of an algorithm.
@@ -133,13 +133,6 @@ class GradientLearner:
             self._captured_from = trajectory
         self._learning_rate.fill_(learning_rate)
         return self._captured()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """See `Learner.tensors`."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Learner.restore`."""
 
     def _update(
         self, trajectory: Trajectory, learning_rate: float | Tensor, out: Tensor | None

@@ -3,9 +3,10 @@
 import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.config.settings import AlgorithmSettings
@@ -81,6 +82,34 @@ class Learner(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from `tensors`, after parameters and optimizer were loaded."""
+
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return its replay as views by name, to be saved before the next update; or nothing."""
+
+    def restore_replay(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Continue with the replay of `replay_arrays`, after `restore`.
+
+        Raises:
+            ValueError: when it is not one of such a learner.
+        """
+
+
+class OnPolicyLearner:
+    """Base of learners that save parameters, optimizer and generator alone; see `Learner`."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Learner.tensors`."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Learner.restore`."""
+
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """See `Learner.replay_arrays`."""
+        return {}
+
+    def restore_replay(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See `Learner.restore_replay`."""
 
 
 class Coupling(Protocol):

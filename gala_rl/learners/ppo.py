@@ -1,6 +1,6 @@
 """PPO, proximal policy optimisation: several epochs of clipped gradient steps on one rollout."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gala_rl.learners.gradient_learner import GradientStep
-from gala_rl.learners.learner import Coupling, UpdateMetrics
+from gala_rl.learners.learner import Coupling, OnPolicyLearner, UpdateMetrics
 from gala_rl.losses.advantages import generalized_advantages, normalized
 from gala_rl.losses.ppo import PPOLoss, ppo_loss
 from gala_rl.methods.ppo import PPOSettings
@@ -51,7 +51,7 @@ class _Minibatch(NamedTuple):
     is_first: Tensor
 
 
-class PPOLearner:
+class PPOLearner(OnPolicyLearner):
     """Proximal policy optimisation; see `Learner`.
 
     "Proximal Policy Optimization Algorithms", Schulman et al. 2017, Algorithm 1: advantages and
@@ -119,13 +119,6 @@ class PPOLearner:
         }
         update_norm = torch.linalg.vector_norm(displacement)
         return UpdateMetrics(grad_norm, update_norm, losses)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """See `Learner.tensors`."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Learner.restore`."""
 
     def _batch(self, trajectory: Trajectory) -> _Batch:
         """Return all samples with advantages and value targets, computed once per update."""

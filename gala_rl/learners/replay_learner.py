@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gala_rl.flat import FlatParameters
@@ -170,7 +171,7 @@ class ReplayLearner:
         return {name: torch.tensor(value) for name, value in counters.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """See `Learner.tensors`; the replay is not saved."""
+        """See `Learner.tensors`."""
         counts = [self.gradient_steps, self.replayed, self.collected]
         return {"target": self._target_flat.values, "replay_counts": torch.tensor(counts)}
 
@@ -179,7 +180,20 @@ class ReplayLearner:
         self._target_flat.load(tensors["target"])
         self.gradient_steps, self.replayed, self.collected = tensors["replay_counts"].tolist()
 
+    def replay_arrays(self) -> dict[str, NDArray[Any]]:
+        """See `Learner.replay_arrays`; with the newest means, for rows of metrics."""
+        return self.replay.state() | {_MEANS: torch.stack([*self._seen.values()]).numpy()}
 
+    def restore_replay(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See `Learner.restore_replay`."""
+        means = arrays.get(_MEANS)
+        if means is None or means.shape != (len(_COLUMNS),) or means.dtype != np.float32:
+            raise ValueError(f"the saved replay has no {_MEANS}")
+        self.replay.restore(arrays)
+        self._seen = dict(zip(_COLUMNS, torch.tensor(means).unbind(), strict=True))
+
+
+_MEANS = "means"
 _COLUMNS = (
     "q_loss",
     "mean_q",

@@ -43,6 +43,9 @@ class QLearningSettings(ActorProcessSettings):
         500_000, "agent steps of a learner that its replay stores", minimum=1, maximum=10**10
     )
     min_replay: int = setting(50_000, "agent steps in the replay before learning begins", minimum=1)
+    save_replay: bool = setting(
+        False, "the newest checkpoint has the replay too, from which a resumed run continues"
+    )
     replay_ratio: float = setting(
         8.0, "times that a learner learns from each agent step, on average", above=0
     )
@@ -71,6 +74,16 @@ class QLearningSettings(ActorProcessSettings):
     def burn_in_steps(self) -> int:
         """l: steps of an item before those, which bring a recurrent state up to date."""
         return 0
+
+    @property
+    def steps_before_learning(self) -> float:
+        """See `AlgorithmSettings.steps_before_learning`."""
+        return self.min_replay + self.batch_steps / self.replay_ratio
+
+    @property
+    def saves_replay(self) -> bool:
+        """See `AlgorithmSettings.saves_replay`."""
+        return self.save_replay
 
     @property
     def batch_steps(self) -> int:

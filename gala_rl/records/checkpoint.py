@@ -5,7 +5,7 @@
         learner_00.json          its counters
         …
         shared.safetensors       tensors that all learners share, if any
-        manifest.json            counters of the run, and the SHA-256 of every other file
+        manifest.json            counters of the run, and the SHA-256 of the files above
 
 A checkpoint is complete or absent: each learner writes its part into a hidden folder, counters
 last, since a part without counters is not used. Once all parts are written, the manifest is added,
@@ -16,9 +16,6 @@ import hashlib
 import json
 import logging
 import shutil
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
@@ -29,8 +26,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gala_rl.decode import Count, Rule, decode
-from gala_rl.errors import StorageError, UserError
-from gala_rl.records.files import finish_replacing, flush_to_disk, put_in_place, read_json
+from gala_rl.errors import UserError
+from gala_rl.records.files import (
+    check_plain,
+    finish_replacing,
+    flush_to_disk,
+    put_in_place,
+    read_json,
+    storage_errors,
+)
+from gala_rl.records.replay_file import drop_replays, replay_file
 from gala_rl.records.run_folder import checkpoint_folders
 
 FORMAT = 1
@@ -153,7 +158,7 @@ def write_part(folder: Path, learner: int, state: LearnerState) -> None:
     """
     stem = folder / f"learner_{learner:02d}"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-    with _storage_errors(folder):
+    with storage_errors(folder):
         folder.mkdir(exist_ok=True)
         save_file(tensors, stem.with_suffix(".safetensors"))
         counters = partial_counters(folder, learner)
@@ -174,7 +179,7 @@ def copy_part(folder: Path, files: dict[str, bytes]) -> None:
     """
     if any(Path(name).name != name for name in files):
         raise ValueError(f"{sorted(files)} are not files of a checkpoint")
-    with _storage_errors(folder):
+    with storage_errors(folder):
         folder.mkdir(exist_ok=True)
         # Counters last: a part without them is not used.
         for name in sorted(files, key=lambda name: name.endswith(".json")):
@@ -189,7 +194,7 @@ def write_shared(folder: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         StorageError: when it cannot be written.
     """
-    with _storage_errors(folder):
+    with storage_errors(folder):
         save_file(tensors, folder / _SHARED)
 
 
@@ -200,25 +205,17 @@ def parts(folder: Path) -> list[str]:
 
 def drop_parts(folder: Path, learners: int) -> None:
     """Remove from a partial folder the parts of all but the first `learners` learners."""
-    with _storage_errors(folder):
+    with storage_errors(folder):
         for name in parts(folder):
             if int(name) >= learners:
                 (folder / f"learner_{name}.json").unlink()
 
 
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(f"checkpoint {folder} cannot be written ({reason})") from error
-
-
 def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int) -> Path:
-    """Turn the complete parts in a partial folder into a checkpoint, and remove old checkpoints.
+    """Turn the complete parts in a partial folder into a checkpoint, and remove old ones.
 
-    An existing checkpoint with the same content is left as it is.
+    Only the newest checkpoint has replays. An existing checkpoint with the same content is left as
+    it is.
 
     Args:
         folder: from `partial_folder`.
@@ -230,15 +227,16 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
         The checkpoint's folder.
 
     Raises:
-        StorageError: when it cannot be written; no older checkpoint is removed then.
+        StorageError: when it cannot be written; nothing older is removed then.
     """
     learners = parts(folder)
     files = sorted(folder / name for learner in learners for name in _files_of(int(learner)))
     if (folder / _SHARED).is_file():
         files.append(folder / _SHARED)
     final = folder.parent / f"step_{agent_steps:012d}"
-    with _storage_errors(final):
-        for stray in set(folder.iterdir()) - set(files):
+    replays = [path for name in learners if (path := replay_file(folder, int(name))).is_file()]
+    with storage_errors(final):
+        for stray in set(folder.iterdir()) - {*files, *replays}:
             stray.unlink()
         manifest: Manifest = {
             "format": FORMAT,
@@ -249,14 +247,17 @@ def complete(folder: Path, agent_steps: int, learner_steps: list[int], kept: int
         }
         finish_replacing(final)
         # Compare parts, not names: they may be newer than those of a checkpoint of as many steps.
-        if final.exists() and (same := _try_open(final)) and same.manifest == manifest:
+        is_same = final.exists() and (same := _try_open(final)) and same.manifest == manifest
+        if is_same and all((final / replay.name).exists() for replay in replays):
             discard(folder)
             return final
         (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        for path in [*files, folder / _MANIFEST, folder]:
+        for path in [*files, *replays, folder / _MANIFEST, folder]:
             flush_to_disk(path)
         put_in_place(folder, final)
         for existing in checkpoint_folders(final.parent):
+            if existing != final:
+                drop_replays(existing)
             # Damaged checkpoints do not count towards `kept`.
             if kept == 0:
                 shutil.rmtree(existing)
@@ -296,7 +297,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         UserError: when something is missing, damaged or of another format.
     """
     try:
-        _check_plain(folder / _MANIFEST)
+        check_plain(folder / _MANIFEST)
         content = read_json(folder / _MANIFEST)
         if content.get("format", FORMAT) == FORMAT:
             manifest = decode(Manifest, content, _MANIFEST)
@@ -319,19 +320,13 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest["sha256"].items():
         if Path(name).name != name:
             raise ValueError(f"{name} is in another folder")
-        _check_plain(folder / name)
+        check_plain(folder / name)
         if _sha256(folder / name) != expected:
             raise ValueError(f"{name} has changed")
     for name in manifest["learners"]:
         rank, ranks = int(name), len(manifest["learner_agent_steps"])
         if not 0 <= rank < ranks or not _files_of(rank) <= manifest["sha256"].keys():
             raise ValueError(f"learner {short(name)} is not in it")
-
-
-def _check_plain(file: Path) -> None:
-    """Raise a ValueError for a link, a pipe or a device: it may leave the folder or never end."""
-    if not stat.S_ISREG(file.lstat().st_mode):
-        raise ValueError(f"{file.name} is not a plain file")
 
 
 def _files_of(learner: int) -> set[str]:

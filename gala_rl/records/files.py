@@ -3,8 +3,13 @@
 import json
 import os
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from gala_rl.errors import StorageError, UserError
 
@@ -86,3 +91,19 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_plain(file: Path) -> None:
+    """Raise a ValueError for a link, a pipe or a device: it may leave the folder or never end."""
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise ValueError(f"{file.name} is not a plain file")
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Raise a StorageError where the folder of a checkpoint cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"checkpoint {folder} cannot be written ({reason})") from error

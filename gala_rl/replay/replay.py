@@ -132,15 +132,32 @@ class Replay:
         """Continue from the state of a replay with the same settings; it is read array by array.
 
         Raises:
-            ValueError: if an array is missing or has another shape.
+            ValueError: if an array is missing, or cannot be that of such a replay.
         """
-        self._ring.cursor.heads[:] = arrays["cursor.heads"]
+        heads = self._ring.cursor.heads
+        self._check_alike(arrays, {"cursor.heads": heads})
+        heads[:] = arrays["cursor.heads"]
+        self._check_alike(arrays, self.state())
         for name, mine in self.state().items():
-            if name not in arrays or (saved := arrays[name]).shape != mine.shape:
-                raise ValueError(f"the saved replay has no {name} of shape {mine.shape}")
-            mine[...] = saved
+            mine[...] = arrays[name]
+        cursor, entered = self._ring.cursor, self._items.entered
+        priorities = self._items.tree.leaves
+        if not (
+            ((cursor.closed >= 0) & (cursor.closed <= heads)).all()
+            and ((entered >= 0) & (entered <= heads)).all()
+            and np.isfinite(priorities).all()
+            and (priorities >= 0.0).all()
+        ):
+            raise ValueError("the saved replay has positions or priorities that are impossible")
         self._ring.recount()
         self._items.recount()
+
+    @staticmethod
+    def _check_alike(arrays: Mapping[str, NDArray[Any]], like: Mapping[str, NDArray[Any]]) -> None:
+        for name, mine in like.items():
+            saved = arrays.get(name)
+            if saved is None or (saved.shape, saved.dtype) != (mine.shape, mine.dtype):
+                raise ValueError(f"the saved replay has no {name} of shape {mine.shape}")
 
 
 class TransitionReplay(Replay):

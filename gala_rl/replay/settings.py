@@ -51,8 +51,8 @@ class ReplaySettings:
     def __post_init__(self) -> None:
         if self.size < self.smallest_size:
             raise UserError(
-                f"a replay of {self.size:,} agent steps is too small for {self.simulators:,} "
-                f"simulators: it needs at least {self.smallest_size:,}"
+                f"replay_size {self.size:,} is too small for items of {self.simulators:,} "
+                f"simulators: use at least {self.smallest_size:,}"
             )
 
     @property

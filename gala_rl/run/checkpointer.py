@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from gala_rl.checks.replay import saved_bytes
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
 from gala_rl.records import checkpoint
@@ -11,6 +12,8 @@ from gala_rl.run.coupling import SharedCoupling
 from gala_rl.run.learner_spec import FINAL
 from gala_rl.run.pace import UpdatePace
 from gala_rl.run.shared_counters import LearnerCounter, SharedCounters
+
+_SLOW_DISK_BYTES_PER_S = 20 * 2**20
 
 
 class Checkpointer:
@@ -22,6 +25,9 @@ class Checkpointer:
         counters: counters through which learners get requests and answer them.
         coupling: state shared by learners that do not gossip; None if they gossip.
         has_checkpoint: whether a checkpoint exists; else one is due after the first update.
+
+    Attributes:
+        saving_s: how long learners may take to write their replays, besides what updates take.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Checkpointer:
         self._has_checkpoint = has_checkpoint
         self._missing = 0
         self._completed: list[Path] = []
+        self.saving_s = saved_bytes(config) / _SLOW_DISK_BYTES_PER_S
         self._discard_partial()
 
     def poll(self, pace: UpdatePace) -> str | None:

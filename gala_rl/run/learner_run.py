@@ -17,6 +17,7 @@ from gala_rl.actors import RemoteActors
 from gala_rl.agent import Agent, Timings, build_agent
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.coupling import SharedParameters
+from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.inject import LearnerFaults
 from gala_rl.gossip.journal import JournalWriter
@@ -27,6 +28,7 @@ from gala_rl.learners.learner import Coupling, UpdateMetrics
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import RECENT_EPISODES, MetricsWriter, mean
+from gala_rl.records.replay_file import CHECKSUM, open_replay, write_replay
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.threads import learner_threads
 
@@ -192,7 +194,7 @@ class LearnerRun:
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
                 "simulator_failures": agent.source.failures,
-                "cores": (time.process_time() - self._cpu_before) / elapsed,
+                "cpu_s": time.process_time() - self._cpu_before,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )
@@ -209,7 +211,11 @@ class LearnerRun:
             StorageError: when it cannot be written.
         """
         with self._faults.before_saving(self.agent, folder) if self._faults else nullcontext():
-            checkpoint.write_part(folder, self.rank, self.state(sent))
+            state = self.state(sent)
+            if self._config.algorithm.saves_replay:
+                arrays = self.agent.learner.replay_arrays()
+                state.counters[CHECKSUM] = write_replay(folder, self.rank, arrays)
+            checkpoint.write_part(folder, self.rank, state)
 
     def state(self, sent: Message | None) -> LearnerState:
         """Return everything that this learner needs to continue.
@@ -266,6 +272,21 @@ class LearnerRun:
         if agent.learner.generator is not None:
             agent.learner.generator.set_state(tensors["learner_generator"])
         agent.learner.restore(tensors)
+        if self._config.algorithm.saves_replay:
+            self._restore_replay(saved, counters.get(CHECKSUM))
+
+    def _restore_replay(self, saved: Checkpoint, checksum: object) -> None:
+        """Continue with the saved replay; without one, or if it is damaged, it is filled anew."""
+        try:
+            arrays = open_replay(saved.path, self.rank, checksum)
+        except UserError:
+            return  # The user has been informed before the learners started.
+        try:
+            self.agent.learner.restore_replay(arrays)
+        except ValueError as error:
+            raise UserError(
+                f"checkpoint {saved.path} is not one that its run can have saved: {error}"
+            ) from error
 
     def load(self, parameters: torch.Tensor, optimizer_state: torch.Tensor) -> None:
         """Load parameters and optimiser state, of another learner or saved by this one."""

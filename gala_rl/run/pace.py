@@ -19,10 +19,11 @@ class UpdatePace:
 
     Args:
         counters: counters of the run.
+        saving_s: longest time for which a learner writes its replay, besides updates.
     """
 
-    def __init__(self, counters: SharedCounters) -> None:
-        self._counters = counters
+    def __init__(self, counters: SharedCounters, saving_s: float = 0.0) -> None:
+        self._counters, self._saving_s = counters, saving_s
         self._slowest_s = 0.0
         self._last: list[tuple[int, float]] = []
 
@@ -41,4 +42,5 @@ class UpdatePace:
         """Return how many seconds to wait for the answer to a request made now."""
         now = time.monotonic()
         under_way_s = max((now - since for _, since in self._last), default=0.0)
-        return max(_LEAST_S, _UPDATES * max(self._slowest_s, under_way_s))
+        updates_s = _UPDATES * max(self._slowest_s, under_way_s)
+        return max(_LEAST_S, updates_s) + self._saving_s

@@ -72,7 +72,7 @@ class RunSupervisor:
     ) -> None:
         self._counters, self._checkpointer = counters, checkpointer
         self._scaling, self._monitor = scaling, monitor
-        self._pace = UpdatePace(counters)
+        self._pace = UpdatePace(counters, checkpointer.saving_s)
         self._notices: list[str] = []
         self._failure: StorageError | SupervisorFailure | None = None
         self._stop_requested = False

@@ -53,6 +53,8 @@ def test_r2d2_has_a_memory_and_sees_whole_games_and_raw_rewards() -> None:
         ("r2d2", {"burn_in": 20}, "burn_in 20 is too long for sequence_length 20"),
         ("dqn", {"replay_ratio": 0}, "replay_ratio 0 is too small"),
         ("dqn", {"replay_ratio": 1e6}, "replay_ratio 1e+06 cannot be held"),
+        ("dqn", {"replay_ratio": 1e-300}, "steps 40,000,000 is too few: dqn makes no gradient"),
+        ("r2d2", {"sequence_length": 10**5, "burn_in": 99_999}, "use at least 1,600,112"),
         ("dqn", {"n_step": 0}, "n_step 0 is too small"),
         (
             "dqn",
@@ -82,6 +84,8 @@ def test_settings_that_cannot_work_get_one_line(
         ("dqn", {"env": GAME, "simulator_groups": 2}, ("simulator_groups 2", "leave it out")),
         ("gala-dqn", {"cluster": "auto", "learners": 2}, ("not possible yet", "gala-impala")),
         ("r2d2", {"cluster": "auto"}, ("not possible yet", "impala")),
+        ("dqn", {"steps": 1_007}, ("steps 1,007 is too few", "before 1,008", "min_replay")),
+        ("gala-dqn", {"steps": 2_015, "learners": 2}, ("steps 2,015", "before 2,016")),
     ],
 )
 def test_what_action_values_cannot_do_is_refused(

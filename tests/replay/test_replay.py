@@ -308,7 +308,7 @@ def test_a_step_of_atari_takes_little_more_than_its_image() -> None:
 def test_a_replay_that_is_too_small_is_refused_with_the_size_that_is_needed() -> None:
     least = SEQUENCES.smallest_size
     SequenceReplay(dataclasses.replace(SEQUENCES, size=least))
-    with pytest.raises(UserError, match=rf"too small for 3 simulators: it needs at least {least}"):
+    with pytest.raises(UserError, match=rf"items of 3 simulators: use at least {least}"):
         dataclasses.replace(SEQUENCES, size=least - 1)
 
 

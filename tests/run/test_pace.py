@@ -55,3 +55,8 @@ def test_learners_that_join_are_followed_from_then_on(run: Run) -> None:
     run.counters.set_learners(2)
     run.pass_time(0.2)
     assert run.pass_time(70.0, 1, 1) >= 2 * 70.0
+
+
+def test_writing_replays_takes_time_besides(run: Run) -> None:
+    pace = UpdatePace(run.counters, saving_s=90.0)
+    assert pace.timeout_s() == 150.0

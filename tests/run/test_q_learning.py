@@ -130,7 +130,8 @@ def test_a_policy_is_played_and_its_network_can_be_loaded(
     tmp_path: Path, settings: QLearningSettings
 ) -> None:
     path = tmp_path / "run"
-    train(make_config(settings, steps=100, serial=True, out=str(path)), Console(file=io.StringIO()))
+    config = make_config(replace(settings, min_replay=40), steps=160, serial=True, out=str(path))
+    train(config, Console(file=io.StringIO()))
     for policy in ("greedy", "sample"):
         result = evaluate(path, episodes=2, policy=policy, console=Console(file=io.StringIO()))
         assert result["results"][0]["mean_return"] > 0
