@@ -72,6 +72,24 @@ def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any
     Raises:
         UserError: when there is no such function.
     """
+    function = import_object(name, what, "function", prefix)
+    if not callable(function):
+        raise UserError(f"{what} is {type(function).__name__}, which cannot be called")
+    return function  # type: ignore[no-any-return]
+
+
+def import_object(name: str, what: str, kind: str, prefix: str = "") -> Any:
+    """Import an object by its name module:object.
+
+    Args:
+        name: its name.
+        what: what the user gave, for messages, such as "method 'my_module:METHOD'".
+        kind: what stands behind the colon, for messages, such as "METHOD".
+        prefix: what the user wrote before the name, such as "make:".
+
+    Raises:
+        UserError: when there is no such object.
+    """
     module, colon, attributes = name.rpartition(":")
     if ":" in module and module.partition(":")[0] in PREFIXES:
         raise UserError(
@@ -81,13 +99,16 @@ def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any
     if not colon or not module or not attributes or module.startswith("."):
         dotted, _, function = name.rpartition(".")
         is_dotted = not colon and dotted and function and not dotted.startswith(".")
-        guess = (
-            f"did you mean {prefix}{dotted}:{function}?" if is_dotted else "give module:function"
+        guess = f"did you mean {prefix}{dotted}:{function}?" if is_dotted else f"give module:{kind}"
+        raise UserError(f"{what} has no {kind}: {guess}")
+    if module == "__main__":
+        raise UserError(
+            f"{what} is in the main program, which other processes cannot import: define it at "
+            f"the top of a module"
         )
-        raise UserError(f"{what} has no function: {guess}")
     owner = import_module(module, what, attributes, prefix)
     try:
-        function = attribute(owner, attributes)
+        return attribute(owner, attributes)
     except AttributeError as error:
         raise UserError(f"{what}: module {module} has no {attributes}") from error
     except KeyboardInterrupt:
@@ -95,9 +116,6 @@ def import_function(name: str, what: str, prefix: str = "") -> Callable[..., Any
     # A module may import what it offers only when it is asked for it.
     except BaseException as error:
         raise UserError(f"{what} cannot be imported: {describe(error)}") from error
-    if not callable(function):
-        raise UserError(f"{what} is {type(function).__name__}, which cannot be called")
-    return function  # type: ignore[no-any-return]
 
 
 def describe(error: BaseException) -> str:

@@ -1,42 +1,43 @@
-"""docs/own-method.md, followed to the letter on a copy of the package without REINFORCE."""
+"""docs/own-method.md, followed to the letter: its file is a method outside of the package."""
 
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import gala_rl
+from gala_rl.records.run_folder import RunFolder
+from tests.support.checkpoints import newest
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = (ROOT / "docs" / "own-method.md").read_text(encoding="utf-8")
-LIST = "gala_rl/methods/__init__.py"
+NAME, GALA_NAME = "my_reinforce:METHOD", "my_reinforce:GALA_METHOD"
 
 
-def new_files() -> dict[str, str]:
-    """Text of each new file, by its path: the block that follows its name."""
-    found = re.findall(
-        r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```", TUTORIAL, re.DOTALL | re.MULTILINE
-    )
-    return dict(found)
+def files() -> dict[str, str]:
+    """Text of each file that the tutorial writes: the block that follows its name."""
+    shown = r"^`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)^```"
+    return dict(re.findall(shown, TUTORIAL, re.DOTALL | re.MULTILINE))
 
 
-def edits() -> list[tuple[str, str]]:
-    """Text before and after each edit of the list of methods."""
-    found = []
-    for diff in re.findall(r"^```diff\n(.*?)^```", TUTORIAL, re.DOTALL | re.MULTILINE):
-        lines = diff.splitlines(keepends=True)
-        before = "".join(line[1:] for line in lines if line[0] == " ")
-        found.append((before, "".join(line[1:] for line in lines)))
-    return found
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the file of the tutorial."""
+    for name, text in files().items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
 
 
-def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def gala(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "gala_lab.main", *arguments],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy)},
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
         capture_output=True,
         text=True,
         timeout=240,
@@ -44,50 +45,75 @@ def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it was before the tutorial."""
-    folder = tmp_path_factory.mktemp("copy")
-    ignored = shutil.ignore_patterns("__pycache__")
-    for package in ("gala_rl", "gala_lab"):
-        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
-    for name in new_files():
-        (folder / name).unlink()
-    methods = (folder / LIST).read_text(encoding="utf-8")
-    for before, after in edits():
-        assert after in methods
-        methods = methods.replace(after, before)
-    (folder / LIST).write_text(methods, encoding="utf-8")
-    word = re.compile(r"\breinforce\b", re.IGNORECASE)
-    mentions = [p for p in folder.rglob("*.py") if word.search(p.read_text(encoding="utf-8"))]
-    assert mentions == [], "nothing else of the package knows the method"
-    return folder
+def test_the_tutorial_writes_one_file() -> None:
+    assert list(files()) == ["my_reinforce.py"]
 
 
-def test_it_takes_two_new_files_and_three_lines() -> None:
-    assert list(new_files()) == ["gala_rl/methods/reinforce.py", "gala_rl/learners/reinforce.py"]
-    added = [line for before, after in edits() for line in after.splitlines() if line not in before]
-    assert len(added) == 3
+def test_its_loss_is_that_of_the_package() -> None:
+    package = (ROOT / "gala_rl" / "learners" / "reinforce.py").read_text(encoding="utf-8")
+    loss = package[package.index("def reinforce_loss") : package.index("make_learner")]
+    assert loss in files()["my_reinforce.py"]
 
 
-def test_the_files_of_the_tutorial_are_those_of_the_package() -> None:
-    for name, text in new_files().items():
-        assert (ROOT / name).read_text(encoding="utf-8") == text, name
+def test_it_trains_is_resumed_and_evaluated_by_its_name(place: Path) -> None:
+    options = ("--env", "CartPole-v1", "--learners", "2", "--returns", "truncated")
+    trained = gala(place, "train", GALA_NAME, *options, "--steps", "2k", "--out", "run")
+    assert trained.returncode == 0, trained.stderr
+    config = json.loads((place / "run" / "config.json").read_text())["config"]
+    assert config["method"] == GALA_NAME
+    assert config["algorithm"]["name"] == "my-reinforce"
+    assert config["algorithm"]["returns"] == "truncated"
+    assert gala(place, "resume", "run", "--steps", "5k").returncode == 0
+    assert gala(place, "evaluate", "run", "--episodes", "2").returncode == 0
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    failed = gala(elsewhere, "evaluate", "../run")
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
+    assert f"method '{GALA_NAME}' cannot be imported" in failed.stderr
 
 
-def test_the_steps_of_the_tutorial_make_a_method_that_trains(copy: Path) -> None:
-    arguments = ("train", "gala-reinforce", "--env", "CartPole-v1", "--steps", "2k")
-    options = ("--learners", "2", "--serial", "--returns", "truncated", "--out", "run")
-    before = run(copy, *arguments, "--serial")
-    assert before.returncode == 2
-    assert "method 'gala-reinforce' is unknown" in before.stderr
-    for name, text in new_files().items():
-        (copy / name).write_text(text, encoding="utf-8")
-    methods = (copy / LIST).read_text(encoding="utf-8")
-    for old, new in edits():
-        assert methods.count(old) == 1
-        methods = methods.replace(old, new)
-    (copy / LIST).write_text(methods, encoding="utf-8")
-    after = run(copy, *arguments, *options)
-    assert after.returncode == 0, after.stderr
-    assert run(copy, "evaluate", "run", "--episodes", "2").returncode == 0
+def test_it_learns_what_the_method_of_the_package_learns(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(place)
+    parameters = []
+    for method in (NAME, "reinforce"):
+        out = place / method.partition(":")[0]
+        gala_rl.train(
+            gala_rl.TrainConfig(
+                method=method, env="CartPole-v1", steps=4_000, serial=True, out=str(out)
+            )
+        )
+        saved = newest(RunFolder(out).checkpoints)
+        parameters.append(saved.load(0).tensors["parameters"])
+    assert torch.equal(*parameters)
+
+
+def test_its_settings_are_options_with_their_own_types_and_help(place: Path) -> None:
+    path = place / "my_reinforce.py"
+    text = path.read_text()
+    assert text.count('returns: Literal["episode", "truncated"]') == 1
+    text = text.replace('Literal["episode", "truncated"]', 'Literal["episode", "other"]')
+    more = '    depth: int = setting(3, "how deep")\n    returns:'
+    path.write_text(text.replace("    returns:", more))
+    shown = gala(place, "train", NAME, "--help").stdout
+    assert "--depth N" in shown
+    assert "how deep (default: 3)" in shown
+    options = ("--env", "CartPole-v1", "--depth", "5", "--steps", "1k", "--dry-run", "--json")
+    for arguments in ((NAME, *options), (*options, "--returns", "other", NAME)):
+        tried = gala(place, "train", *arguments)
+        assert tried.returncode == 0, tried.stderr
+    wrong = gala(place, "train", NAME, "--returns", "truncated")
+    assert "--returns 'truncated' is unknown: choose one of episode, other" in wrong.stderr
+    unknown = gala(place, "train", "a2c", "--depth", "5")
+    assert "option --depth is unknown" in unknown.stderr
+
+
+def test_it_is_compared_with_others(place: Path) -> None:
+    options = ("--env", "CartPole-v1", "--steps", "1k", "--seeds", "1", "--serial", "--json")
+    arguments = ("compare", NAME, "a2c", "--returns", "truncated", "--out", "both", *options)
+    for _ in range(2):  # The second call reads what the first has written.
+        compared = gala(place, *arguments)
+        assert compared.returncode == 0, compared.stderr
+        assert list(json.loads(compared.stdout)["methods"]) == [NAME, "a2c"]

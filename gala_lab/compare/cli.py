@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from gala_rl.cli.chosen import add_config_file, chosen
 from gala_rl.cli.console import print_table, say
 from gala_rl.cli.options import add_json, add_settings, options_from
 from gala_rl.cli.parser import add_command
-from gala_rl.cli.train_options import add_train_settings
+from gala_rl.cli.train_options import add_own_methods, add_train_settings
 
 _MISSING_PLOT = "curves.png needs matplotlib: pip install matplotlib, then repeat the command"
 
@@ -34,8 +35,12 @@ def add_compare(commands: Any) -> None:
     )
     parser.usage = "gala compare METHOD … --out DIR [options]"
     parser.add_argument(
-        "methods", metavar="METHOD", nargs="+", help="methods to compare: see gala methods"
+        "methods",
+        metavar="METHOD",
+        nargs="+",
+        help="methods to compare: see gala methods; or MODULE:METHOD, your own",
     )
+    parser.prepare = partial(add_own_methods, parser)
     parser.add_argument(
         "--out",
         dest="folder",

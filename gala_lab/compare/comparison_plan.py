@@ -19,7 +19,7 @@ from gala_rl.config.train import TrainConfig, from_dict, to_dict
 from gala_rl.decode import Count, Rule, decode
 from gala_rl.envs import read_environment
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS, find
+from gala_rl.methods import algorithms_of, find
 from gala_rl.methods.resolving import algorithm_of, learners_of, resolve
 from gala_rl.records.files import read_json, write_json
 from gala_rl.records.provenance import provenance
@@ -79,7 +79,7 @@ class Plan:
 
     def run(self, config: ResolvedConfig, seed: int) -> ResolvedConfig:
         """Return the config of a method's run with that seed."""
-        out = self.folder / "runs" / f"{config.method}-seed-{seed}"
+        out = self.folder / "runs" / f"{config.method.replace(':', '_')}-seed-{seed}"
         return replace(config, seed=seed, out=str(out))
 
 
@@ -231,7 +231,7 @@ def _check_folder(plan: Plan) -> None:
                 f"method {name} is left out, which comparison {plan.folder} has: name it too, or "
                 f"choose another --out"
             )
-        if (found := _difference(from_dict(values, ALGORITHMS), new[name])) is not None:
+        if (found := _difference(from_dict(values, algorithms_of(values)), new[name])) is not None:
             raise UserError(
                 f"{found[0]} {found[2]} of {name} is not what comparison {plan.folder} was started "
                 f"with ({found[1]}): give it as before, or choose another --out"

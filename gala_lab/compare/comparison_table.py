@@ -8,7 +8,7 @@ from gala_lab.compare.report import Result
 from gala_lab.compare.statistics import CONFIDENCE
 from gala_rl.app.game_limit import game_limit
 from gala_rl.config.train import from_dict
-from gala_rl.methods import ALGORITHMS
+from gala_rl.methods import algorithms_of
 from gala_rl.records.metrics import score_text
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -68,9 +68,8 @@ def notes_of(result: Result) -> list[str]:
         if failed:
             notes.append(f"{name}: seed {', '.join(failed)} failed and is in no number above")
         if cut := sum(run["evaluation_games_cut"] or 0 for run in runs if run["complete"]):
-            limit = game_limit(
-                from_dict(method["config"], ALGORITHMS), result["evaluation_max_steps"]
-            )
+            config = from_dict(method["config"], algorithms_of(method["config"]))
+            limit = game_limit(config, result["evaluation_max_steps"])
             notes.append(
                 f"{name}: games cut after {limit:,} agent steps (--max-steps): {cut:,}; each "
                 f"counts with its score so far"

@@ -21,6 +21,7 @@ from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
 from gala_rl.graph import graph_of
+from gala_rl.methods.own import check_learner_module
 from gala_rl.methods.resolving import resolve
 
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
@@ -77,4 +78,5 @@ def check_resolved(config: ResolvedConfig) -> None:
         # Otherwise learners per node follow from the cluster, which checks the graph on connecting.
         graph_of(config, config.learners)
     check_fault_plan(config)
+    check_learner_module(config.method)
     check_own_network(config)

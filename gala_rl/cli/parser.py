@@ -113,6 +113,7 @@ class Parser(argparse.ArgumentParser):
         help_for: returns the help, given the arguments before `--help`.
         explain_unknown: returns the line for an option that this command does not have, None if it
             has nothing to say about it.
+        prepare: called with all arguments before they are parsed: adds options that depend on them.
     """
 
     explain_unknown: Callable[[str], str | None] | None = None
@@ -120,6 +121,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments, add_help=False)
         self.help_for: Callable[[argparse.Namespace], str] = lambda _: self.format_help()
+        self.prepare: Callable[[Sequence[str]], None] = lambda _: None
         self.add_argument("-h", "--help", action=_Help, help="show this help and exit")
 
     def error(self, message: str) -> NoReturn:
@@ -128,6 +130,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a (sub)command's arguments; report unknown ones with a remedy."""
+        self.prepare(sys.argv[1:] if args is None else args)
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown and unknown[0].startswith("-"):
             option = unknown[0].partition("=")[0]

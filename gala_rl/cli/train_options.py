@@ -2,7 +2,8 @@
 
 import argparse
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import get_type_hints
 
 from gala_rl import methods
@@ -89,8 +90,9 @@ def add_train_arguments(parser: Parser, method: Method | None = None) -> None:
             metavar="METHOD",
             nargs="?",
             default=argparse.SUPPRESS,
-            help=f"{names}: see gala methods",
+            help=f"{names}: see gala methods; or MODULE:METHOD, your own: docs/own-method.md",
         )
+        parser.prepare = partial(add_own_methods, parser)
         parser.help_for = lambda given: _help_of(getattr(given, "method", None), parser)
     add_config_file(parser)
     add_dry_run(parser)
@@ -100,6 +102,24 @@ def add_train_arguments(parser: Parser, method: Method | None = None) -> None:
         help="continue the run in --out if there is one, else start it",
     )
     add_train_settings(parser, method=method)
+
+
+def add_own_methods(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Add the options of the methods module:METHOD that are among a command's arguments.
+
+    They replace options of the same names, whose types may differ.
+
+    Raises:
+        UserError: when such a method cannot be used.
+    """
+    is_value = False
+    for argument in arguments:
+        if not is_value and not argument.startswith("-") and methods.is_own(argument):
+            # Groups inherit it.
+            parser.conflict_handler = "resolve"
+            _add_algorithm(parser, methods.find(argument))
+        action = parser._option_string_actions.get(argument)
+        is_value = action is not None and action.nargs is None
 
 
 def _help_of(name: str | None, parser: Parser) -> str:

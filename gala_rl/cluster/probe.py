@@ -17,7 +17,7 @@ from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS
+from gala_rl.methods import algorithms_of
 from gala_rl.methods.resolving import resolve
 
 PACKAGES = ("gala-rl", "torch", "gymnasium", "ale-py")
@@ -36,7 +36,7 @@ def probe(values: dict[str, Any], *, has_learners: bool) -> dict[str, Any]:
             need neither GPU nor shared memory for them.
     """
     try:
-        config = resolve(configs.from_dict(values, ALGORITHMS))
+        config = resolve(configs.from_dict(values, algorithms_of(values)))
     except UserError as error:
         return {"host": platform.node(), "error": str(error)}
     return probe_config(config, has_learners=has_learners)

@@ -313,7 +313,5 @@ def _check_object(values: Any, prefix: str) -> None:
 
 def default_run_folder(config: TrainConfig, stamp: str) -> Path:
     """Return the folder of a run without `out`: runs/METHOD-ENV-STAMP."""
-    return (
-        Path("runs")
-        / f"{config.method}-{str(config.env).replace('/', '_').replace(':', '_')}-{stamp}"
-    )
+    name = f"{config.method}-{config.env}-{stamp}"
+    return Path("runs") / name.replace("/", "_").replace(":", "_")

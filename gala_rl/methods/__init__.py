@@ -4,6 +4,7 @@ Imports neither torch nor Gymnasium, so that the command line lists methods at o
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.errors import UserError
@@ -16,6 +17,8 @@ from gala_rl.methods import (
     reinforce,
 )
 from gala_rl.methods.method import Method as Method
+from gala_rl.methods.own import is_own as is_own
+from gala_rl.methods.own import own_method
 from gala_rl.suggestions import closest
 
 METHODS = (
@@ -44,6 +47,23 @@ ALGORITHMS: Mapping[str, type[AlgorithmSettings]] = {
 }
 """Settings of each algorithm by its name, as in `config.json`."""
 
+
+def algorithms_of(values: Any) -> Mapping[str, type[AlgorithmSettings]]:
+    """Return `ALGORITHMS`, with that of the user's own method if a config names one.
+
+    Args:
+        values: JSON values of a config, unchecked.
+
+    Raises:
+        UserError: when its method cannot be used.
+    """
+    name = values.get("method") if isinstance(values, Mapping) else None
+    if not isinstance(name, str) or not is_own(name):
+        return ALGORITHMS
+    settings = own_method(name).settings("discrete")
+    return {**ALGORITHMS, settings.name: type(settings)}
+
+
 _OFF_POLICY = (
     "c51",
     "ddpg",
@@ -59,11 +79,13 @@ _OFF_POLICY = (
 
 
 def find(name: str) -> Method:
-    """Return the method of that name.
+    """Return the method of that name, or of the name module:METHOD.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there is none, or it cannot be used.
     """
+    if is_own(name):
+        return own_method(name)
     names = [method.name for method in METHODS]
     if name in names:
         return METHODS[names.index(name)]
@@ -72,7 +94,7 @@ def find(name: str) -> Method:
     elif (close := closest(name, names)) is not None:
         guess = f"did you mean {close}?"
     else:
-        guess = f"choose one of {', '.join(names)}"
+        guess = f"choose one of {', '.join(names)}, or give module:METHOD"
     raise UserError(f"method {name!r} is unknown: {guess}")
 
 

@@ -16,7 +16,7 @@ from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.config.values import from_values, to_values
 from gala_rl.errors import UserError
-from gala_rl.methods import ALGORITHMS
+from gala_rl.methods import algorithms_of
 from gala_rl.methods.resolving import with_settings
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
@@ -93,7 +93,7 @@ def _read_run(path: Path) -> ConfigFile:
 def _config_of(content: Mapping[str, Any]) -> TrainConfig:
     if "config" not in content:
         raise UserError("it is not the config.json of a run, which has a key 'config'")
-    return configs.from_dict(content["config"], ALGORITHMS)
+    return configs.from_dict(content["config"], algorithms_of(content["config"]))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"config file {path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"config file {path} is not TOML: {error}") from error
-    known = _settings()
+    known = _settings(algorithms_of(content))
     values: dict[str, Any] = {}
     for keys, value in _pairs(content):
         try:
@@ -118,10 +118,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _settings() -> dict[str, _Setting]:
+def _settings(algorithms: Mapping[str, type[AlgorithmSettings]]) -> dict[str, _Setting]:
     """Return every setting by its name without a table."""
     tables: list[tuple[str, Any]] = [("", TrainConfig)]
-    tables += [("algorithm.", kind) for kind in ALGORITHMS.values()]
+    tables += [("algorithm.", kind) for kind in algorithms.values()]
     known: dict[str, _Setting] = {}
     for table, kind in tables:
         hints = get_type_hints(kind)

@@ -19,7 +19,7 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.decode import Count, Number, decode
 from gala_rl.errors import StorageError, UserError
 from gala_rl.gossip import topology
-from gala_rl.methods import ALGORITHMS
+from gala_rl.methods import algorithms_of
 from gala_rl.records.files import REPLACEMENT, read_json, write_json
 from gala_rl.records.provenance import provenance, timestamp
 
@@ -269,7 +269,7 @@ class RunFolder:
         if not self.exists:
             raise UserError(f"{self.path} holds no run: there is no {self.config_file.name} in it")
         values: Any = self._read_config_file().get("config", {})
-        return self.with_own_files(configs.from_dict(values, ALGORITHMS))
+        return self.with_own_files(configs.from_dict(values, algorithms_of(values)))
 
     def with_own_files(self, config: _Config) -> _Config:
         """Return the config with this folder's copies of the files that it names."""
