@@ -73,7 +73,7 @@ def settings(kind: EnvKind) -> R2D2Settings:
         discount=0.99,
         learning_rate=1e-3,
         learning_rate_schedule="linear",
-        adam_epsilon=1e-5,
+        adam_epsilon=1e-8,
         batch_size=16,
         sequence_length=20,
         burn_in=10,
