@@ -19,6 +19,7 @@ from benchmarks import environment_tables, goals
 from benchmarks.faults import tables as faults
 from benchmarks.figures import tables as figures
 from benchmarks.peers.scores import table as scores
+from benchmarks.q_learning.table import table as q_learning
 from benchmarks.scores import tables as atari_scores
 from gala_lab.bench import result_tables
 from gala_rl.records.metrics import score_text
@@ -302,6 +303,7 @@ _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("peers-cartpole", "peers-half-cheetah"), partial(_figure, scores.table)),
     **dict.fromkeys(("backends", "backends-ppo"), partial(_figure, environment_tables.backends)),
     **dict.fromkeys(figures.STUDIES, figures.study),
+    **dict.fromkeys(("q-learning-gossip", "q-learning-memory"), partial(_figure, q_learning)),
     "stagger": partial(_figure, environment_tables.stagger),
     "soak": _soak,
     "profile": _profile,
