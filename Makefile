@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Tests start hundreds of processes: each would compile the package anew.
-test test-slow fuzz test-gpu test-peers test-environments: export PYTHONDONTWRITEBYTECODE :=
+test test-slow fuzz test-gpu test-peers test-environments test-browser: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments test-backends check format bench clean
+.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments test-backends test-browser check format bench clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ test-environments: $(VENV)/.installed-environments
 
 test-backends: $(VENV)/.installed-backends
 	$(BIN)/python -m pytest -m 'backends and not slow'
+
+# Needs a Chromium: apt-get install chromium, or GALA_CHROMIUM=/path/to/chromium.
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/python -m pytest -m browser
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -79,6 +83,10 @@ $(VENV)/.installed-environments: pyproject.toml constraints.txt | $(VENV)/bin/py
 
 $(VENV)/.installed-backends: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[dev,envpool,jax]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+$(VENV)/.installed-browser: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev,browser]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:

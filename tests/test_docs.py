@@ -22,6 +22,7 @@ import pytest
 import gala_rl
 import gala_rl.gossip
 from gala_lab.main import main
+from gala_rl.dashboard import serve
 from gala_rl.records.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ DOCUMENTS = [
 RESULTS = ROOT / "benchmarks" / "results"
 BACKENDS = {"minatar.md"}
 """Documents whose commands need JAX."""
-EXTRAS = {"export.md": "onnxruntime"}
+EXTRAS = {"export.md": "onnxruntime", "video.md": "imageio_ffmpeg"}
 """Documents that need a package of an extra; without it they are skipped."""
 SLOW = {"cluster.md", "faults.md", "gala-a2c.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs.
@@ -47,6 +48,7 @@ SERIAL = {"compare.md", "environments.md", "gala-a2c.md"}
 MAX_COLUMNS, MAX_README_LINES, MAX_PATH_LINES = 100, 220, 2_000
 SMALL_BUDGET, LARGER_BUDGET = "600", "1200"
 SMALLER = {
+    "dashboard": ["--port", "0"],
     "plan": ["--seconds", "0.2"],
     "simulate": ["--updates", "5"],
     "study": ["--seeds", "1", "--simulators-total", "16", "--rates", "1"],
@@ -165,6 +167,8 @@ def test_every_command_of_a_document_runs_in_its_order(
     if document.name in EXTRAS:
         pytest.importorskip(EXTRAS[document.name])
     monkeypatch.chdir(tmp_path)
+    # A dashboard would be served until it is interrupted.
+    monkeypatch.setattr(serve, "serve", lambda listener, paths: listener.socket.close())
     if document.name in SERIAL:
         # A second thread only gets in the way of tiny networks.
         monkeypatch.setattr("gala_rl.config.resolved.usable_cores", lambda: 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from gala_rl.app.caller import check_may_play, unchanged_caller
 from gala_rl.app.export_formats import Call, load, write
 from gala_rl.app.exported_policy import ExportedPolicy
-from gala_rl.app.policies import MEAN, in_float32, network_of, newest_checkpoint
+from gala_rl.app.policies import MEAN, in_float32, network_of, selected_checkpoint
 from gala_rl.app.preflight import ExportFormat, check_export
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.envs import make_simulators, preserve_working_directory, seeded_generators
@@ -52,7 +52,7 @@ def export(
         StorageError: when the file cannot be written.
     """
     check_export(run, file, format, learner)
-    config, saved = newest_checkpoint(run)
+    config, saved = selected_checkpoint(run)
     check_may_play(config)
     config = in_float32(config)
     network = network_of(config, saved, learner)

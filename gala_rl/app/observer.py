@@ -1,10 +1,14 @@
 """Observes a run: reads its metrics, calls the caller's hooks, and asks for its end."""
 
+from pathlib import Path
+
 from gala_rl.app.early_stop import why_stop
 from gala_rl.app.hooks import HookCaller
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
 from gala_rl.config.train import TrainConfig
+from gala_rl.errors import StorageError
+from gala_rl.records.best import keep_if_better
 from gala_rl.records.run_folder import agent_steps_of
 from gala_rl.run.status import Request, RunStatus
 
@@ -29,6 +33,7 @@ class RunObserver:
         self._config, self._monitor, self._hooks, self._progress = config, monitor, hooks, progress
         self._has_told = False
         self._last_steps: int | None = None
+        self._cannot_keep = False
 
     @property
     def stopped_because(self) -> str | None:
@@ -62,6 +67,7 @@ class RunObserver:
             # The last checkpoint may be the one before, completed with newer parts.
             if (agent_steps := agent_steps_of(folder)) != self._last_steps:
                 self._last_steps = agent_steps
+                self._keep_if_best(folder, agent_steps)
                 self._hooks.on_checkpoint(folder, agent_steps)
         because = why_stop(self._config, self._monitor.best)
         if because is not None and status.total_agent_steps < self._config.steps:
@@ -72,3 +78,14 @@ class RunObserver:
             self._has_told = True
             self._progress.print_line(f"stopping: {self.stopped_because}")
         return "stop"
+
+    def _keep_if_best(self, folder: Path, agent_steps: int) -> None:
+        """Keep a checkpoint as the best one if the mean return has never been higher."""
+        mean_return = self._monitor.best.latest
+        if mean_return is None or self._cannot_keep:
+            return
+        try:
+            keep_if_better(folder, mean_return, agent_steps, "training")
+        except StorageError as error:
+            self._cannot_keep = True
+            self._progress.print_line(f"the best checkpoint is no longer kept: {error}")

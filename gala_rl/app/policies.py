@@ -1,4 +1,4 @@
-"""Reads the policies of a run: its newest checkpoint, and each learner's network in it."""
+"""Reads the policies of a run: one of its checkpoints, and each learner's network in it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +16,28 @@ from gala_rl.models.network import Network
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.selection import NEWEST, selected
 
 MEAN = "mean"
 
 
-def newest_checkpoint(run: str | Path) -> tuple[ResolvedConfig, Checkpoint]:
-    """Return the config of a run, and its newest checkpoint.
+def selected_checkpoint(
+    run: str | Path, choice: str | int = NEWEST
+) -> tuple[ResolvedConfig, Checkpoint]:
+    """Return the config of a run, and one of its checkpoints.
+
+    Args:
+        run: folder of the run.
+        choice: "newest", "best" or agent steps.
 
     Raises:
-        UserError: when there is no run or no checkpoint.
+        UserError: when there is no run or no such checkpoint.
     """
     folder = RunFolder(Path(run))
     config = resolve(folder.read_config())
+    path = selected(folder, choice)
+    if path is not None:
+        return config, checkpoint.open_checkpoint(path)
     saved = checkpoint.newest(folder.checkpoints)
     if saved is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to play")

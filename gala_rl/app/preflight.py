@@ -23,6 +23,7 @@ from gala_rl.graph import graph_of
 from gala_rl.methods.resolving import capacity, resolve, why_not_scaled
 from gala_rl.records.replay_file import replays_bytes
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.selection import NEWEST, steps_of
 
 
 def check_start(
@@ -45,13 +46,16 @@ def check_start(
 
 
 def check_resume(
-    run: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+    run: str | Path,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    checkpoint: str | int = NEWEST,
 ) -> ResolvedConfig:
     """Check a run to resume; return its config with other values of some settings.
 
     Args:
         run: folder of the run.
         changes: new values by name, such as "steps" or "algorithm.learning_rate".
+        checkpoint: "newest", "best" or agent steps: where it goes on.
 
     Raises:
         UserError: when there is nothing to continue, nothing left to do, or a setting that may not
@@ -65,7 +69,7 @@ def check_resume(
     config = changed(before, changes)
     resolved = check_config(config)
     check_rows(disk_rows(resolved, folder.path, replays_bytes(folder.checkpoints)))
-    made = folder.checkpointed_agent_steps()
+    made = steps_of(folder, checkpoint)
     if made is None:
         command = folder.command_to_continue()
         raise UserError(f"{run} has no checkpoint yet: start it anew: {command}")
@@ -74,7 +78,8 @@ def check_resume(
             f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
-    check_may_go_on(run, summary, before, config)
+    if checkpoint == NEWEST:
+        check_may_go_on(run, summary, before, config)
     return resolved
 
 
@@ -163,6 +168,9 @@ def _value_of(config: Any, name: str) -> Any:
     return config
 
 
+Policy = Literal["greedy", "sample"]
+"""How actions are chosen: the best ones, or random ones as in training."""
+
 ExportFormat = Literal["onnx", "torch"]
 """Format of an exported policy."""
 
@@ -191,7 +199,12 @@ def check_export(run: str | Path, file: str | Path, format: ExportFormat, learne
 
 
 def check_evaluation(
-    run: str | Path, episodes: int, learner: str, seed: int = 0, max_steps: int | None = None
+    run: str | Path,
+    episodes: int,
+    learner: str,
+    seed: int = 0,
+    max_steps: int | None = None,
+    checkpoint: str | int = NEWEST,
 ) -> None:
     """Raise a UserError if a run cannot be evaluated."""
     folder = RunFolder(Path(run))
@@ -199,7 +212,7 @@ def check_evaluation(
     check_rows(
         [
             (
-                folder.checkpointed_agent_steps() is None,
+                steps_of(folder, checkpoint) is None,
                 f"{run} has no checkpoint yet: nothing to evaluate",
             ),
             (episodes < 1, f"episodes {episodes} is too small: it must be at least 1"),

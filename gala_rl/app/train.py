@@ -18,9 +18,11 @@ from gala_rl.app.caller import check_may_train, unchanged_caller
 from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
 from gala_rl.app.monitor import MetricsMonitor, no_event_tracebacks
 from gala_rl.app.observer import RunObserver
+from gala_rl.app.policies import selected_checkpoint
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.app.replays import replay_lines
+from gala_rl.app.summary import summary_of
 from gala_rl.checks.checkpoint import check_checkpoint
 from gala_rl.checks.shared_memory import check_shared_memory
 from gala_rl.config import train as configs
@@ -28,11 +30,12 @@ from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
 from gala_rl.envs import preserve_working_directory
 from gala_rl.errors import LearnerFailure, StorageError, SupervisorFailure, UserError, counted
-from gala_rl.records import checkpoint, scale_request
+from gala_rl.records import scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.files import write_json
 from gala_rl.records.rewind import rewind
 from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.selection import NEWEST, make_newest
 from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
@@ -113,16 +116,19 @@ def resume(
     console: Console | None = None,
     *,
     changes: Mapping[str, Any] = MappingProxyType({}),
+    checkpoint: str | int = NEWEST,
     on_row: OnRow | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> dict[str, Any]:
-    """Continue a run from its newest undamaged checkpoint.
+    """Continue a run from its newest undamaged checkpoint, or from another one.
 
     Args:
         run: folder of the run.
         steps: new total of agent steps; default: as before.
         console: console for progress; default: standard output.
         changes: new values of settings by name, such as `{"learning_rate": 1e-4}`.
+        checkpoint: "newest", "best", or agent steps of one of the run's checkpoints. Later ones are
+            moved into the folder `earlier`.
         on_row: as in `train`; called with new rows only.
         on_checkpoint: as in `train`.
 
@@ -141,7 +147,9 @@ def resume(
     hooks.check()
     if steps is not None:
         changes = {**changes, "steps": steps}
-    return resume_checked(run, check_resume(run, changes), console, hooks)
+    return resume_checked(
+        run, check_resume(run, changes, checkpoint), console, hooks, checkpoint=checkpoint
+    )
 
 
 @unchanged_caller()
@@ -150,13 +158,14 @@ def resume_checked(
     config: ResolvedConfig,
     console: Console | None = None,
     hooks: Hooks = _NO_HOOKS,
+    *,
+    checkpoint: str | int = NEWEST,
 ) -> dict[str, Any]:
     """Continue a run as `resume` does, with a config that `check_resume` has returned."""
     refuse_to_start_a_run()
     check_may_train(config)
     folder = RunFolder(Path(run))
-    start = checkpoint.newest(folder.checkpoints.absolute())
-    assert start is not None  # check_resume has found one
+    _, start = selected_checkpoint(folder.path.absolute(), checkpoint)
     # `gala scale` waits only while a run is being trained, so this request is stale.
     scale_request.withdraw(folder)
     initial = initial_parameters_of(config)
@@ -164,6 +173,9 @@ def resume_checked(
     check_checkpoint(start, config, size, _device_here(config))
     check_shared_memory(config, size)
     with cluster_of(config) as connection, folder.lock():
+        if checkpoint != NEWEST:
+            make_newest(folder, checkpoint)
+            _, start = selected_checkpoint(folder.path.absolute())
         folder.record_resume(config)
         rewind(folder, start)
         return _run(config, folder, initial, start, console or Console(), connection, hooks)
@@ -226,7 +238,7 @@ def _run(
             with suppress(*repeated):
                 observer.close(outcome.status)
         elapsed = time.monotonic() - started
-        summary = _summary(config, folder, outcome, monitor, frames_per_step)
+        summary = summary_of(config, folder, outcome, monitor, frames_per_step)
         summary["stopped_because"] = caller.stopped_because
         summary["failed"] = summary["failed"] or caller.error is not None
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
@@ -274,42 +286,3 @@ def resolve_device(config: ResolvedConfig) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda' is not usable by this PyTorch: choose --device cpu")
     return torch.device(config.device)
-
-
-def _summary(
-    config: ResolvedConfig,
-    folder: RunFolder,
-    outcome: RunOutcome,
-    monitor: MetricsMonitor,
-    frames_per_step: int,
-) -> dict[str, Any]:
-    status, latest = outcome.status, monitor.latest
-    by_learner = [
-        {
-            "learner": rank,
-            "agent_steps": status.agent_steps[rank],
-            "env_frames": status.agent_steps[rank] * frames_per_step,
-            "updates": status.updates[rank],
-            "restarts": status.restarts[rank],
-            "mixes": latest.get(rank, {}).get("mixes", 0),
-            "mean_return": latest.get(rank, {}).get("mean_return"),
-            "episodes": latest.get(rank, {}).get("episodes", 0),
-        }
-        for rank in range(len(status.updates))
-    ]
-    return {
-        "run": str(folder.path),
-        "method": config.method,
-        "env": config.env,
-        "agent_steps": status.total_agent_steps,
-        "env_frames": status.total_agent_steps * frames_per_step,
-        "updates": sum(status.updates),
-        "mixes": sum(learner["mixes"] for learner in by_learner),
-        "restarts": sum(status.restarts),
-        "episodes": sum(learner["episodes"] for learner in by_learner),
-        "mean_return": monitor.mean_return,
-        "interrupted": outcome.interrupted,
-        "failed": outcome.failure is not None,
-        "killed": outcome.killed,
-        "learners": by_learner,
-    }

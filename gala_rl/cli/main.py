@@ -1,7 +1,6 @@
 """The command `gala`: parses options, calls the package, prints results, sets exit codes."""
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,17 @@ from gala_rl.cli.changes import add_changes
 from gala_rl.cli.chosen import chosen
 from gala_rl.cli.completion import PrintCompletion
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
+from gala_rl.cli.dashboard import add_dashboard
 from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
+from gala_rl.cli.evaluate import add_evaluate
 from gala_rl.cli.export import add_export
-from gala_rl.cli.options import add_max_steps, count, given
+from gala_rl.cli.options import add_checkpoint, count, given
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
 from gala_rl.cli.theory import add_theory
 from gala_rl.cli.train_options import add_train_arguments
+from gala_rl.cli.watch import add_watch
 from gala_rl.errors import (
     LearnerFailure,
     SimulatorFailure,
@@ -108,7 +110,9 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     _add_train(commands)
     _add_resume(commands)
     _add_scale(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands)
+    add_watch(commands)
+    add_dashboard(commands)
     add_export(commands)
     add_plan(commands)
     add_theory(commands)
@@ -141,6 +145,7 @@ def _add_resume(commands: Any) -> None:
     )
     parser = add_command(commands, "resume", text, _resume, example)
     parser.add_argument("run", metavar="RUN", help="folder of the run")
+    add_checkpoint(parser, "from which it continues; later ones are moved into the folder earlier")
     add_changes(parser)
 
 
@@ -151,38 +156,6 @@ def _add_scale(commands: Any) -> None:
     parser.add_argument(
         "--learners", type=count, required=True, metavar="N", help="new number of learners"
     )
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = add_command(
-        commands,
-        "evaluate",
-        "play full games with a trained policy and report raw returns",
-        _evaluate,
-        "gala evaluate runs/pong",
-        "gala evaluate runs/pong --episodes 30 --policy sample --learner all --json",
-    )
-    parser.add_argument("run", metavar="RUN", help="folder of the run")
-    parser.add_argument(
-        "--episodes", type=count, default=10, metavar="N", help="games per policy (default: 10)"
-    )
-    add_max_steps(parser)
-    parser.add_argument(
-        "--policy",
-        choices=("greedy", "sample"),
-        default="greedy",
-        help="greedy: most probable actions; sample: random ones as in training (default: greedy)",
-    )
-    parser.add_argument(
-        "--learner",
-        default="mean",
-        metavar="I|all|mean",
-        help="one learner, each of them, or their averaged parameters (default: mean)",
-    )
-    parser.add_argument(
-        "--seed", type=count, default=0, metavar="N", help="seed of the games (default: 0)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_methods(commands: Any) -> None:
@@ -220,16 +193,16 @@ def _start(config: Any) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _resume_run(options.run, given(options))
+    return _resume_run(options.run, given(options), options.checkpoint)
 
 
-def _resume_run(run: str, changes: Mapping[str, Any]) -> int:
+def _resume_run(run: str, changes: Mapping[str, Any], checkpoint: str = "newest") -> int:
     from gala_rl.app import preflight
 
-    config = preflight.check_resume(run, changes)
+    config = preflight.check_resume(run, changes, checkpoint)
     from gala_rl.app.train import resume_checked
 
-    return _report(resume_checked(run, config), run)
+    return _report(resume_checked(run, config, checkpoint=checkpoint), run)
 
 
 def _report(summary: dict[str, Any], run: str | None) -> int:
@@ -261,66 +234,6 @@ def _scale(options: argparse.Namespace) -> int:
         f"at {change['agent_steps']:,} agent steps"
     )
     return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from gala_rl.app import preflight
-
-    preflight.check_evaluation(
-        options.run, options.episodes, options.learner, options.seed, options.max_steps
-    )
-    from gala_rl.app.evaluate import evaluate
-
-    result = evaluate(
-        options.run,
-        episodes=options.episodes,
-        policy=options.policy,
-        learner=options.learner,
-        seed=options.seed,
-        max_steps=options.max_steps,
-    )
-    code = 130 if result["interrupted"] else 0
-    if options.json:
-        options.document = json.dumps(result, indent=2)
-        return code
-    _print_evaluation(result)
-    return code
-
-
-def _print_evaluation(result: dict[str, Any]) -> None:
-    actions = "most probable actions" if result["policy"] == "greedy" else "sampled actions"
-    rows, wanted = result["results"], result["episodes"]
-    cut = sum(row["games_cut"] for row in rows)
-    columns = {
-        "learner": [row["learner"] for row in rows],
-        "games": [f"{len(row['returns']):,}" for row in rows],
-        **({"cut": [f"{row['games_cut']:,}" for row in rows]} if cut else {}),
-        **{
-            label: ["–" if row[name] is None else score_text(row[name]) for row in rows]
-            for label, name in (
-                ("mean", "mean_return"),
-                ("standard error", "standard_error"),
-                ("min", "min"),
-                ("max", "max"),
-            )
-        },
-    }
-    if rows:
-        print_table(
-            f"{result['env']}, {result['agent_steps']:,} agent steps, {actions}, raw returns",
-            list(columns),
-            [list(cells) for cells in zip(*columns.values(), strict=True)],
-        )
-    if cut:
-        say(
-            f"games cut after {result['max_steps']:,} agent steps (--max-steps): {cut:,}; each "
-            f"counts with its score so far"
-        )
-    if failures := sum(row["simulator_failures"] for row in rows):
-        say(f"simulator failures: {failures}; a game that one ended counts with its score so far")
-    if result["interrupted"]:
-        why = "long games are missing above" if rows else "--max-steps cuts long ones"
-        say(f"stopped before all {wanted:,} games of each policy were over: {why}")
 
 
 def _methods(options: argparse.Namespace) -> int:

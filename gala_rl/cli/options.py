@@ -176,6 +176,17 @@ def add_max_steps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-steps", type=count, metavar="N", help=text)
 
 
+def add_checkpoint(parser: Any, what: str) -> None:
+    """Add the option `--checkpoint`, which selects the checkpoint described by `what`."""
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        metavar="best|newest|STEP",
+        help=f"checkpoint {what}; best: with the highest mean return; STEP: its agent steps "
+        f"(default: newest)",
+    )
+
+
 def count(text: str) -> int:
     """Parse a count as `parse_count` does, with an error that argparse shows."""
     try:

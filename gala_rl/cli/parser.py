@@ -76,7 +76,7 @@ _HINTS: Mapping[str, str] = {
     ),
     "checkpoint load load-path pretrained trained-agent": "gala resume RUN continues a run",
     "capture-video render render-mode video": (
-        "games are not shown; gala_rl.load_network gives the policy to a loop of your own"
+        "gala evaluate RUN --video FILE writes a video, and gala watch RUN shows games"
     ),
     "policy policy-kwargs": (
         "the network follows from the observations; --hidden 256,256 sets its layers for vectors, "
@@ -97,11 +97,13 @@ _HINTS: Mapping[str, str] = {
 _COMMANDS: Mapping[str, str] = {
     "benchmark": "bench",
     "continue": "resume",
-    "enjoy": "evaluate",
+    "enjoy": "watch",
     "eval": "evaluate",
     "list": "methods",
     "play": "evaluate",
+    "render": "watch",
     "run": "train",
+    "show": "watch",
     "test": "evaluate",
 }
 

@@ -76,7 +76,7 @@ class AtariSimulators:
         edges = [count * g // groups for g in range(groups + 1)]
         self.groups = tuple(slice(*ends) for ends in itertools.pairwise(edges))
         self._envs = [
-            _vector_environment(game, rows.stop - rows.start, threads, protocol, training)
+            vector_environment(game, rows.stop - rows.start, threads, protocol, training)
             for rows in self.groups
         ]
         self.observation = observation_spec(protocol)
@@ -89,10 +89,10 @@ class AtariSimulators:
 
     def reset(self, seed: int, stagger: int = 0) -> NDArray[Any]:
         """See `Simulators`."""
-        seeds = np.random.SeedSequence(seed).generate_state(self.count) % 2**31
+        seeds = emulator_seeds(seed, self.count)
         rng, observations = stagger_generator(seed), []
         for env, rows in zip(self._envs, self.groups, strict=True):
-            images, info = env.reset(seed=seeds[rows].astype(np.int64))
+            images, info = env.reset(seed=seeds[rows])
             if stagger:
                 images, info = self._play_at_random(env, rng, stagger)
             observations.append(_channels_first(images))
@@ -156,12 +156,34 @@ class AtariSimulators:
         self._envs.clear()
 
 
-def _vector_environment(
-    game: AtariGame, count: int, threads: int, protocol: AtariProtocol, training: bool
+def emulator_seeds(seed: int, count: int) -> NDArray[np.int64]:
+    """Return the seed of each emulator; the first ones do not depend on the count."""
+    seeds: NDArray[np.int64] = np.random.SeedSequence(seed).generate_state(count).astype(np.int64)
+    return seeds % 2**31
+
+
+def vector_environment(
+    game: AtariGame,
+    count: int,
+    threads: int,
+    protocol: AtariProtocol,
+    training: bool,
+    size: tuple[int, int] | None = None,
 ) -> AtariVectorEnv:
+    """Build the emulators of a game under a protocol.
+
+    Args:
+        game: the game.
+        count: number of emulators.
+        threads: C++ threads that step them.
+        protocol: how the game is presented.
+        training: whether a lost life is reported, if the protocol says so.
+        size: height and width of observations; default: as the protocol has it.
+    """
     # Otherwise the emulator prints a banner per instance.
     ALEInterface.setLoggerMode(LoggerMode.Error)
     sticky = protocol.sticky_actions
+    height, width = size or (protocol.image_size, protocol.image_size)
     return AtariVectorEnv(
         game.rom,
         count,
@@ -171,8 +193,8 @@ def _vector_environment(
         frameskip=protocol.frame_skip,
         maxpool=protocol.max_pool,
         stack_num=protocol.frame_stack,
-        img_height=protocol.image_size,
-        img_width=protocol.image_size,
+        img_height=height,
+        img_width=width,
         grayscale=protocol.grayscale,
         noop_max=protocol.noop_max,
         use_fire_reset=protocol.fire_reset,

@@ -4,14 +4,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from gala_rl.decode import Count, fits
-from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.plan import Fault
 from gala_rl.records.metrics import MetricsReader, MetricsWriter, Row
+
+if TYPE_CHECKING:  # It imports torch, which readers of the log do not need.
+    from gala_rl.faults.clock import FaultClock
 
 BEGIN: Literal["begin"] = "begin"
 END: Literal["end"] = "end"
@@ -45,7 +47,8 @@ class FaultLog:
     def __init__(
         self, path: Path, index: int, owner: Literal["learner", "node"] = "learner"
     ) -> None:
-        rows = [row for row in _fault_rows(MetricsReader(path)) if row.get(owner) == index]
+        every = fault_rows(MetricsReader(path).new_rows())
+        rows = [row for row in every if row.get(owner) == index]
         self.begun = {row["fault"] for row in rows if row["phase"] == BEGIN}
         self.ended = {row["fault"] for row in rows if row["phase"] == END}
         self._owner = {owner: index}
@@ -100,7 +103,7 @@ class FaultMonitor:
         clock: as given.
     """
 
-    def __init__(self, clock: FaultClock, path: Path) -> None:
+    def __init__(self, clock: "FaultClock", path: Path) -> None:
         self.clock, self._reader = clock, MetricsReader(path)
         self._reader.new_rows()
 
@@ -113,16 +116,12 @@ class FaultMonitor:
 
     def take_notices(self) -> list[str]:
         """Return notices of new rows since the last call, one line each."""
-        return [notice(row) for row in _fault_rows(self._reader)]
+        return [notice(row) for row in fault_rows(self._reader.new_rows())]
 
 
-def _fault_rows(reader: MetricsReader) -> list[Row]:
-    """Return the new valid rows, of learners or of nodes."""
-    return [
-        row
-        for row in reader.new_rows()
-        if fits(_FaultRow, row) and ("learner" in row or "node" in row)
-    ]
+def fault_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the valid rows, of learners or of nodes, without damaged and foreign ones."""
+    return [row for row in rows if fits(_FaultRow, row) and ("learner" in row or "node" in row)]
 
 
 def notice(row: Mapping[str, Any]) -> str:

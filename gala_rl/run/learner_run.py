@@ -194,7 +194,7 @@ class LearnerRun:
                 "gossip_s": now.gossip_s - before.gossip_s,
                 "wait_s": agent.gossip.wait_s - self._wait_before,
                 "simulator_failures": agent.source.failures,
-                "cpu_s": time.process_time() - self._cpu_before,
+                "cores": (time.process_time() - self._cpu_before) / elapsed,
                 "rss_mb": self._process.memory_info().rss / 2**20,
             }
         )

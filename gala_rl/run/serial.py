@@ -142,7 +142,7 @@ class _SerialRun:
                 learner.write_row_if_due(self._status().total_agent_steps)
             status = self._status()
             now = time.monotonic()
-            if now - observed > _OBSERVE_EVERY_S:
+            if self._completed or now - observed > _OBSERVE_EVERY_S:
                 if self._monitor is not None:
                     self._monitor.poll(status.total_agent_steps)
                 if observe(self._with_notices(status)) == "stop":

@@ -125,7 +125,7 @@ def test_rows_of_metrics_tell_everything_that_is_documented(run: tuple[Path, str
         "time", "learner", "agent_steps", "env_frames", "total_agent_steps", "updates",
         "agent_steps_per_s", "mean_return", "episodes", "policy_loss", "value_loss", "entropy",
         "grad_norm", "update_norm", "learning_rate", "mixes", "staleness_updates", "overdue",
-        "rollout_s", "update_s", "gossip_s", "wait_s", "simulator_failures", "cpu_s", "rss_mb",
+        "rollout_s", "update_s", "gossip_s", "wait_s", "simulator_failures", "cores", "rss_mb",
     }  # fmt: skip
     for row in rows_of(run[0], 1):
         assert set(row) == numbers | {
