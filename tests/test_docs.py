@@ -36,7 +36,7 @@ DOCUMENTS = [
 RESULTS = ROOT / "benchmarks" / "results"
 BACKENDS = {"minatar.md"}
 """Documents whose commands need JAX."""
-EXTRAS = {"export.md": "onnxruntime", "video.md": "imageio_ffmpeg"}
+EXTRAS = {"export.md": "onnxruntime", "figures.md": "matplotlib", "video.md": "imageio_ffmpeg"}
 """Documents that need a package of an extra; without it they are skipped."""
 SLOW = {"cluster.md", "faults.md", "gala-a2c.md", "methods.md", "performance.md"}
 """Measuring takes time however little is measured, and so do nodes of a cluster and many runs.

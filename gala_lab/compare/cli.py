@@ -89,7 +89,7 @@ def _plan_of(options: argparse.Namespace) -> Any:
 
 def _report(plan: Any, options: argparse.Namespace) -> int:
     from gala_lab.compare import comparison_table, report
-    from gala_lab.plots import draw_comparison
+    from gala_lab.figures.comparisons import draw_comparison
     from gala_rl.cli.plots import can_plot
     from gala_rl.records.files import write_json
 

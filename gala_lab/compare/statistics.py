@@ -50,6 +50,37 @@ def probability_of_improvement(scores: Scores, others: Scores) -> Scores:
     return wins
 
 
+def performance_profile(scores: Scores, thresholds: Scores) -> Scores:
+    """Return the share of runs x tasks whose score is above each threshold.
+
+    Args:
+        scores: [..., runs, tasks].
+        thresholds: [points].
+
+    Returns:
+        [..., points].
+    """
+    above = scores[..., None] > thresholds
+    shares: Scores = above.mean(axis=(-3, -2))
+    return shares
+
+
+def profile_interval(
+    scores: Scores, thresholds: Scores, resamples: int = RESAMPLES
+) -> tuple[Scores, Scores]:
+    """Return the ends, each [points], of the profile's percentile interval at each threshold.
+
+    Args:
+        scores: [runs, tasks], drawn as in `bootstrap_interval`.
+        thresholds: [points].
+        resamples: number of draws.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [performance_profile(_drawn_again(scores, rng), thresholds) for _ in range(resamples)]
+    low, high = interval(np.array(drawn))
+    return low, high
+
+
 def bootstrap_interval(
     statistic: Callable[..., Scores], *samples: Scores, resamples: int = RESAMPLES
 ) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def add_simulate(commands: Any) -> None:
 
 
 def _simulate(given: argparse.Namespace) -> int:
-    from gala_lab.plots import draw_simulations
+    from gala_lab.figures.comparisons import draw_simulations
     from gala_lab.simulation.simulate import simulate
     from gala_lab.simulation.simulation_checks import check
 

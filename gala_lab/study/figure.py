@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gala_lab.compare.statistics import bootstrap_interval
+from gala_lab.figures.style import draw_band, new_figure, style_of
 from gala_lab.study.cell import Cell
 from gala_lab.study.summary import Row, by_rate, by_rule, name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-"""Okabe and Ito's, which the colour-blind can tell apart."""
-_MARKERS = "os^vDPX*"
 
 
 def draw(rows: Sequence[Row]) -> "Figure":
@@ -24,11 +21,8 @@ def draw(rows: Sequence[Row]) -> "Figure":
     Args:
         rows: rows of a study, at least one.
     """
-    from matplotlib.figure import Figure
-
     tasks = list(dict.fromkeys((row["cell"]["env"], row["cell"]["algorithm"]) for row in rows))
-    figure = Figure(figsize=(5.2 * len(tasks), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    figure, panels = new_figure(len(tasks), width=5.2, height=3.8)
     for panel, task in zip(panels, tasks, strict=True):
         _panel(panel, [r for r in rows if (r["cell"]["env"], r["cell"]["algorithm"]) == task])
     return figure
@@ -40,19 +34,16 @@ def _panel(axes: "Axes", rows: list[Row]) -> None:
     axes.set_title(f"{cell['env']}, {cell['algorithm']}, {total} simulators", fontsize="medium")
     for number, rule in enumerate(by_rule(rows)):
         rates, lows, means, highs = _curve(rule)
-        color = _COLORS[number % len(_COLORS)]
-        axes.fill_between(rates, lows, highs, color=color, alpha=0.15, linewidth=0)
-        axes.plot(
-            *(rates, means),
-            color=color,
-            marker=_MARKERS[number % len(_MARKERS)],
+        style = style_of(number)
+        draw_band(
+            *(axes, rates, {"low": lows, "middle": means, "high": highs}),
+            *(style, _label(rule[0]["cell"])),
+            marker=style.marker,
             linestyle="--" if rule[0]["cell"]["learners"] == 1 else "-",
-            label=_label(rule[0]["cell"]),
         )
     axes.set_xscale("log", base=2)
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"AUC, {cell['steps']:,} agent steps")
-    axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
 
 

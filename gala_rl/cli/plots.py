@@ -1,6 +1,7 @@
 """Saves figures of commands; imports matplotlib, of the extra `plots`, only when drawing."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,13 @@ def can_plot() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def check_plot(file: str) -> None:
+def check_plot(file: str, suffixes: Sequence[str] = _SUFFIXES) -> None:
     """Raise a UserError if the file cannot be drawn, before anything is computed."""
     path = Path(file)
-    if path.suffix not in _SUFFIXES:
-        raise UserError(f"plot {file}: choose a name that ends in .png, .pdf or .svg")
+    if path.suffix not in suffixes:
+        *others, last = suffixes
+        names = f"{', '.join(others)} or {last}" if others else last
+        raise UserError(f"plot {file}: choose a name that ends in {names}")
     if not path.parent.is_dir():
         raise UserError(f"plot {file}: folder {path.parent} does not exist, create it first")
     if not can_plot():

@@ -7,7 +7,9 @@ from gala_lab.compare.statistics import (
     Scores,
     bootstrap_interval,
     interquartile_mean,
+    performance_profile,
     probability_of_improvement,
+    profile_interval,
 )
 
 pytestmark = [
@@ -66,3 +68,23 @@ def test_intervals_of_improvement_agree_but_for_what_is_drawn() -> None:
     )
     found = bootstrap_interval(probability_of_improvement, mine, theirs, resamples=5_000)
     assert found == pytest.approx(expected["x,y"].ravel().tolist(), abs=0.02)
+
+
+@pytest.mark.parametrize(("runs", "tasks"), [(3, 1), (5, 6), (20, 3)])
+def test_profiles_are_equal_and_their_intervals_agree_but_for_what_is_drawn(
+    runs: int, tasks: int
+) -> None:
+    from rliable import library
+
+    scores, thresholds = scores_of(runs, tasks, seed=runs), np.linspace(0.0, 8.0, 33)
+    shares, ends = library.get_interval_estimates(
+        {"x": scores},
+        lambda x: np.array([library.run_score_deviation(x, tau) for tau in thresholds]),
+        reps=2_000,
+        random_state=np.random.RandomState(0),
+    )
+    np.testing.assert_allclose(performance_profile(scores, thresholds), shares["x"], atol=1e-12)
+    found = profile_interval(scores, thresholds)
+    # A share has steps of one in runs x tasks: a quantile may be on either side of one.
+    np.testing.assert_allclose(found, ends["x"], atol=1.01 / (runs * tasks))
+    assert np.abs(np.array(found) - ends["x"]).mean() < 0.01

@@ -9,7 +9,7 @@ from gala_lab.compare import comparison_table as table
 from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.comparison_plan import Plan, configs_of, record
 from gala_lab.compare.report import Result, result_of
-from gala_lab.plots import draw_comparison
+from gala_lab.figures.comparisons import draw_comparison
 from gala_rl.config.train import TrainConfig
 from tests.support.comparison_rows import make_run, rows
 

@@ -1,0 +1,1 @@
+"""Figures of runs, comparisons, studies and benchmarks, and reports that have them inline."""
