@@ -12,7 +12,7 @@ from gala_rl.cli.changes import add_changes
 from gala_rl.cli.chosen import chosen
 from gala_rl.cli.completion import PrintCompletion
 from gala_rl.cli.console import foreign_output_on_stderr, ignore_output_errors, print_table, say
-from gala_rl.cli.dashboard import add_dashboard
+from gala_rl.cli.dashboard import add_dashboard, shown, with_folder
 from gala_rl.cli.dry_run import check_dry_run, show_dry_run
 from gala_rl.cli.envs import add_envs
 from gala_rl.cli.evaluate import add_evaluate
@@ -174,35 +174,41 @@ def _train(options: argparse.Namespace) -> int:
     if options.dry_run:
         return show_dry_run(options, preflight.check_start(config, settings))
     if not options.resume or not restart.is_started(config):
-        return _start(preflight.check_start(config, settings))
+        return _start(preflight.check_start(config, settings), dashboard=options.dashboard)
     assert config.out is not None
     preflight.check_unchanged(config.out, config, values)
     steps = values.get("steps")
     if restart.is_resumable(config.out):
-        return _resume_run(config.out, {} if steps is None else {"steps": steps})
+        changes = {} if steps is None else {"steps": steps}
+        return _resume_run(config.out, changes, dashboard=options.dashboard)
     checked, aside = restart.start_anew(config, settings, steps)
     say(f"no whole checkpoint in {config.out}: it starts anew; what was there is in {aside}")
-    return _start(checked)
+    return _start(checked, dashboard=options.dashboard)
 
 
-def _start(config: Any) -> int:
+def _start(config: Any, *, dashboard: bool) -> int:
     # Imported after the checks, since PyTorch takes seconds to import.
     from gala_rl.app.train import train_checked
 
-    return _report(train_checked(config), config.out)
+    config = with_folder(config) if dashboard else config
+    with shown(config.out, is_wanted=dashboard):
+        return _report(train_checked(config), config.out)
 
 
 def _resume(options: argparse.Namespace) -> int:
     return _resume_run(options.run, given(options), options.checkpoint)
 
 
-def _resume_run(run: str, changes: Mapping[str, Any], checkpoint: str = "newest") -> int:
+def _resume_run(
+    run: str, changes: Mapping[str, Any], checkpoint: str = "newest", *, dashboard: bool = False
+) -> int:
     from gala_rl.app import preflight
 
     config = preflight.check_resume(run, changes, checkpoint)
     from gala_rl.app.train import resume_checked
 
-    return _report(resume_checked(run, config, checkpoint=checkpoint), run)
+    with shown(run, is_wanted=dashboard):
+        return _report(resume_checked(run, config, checkpoint=checkpoint), run)
 
 
 def _report(summary: dict[str, Any], run: str | None) -> int:

@@ -101,6 +101,11 @@ def add_train_arguments(parser: Parser, method: Method | None = None) -> None:
         action="store_true",
         help="continue the run in --out if there is one, else start it",
     )
+    parser.add_argument(
+        "--dashboard",
+        action="store_true",
+        help="show the run on a live page in the browser, as gala dashboard does, while it trains",
+    )
     add_train_settings(parser, method=method)
 
 
