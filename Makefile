@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Tests start hundreds of processes: each would compile the package anew.
-test test-slow fuzz test-gpu test-peers test-environments test-browser: export PYTHONDONTWRITEBYTECODE :=
+test test-slow fuzz test-gpu test-peers test-environments test-browser test-extras: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments test-backends test-browser check format bench clean
+.PHONY: install train test test-slow fuzz test-gpu test-peers test-environments test-backends test-browser test-extras check format bench clean
 
 install: $(VENV)/.installed
 
@@ -46,6 +46,9 @@ test-backends: $(VENV)/.installed-backends
 # Needs a Chromium: apt-get install chromium, or GALA_CHROMIUM=/path/to/chromium.
 test-browser: $(VENV)/.installed-browser
 	$(BIN)/python -m pytest -m browser
+
+test-extras: $(VENV)/.installed-extras
+	$(BIN)/python -m pytest -m 'extras and not slow'
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -87,6 +90,12 @@ $(VENV)/.installed-backends: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-browser: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[dev,browser]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+# Trackio needs a pillow that the constraints exclude.
+$(VENV)/.installed-extras: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev,wandb,mlflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[trackio]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gala_rl.methods.r2d2 import R2D2Settings
     from gala_rl.methods.resolving import with_settings
     from gala_rl.records.config_file import read_config
+    from gala_rl.sinks.sink import Sink
 
 __all__ = [
     "A2CSettings",
@@ -39,6 +40,7 @@ __all__ = [
     "LearnerFailure",
     "PPOSettings",
     "R2D2Settings",
+    "Sink",
     "StorageError",
     "SupervisorFailure",
     "TrainConfig",
@@ -70,6 +72,7 @@ _HOMES = {
     "gala_rl.methods.impala": ("ImpalaSettings",),
     "gala_rl.methods.ppo": ("PPOSettings",),
     "gala_rl.methods.r2d2": ("R2D2Settings",),
+    "gala_rl.sinks.sink": ("Sink",),
 }
 
 

@@ -299,7 +299,9 @@ def test_the_reference_lists_every_public_name_with_its_parameters(module: Modul
     rows = re.findall(r"^\| `((\w+)\(.*?\))` \|", "\n".join(sections), flags=re.MULTILINE)
     assert sorted(name for _, name in rows) == sorted(module.__all__)
     for signature, name in rows:
-        expected = list(inspect.signature(getattr(module, name)).parameters)
+        found = getattr(module, name)
+        is_interface = getattr(found, "_is_protocol", False)
+        expected = [] if is_interface else list(inspect.signature(found).parameters)
         assert parameters(signature) == expected, name
 
 

@@ -1,13 +1,15 @@
 """Hooks: the caller's functions, which a run calls in the supervisor's process."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
 from gala_rl.errors import UserError
+from gala_rl.sinks.sink import Sink
+from gala_rl.sinks.threads import sink_faults
 
 OnRow = Callable[[Mapping[str, Any]], str | None]
 """Called with each metrics row; returns "stop" to end the run."""
@@ -20,18 +22,23 @@ STOP = "stop"
 
 @dataclass(frozen=True)
 class Hooks:
-    """The caller's functions.
+    """The caller's functions and sinks.
 
     Attributes:
         on_row: see `OnRow`.
         on_checkpoint: see `OnCheckpoint`.
+        sinks: see `Sink`.
     """
 
     on_row: OnRow | None = None
     on_checkpoint: OnCheckpoint | None = None
+    sinks: Sequence[Sink] = ()
 
     def check(self) -> None:
-        """Raise a UserError if a hook cannot be called with what it is given."""
+        """Raise a UserError if a hook cannot be called with what it is given, or a sink is none."""
+        for fault in map(sink_faults, self.sinks):
+            if fault is not None:
+                raise UserError(fault)
         for name, parameters in (("on_row", ("row",)), ("on_checkpoint", ("folder", "steps"))):
             hook = getattr(self, name)
             if hook is None:

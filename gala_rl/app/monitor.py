@@ -1,149 +1,69 @@
-"""Reads a run's metrics files during training, for the terminal, TensorBoard and the summary."""
+"""Reads a run's metrics files during training, for the terminal, sinks, hooks and the summary."""
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-from torch.utils.tensorboard import SummaryWriter
+from collections.abc import Sequence
 
 from gala_rl.app.progress import Progress
 from gala_rl.config.train import TrainConfig
-from gala_rl.errors import StorageError
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.event_log import EventLog
 from gala_rl.records.metrics import BestMean, MetricsReader, RecentGames, Row, learner_rows
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
-
-_Scalar = tuple[str, float, int, float]
-"""Name, value, total agent steps, time."""
-
-_SILENT_S = 60.0
-"""The mean over all learners does not wait for a learner that has written no row for this long."""
-
-_PLOTTED = (
-    "agent_steps_per_s",
-    "mean_return",
-    "policy_loss",
-    "value_loss",
-    "entropy",
-    "q_loss",
-    "mean_q",
-    "td_error",
-    "replay_ratio",
-    "sample_age_steps",
-    "grad_norm",
-    "update_norm",
-    "learning_rate",
-    "mixes",
-    "staleness_updates",
-    "rss_mb",
-)
-_PLOTTED_OF_ALL = (
-    "consensus_rms",
-    "consensus_span",
-    "consensus_rms_bound",
-    "consensus_span_bound",
-    "consensus_rms_nominal_bound",
-    "consensus_rms_independent",
-    "gradient_cosine",
-    "noise_share",
-    "normalizer_gain",
-    "mixed_share",
-)
-
-
-@contextmanager
-def no_event_tracebacks() -> Iterator[None]:
-    """Suppress the traceback that TensorBoard's thread prints when the disk is full.
-
-    The next call of its writer raises the same error, which is then reported.
-    """
-    original = threading.excepthook
-
-    def ignore_os_errors(error: threading.ExceptHookArgs) -> None:
-        if not issubclass(error.exc_type, OSError):
-            original(error)
-
-    threading.excepthook = ignore_os_errors
-    try:
-        yield
-    finally:
-        threading.excepthook = original
+from gala_rl.sinks.charts import SILENT_S, Charts
+from gala_rl.sinks.threads import Sinks
 
 
 class MetricsMonitor:
-    """Reads the rows that learners write, shows and plots them; called as a run's `Observer`.
+    """Reads the rows that learners write, shows them and passes them to sinks.
 
     Args:
         config: config of the run.
         folder: folder of the run.
         progress: shows the newest values.
         start: checkpoint from which the run continues, if any.
+        sinks: started; they receive rows in the order of their time.
 
     Attributes:
         latest: newest row per learner.
         best: best mean return of all learners so far, that of earlier attempts included.
+        best: best mean return of all learners so far, that of earlier attempts included.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, progress: Progress, start: Checkpoint | None
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        progress: Progress,
+        start: Checkpoint | None,
+        sinks: Sinks,
     ) -> None:
         self._progress = progress
         self._folder = folder
+        self._sinks = sinks
+        self._charts = Charts()
         self._readers: list[MetricsReader] = []
         self._add_readers(folder.max_learners_so_far(config))
         self._recent = RecentGames()
-        self._uncounted: list[Row] = []
+        self._unsent: list[Row] = []
         self._untaken: list[Row] = []
         self.latest: dict[int, Row] = {}
         self.best = BestMean()
         self._events = EventLog(folder.events_file)
         self._consensus_time = 0.0
-        # Make TensorBoard forget events of steps that are repeated. Parts of a checkpoint are
-        # written one after another, so older rows beyond its total steps have to be plotted again.
-        first = None if start is None else start.resumes_at + 1
-        self._writer: SummaryWriter | None = self._open(first)
-        self._plot(self._take_rows([], first or 0))
+        # Parts of a checkpoint are written one after another, so rows before it may be beyond its
+        # total steps. Sinks forget those when a run is resumed, and receive them again.
+        self._take_rows([], 0 if start is None else start.resumes_at + 1)
         self._untaken.clear()
 
     def __call__(self, status: RunStatus) -> None:
-        """Read new rows, show and plot them.
+        """Read new rows, show them and pass them to the sinks.
 
         Raises:
-            StorageError: when events cannot be written; raised once, after which none are written.
+            StorageError: when the file of events cannot be written.
         """
         self._add_readers(len(status.updates))
         self._read(status, [rank for rank, alive in enumerate(status.alive) if alive])
-
-    def _read(self, status: RunStatus, writing: Sequence[int], *, has_ended: bool = False) -> None:
-        scalars = self._take_rows(writing) + self._take_consensus(status)
-        self._progress.show(status, self.mean_return, self.latest, has_ended=has_ended)
-        if not has_ended:
-            self._events.record(
-                status.total_agent_steps, status.notices, status.alive, status.restarts
-            )
-        self._plot(scalars)
-
-    def _open(self, purge_from: int | None) -> SummaryWriter:
-        """Open an event file; TensorBoard forgets events of earlier files from these steps on."""
-        return SummaryWriter(str(self._folder.tensorboard), purge_step=purge_from)
-
-    def _purge_from(self, agent_steps: int, scalars: list[_Scalar]) -> None:
-        """Plot events before a learner went back to a checkpoint; purge those of repeated steps."""
-        self._plot(scalars)
-        self._uncounted = [r for r in self._uncounted if r["total_agent_steps"] < agent_steps]
-        with self._storage_errors():
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = self._open(agent_steps)
-
-    def _plot(self, scalars: list[_Scalar]) -> None:
-        for name, value, agent_steps, time in scalars:
-            with self._storage_errors():
-                if self._writer is not None:
-                    self._writer.add_scalar(name, value, agent_steps, time)
 
     @property
     def mean_return(self) -> float | None:
@@ -161,37 +81,38 @@ class MetricsMonitor:
         return [row | of_all for row in rows]
 
     def close(self, status: RunStatus) -> None:
-        """Read the last rows and close the event files.
+        """Read the last rows and close the sinks.
 
         Raises:
             StorageError: as when called.
         """
-        self._read(status, [], has_ended=True)
-        self._events.close()
-        with self._storage_errors():
-            if self._writer is not None:
-                self._writer.close()
-
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
         try:
-            yield
-        except OSError as error:
-            self._writer = None
-            where = self._folder.tensorboard
-            raise StorageError(f"events in {where} cannot be written ({error.strerror})") from error
+            self._read(status, [], has_ended=True)
+            self._events.close()
+        finally:
+            self._sinks.close()
+            self._show_notices()
 
-    def _take_consensus(self, status: RunStatus) -> list[_Scalar]:
-        """Return the newest distances between learners, if they are new since the last call."""
+    def _read(self, status: RunStatus, writing: Sequence[int], *, has_ended: bool = False) -> None:
+        self._take_rows(writing)
+        self._take_consensus(status)
+        self._progress.show(status, self.mean_return, self.latest, has_ended=has_ended)
+        self._show_notices()
+        if not has_ended:
+            self._events.record(
+                status.total_agent_steps, status.notices, status.alive, status.restarts
+            )
+
+    def _show_notices(self) -> None:
+        for notice in self._sinks.take_notices():
+            self._progress.print_line(notice)
+
+    def _take_consensus(self, status: RunStatus) -> None:
+        """Pass on the newest distances between learners, if they are new since the last call."""
         row = status.consensus
-        if row is None or row["time"] == self._consensus_time:
-            return []
-        self._consensus_time = row["time"]
-        return [
-            (f"all/{name}", row[name], row["total_agent_steps"], row["time"])
-            for name in _PLOTTED_OF_ALL
-            if row[name] is not None
-        ]
+        if row is not None and row["time"] != self._consensus_time:
+            self._consensus_time = row["time"]
+            self._sinks.row(self._charts.of_consensus(row))
 
     def _add_readers(self, learners: int) -> None:
         """Add readers of learners that have joined; readers of former learners remain."""
@@ -206,46 +127,37 @@ class MetricsMonitor:
         """
         newest = max((row["time"] for row in self.latest.values()), default=0.0)
         times = [self.latest[rank]["time"] for rank in writing if rank in self.latest]
-        return max(min(times, default=math.inf), newest - _SILENT_S)
+        return max(min(times, default=math.inf), newest - SILENT_S)
 
-    def _take_rows(self, writing: Sequence[int], first: int = 0) -> list[_Scalar]:
-        """Read the new rows; return the scalars to plot.
+    def _take_rows(self, writing: Sequence[int], first: int = 0) -> None:
+        """Read the new rows, and pass on those up to which all games are known.
 
         Args:
             writing: learners that still write rows.
-            first: total agent steps from which rows are plotted.
+            first: total agent steps from which rows are passed on.
         """
-        scalars: list[_Scalar] = []
         for reader in self._readers:
             for row in learner_rows(reader.new_rows()):
                 before = self.latest.get(row["learner"])
                 if before is not None and row["agent_steps"] <= before["agent_steps"]:
-                    self._purge_from(row["total_agent_steps"], scalars)
-                    scalars = []
+                    # The learner went back to a checkpoint and repeats steps.
+                    self._unsent = [r for r in self._unsent if not _is_repeated(r, row)]
                 self.latest[row["learner"]] = row
                 self._recent.add(row)
-                self._uncounted.append(row)
+                self._unsent.append(row)
                 self._untaken.append(row)
-                if row["total_agent_steps"] < first:
-                    continue
-                own = {name: row[name] for name in _PLOTTED if name in row}
-                own["rejected"] = sum(row["rejected"].values())
-                scalars += [
-                    _scalar(f"learner_{row['learner']:02d}/{name}", value, row)
-                    for name, value in own.items()
-                    if value is not None
-                ]
-        # The mean over all learners is computed only up to times at which all games are known.
         until = self._known_until(writing)
-        ready = [row for row in self._uncounted if row["time"] <= until]
-        self._uncounted = [row for row in self._uncounted if row["time"] > until]
+        ready = [row for row in self._unsent if row["time"] <= until]
+        self._unsent = [row for row in self._unsent if row["time"] > until]
         for row in sorted(ready, key=lambda row: row["time"]):
             self._recent.count_until(row["time"])
             self.best.update(self._recent, row["total_agent_steps"])
-            if self.mean_return is not None and row["total_agent_steps"] >= first:
-                scalars.append(_scalar("all/mean_return", self.mean_return, row))
-        return scalars
+            scalars = self._charts.of_learner(row, self.mean_return)
+            if row["total_agent_steps"] >= first:
+                self._sinks.row(scalars)
 
 
-def _scalar(name: str, value: float, row: Row) -> _Scalar:
-    return name, value, row["total_agent_steps"], row["time"]
+def _is_repeated(row: Row, later: Row) -> bool:
+    """Return whether a row is about steps that its learner has repeated later."""
+    is_later: bool = row["agent_steps"] >= later["agent_steps"]
+    return is_later and row["learner"] == later["learner"]

@@ -41,20 +41,12 @@ class RunObserver:
         return self._hooks.stopped_because
 
     def __call__(self, status: RunStatus) -> Request | None:
-        """Read new rows, show and plot them, and call the hooks.
-
-        Raises:
-            StorageError: when events cannot be written.
-        """
+        """Read new rows, show them, pass them to sinks, and call the hooks."""
         self._monitor(status)
         return self._call_hooks(status)
 
     def close(self, status: RunStatus) -> None:
-        """Read the last rows, close the event files, and call the hooks for what was last.
-
-        Raises:
-            StorageError: when events cannot be written.
-        """
+        """Read the last rows, close the sinks, and call the hooks for what was last."""
         try:
             self._monitor.close(status)
         finally:

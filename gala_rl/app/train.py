@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from rich.console import Console
 from gala_rl.agent import InitialParameters, initial_parameters_of
 from gala_rl.app.caller import check_may_train, unchanged_caller
 from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
-from gala_rl.app.monitor import MetricsMonitor, no_event_tracebacks
+from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.observer import RunObserver
 from gala_rl.app.policies import selected_checkpoint
 from gala_rl.app.preflight import check_resume, check_start
@@ -40,6 +40,9 @@ from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
 from gala_rl.run.serial import run_serial
 from gala_rl.run.status import Observer, RunOutcome
+from gala_rl.sinks.named import make_sinks
+from gala_rl.sinks.sink import Sink
+from gala_rl.sinks.threads import Sinks
 
 if TYPE_CHECKING:
     from gala_rl.cluster.connection import Connection
@@ -54,6 +57,7 @@ def train(
     *,
     on_row: OnRow | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> dict[str, Any]:
     """Start a run and train to its end.
 
@@ -66,6 +70,7 @@ def train(
         on_row: called with each metrics row of a learner; returns "stop" to end the run.
         on_checkpoint: called with the folder and the agent steps of each complete checkpoint;
             returns "stop" to end the run.
+        sinks: receive metrics, besides TensorBoard and those of `config.log`; see `Sink`.
 
     Returns:
         The summary, as in `summary.json`.
@@ -80,7 +85,7 @@ def train(
         Exception: whatever a hook raises, once the run has ended with a checkpoint.
     """
     refuse_to_start_a_run()
-    hooks = Hooks(on_row, on_checkpoint)
+    hooks = Hooks(on_row, on_checkpoint, sinks)
     hooks.check()
     return train_checked(check_start(config), console, hooks)
 
@@ -119,6 +124,7 @@ def resume(
     checkpoint: str | int = NEWEST,
     on_row: OnRow | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> dict[str, Any]:
     """Continue a run from its newest undamaged checkpoint, or from another one.
 
@@ -131,6 +137,7 @@ def resume(
             moved into the folder `earlier`.
         on_row: as in `train`; called with new rows only.
         on_checkpoint: as in `train`.
+        sinks: as in `train`.
 
     Returns:
         The summary.
@@ -143,7 +150,7 @@ def resume(
         Exception: as `train`.
     """
     refuse_to_start_a_run()
-    hooks = Hooks(on_row, on_checkpoint)
+    hooks = Hooks(on_row, on_checkpoint, sinks)
     hooks.check()
     if steps is not None:
         changes = {**changes, "steps": steps}
@@ -229,8 +236,9 @@ def _run(
     started = time.monotonic()
     caller = HookCaller(hooks)
     try:
-        with progress, no_event_tracebacks(), preserve_working_directory():
-            monitor = MetricsMonitor(config, absolute, progress, start)
+        with progress, preserve_working_directory():
+            sinks = _start_sinks(config, absolute, start, hooks.sinks)
+            monitor = MetricsMonitor(config, absolute, progress, start, sinks)
             observer = RunObserver(config, monitor, caller, progress)
             outcome = _runner(config, absolute, initial, start, connection)(observer)
             # The failure that ended the run may occur again here; report it only once.
@@ -255,6 +263,16 @@ def _run(
         caller.error.add_note(f"the run has ended; go on with: {folder.command_to_continue()}")
         raise caller.error
     return summary
+
+
+def _start_sinks(
+    config: ResolvedConfig, folder: RunFolder, start: Checkpoint | None, own: Sequence[Sink]
+) -> Sinks:
+    """Start TensorBoard, the sinks of --log and the caller's own."""
+    repeated_from = None if start is None else start.resumes_at + 1
+    sinks = Sinks(make_sinks(config, folder, repeated_from, own))
+    sinks.start(configs.to_dict(config) | {"out": str(folder.path)})
+    return sinks
 
 
 def _runner(

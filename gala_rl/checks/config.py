@@ -23,6 +23,7 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.graph import graph_of
 from gala_rl.methods.own import check_learner_module
 from gala_rl.methods.resolving import resolve
+from gala_rl.sinks.named import logger_rows
 
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
@@ -61,6 +62,7 @@ def check_config(config: TrainConfig, settings: Mapping[str, Any] = _NO_SETTINGS
 def _resolve(config: TrainConfig, settings: Mapping[str, Any]) -> ResolvedConfig:
     """Check each setting alone; return the config, resolved."""
     check(config)
+    check_rows(logger_rows(config))
     if config.cluster is not None:
         check_rows(cluster_rows(config, settings))
     return resolve(config, settings)

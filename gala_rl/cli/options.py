@@ -104,15 +104,16 @@ def add_setting(
         action: Any = argparse.BooleanOptionalAction if may_be_off else "store_true"
         group.add_argument(flag, action=action, **options)
         return
-    if get_origin(hint) is Literal:
-        group.add_argument(flag, choices=get_args(hint), **options)
+    element = element_of(hint)
+    if Literal in (get_origin(hint), get_origin(element)):
+        options["action"] = "store" if element is None else _Again
+        group.add_argument(flag, choices=get_args(element or hint), **options)
         return
     if entry.metadata["flag"]:
         options["type"] = argument if get_origin(hint) is Mapping else str
         options["metavar"] = entry.metadata["metavar"]
         group.add_argument(flag, action=_Again, **options)
         return
-    element = element_of(hint)
     value_type = element or next(
         kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)
     )

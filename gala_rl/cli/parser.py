@@ -89,8 +89,8 @@ _HINTS: Mapping[str, str] = {
     "eval-every eval-freq eval-frequency eval-interval": (
         "gala evaluate RUN plays the newest checkpoint, during training too"
     ),
-    "track use-wandb wandb wandb-entity wandb-project wandb-project-name": (
-        "a run writes TensorBoard files, in the folder tensorboard of its --out"
+    "csv mlflow track trackio use-wandb wandb wandb-entity wandb-project wandb-project-name": (
+        "--log wandb, mlflow, trackio or csv, besides TensorBoard's files: docs/logging.md"
     ),
 }
 

@@ -23,6 +23,7 @@ HEADINGS: Mapping[str, Collection[str]] = {
         "stop_at",
         "patience",
         "out",
+        "log",
         "log_every",
         "checkpoint_every",
         "checkpoints_kept",

@@ -188,6 +188,12 @@ class TrainConfig:
         unset="a row after 8,000 agent steps, 100 updates or 2 s, whichever comes first",
         minimum=1,
     )
+    log: tuple[Literal["csv", "wandb", "mlflow", "trackio"], ...] = setting(
+        (),
+        "also write metrics as a table (csv) or with the package of this name. Repeat the option "
+        "for more: docs/logging.md",
+        flag="--log",
+    )
     checkpoint_every: float = setting(300.0, "time between checkpoints", above=0, metavar="SECONDS")
     checkpoints_kept: int = setting(3, "number of newest checkpoints to retain", minimum=1)
     max_restarts: int = setting(
@@ -244,7 +250,7 @@ class TrainConfig:
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return the config as plain JSON values, with the name of its algorithm."""
     values = dataclasses.asdict(config)
-    values |= {"wrappers": list(config.wrappers), "hidden": list(config.hidden)}
+    values |= {name: list(values[name]) for name in ("wrappers", "hidden", "log")}
     for entry in dataclasses.fields(config):
         if entry.metadata.get("is_read"):
             del values[entry.name]

@@ -63,6 +63,7 @@ class RunFolder:
         events_file: JSON lines with notices, and with deaths and restarts of learners.
         faults_file: JSON lines with the injected faults that have happened.
         tensorboard: event files.
+        table_file: metrics as CSV, if `log` has it.
         defects: details of violated guarantees, to be reported; exists only if there are any.
         earlier: a folder per earlier attempt at the run, with its files.
         scale_request: request of `gala scale`; exists while that command waits.
@@ -82,6 +83,7 @@ class RunFolder:
         self.events_file = self.path / "metrics" / "events.jsonl"
         self.faults_file = self.path / "metrics" / "faults.jsonl"
         self.tensorboard = self.path / "tensorboard"
+        self.table_file = self.path / "metrics.csv"
         self.defects = self.path / "defects"
         self.earlier = self.path / "earlier"
         self.scale_request = self.path / ".scale.json"

@@ -9,7 +9,6 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.summary.writer import event_file_writer
 
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
@@ -20,6 +19,8 @@ from gala_rl.records.metrics import MetricsReader
 from gala_rl.records.rewind import rewind
 from gala_rl.records.run_folder import RunFolder
 from gala_rl.run.status import RunStatus
+from gala_rl.sinks.tensorboard import TensorBoardSink
+from gala_rl.sinks.threads import Sinks
 from tests.support.comparison_rows import Row, rows
 
 CONFIG = TrainConfig(env="CartPole-v1", learners=3)
@@ -46,16 +47,12 @@ def append(folder: RunFolder, rank: int, written: Sequence[Row]) -> None:
         file.writelines(json.dumps(row | {"learner": rank}) + "\n" for row in written)
 
 
-@pytest.fixture(autouse=True)
-def _files_of_events_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names end with the number of the writer in its process: "10" would be read before "9"."""
-    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
-
-
 def make_monitor(folder: RunFolder, start: Checkpoint | None = None) -> MetricsMonitor:
-    return MetricsMonitor(
-        CONFIG, folder, Progress(CONFIG, 1, 0, Console(file=io.StringIO())), start
-    )
+    sink = TensorBoardSink(folder.tensorboard, None if start is None else start.resumes_at + 1)
+    sinks = Sinks([("tensorboard", sink)])
+    sinks.start({})
+    progress = Progress(CONFIG, 1, 0, Console(file=io.StringIO()))
+    return MetricsMonitor(CONFIG, folder, progress, start, sinks)
 
 
 def status(*alive: bool) -> RunStatus:
@@ -139,7 +136,7 @@ def test_events_go_forward_after_a_kill_and_a_resume(tmp_path: Path) -> None:
     monitor.close(status(False, False))
     assert [step for step, _ in scalars(folder, "learner_00/entropy")] == [200, 400, 600, 620, 800]
     assert [step for step, _ in scalars(folder, "learner_01/entropy")] == [199, 399]
-    steps = [step for step, _ in scalars(folder, "all/mean_return")]
+    steps = [step for step, _ in scalars(folder, "charts/episodic_return")]
     assert steps == sorted(steps) == [199, 200, 399, 400, 600, 620, 800]
 
 
@@ -154,7 +151,7 @@ def test_events_go_forward_when_a_learner_falls_back_to_a_checkpoint_within_a_ru
     monitor(status(True))
     append(folder, 0, rows([16.0], [350], begin=15.0))
     monitor.close(status(False))
-    for name in ("learner_00/entropy", "all/mean_return"):
+    for name in ("learner_00/entropy", "charts/episodic_return"):
         assert [step for step, _ in scalars(folder, name)] == [100, 150, 250, 350]
 
 
@@ -173,7 +170,7 @@ def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None
         assert monitor.mean_return == (None if rank == 0 else 15.0)
     monitor.close(status(False, False))
     assert monitor.mean_return == 15.0
-    assert scalars(folder, "all/mean_return") == [(100, 15.0), (100, 15.0)]
+    assert scalars(folder, "charts/episodic_return") == [(100, 15.0), (100, 15.0)]
 
 
 def test_games_that_are_told_late_are_not_the_last_ones(tmp_path: Path) -> None:

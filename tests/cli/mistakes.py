@@ -61,8 +61,9 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
         }.items()
     ],
     (train("--gamma=0.9"), ("option --gamma is unknown: it is --discount here",)),
-    (train("--wandb"), ("option --wandb is unknown", "TensorBoard files")),
-    (train("--track"), ("option --track is unknown", "TensorBoard files")),
+    (train("--log", "neptune"), ("--log 'neptune' is unknown", "csv, wandb, mlflow, trackio")),
+    (train("--wandb"), ("option --wandb is unknown", "--log wandb")),
+    (train("--track"), ("option --track is unknown", "--log wandb")),
     (train("--algo", "ppo"), ("option --algo is unknown", "gala train ppo")),
     (train("--policy", "MlpPolicy"), ("option --policy is unknown", "--lstm-size N")),
     (train("--net-arch", "64,64"), ("option --net-arch is unknown: it is --hidden here",)),

@@ -149,8 +149,8 @@ def test_tensorboard_shows_what_the_metrics_say(run: tuple[Path, str]) -> None:
         assert [s.value for s in scalars] == pytest.approx([row[name] for row in rows])
     text = RunFolder(run[0]).consensus_file.read_text(encoding="utf-8")
     apart = [json.loads(line)["consensus_rms"] for line in text.splitlines()]
-    assert [s.value for s in events.Scalars("all/consensus_rms")] == pytest.approx(apart)
-    final = events.Scalars("all/mean_return")[-1].value
+    assert [s.value for s in events.Scalars("consensus/rms")] == pytest.approx(apart)
+    final = events.Scalars("charts/episodic_return")[-1].value
     assert final == pytest.approx(read_json(run[0] / "summary.json")["mean_return"])
 
 
