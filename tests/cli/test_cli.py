@@ -30,9 +30,10 @@ SUMMARY: dict[str, Any] = {
 }
 
 
-def test_the_module_is_a_program_whose_exit_code_is_that_of_main() -> None:
+@pytest.mark.parametrize("module", ["gala_rl", "gala_lab.main"])
+def test_the_module_is_a_program_whose_exit_code_is_that_of_main(module: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "gala_lab.main", "trian"],
+        [sys.executable, "-m", module, "trian"],
         capture_output=True,
         text=True,
         timeout=120,
