@@ -42,10 +42,21 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("plan", choices=PLANS, help="what is compared")
     parser.add_argument("--seeds", type=int, default=5, help="runs per case")
+    parser.add_argument("--task", help="only cases of this task; default: of all")
+    parser.add_argument(
+        "--most-learners", type=int, default=4, help="only cases with at most these"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the result")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    cases, origin = PLANS[options.plan], provenance()
+    cases = [
+        case
+        for case in PLANS[options.plan]
+        if options.task in (None, case.task) and case.learners <= options.most_learners
+    ]
+    if not cases:
+        parser.error(f"plan {options.plan} has no such cases")
+    origin = provenance()
     rows = make(cases, options.seeds, options.out / "runs.jsonl", origin["commit"])
     result = {
         "seeds": options.seeds,

@@ -1,6 +1,7 @@
 """Runs of Q-learning are summarised, continued, and changed as their variants say."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import gala_rl
 from benchmarks.q_learning import runs
-from benchmarks.q_learning.__main__ import summary_of
+from benchmarks.q_learning.__main__ import main, summary_of
 from benchmarks.q_learning.table import table
 from benchmarks.q_learning.tasks import PLANS
 from benchmarks.q_learning.variants import VARIANTS
@@ -57,6 +58,26 @@ def test_runs_on_file_are_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert (found["greedy"]["mean"], found["greedy"]["lowest"]) == (2.0, 1.0)
     _, columns, lines = table({"simulators": 16, "seeds": 3, "games": 20, "cases": [found]})
     assert dict(zip(columns, lines[0], strict=True))["lowest"] == "1.00"
+
+
+def test_some_cases_of_a_plan_are_written_with_their_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_one(case: runs.Case, seed: int) -> runs.Row:
+        scores = {"greedy": 1.0, "auc": 2.0, "last": 3.0}
+        return {"task": case.task, "name": case.name, "seed": seed, **scores}
+
+    monkeypatch.setattr(runs, "train_one", train_one)
+    given = ["gossip", "--task", "CartPole", "--most-learners", "2", "--seeds", "1"]
+    main([*given, "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    names = [case["name"] for case in result["cases"]]
+    assert names[0] == "`dqn`"
+    assert len(names) == 4
+    command = (tmp_path / "command.txt").read_text(encoding="utf-8")
+    assert command.startswith("python -m benchmarks.q_learning gossip --task CartPole ")
+    with pytest.raises(SystemExit):
+        main(["gossip", "--task", "Chess", "--out", str(tmp_path)])
 
 
 def test_names_of_a_plan_tell_its_cases_apart() -> None:
