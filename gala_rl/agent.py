@@ -290,7 +290,7 @@ def _make_gossip(
         transport,
         rank,
         graph_of(config, config.learners) if gossips else isolated(config.learners),
-        when=resolve_when(config.gossip.when, config.gossip.topology),
+        when=resolve_when(config.gossip.when, config.gossip.topology_name),
         max_staleness=config.gossip.max_staleness,
         deadline_s=config.gossip.deadline,
     )

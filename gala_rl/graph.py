@@ -11,7 +11,7 @@ def graph_of(config: TrainConfig, learners: int) -> Topology:
     Raises:
         UserError: when the config names no usable topology.
     """
-    return topology.make(config.gossip.topology, learners, config.learners_per_node)
+    return topology.make(config.gossip.topology_name, learners, config.learners_per_node)
 
 
 def max_in_degree(config: TrainConfig, learners: int) -> int:
@@ -20,4 +20,4 @@ def max_in_degree(config: TrainConfig, learners: int) -> int:
     Raises:
         UserError: as `graph_of`.
     """
-    return topology.max_in_degree(config.gossip.topology, learners, config.learners_per_node)
+    return topology.max_in_degree(config.gossip.topology_name, learners, config.learners_per_node)

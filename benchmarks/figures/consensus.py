@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"run {run.path} has no rows of consensus")
     title = (
         f"{config.method} on {config.env}, {config.learners} x {config.simulators} simulators, "
-        f"{config.gossip.topology}"
+        f"{config.gossip.topology_name}"
     )
     result = {
         "title": title,

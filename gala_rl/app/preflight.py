@@ -154,7 +154,7 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, An
 
 
 def _when(config: TrainConfig) -> object:
-    return resolve_when(config.gossip.when, config.gossip.topology)
+    return resolve_when(config.gossip.when, config.gossip.topology_name)
 
 
 def _faults(config: TrainConfig) -> object:

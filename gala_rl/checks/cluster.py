@@ -74,9 +74,9 @@ def no_cluster_rows(config: ResolvedConfig) -> list[Row]:
     """Return checks of settings that have no effect on a single machine."""
     return [
         (
-            config.learners_per_node is not None and config.gossip.topology != HIERARCHICAL,
+            config.learners_per_node is not None and config.gossip.topology_name != HIERARCHICAL,
             f"learners_per_node {config.learners_per_node} is of no use with topology "
-            f"{config.gossip.topology}: leave it out, or choose {HIERARCHICAL}",
+            f"{config.gossip.topology_name}: leave it out, or choose {HIERARCHICAL}",
         ),
         (
             config.message_precision != "float32",

@@ -69,7 +69,7 @@ def _edge_rows(place: str, fault: Fault, config: ResolvedConfig) -> list[Row]:
         ),
         (
             not any(sender in graph.all_in_neighbours(to) for sender, to in fault.edges),
-            f"{place} is about no edge of topology {config.gossip.topology}: none of its "
+            f"{place} is about no edge of topology {config.gossip.topology_name}: none of its "
             f"receivers hears one of its senders; learner {receiver} hears {senders}",
         ),
     ]

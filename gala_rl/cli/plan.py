@@ -106,7 +106,7 @@ def _cells(prediction: "Prediction", advice: "Advice") -> list[str]:
         f"{prediction.agent_steps_per_s:,.0f}",
         f"{prediction.relative_time:.2f}",
         f"{config.initial_learning_rate:.2e}",
-        config.gossip.topology if config.learners > 1 else "none",
+        config.gossip.topology_name if config.learners > 1 else "none",
         f"{prediction.ball_radius:.2f}",
         "unknown" if prediction.rho is None else f"{prediction.rho:.2f}",
     ]
@@ -124,7 +124,7 @@ def _row(prediction: "Prediction", advice: "Advice") -> dict[str, Any]:
         "relative_agent_steps": prediction.relative_agent_steps,
         "relative_time": prediction.relative_time,
         "learning_rate": config.initial_learning_rate,
-        "topology": config.gossip.topology if config.learners > 1 else None,
+        "topology": config.gossip.topology_name if config.learners > 1 else None,
         "ball_radius": prediction.ball_radius,
         "rho": prediction.rho,
     }

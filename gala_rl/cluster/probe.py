@@ -17,6 +17,9 @@ from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import UserError
+from gala_rl.gossip.own_graph import is_function
+from gala_rl.gossip.topology import is_path
+from gala_rl.graph import graph_of
 from gala_rl.methods import algorithms_of
 from gala_rl.methods.resolving import resolve
 
@@ -47,6 +50,8 @@ def probe_config(config: ResolvedConfig, *, has_learners: bool) -> dict[str, Any
     host = platform.node()
     try:
         parameters = initial_parameters_of(config).parameters.numel()
+        if is_function(config.gossip.topology_name):
+            graph_of(config, config.learners)
         if has_learners:
             device_of(config)
         versions = {name: metadata.version(name) for name in PACKAGES}
@@ -73,8 +78,10 @@ def device_of(config: ResolvedConfig) -> str:
 
 def config_to_probe(config: ResolvedConfig) -> dict[str, Any]:
     """Return the values of a config with which nodes are probed."""
-    # Topology and run folder are paths on this machine; nodes get their content later.
-    gossip = replace(config.gossip, topology="directed-ring")
+    # A file of edges and the run folder are paths on this machine; nodes get their content later.
+    gossip = config.gossip
+    if is_path(gossip.topology_name):
+        gossip = replace(gossip, topology="directed-ring")
     return configs.to_dict(replace(config, gossip=gossip, cluster=None, out=None))
 
 

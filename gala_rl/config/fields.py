@@ -91,7 +91,9 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Mapping:
         _check_arguments(name, value)
         return
-    allowed = tuple(kind for kind in get_args(hint) or (hint,) if isinstance(kind, type))
+    kinds = (kind for kind in get_args(hint) or (hint,) if isinstance(kind, type))
+    # What has one is replaced by its text when the settings are made.
+    allowed = tuple(kind for kind in kinds if not getattr(kind, "_is_protocol", False))
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

@@ -1,9 +1,11 @@
 """Settings of each part of a run, as frozen dataclasses with help, unit and source."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+from gala_rl.config.graphs import Graph, graph_text, is_graph
+from gala_rl.config.names import function_name
 from gala_rl.spaces import ObservationSpec
 
 LearningRateRule = Literal["sqrt", "linear", "constant"]
@@ -271,11 +273,12 @@ def with_default(default: Any, name: str, of: type[AlgorithmSettings] = ActorCri
 class GossipSettings:
     """Settings of gossip averaging, for methods whose learners gossip."""
 
-    topology: str = setting(
+    topology: str | Callable[[int], Any] | Graph = setting(
         "directed-ring",
         "directed-ring, undirected-ring, exponential, rotating-exponential, complete, "
-        "hierarchical (with --learners-per-node), or a JSON file of [sender, receiver] edges",
-        metavar="NAME|FILE",
+        "hierarchical (with --learners-per-node), a JSON file of [sender, receiver] edges, or a "
+        "function from the number of learners to edges: docs/theory.md",
+        metavar="NAME|FILE|MODULE:FUNCTION",
     )
     when: Literal["auto", "all", "any"] = setting(
         "auto",
@@ -297,3 +300,19 @@ class GossipSettings:
         above=0,
         metavar="SECONDS",
     )
+
+    def __post_init__(self) -> None:
+        """Replace a function by its name, and a graph of networkx by the text of its edges.
+
+        Raises:
+            UserError: when other processes cannot import the function, or a node is no learner.
+        """
+        if is_graph(self.topology):
+            object.__setattr__(self, "topology", graph_text(self.topology))
+        elif callable(self.topology):
+            object.__setattr__(self, "topology", function_name(self.topology, "topology"))
+
+    @property
+    def topology_name(self) -> str:
+        """The topology as text: its name, a path, module:function, or edges as JSON."""
+        return str(self.topology)

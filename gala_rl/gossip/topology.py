@@ -1,16 +1,14 @@
 """Communication topologies: each learner's in-neighbours in each round, and mixing matrices."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from reprlib import repr as short
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gala_rl.errors import UserError
+from gala_rl.gossip import own_graph
 
 NAMES = ("directed-ring", "undirected-ring", "exponential", "rotating-exponential", "complete")
 """Topologies that the number of learners determines; in each, all learners are equivalent."""
@@ -220,6 +218,9 @@ def max_in_degree(name_or_file: str, learners: int, learners_per_node: int | Non
     Raises:
         UserError: as `make`.
     """
+    if own_graph.is_function(name_or_file):
+        # Of any graph: as learners join and leave, the function returns others.
+        return learners - 1
     if name_or_file in NAMES:
         return max(len(graph) for graph in named_offsets(name_or_file, learners))
     return make(name_or_file, learners, learners_per_node).max_in_degree
@@ -261,22 +262,28 @@ def from_edges(edges: list[tuple[int, int]], learners: int, name: str = "custom"
     return topology
 
 
-def is_name(name_or_file: str) -> bool:
-    """Return whether it is the name of a topology rather than a file."""
-    return name_or_file in (*NAMES, HIERARCHICAL)
+def fits_any_number(name_or_file: str) -> bool:
+    """Return whether a topology is a graph for any number of learners."""
+    return name_or_file in (*NAMES, HIERARCHICAL) or own_graph.is_function(name_or_file)
+
+
+def is_path(name_or_file: str) -> bool:
+    """Return whether a topology is the path of a file."""
+    return not fits_any_number(name_or_file) and not own_graph.is_text(name_or_file)
 
 
 def make(name_or_file: str, learners: int, learners_per_node: int | None = None) -> Topology:
-    """Return a topology by its name, or from a JSON file of edges, [[sender, receiver], …].
+    """Return a topology by its name, or from edges [[sender, receiver], …] of the user.
 
     Args:
-        name_or_file: one of `NAMES`, `HIERARCHICAL`, or a path.
+        name_or_file: one of `NAMES`, `HIERARCHICAL`, the path of a JSON file of edges, the name
+            module:function of a function from n to edges, or edges as JSON text.
         learners: n.
         learners_per_node: learners per node of the hierarchical topology; the others ignore it.
 
     Raises:
-        UserError: when there is no such name or file, the file does not describe a usable graph, or
-            the hierarchical topology is given no `learners_per_node`.
+        UserError: when there is no such name or file, the edges are no usable graph, or the
+            hierarchical topology is given no `learners_per_node`.
     """
     if name_or_file in NAMES:
         return _named(name_or_file, learners)
@@ -286,14 +293,14 @@ def make(name_or_file: str, learners: int, learners_per_node: int | None = None)
                 f"topology {HIERARCHICAL} needs to know the nodes: give --learners-per-node"
             )
         return hierarchical(learners, learners_per_node)
-    path = Path(name_or_file)
-    if not _is_file(path):
-        wrong = "is not there" if path.suffix == ".json" else "is unknown"
+    if is_path(name_or_file) and not own_graph.is_file(name_or_file):
+        wrong = "is not there" if name_or_file.endswith(".json") else "is unknown"
         raise UserError(
             f"topology {name_or_file!r} {wrong}: choose one of {', '.join(NAMES)}, "
-            f"{HIERARCHICAL}, or a JSON file of [sender, receiver] edges"
+            f"{HIERARCHICAL}, a JSON file of [sender, receiver] edges, or module:function"
         )
-    return from_edges(_read_edges(path), learners, name=str(path))
+    edges = own_graph.edges_in(name_or_file, learners)
+    return from_edges(edges, learners, name=own_graph.shown(name_or_file))
 
 
 def resolve_when(when: Literal["auto", "all", "any"], name_or_file: str) -> Literal["all", "any"]:
@@ -305,36 +312,3 @@ def resolve_when(when: Literal["auto", "all", "any"], name_or_file: str) -> Lite
     if when == "auto":
         return "any" if name_or_file == HIERARCHICAL else "all"
     return when
-
-
-def learners_in(file: str) -> int:
-    """Return the number of learners that the edges in a JSON file name; 1 if there is no such file.
-
-    Raises:
-        UserError: when the file does not hold a list of edges.
-    """
-    edges = _read_edges(Path(file)) if _is_file(Path(file)) else []
-    return 1 + max((learner for edge in edges for learner in edge), default=0)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # The name is too long, or the folder may not be searched.
-        return False
-
-
-def _read_edges(path: Path) -> list[tuple[int, int]]:
-    remedy = "it must be a JSON list such as [[0, 1], [1, 2], [2, 0]]"
-    try:
-        edges = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or error  # without the path again
-        raise UserError(f"topology file {path} cannot be read ({why}): {remedy}") from error
-    if not isinstance(edges, list):
-        raise UserError(f"topology file {path} holds a {type(edges).__name__}: {remedy}")
-    for edge in edges:
-        # bool is a subclass of int.
-        if not isinstance(edge, list) or [type(learner) for learner in edge] != [int, int]:
-            raise UserError(f"topology file {path} holds the edge {short(edge)}: {remedy}")
-    return [(sender, receiver) for sender, receiver in edges]

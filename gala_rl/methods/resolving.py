@@ -201,7 +201,7 @@ def resolve(
 
 def why_not_scaled(config: TrainConfig) -> str | None:
     """Return why the number of learners cannot change during a run; None if it can."""
-    from gala_rl.gossip import topology
+    from gala_rl.gossip import own_graph, topology
 
     method = find(config.method)
     if not method.gossips:
@@ -212,10 +212,14 @@ def why_not_scaled(config: TrainConfig) -> str | None:
         return f"{method.name} {reason}; these can be scaled: {gossiping()}"
     if config.serial:
         return "learners take turns in one process; without --serial they can join and leave"
-    if not topology.is_name(config.gossip.topology):
+    if not topology.fits_any_number(config.gossip.topology_name):
+        given, able = (
+            own_graph.shown(config.gossip.topology_name),
+            (*topology.NAMES, topology.HIERARCHICAL),
+        )
         return (
-            f"topology {config.gossip.topology} says who hears whom for its own number of learners "
-            f"alone; these can be scaled: {', '.join((*topology.NAMES, topology.HIERARCHICAL))}"
+            f"topology {given} says who hears whom for its own number of learners alone; these can "
+            f"be scaled: {', '.join(able)}, or module:function"
         )
     return None
 

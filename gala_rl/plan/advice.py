@@ -157,6 +157,6 @@ def _prediction(
         agent_steps_per_s=speeds[0],
         relative_agent_steps=agent_steps,
         relative_time=agent_steps * speeds[1] / speeds[0],
-        ball_radius=named_ball(config.gossip.topology, config.learners).typical_factor,
+        ball_radius=named_ball(config.gossip.topology_name, config.learners).typical_factor,
         rho=None if scale is None else rho(scale, config.simulators, config.learners),
     )

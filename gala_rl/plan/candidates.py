@@ -125,7 +125,7 @@ def candidate(default: ResolvedConfig, learners: int, simulators: int) -> Resolv
 def topology_for(learners: int) -> str:
     """Return the topology that is advised for a number of learners."""
     if learners <= MOST_ON_A_RING:
-        return GossipSettings().topology
+        return GossipSettings().topology_name
     return "rotating-exponential"
 
 

@@ -54,10 +54,10 @@ def _gossip(advice: Advice) -> list[str]:
     config, rho = advice.advised.config, advice.advised.rho
     if config.learners == 1:
         return []
-    is_default = config.gossip.topology == GossipSettings().topology
+    is_default = config.gossip.topology_name == GossipSettings().topology_name
     why = "as in the paper" if is_default else "since many learners drift apart on a ring"
     text = (
-        f"Topology {config.gossip.topology}, {why}: learners are typically "
+        f"Topology {config.gossip.topology_name}, {why}: learners are typically "
         f"{advice.advised.ball_radius:.2f} updates from their mean"
     )
     if rho is None:
@@ -102,8 +102,8 @@ def command(advice: Advice, machine: Machine) -> str:
     if config.learners > 1:
         words += ["--learners", str(config.learners)]
     words += ["--simulators", str(config.simulators)]
-    if config.gossip.topology != GossipSettings().topology:
-        words += ["--topology", config.gossip.topology]
+    if config.gossip.topology_name != GossipSettings().topology_name:
+        words += ["--topology", config.gossip.topology_name]
     words += _network_options(config)
     if not machine.gpus and torch.cuda.is_available():
         words += ["--device", "cpu"]

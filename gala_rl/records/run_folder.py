@@ -195,8 +195,8 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.path / "metrics", self.path / "logs"):
                 folder.mkdir(parents=True)
-            if not topology.is_name(config.gossip.topology):
-                shutil.copyfile(config.gossip.topology, self.topology_file)
+            if topology.is_path(config.gossip.topology_name):
+                shutil.copyfile(config.gossip.topology_name, self.topology_file)
             if config.fault_plan is not None:
                 shutil.copyfile(config.fault_plan, self.fault_plan_file)
         except OSError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gala_rl.errors import UserError
 from gala_rl.gossip import topology
+from gala_rl.gossip.own_graph import learners_in
 from gala_rl.theory.quantities import Ball
 from gala_rl.theory.topologies import MAX_OWN_LEARNERS, ball, check_case, named_ball
 
@@ -135,7 +136,9 @@ def _numbers(name_or_file: str, learners_per_node: int | None) -> tuple[int, ...
     if name_or_file == topology.HIERARCHICAL:
         least = learners_per_node or 1
         return tuple(n for n in LEARNERS if least <= n <= MAX_OWN_LEARNERS) or (least,)
-    return (topology.learners_in(name_or_file),)
+    if topology.fits_any_number(name_or_file):
+        return tuple(n for n in LEARNERS if n <= MAX_OWN_LEARNERS)
+    return (learners_in(name_or_file),)
 
 
 def _ball(name_or_file: str, learners: int, learners_per_node: int | None, case: Case) -> Ball:

@@ -23,7 +23,7 @@ from gala_rl.errors import UserError
 from gala_rl.faults.clock import FaultClock
 from gala_rl.faults.log import FaultLog, FaultMonitor
 from gala_rl.faults.plan import read_plan
-from gala_rl.gossip import topology
+from gala_rl.gossip import own_graph, topology
 from gala_rl.methods.resolving import resolve
 from gala_rl.records.files import write_json
 from gala_rl.records.metrics import MetricsReader, learner_rows
@@ -80,7 +80,7 @@ def test_edges_are_refused_or_make_a_graph(tmp_path: Path, seed: int, inputs: in
                 assert all(
                     0 <= j < learners for i in range(learners) for j in graph.all_in_neighbours(i)
                 )
-        count += refused(lambda: topology.learners_in(str(file)))
+        count += refused(lambda: own_graph.learners_in(str(file)))
     assert inputs / 4 < count < inputs
 
 

@@ -54,7 +54,7 @@ def test_a_topology_of_ones_own_goes_with_the_run(folder: RunFolder, tmp_path: P
     edges.unlink()
     moved = RunFolder(folder.path.rename(tmp_path / "moved"))
     gossip = moved.read_config().gossip
-    assert Path(gossip.topology).read_text() == "[[0, 1], [1, 0]]"
+    assert Path(gossip.topology_name).read_text() == "[[0, 1], [1, 0]]"
     assert gossip.when == "any"
 
 
