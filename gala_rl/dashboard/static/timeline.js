@@ -52,7 +52,7 @@ export class Timeline {
     });
     const step = nice(end / Math.max(2, Math.floor((width - left) / 130)), this.axis === "seconds");
     for (let value = 0; value <= end * 1.0001; value += step) {
-      root.append(label(this.axis === "seconds" ? clockTick(value) : tick(value), x(value), height - 8, "middle"));
+      root.append(label(this.axis === "seconds" ? clockTick(value) : tick(value), x(value), height - 8, x(value) > width - 30 ? "end" : "middle"));
     }
     this.room.replaceChildren(root);
   }
