@@ -16,7 +16,7 @@ def games() -> Iterator[None]:
     for name, kind in KINDS.items():
         gymnasium.register(name, kind, disable_env_checker=True)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gala_rl.app.evaluate.usable_cores", lambda: 1)
+        patch.setattr("gala_rl.app.games.usable_cores", lambda: 1)
         yield
     for name in KINDS:
         del gymnasium.registry[name]

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from gala_lab.main import main
 from gala_rl import evaluate, load_network
-from gala_rl.app.evaluate import MAX_SIMULATORS
 from gala_rl.app.game_limit import game_limit
+from gala_rl.app.games import MAX_SIMULATORS
 from gala_rl.app.train import train
 from gala_rl.config.settings import AtariProtocol
 from gala_rl.config.train import TrainConfig
@@ -50,7 +50,7 @@ def test_games_that_a_simulator_s_failure_ended_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # One simulator, so that no game is played that is not asked for.
-    monkeypatch.setattr("gala_rl.app.evaluate.MAX_SIMULATORS", 1)
+    monkeypatch.setattr("gala_rl.app.games.MAX_SIMULATORS", 1)
     run = make_run(tmp_path / "run", YES, env="Crashing-v0")
     (result,) = evaluate(run, episodes=20)["results"]
     assert set(result["returns"]) == {2.0, 7.0}
@@ -101,7 +101,7 @@ def test_by_default_games_have_as_many_steps_as_the_emulator_gives_them() -> Non
 def test_ctrl_c_shows_the_games_that_are_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gala_rl.app.evaluate.MAX_SIMULATORS", 1)
+    monkeypatch.setattr("gala_rl.app.games.MAX_SIMULATORS", 1)
     run = make_run(tmp_path / "run", YES, NO, env="Interrupted-v0")
     result = evaluate(run, episodes=20, learner="all")
     assert result["interrupted"]

@@ -154,7 +154,7 @@ def test_a_recurrent_policy_remembers_within_a_game_and_forgets_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     run = make_run(tmp_path / "run", YES, env="Alternating-v0")
-    monkeypatch.setattr("gala_rl.app.evaluate.build_model", lambda *_: Metronome())
+    monkeypatch.setattr("gala_rl.app.games.build_model", lambda *_: Metronome())
     monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
     assert scores(run, episodes=40, policy=policy)["mean"] == [float(LENGTH)] * 40
 
@@ -163,7 +163,7 @@ def test_a_policy_may_see_the_rewards_of_its_game_and_of_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", YES)
-    monkeypatch.setattr("gala_rl.app.evaluate.build_model", lambda *_: Contrary())
+    monkeypatch.setattr("gala_rl.app.games.build_model", lambda *_: Contrary())
     monkeypatch.setattr(FlatParameters, "load", lambda self, values: None)
     # 1, 0, 1, 0, 1, 0, 1 in every game: the last reward of a game is 1 and must be forgotten.
     assert scores(run, episodes=40)["mean"] == [4.0] * 40

@@ -118,7 +118,7 @@ def test_mistakes_are_told_before_games_are_played(
 ) -> None:
     pytest.importorskip("imageio_ffmpeg")
     run = make_run(tmp_path / "run", PAINTED)
-    monkeypatch.setattr("gala_rl.app.evaluate._play", None)
+    monkeypatch.setattr("gala_rl.app.evaluate.play", None)
     if patch is not None:
         monkeypatch.setattr(*patch)
     assert main(["evaluate", str(run), *arguments]) == 2
@@ -132,7 +132,7 @@ def test_an_environment_without_a_screen_is_told_before_games_are_played(
 ) -> None:
     pytest.importorskip("imageio_ffmpeg")
     run = make_run(tmp_path / "run", replace(PAINTED, env="gym-vec:CartPole-v1"))
-    monkeypatch.setattr("gala_rl.app.evaluate._play", None)
+    monkeypatch.setattr("gala_rl.app.evaluate.play", None)
     assert main(["evaluate", str(run), "--video", str(tmp_path / "game.mp4")]) == 2
     assert "env 'gym-vec:CartPole-v1' cannot be shown" in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gala_rl.config.resolved.usable_cores", lambda: 1)
-        patch.setattr("gala_rl.app.evaluate.usable_cores", lambda: 1)
+        patch.setattr("gala_rl.app.games.usable_cores", lambda: 1)
         yield
     torch.set_num_threads(before)
 
