@@ -67,6 +67,9 @@ def check_may_train(config: TrainConfig) -> None:
     if config.cluster is None and not config.serial:
         _check_may_start_processes("serial=True")
         check_sendable(config.source.env)
+    if config.evaluate_every is not None:
+        _check_may_start_processes("no evaluate_every")
+        check_sendable(config.source.env)
     check_may_play(config)
 
 

@@ -27,7 +27,6 @@ class MetricsMonitor:
     Attributes:
         latest: newest row per learner.
         best: best mean return of all learners so far, that of earlier attempts included.
-        best: best mean return of all learners so far, that of earlier attempts included.
     """
 
     def __init__(
@@ -80,14 +79,30 @@ class MetricsMonitor:
         of_all = {"mean_return_all": self._recent.mean, "episodes_all": self._recent.count}
         return [row | of_all for row in rows]
 
-    def close(self, status: RunStatus) -> None:
-        """Read the last rows and close the sinks.
+    def pass_on_evaluation(self, row: Row) -> None:
+        """Pass the result of an evaluation to the sinks, and show it from now on."""
+        self._sinks.row(self._charts.of_evaluation(row))
+        self.show_evaluation(row)
+
+    def show_evaluation(self, row: Row) -> None:
+        """Show an evaluation in the progress of the run."""
+        self._progress.evaluated = row["greedy_mean_return"]
+
+    def read_last(self, status: RunStatus) -> None:
+        """Read the last rows.
+
+        Raises:
+            StorageError: as when called.
+        """
+        self._read(status, [], has_ended=True)
+
+    def close(self) -> None:
+        """Close the sinks.
 
         Raises:
             StorageError: as when called.
         """
         try:
-            self._read(status, [], has_ended=True)
             self._events.close()
         finally:
             self._sinks.close()

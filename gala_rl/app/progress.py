@@ -46,6 +46,9 @@ class Progress:
         frames_per_step: emulator frames per agent step.
         done_before: agent steps made before this process started.
         console: console to write to.
+
+    Attributes:
+        evaluated: mean return of the newest evaluation; None before the first.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Progress:
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._samples = [(time.monotonic(), done_before)]
         self._next_line = time.monotonic()
+        self.evaluated: float | None = None
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
@@ -129,7 +133,7 @@ class Progress:
             items["frames/s"] = f"{rate * self._frames_per_step:,.0f}"
         if rate > 0:
             items["left"] = _duration((goal - total) / rate)
-        items["mean return"] = "none yet" if mean_return is None else score_text(mean_return)
+        items["mean return"] = self._scores(mean_return)
         if len(status.alive) > 1:
             items["learners"] = learners
         if len(status.alive) > 1 and find(self._config.method).gossips:
@@ -149,6 +153,13 @@ class Progress:
         if any(status.restarts):
             items["restarts"] = str(sum(status.restarts))
         return items
+
+    def _scores(self, mean_return: float | None) -> str:
+        """Return the mean return in training, and that of the newest evaluation if there is one."""
+        shown = "none yet" if mean_return is None else score_text(mean_return)
+        return (
+            shown if self.evaluated is None else f"{shown}, evaluated {score_text(self.evaluated)}"
+        )
 
     def _table(self, items: dict[str, str]) -> Table:
         table = Table(

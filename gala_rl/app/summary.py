@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gala_rl.app.hooks import HookCaller
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.records.run_folder import RunFolder
@@ -13,6 +14,7 @@ def summary_of(
     folder: RunFolder,
     outcome: RunOutcome,
     monitor: MetricsMonitor,
+    hooks: HookCaller,
     frames_per_step: int,
 ) -> dict[str, Any]:
     """Return the summary, except for what depends on this process alone.
@@ -22,6 +24,7 @@ def summary_of(
         folder: folder of the run.
         outcome: how the run ended.
         monitor: its metrics.
+        hooks: calls its hooks.
         frames_per_step: environment frames of an agent step.
     """
     status, latest = outcome.status, monitor.latest
@@ -50,7 +53,8 @@ def summary_of(
         "episodes": sum(learner["episodes"] for learner in by_learner),
         "mean_return": monitor.mean_return,
         "interrupted": outcome.interrupted,
-        "failed": outcome.failure is not None,
+        "failed": outcome.failure is not None or hooks.error is not None,
+        "stopped_because": hooks.stopped_because,
         "killed": outcome.killed,
         "learners": by_learner,
     }

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from gala_rl.agent import InitialParameters, initial_parameters_of
 from gala_rl.app.caller import check_may_train, unchanged_caller
+from gala_rl.app.evaluations import Evaluations
 from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.observer import RunObserver
@@ -236,19 +237,21 @@ def _run(
     started = time.monotonic()
     caller = HookCaller(hooks)
     try:
-        with progress, preserve_working_directory():
+        with (
+            progress,
+            preserve_working_directory(),
+            closing(Evaluations(config, absolute, done_before)) as evaluations,
+        ):
             sinks = _start_sinks(config, absolute, start, hooks.sinks)
             monitor = MetricsMonitor(config, absolute, progress, start, sinks)
-            observer = RunObserver(config, monitor, caller, progress)
+            observer = RunObserver(config, monitor, caller, evaluations, progress)
             outcome = _runner(config, absolute, initial, start, connection)(observer)
+            elapsed = time.monotonic() - started
             # The failure that ended the run may occur again here; report it only once.
             repeated = (OSError, StorageError) if outcome.failure is not None else ()
             with suppress(*repeated):
-                observer.close(outcome.status)
-        elapsed = time.monotonic() - started
-        summary = summary_of(config, folder, outcome, monitor, frames_per_step)
-        summary["stopped_because"] = caller.stopped_because
-        summary["failed"] = summary["failed"] or caller.error is not None
+                observer.close(outcome)
+        summary = summary_of(config, folder, outcome, monitor, caller, frames_per_step)
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
         summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed
         write_json(folder.summary_file, summary)

@@ -22,6 +22,7 @@ _SYNONYMS: Mapping[str, str] = {
     "--entropy-cost": "ent-coef entropy-coef entropy-coeff",
     "--env": "env-id env-name environment game gym-id task",
     "--episodes": "eval-episodes n-episodes n-eval-episodes num-episodes games",
+    "--evaluate-every": "eval-every eval-freq eval-frequency eval-interval evaluation-interval",
     "--epochs": "n-epochs num-epochs num-sgd-iter ppo-epochs update-epochs",
     "--frame-stack": "n-stack num-stack",
     "--gae-lambda": "lam lambda",
@@ -86,9 +87,6 @@ _HINTS: Mapping[str, str] = {
         "a run has one --seed; gala compare trains methods with several"
     ),
     "deterministic-torch torch-deterministic": "a run with --serial repeats bit for bit",
-    "eval-every eval-freq eval-frequency eval-interval": (
-        "gala evaluate RUN plays the newest checkpoint, during training too"
-    ),
     "csv mlflow track trackio use-wandb wandb wandb-entity wandb-project wandb-project-name": (
         "--log wandb, mlflow, trackio or csv, besides TensorBoard's files: docs/logging.md"
     ),

@@ -22,6 +22,8 @@ HEADINGS: Mapping[str, Collection[str]] = {
         "steps",
         "stop_at",
         "patience",
+        "evaluate_every",
+        "evaluate_episodes",
         "out",
         "log",
         "log_every",

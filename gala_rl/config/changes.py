@@ -9,7 +9,7 @@ from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 
 _OF_THE_RUN = (
-    *("steps", "stop_at", "patience"),
+    *("steps", "stop_at", "patience", "evaluate_every", "evaluate_episodes"),
     *("log_every", "checkpoint_every", "checkpoints_kept"),
     *("max_restarts", "hang_after"),
     *("network_threads", "simulator_threads", "simulator_deadline"),

@@ -82,6 +82,20 @@ class TrainConfig:
         minimum=1,
         metavar="AGENT_STEPS",
     )
+    evaluate_every: int | None = setting(
+        None,
+        "evaluate while the run trains, in a process of its own, after this many agent steps; 0: "
+        "as often as 2 % of the cores' time allow",
+        unset="no evaluation",
+        minimum=0,
+        metavar="AGENT_STEPS",
+    )
+    evaluate_episodes: int = setting(
+        10,
+        "games of such an evaluation with greedy actions, and as many with sampled ones",
+        minimum=1,
+        maximum=10_000,
+    )
     learners: int | None = setting(
         None,
         "number of actor-learners",

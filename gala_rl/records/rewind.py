@@ -19,9 +19,10 @@ def rewind(folder: RunFolder, start: Checkpoint) -> None:
     for file in folder.metrics_files():
         rows, rank = MetricsReader(file).new_rows(), int(file.stem.removeprefix("learner_"))
         _rewrite(file, rows, drop_superseded(learner_rows(rows), start.agent_steps_of(rank)))
-    rows, end = MetricsReader(folder.consensus_file).new_rows(), start.resumes_at
-    valid = [row for row in rows if fits(Count, row.get("total_agent_steps"))]
-    _rewrite(folder.consensus_file, rows, [r for r in valid if r["total_agent_steps"] <= end])
+    for file in (folder.consensus_file, folder.evaluation_file):
+        rows, end = MetricsReader(file).new_rows(), start.resumes_at
+        valid = [row for row in rows if fits(Count, row.get("total_agent_steps"))]
+        _rewrite(file, rows, [row for row in valid if row["total_agent_steps"] <= end])
 
 
 def _rewrite(file: Path, rows: list[Row], chosen: list[Row]) -> None:

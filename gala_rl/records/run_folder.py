@@ -59,6 +59,8 @@ class RunFolder:
         fault_plan_file: copy of the fault plan, if the run has one.
         lock_file: locked by the process that trains the run.
         checkpoints: a folder per checkpoint.
+        evaluation_file: JSON lines with the evaluations while it trains.
+        evaluation_log: output of the processes of these evaluations.
         consensus_file: JSON lines with the distances between learners.
         events_file: JSON lines with notices, and with deaths and restarts of learners.
         faults_file: JSON lines with the injected faults that have happened.
@@ -79,6 +81,8 @@ class RunFolder:
         self.fault_plan_file = self.path / "faults.json"
         self.lock_file = self.path / ".lock"
         self.checkpoints = self.path / "checkpoints"
+        self.evaluation_file = self.path / "metrics" / "evaluation.jsonl"
+        self.evaluation_log = self.path / "logs" / "evaluation.log"
         self.consensus_file = self.path / "metrics" / "consensus.jsonl"
         self.events_file = self.path / "metrics" / "events.jsonl"
         self.faults_file = self.path / "metrics" / "faults.jsonl"

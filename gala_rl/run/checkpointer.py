@@ -46,6 +46,7 @@ class Checkpointer:
         self._timeout_s = 0.0
         self._has_checkpoint = has_checkpoint
         self._missing = 0
+        self._is_requested = False
         self._completed: list[Path] = []
         self.saving_s = saved_bytes(config) / _SLOW_DISK_BYTES_PER_S
         self._discard_partial()
@@ -70,6 +71,7 @@ class Checkpointer:
                 # A learner may have written to an abandoned checkpoint since it was discarded.
                 self._discard_partial(but=FINAL)
                 self._number += 1
+                self._is_requested = False
                 self._requested_at, self._missing = now, self._counters.learners
                 self._timeout_s = pace.timeout_s()
                 self._counters.request_checkpoint(self._number)
@@ -96,7 +98,11 @@ class Checkpointer:
             # Save early, since a run killed before its first checkpoint loses everything; but
             # before the first update there is nothing to save.
             return any(self._counters.members(LearnerCounter.UPDATES))
-        return now - self._last > self._config.checkpoint_every
+        return self._is_requested or now - self._last > self._config.checkpoint_every
+
+    def request(self) -> None:
+        """Save a checkpoint as soon as possible, unless one is in progress."""
+        self._is_requested = self._requested_at is None
 
     def take_completed(self) -> list[Path]:
         """Return the folders of the checkpoints completed since the last call."""

@@ -40,7 +40,7 @@ _START_TOGETHER_S = 20.0
 def run_learner(spec: LearnerSpec) -> None:
     """Train a learner until the budget is spent or a stop is requested."""
     end_with_parent()
-    _redirect_output(spec.folder.log_file(spec.rank))
+    redirect_output(spec.folder.log_file(spec.rank))
     set_torch_defaults(spec.config.threads_per_learner())
     set_heartbeat(spec.counters.heartbeat(spec.rank))
     spec.registry.register()
@@ -119,7 +119,7 @@ def _train(worker: LearnerWorker) -> None:
         worker.save_if_requested(counters.requested_checkpoint)
 
 
-def _redirect_output(log: Path) -> None:
+def redirect_output(log: Path) -> None:
     """Redirect everything that this process prints, C libraries included, to its log file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):

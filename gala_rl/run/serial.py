@@ -42,7 +42,7 @@ def run_serial(
         device: torch device of all learners.
         initial: parameters of all learners at the start.
         checkpoint: checkpoint to continue from; None for a new run.
-        observe: called with the status about twice a second; may request a stop.
+        observe: called with the status about twice a second; see `Observer`.
     """
     done = 0 if checkpoint is None else checkpoint.agent_steps
     with seeded_generators(config.seed, done):
@@ -145,9 +145,10 @@ class _SerialRun:
             if self._completed or now - observed > _OBSERVE_EVERY_S:
                 if self._monitor is not None:
                     self._monitor.poll(status.total_agent_steps)
-                if observe(self._with_notices(status)) == "stop":
+                request, observed = observe(self._with_notices(status)), now
+                if request == "stop":
                     break
-                observed = now
+                saved = float("-inf") if request == "checkpoint" else saved
             if now - saved > self._config.checkpoint_every:
                 self._save()
                 saved = time.monotonic()

@@ -39,8 +39,8 @@ class RunStatus:
 RunFailure = LearnerFailure | StorageError | SupervisorFailure | UserError
 """Why a run had to end."""
 
-Request = Literal["stop"]
-"""What an observer may request of a run: to end with a checkpoint."""
+Request = Literal["stop", "checkpoint"]
+"""What an observer may request of a run: to end with a checkpoint, or to save one now."""
 
 Observer = Callable[[RunStatus], Request | None]
 """Called with the status a few times a second during a run; returns a request, if it has one."""

@@ -123,11 +123,18 @@ class RunSupervisor:
                     self._scale_and_save(learners)
                 if self._monitor is not None:
                     self._monitor.poll(self._counters.total_agent_steps)
-                if observe(self._status_of(learners)) == "stop":
-                    self.stop()
+                self._observe(observe, self._status_of(learners))
             if stop_requested_at is not None and time.monotonic() - stop_requested_at > timeout_s:
                 self._add_killed_notice(learners.status([]), timeout_s)
                 break
+
+    def _observe(self, observe: Observer, status: RunStatus) -> None:
+        """Call the observer, and do what it requests."""
+        request = observe(status)
+        if request == "stop":
+            self.stop()
+        elif request == "checkpoint":
+            self._checkpointer.request()
 
     def _add_killed_notice(self, status: RunStatus, timeout_s: float) -> None:
         """Note that learners which have not ended by now are killed."""

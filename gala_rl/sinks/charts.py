@@ -92,6 +92,11 @@ class Charts:
         names = {name: f"consensus/{name.removeprefix('consensus_')}" for name in row}
         return _times(row) | {names[name]: value for name, value in _numbers(row)}
 
+    def of_evaluation(self, row: Row) -> Scalars:
+        """Return the mean returns of an evaluation."""
+        names = ("greedy_mean_return", "sampled_mean_return")
+        return _times(row) | {f"evaluation/{name}": row[name] for name in names}
+
 
 def _times(row: Row) -> dict[str, float]:
     return {"total_agent_steps": row["total_agent_steps"], "time": row["time"]}

@@ -78,7 +78,8 @@ def make_killed_run(folder: RunFolder) -> Checkpoint:
     append(folder, 0, rows([3.0, 4.0], [290, 300], returns=[[900.0], [900.0]]))
     # Learner 1 has left; learner 2 joined after the checkpoint.
     append(folder, 2, rows([5.5], [20], returns=[[900.0]]))
-    monitor.close(status(False, False, False))
+    monitor.read_last(status(False, False, False))
+    monitor.close()
     return save(folder, 270, 100)
 
 
@@ -92,7 +93,8 @@ def test_work_that_a_kill_has_lost_is_in_no_row_and_no_mean_of_the_run(tmp_path:
     assert monitor.mean_return == pytest.approx((1.0 + 2.0 + 6.0) / 3)
     assert {rank: row["agent_steps"] for rank, row in monitor.latest.items()} == {0: 200, 1: 100}
     append(folder, 0, rows([7.0], [290], returns=[[8.0]]))
-    monitor.close(status(True, True, True))
+    monitor.read_last(status(True, True, True))
+    monitor.close()
     assert monitor.mean_return == pytest.approx((1.0 + 2.0 + 6.0 + 8.0) / 4)
 
 
@@ -125,7 +127,8 @@ def test_events_go_forward_after_a_kill_and_a_resume(tmp_path: Path) -> None:
         append(folder, 0, written)
         earlier = {"time": time - 0.5, "total_agent_steps": 2 * made - 1}
         append(folder, 1, [row | earlier for row in written])
-    monitor.close(status(False, False))
+    monitor.read_last(status(False, False))
+    monitor.close()
     assert [step for step, _ in scalars(folder, "learner_00/entropy")] == [200, 400, 600, 800]
     # Learner 1 wrote its part earlier: learner 0 has a row beyond the sum of both.
     start = save(folder, 300, 200, in_parts=(300, 200))
@@ -133,7 +136,8 @@ def test_events_go_forward_after_a_kill_and_a_resume(tmp_path: Path) -> None:
     monitor = make_monitor(folder, start)
     for time, made in ((11.0, 310), (12.0, 400)):
         append(folder, 0, rows([time], [made], returns=[[5.0]], begin=time - 1.0, learners=2))
-    monitor.close(status(False, False))
+    monitor.read_last(status(False, False))
+    monitor.close()
     assert [step for step, _ in scalars(folder, "learner_00/entropy")] == [200, 400, 600, 620, 800]
     assert [step for step, _ in scalars(folder, "learner_01/entropy")] == [199, 399]
     steps = [step for step, _ in scalars(folder, "charts/episodic_return")]
@@ -150,7 +154,8 @@ def test_events_go_forward_when_a_learner_falls_back_to_a_checkpoint_within_a_ru
     append(folder, 0, rows([14.0, 15.0], [150, 250], begin=11.0, returns=[[1.0]] * 2))
     monitor(status(True))
     append(folder, 0, rows([16.0], [350], begin=15.0))
-    monitor.close(status(False))
+    monitor.read_last(status(False))
+    monitor.close()
     for name in ("learner_00/entropy", "charts/episodic_return"):
         assert [step for step, _ in scalars(folder, name)] == [100, 150, 250, 350]
 
@@ -168,7 +173,8 @@ def test_the_mean_of_all_is_of_the_games_that_ended_last(tmp_path: Path) -> None
         monitor(status(True, True))
         # Until learner 1 has reported its games, the last ones are unknown.
         assert monitor.mean_return == (None if rank == 0 else 15.0)
-    monitor.close(status(False, False))
+    monitor.read_last(status(False, False))
+    monitor.close()
     assert monitor.mean_return == 15.0
     assert scalars(folder, "charts/episodic_return") == [(100, 15.0), (100, 15.0)]
 
@@ -183,7 +189,8 @@ def test_games_that_are_told_late_are_not_the_last_ones(tmp_path: Path) -> None:
     late = rows([203.0], [100], returns=[[20.0] * 200])[0]
     times = [1.0] * 150 + [202.0] * 50
     append(folder, 1, [late | {"episode_times": times}])
-    monitor.close(status(False, False))
+    monitor.read_last(status(False, False))
+    monitor.close()
     assert monitor.mean_return == 15.0
 
 
@@ -200,4 +207,5 @@ def test_a_learner_that_is_silent_does_not_keep_the_mean_of_the_others_back(tmp_
     assert monitor.mean_return == pytest.approx((1.0 + 2.0) / 2)
     monitor(status(True, False))
     assert monitor.mean_return == pytest.approx((1.0 + 2.0 + 3.0 + 4.0) / 4)
-    monitor.close(status(False, False))
+    monitor.read_last(status(False, False))
+    monitor.close()

@@ -89,7 +89,7 @@ MISTAKES: list[tuple[list[str], tuple[str, ...]]] = [
     ),
     (["train", "gala-a2c", "--activation", "relu"], ("activation relu is for vectors",)),
     (train("--torch-deterministic"), ("--torch-deterministic is unknown", "--serial")),
-    (train("--eval-freq", "9"), ("option --eval-freq is unknown", "gala evaluate RUN")),
+    (train("--eval-freq", "9"), ("option --eval-freq is unknown", "it is --evaluate-every here")),
     (train("--minibatch-size", "64"), ("option --minibatch-size is unknown", "--minibatches")),
     (train("--batch-size", "64"), ("batch_size is not a setting of gala-a2c", "dqn")),
     (["evaluate", "ended", "--n-eval-episodes", "5"], ("it is --episodes here",)),
