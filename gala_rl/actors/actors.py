@@ -133,7 +133,7 @@ class ActorProcesses:
         Raises:
             ActorFailure: if an actor has died too often.
         """
-        self._progress[0] = self.total_agent_steps
+        self.set_progress(self.total_agent_steps)
         self._publish()
         self.poll()
         for first in range(0, self.trajectory.rewards.shape[1], self._share):
@@ -170,6 +170,10 @@ class ActorProcesses:
         self._values.copy_(parameters)
         self._version = version - 1
         self._publish()
+
+    def set_progress(self, agent_steps: int) -> None:
+        """Set the agent steps of all learners so far, for exploration."""
+        self._progress[0] = agent_steps
 
     def wait(self, timeout_s: float) -> None:
         """Wait for a message of an actor; another thread may take rollouts meanwhile."""
@@ -250,7 +254,7 @@ class ActorProcesses:
         by_connection = {actor.connection: actor for actor in self._actors}
         waited_for = [*by_connection]
         if self._remote is not None:
-            self._queue.extend(self._remote.exchange(self._mailbox))
+            self._queue.extend(self._remote.exchange(self._mailbox, self.total_agent_steps))
             waited_for.append(self._remote.connection)
         for ready in connections.wait(waited_for, 0.0 if self._queue else timeout_s):
             if ready not in by_connection:

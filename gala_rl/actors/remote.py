@@ -24,11 +24,13 @@ class RolloutRequest:
         version: version of the parameters: the number of times they were published.
         parameters: [P] float32; None if that machine already has this version.
         room: the most rollouts to return per actor, by index.
+        agent_steps: agent steps of all learners so far, on which exploration may depend.
     """
 
     version: int
     parameters: NDArray[np.float32] | None
     room: dict[int, int]
+    agent_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,14 @@ class RemoteRollouts:
         for handle in self._handles.values():
             handle.free = list(range(handle.slots.count))
 
-    def exchange(self, parameters: SharedMailboxes) -> Iterator[tuple[RemoteActorHandle, int]]:
+    def exchange(
+        self, parameters: SharedMailboxes, agent_steps: int
+    ) -> Iterator[tuple[RemoteActorHandle, int]]:
         """Receive the results of ended calls and start new ones; never wait.
 
         Args:
             parameters: a single mailbox, with the parameters of the learner.
+            agent_steps: agent steps of all learners so far.
 
         Yields:
             Actor and number of each slot filled since the last `exchange`.
@@ -153,9 +158,11 @@ class RemoteRollouts:
                 yield from self._take(link, link.call)
                 link.call = None
             if link.call is None and time.monotonic() >= link.not_before:
-                self._request(node, link, parameters)
+                self._request(node, link, parameters, agent_steps)
 
-    def _request(self, node: int, link: _Link, parameters: SharedMailboxes) -> None:
+    def _request(
+        self, node: int, link: _Link, parameters: SharedMailboxes, agent_steps: int
+    ) -> None:
         room = {actor: len(free) for actor in link.actors if (free := self._handles[actor].free)}
         # Actors cannot act before the learner has published parameters.
         if not room or not (version := parameters.version(0)):
@@ -164,7 +171,7 @@ class RemoteRollouts:
         if version != link.sent and (message := parameters.latest(0)) is not None:
             values = message.parameters.numpy()
         link.sending = version
-        link.call = self._call(node, RolloutRequest(version, values, room))
+        link.call = self._call(node, RolloutRequest(version, values, room, agent_steps))
         link.call.add_done_callback(lambda _call: self._wake.send_bytes(b"!"))
 
     def _take(

@@ -21,17 +21,11 @@ def cluster_rows(config: TrainConfig, settings: Mapping[str, Any]) -> list[Row]:
         settings: given settings of the algorithm, by name.
     """
     method, cluster = find(config.method), f"cluster {config.cluster!r}"
-    with_rollouts = [m for m in METHODS if not m.learns_action_values]
-    able = [m.name for m in with_rollouts if m.sharing in _ON_CLUSTERS]
+    able = [m.name for m in METHODS if m.sharing in _ON_CLUSTERS]
     distributes_actors = method.sharing == "nothing" and method.has_actors
-    alone = [m.name for m in with_rollouts if m.sharing == "nothing" and m.has_actors]
+    alone = [m.name for m in METHODS if m.sharing == "nothing" and m.has_actors]
     actors = settings.get("actors", getattr(config.algorithm, "actors", None))
     return [
-        (
-            method.learns_action_values,
-            f"{cluster} is not possible yet with {method.name}, whose learners have a replay: "
-            f"choose one of {', '.join((*able, *alone))}",
-        ),
         (
             method.sharing not in _ON_CLUSTERS and not distributes_actors,
             f"{cluster} is impossible with {method.name}: only learners that gossip or average "

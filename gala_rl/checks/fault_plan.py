@@ -37,11 +37,6 @@ def _learner_rows(place: str, fault: Fault, config: ResolvedConfig) -> list[Row]
             config.serial and KINDS[fault.kind].needs_processes,
             f"{place} needs a process per learner: leave out --serial",
         ),
-        (
-            fault.kind == "nan" and config.algorithm.learns_action_values,
-            f"{place} makes the next update fail, and {config.method} may learn from its rewards "
-            f"much later: leave it out, or choose another method",
-        ),
         (is_about_nothing, f"{place} is about no edge: senders and receivers are the same"),
     ]
 

@@ -29,15 +29,9 @@ def memory_rows(config: ResolvedConfig) -> list[Row]:
     """Return the check that main memory is large enough."""
     available = psutil.virtual_memory().total
     network, needed = _network_bytes(config), needed_bytes(config)
-    replay = config.learners * replay_bytes(config)
-    total = needed + replay
+    total = needed + config.learners * replay_bytes(config)
     return [
-        (
-            replay > available,
-            f"replay_size {getattr(config.algorithm, 'replay_size', 0):,} x learners "
-            f"{config.learners:,} needs {replay / 2**30:,.1f} GiB of memory, this machine has "
-            f"{available / 2**30:,.0f}: use a smaller one",
-        ),
+        replay_row(config, config.learners),
         (
             network > available,
             f"env {config.env!r} needs a network of {network / 2**30:,.0f} GiB or more, this "
@@ -51,6 +45,17 @@ def memory_rows(config: ResolvedConfig) -> list[Row]:
             f"this machine has {available / 2**30:,.0f}: use fewer",
         ),
     ]
+
+
+def replay_row(config: ResolvedConfig, learners: int) -> Row:
+    """Return the check that the replays of that many learners fit in this machine's memory."""
+    needed, available = learners * replay_bytes(config), psutil.virtual_memory().total
+    return (
+        needed > available,
+        f"replay_size {getattr(config.algorithm, 'replay_size', 0):,} x learners {learners:,} "
+        f"needs {needed / 2**30:,.1f} GiB of memory, this machine has {available / 2**30:,.0f}: "
+        f"use a smaller one",
+    )
 
 
 def replay_bytes(config: ResolvedConfig) -> int:

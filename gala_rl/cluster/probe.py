@@ -12,6 +12,8 @@ import ray
 import torch
 
 from gala_rl.agent import initial_parameters_of
+from gala_rl.checks import check_rows
+from gala_rl.checks.machine import replay_row
 from gala_rl.checks.shared_memory import check_shared_memory
 from gala_rl.cluster.node_handle import NodeHandle
 from gala_rl.config import train as configs
@@ -57,6 +59,7 @@ def probe_config(config: ResolvedConfig, *, has_learners: bool) -> dict[str, Any
         versions = {name: metadata.version(name) for name in PACKAGES}
         if has_learners:
             check_shared_memory(config, parameters)
+            check_rows([replay_row(config, config.learners_per_node or config.learners)])
     except (UserError, metadata.PackageNotFoundError) as error:
         return {"host": host, "error": str(error)}
     python = ".".join(platform.python_version_tuple()[:2])

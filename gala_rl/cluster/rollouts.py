@@ -84,6 +84,7 @@ class RolloutServer:
         """
         if (actors := self._actors) is None:
             return None
+        actors.set_progress(request.agent_steps)
         parameters = None if request.parameters is None else unpack(request.parameters)
         if parameters is not None and defect(parameters, self._values.numel()) is None:
             with self._has_rollouts:

@@ -181,7 +181,9 @@ class PoisonedLearner:
     ) -> UpdateMetrics:
         """See `Learner.update`; loss and gradient become NaN."""
         trajectory.rewards[0, 0] = torch.nan
-        return self._inner.update(trajectory, learning_rate, out)
+        metrics = self._inner.update(trajectory, learning_rate, out)
+        # With a replay, the gradient would be that of some later update.
+        return metrics._replace(grad_norm=torch.full_like(metrics.grad_norm, torch.nan))
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Learner.tensors`."""

@@ -40,6 +40,7 @@ class TwoMachines:
     calls: list[tuple[int, RolloutRequest, "Future[RolloutBatch | None]"]] = field(
         default_factory=list
     )
+    agent_steps: int = 0
 
     def __post_init__(self) -> None:
         self.parameters = SharedMailboxes(1, SIZE)
@@ -62,7 +63,7 @@ class TwoMachines:
         self.parameters.write(Message(0, version, values))
 
     def exchange(self) -> Found:
-        return list(self.rollouts.exchange(self.parameters))
+        return list(self.rollouts.exchange(self.parameters, self.agent_steps))
 
     def requests(self, node: int) -> list[RolloutRequest]:
         return [request for other, request, _call in self.calls if other == node]
@@ -115,14 +116,16 @@ def test_one_call_a_node_with_room_and_parameters_when_they_are_new(two: TwoMach
     first, second = two.slots
     assert [node for node, _request, _call in two.calls] == [1, 2]
     (request,) = two.requests(1)
-    assert (request.version, request.room) == (1, {0: 2})
+    assert (request.version, request.room, request.agent_steps) == (1, {0: 2}, 0)
     assert request.parameters is not None
+    two.agent_steps = 100
     two.publish(2)
     two.publish(3)
     assert two.exchange() == []
     assert len(two.calls) == 2, "calls are under way"
     assert rewards(two.answer(1, RolloutBatch([(0, filled(first, 7))], deaths=2))) == [7.0]
     assert two.requests(1)[-1].version == 3, "the latest"
+    assert two.requests(1)[-1].agent_steps == 100
     assert two.requests(1)[-1].room == {0: 1}
     ((actor, slot),) = two.answer(1, RolloutBatch([(0, filled(first, 8))], deaths=2))
     assert rewards([(actor, slot)]) == [8.0]

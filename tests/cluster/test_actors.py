@@ -10,6 +10,7 @@ import pytest
 from gala_lab.main import main
 from gala_rl.cluster.connection import distribute_actors
 from gala_rl.errors import LearnerFailure
+from gala_rl.methods.q_learning import QLearningSettings
 from gala_rl.methods.resolving import with_settings
 from gala_rl.records import checkpoint
 from gala_rl.records.metrics import MetricsReader
@@ -150,6 +151,76 @@ def test_a_run_ends_as_on_one_machine_and_goes_on(machines: Machines, tmp_path: 
     assert main(["resume", str(there.path), "--steps", "8k"]) == 0
     assert newest(there).load(0).counters["updates"] > made["updates"]
     assert main(["evaluate", str(there.path), "--episodes", "1"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dqn", "r2d2"])
+def test_q_learning_has_actors_on_all_machines(
+    machines: Machines, tmp_path: Path, method: str
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train = f"train {method} --env CartPole-v1 --simulators 6 --actors 3 --min-replay 640 "
+    train += f"--steps 4k --log-every 1 --cluster {machines.address} --out {folder.path}"
+    assert main(train.split()) == 0
+    wait_until(lambda: not nodes_of(machines))
+    rows = ascending_rows(folder, 0)
+    assert sum(len(row["episode_returns"]) for row in rows) == folder.read_summary()["episodes"] > 0
+    learning = [row for row in rows if row["gradient_steps"]]
+    assert 0 < learning[-1]["replay_ratio"] <= ratio_of(folder)
+    assert max(row["policy_lag_updates_max"] for row in rows) > 0
+    made = newest(folder).load(0).tensors["replay_counts"][0]
+
+    assert main(["resume", str(folder.path), "--steps", "8k"]) == 0
+    assert newest(folder).load(0).tensors["replay_counts"][0] > made
+    assert main(["evaluate", str(folder.path), "--episodes", "1"]) == 0
+
+
+def ratio_of(folder: RunFolder) -> float:
+    algorithm = folder.read_config().algorithm
+    assert isinstance(algorithm, QLearningSettings)
+    return algorithm.replay_ratio
+
+
+@pytest.mark.slow
+def test_q_learning_survives_its_learner_and_a_node_with_actors(
+    machines: Machines, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, method="dqn", learners=None, learners_per_node=None, simulators=6)
+    folder = RunFolder(tmp_path / "run")
+
+    def script(seen: Observer) -> Script:
+        while seen.updates(0) < 50:
+            yield
+        node_of(machines, learner=False).kill()
+        made = seen.updates(0)
+        while seen.updates(0) < made + 20 or not seen.has_heard("node 1 (actors 1 to 2) is back"):
+            yield
+        learners_of(node_of(machines, learner=True))[0].kill()
+        made = seen.updates(0)
+        while seen.updates(0) < made + 100:
+            yield
+
+    observer = Observer(script)
+    settings = {"actors": 3, "min_replay": 200, "batch_size": 32}
+    outcome = run(machines, folder, with_settings(config, settings), observer)
+    assert outcome.failure is None, observer.notices
+    assert outcome.status.restarts == [1]
+    assert ascending_rows(folder, 0)[-1]["gradient_steps"] > 0
+    wait_until(lambda: not nodes_of(machines))
+
+
+@pytest.mark.slow
+def test_gossiping_q_learners_are_on_all_machines(machines: Machines, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train = "train gala-dqn --env CartPole-v1 --simulators 4 --actors 1 --learners 2 --steps 4k "
+    train += "--learners-per-node 1 --min-replay 200 --log-every 1 "
+    assert main([*train.split(), "--cluster", machines.address, "--out", str(folder.path)]) == 0
+    wait_until(lambda: not nodes_of(machines))
+    for rank in (0, 1):
+        last = ascending_rows(folder, rank)[-1]
+        assert last["gradient_steps"] > 0
+        assert last["mixes"] > 0
+    assert newest(folder).learners() == [0, 1]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 
 from gala_lab.main import main
 from gala_rl.checks import shared_memory
-from gala_rl.cluster.probe import compare, config_to_probe, probe
+from gala_rl.cluster.probe import compare, config_to_probe, probe, probe_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
@@ -184,3 +184,10 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 def answers(port: int) -> bool:
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_machine_with_too_little_memory_for_a_replay_cannot_run_its_learner() -> None:
+    config = resolve(TrainConfig(method="dqn", env="CartPole-v1"), {"replay_size": 10**10})
+    error = probe_config(config, has_learners=True)["error"]
+    assert error.startswith("replay_size 10,000,000,000 x learners 1 needs")
+    assert "error" not in probe_config(config, has_learners=False)

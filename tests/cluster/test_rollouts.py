@@ -71,3 +71,12 @@ def test_parameters_that_it_lacks_or_cannot_use_yield_nothing() -> None:
         assert server.take_rollouts(RolloutRequest(4, torn, {1: 1})) is None
         assert server.take_rollouts(RolloutRequest(4, VALUES[1:], {1: 1})) is None
         assert ask(server, RolloutRequest(3, None, {1: 2})).deaths == 0
+
+
+def test_actors_elsewhere_explore_by_the_steps_of_the_whole_run() -> None:
+    with serving() as server:
+        ask(server, RolloutRequest(1, VALUES, {1: 1}, agent_steps=500))
+        assert server._actors is not None
+        assert server._actors._progress.tolist() == [500]
+        ask(server, RolloutRequest(1, None, {1: 1}, agent_steps=700))
+        assert server._actors._progress.tolist() == [700]
