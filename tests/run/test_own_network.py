@@ -54,7 +54,7 @@ def test_learners_in_processes_have_it_and_so_have_those_that_resume(tmp_path: P
     [
         {"lstm_size": 8},
         {"shared_torso": True, "method": "gala-ppo"},
-        {"method": "r2d2", "learners": 1},
+        {"method": "r2d2", "learners": 1, "steps": 2_500},
         {"method": "impala", "learners": 1, "network": networks.Torso},
         {"env": "tests.environments:Parts-v0"},
     ],
