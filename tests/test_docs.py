@@ -97,7 +97,7 @@ def with_a_small_budget(command: str) -> list[str]:
         arguments += ["--simulators", "4"]
     if arguments[0] == "compare":
         arguments += ["--seeds", "1"]
-    if "--config" in arguments:
+    if arguments[0] == "train" and not {"--steps", "--help"} & set(arguments):
         arguments += ["--steps", SMALL_BUDGET]
     is_default_env = "--env" not in arguments and "--config" not in arguments
     env = arguments[arguments.index("--env") + 1] if "--env" in arguments else ""

@@ -18,7 +18,7 @@ from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.comparison_plan import Plan, record
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.progress import quiet_on_errors
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.cores import usable_cores
 from gala_rl.decode import Count, Number, Rule, fits
 from gala_rl.errors import (
@@ -67,20 +67,20 @@ def train_all(plan: Plan, console: Console) -> bool:
             f"folder {plan.folder} cannot be written ({error.strerror}): choose another --out"
         ) from error
     with RunFolder(plan.folder).lock():
-        waiting: list[TrainConfig] = [run for run in plan.runs if not is_done(run, plan.options)]
+        waiting: list[ResolvedConfig] = [run for run in plan.runs if not is_done(run, plan.options)]
         if not waiting:
             return False
         record(plan)
         return _Schedule(plan, waiting, console).run()
 
 
-def is_complete(config: TrainConfig) -> bool:
+def is_complete(config: ResolvedConfig) -> bool:
     """Return whether the run of that config has spent its budget."""
     made = _folder(config).checkpointed_agent_steps()
     return made is not None and made >= config.steps
 
 
-def is_done(config: TrainConfig, options: CompareOptions) -> bool:
+def is_done(config: ResolvedConfig, options: CompareOptions) -> bool:
     """Return whether the run is complete, and evaluated if requested."""
     return is_complete(config) and (
         not options.episodes or evaluation_of(config, options) is not None
@@ -96,7 +96,7 @@ class _Evaluation(TypedDict):
     results: Annotated[list[_Result], Rule("a list of results", bool)]
 
 
-def evaluation_of(config: TrainConfig, options: CompareOptions) -> dict[str, Any] | None:
+def evaluation_of(config: ResolvedConfig, options: CompareOptions) -> dict[str, Any] | None:
     """Return the evaluation of a complete run as the options ask for it; None if there is none."""
     file = _folder(config).path / EVALUATION
     if not options.episodes or not file.is_file():
@@ -107,7 +107,7 @@ def evaluation_of(config: TrainConfig, options: CompareOptions) -> dict[str, Any
     return content if is_same and fits(_Evaluation, content) else None
 
 
-def _folder(config: TrainConfig) -> RunFolder:
+def _folder(config: ResolvedConfig) -> RunFolder:
     assert config.out is not None
     return RunFolder(Path(config.out))
 
@@ -115,10 +115,10 @@ def _folder(config: TrainConfig) -> RunFolder:
 class _Schedule:
     """Starts processes while there is room, until nothing is left or the user stops it."""
 
-    def __init__(self, plan: Plan, waiting: list[TrainConfig], console: Console) -> None:
+    def __init__(self, plan: Plan, waiting: list[ResolvedConfig], console: Console) -> None:
         self._plan, self._waiting, self._console = plan, waiting, console
         self._total, self._ended = len(waiting), 0
-        self._running: dict[int, tuple[BaseProcess, TrainConfig]] = {}
+        self._running: dict[int, tuple[BaseProcess, ResolvedConfig]] = {}
         self._is_disk_full = False
 
     def run(self) -> bool:
@@ -182,7 +182,9 @@ def _print(console: Console, line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _start(options: CompareOptions, config: TrainConfig, slot: int, to_stderr: bool) -> BaseProcess:
+def _start(
+    options: CompareOptions, config: ResolvedConfig, slot: int, to_stderr: bool
+) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(
         target=_work,
         args=(config, options, _cores(slot, options.at_once), to_stderr, os.getpid()),
@@ -209,7 +211,7 @@ def _cores(slot: int, at_once: int) -> list[int] | None:
 
 
 def _work(
-    config: TrainConfig,
+    config: ResolvedConfig,
     options: CompareOptions,
     cores: list[int] | None,
     to_stderr: bool,
@@ -237,7 +239,7 @@ def _work(
     sys.exit(code)
 
 
-def _train(config: TrainConfig, options: CompareOptions, console: Console) -> int:
+def _train(config: ResolvedConfig, options: CompareOptions, console: Console) -> int:
     """Begin or continue the run unless it is complete; then evaluate it. Return an exit code."""
     from gala_rl.app.evaluate import evaluate
     from gala_rl.app.train import resume, train

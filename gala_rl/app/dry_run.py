@@ -14,6 +14,7 @@ from gala_rl.config.train import TrainConfig, default_run_folder, to_dict
 from gala_rl.config.values import to_values
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import find
+from gala_rl.methods.presets import environment_preset
 from gala_rl.methods.resolving import resolve
 from gala_rl.threads import forward_flop, learner_threads
 
@@ -75,9 +76,21 @@ def dry_run(config: ResolvedConfig) -> dict[str, Any]:
             "simulators": config.simulator_threads or config.threads_per_learner(),
         },
         "folder": str(Path(config.out or default_run_folder(config, stamp))),
+        "preset": preset_of(config),
         "changed": changed(config),
         "config": to_dict(config),
     }
+
+
+def preset_of(config: ResolvedConfig) -> dict[str, Any]:
+    """Return the settings of the environment's preset, as far as they have not been replaced."""
+    preset, now = environment_preset(config, config.algorithm.name), _values(config)
+    values = {f"algorithm.{name}": value for name, value in preset.settings.items()}
+    if preset.steps is not None:
+        values["steps"] = preset.steps
+    if preset.simulators is not None:
+        values["simulators"] = max(1, preset.simulators // config.learners)
+    return {name: value for name, value in values.items() if now[name] == value}
 
 
 def changed(config: ResolvedConfig) -> list[Changed]:

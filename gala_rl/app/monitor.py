@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gala_rl.app.progress import Progress
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.event_log import EventLog
 from gala_rl.records.metrics import BestMean, MetricsReader, RecentGames, Row, learner_rows
@@ -31,7 +31,7 @@ class MetricsMonitor:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         folder: RunFolder,
         progress: Progress,
         start: Checkpoint | None,

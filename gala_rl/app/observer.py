@@ -7,7 +7,7 @@ from gala_rl.app.evaluations import Evaluations
 from gala_rl.app.hooks import HookCaller
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import StorageError
 from gala_rl.records.best import keep_if_better
 from gala_rl.records.metrics import Row
@@ -28,7 +28,7 @@ class RunObserver:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         monitor: MetricsMonitor,
         hooks: HookCaller,
         evaluations: Evaluations,

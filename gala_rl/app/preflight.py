@@ -73,9 +73,9 @@ def check_resume(
     if made is None:
         command = folder.command_to_continue()
         raise UserError(f"{run} has no checkpoint yet: start it anew: {command}")
-    if made >= config.steps:
+    if made >= resolved.steps:
         raise UserError(
-            f"{run} is complete: it has made {made:,} of {config.steps:,} agent steps; "
+            f"{run} is complete: it has made {made:,} of {resolved.steps:,} agent steps; "
             f"go on with a larger --steps"
         )
     if checkpoint == NEWEST:

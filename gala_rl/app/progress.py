@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.errors import printable
 from gala_rl.methods import find
 from gala_rl.records.metrics import score_text
@@ -52,7 +52,7 @@ class Progress:
     """
 
     def __init__(
-        self, config: TrainConfig, frames_per_step: int, done_before: int, console: Console
+        self, config: ResolvedConfig, frames_per_step: int, done_before: int, console: Console
     ) -> None:
         self._config = config
         self._frames_per_step = frames_per_step

@@ -75,8 +75,13 @@ def _rows(shown: dict[str, Any]) -> list[tuple[str, str]]:
             f"{threads['simulators']} at most for simulators",
         ),
         ("folder", shown["folder"]),
+        *([("preset", _listed(shown["preset"]))] if shown["preset"] else []),
         ("other settings", "\n".join(changes) or "defaults"),
     ]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{_named(name)} {value}" for name, value in values.items())
 
 
 def _named(name: str) -> str:

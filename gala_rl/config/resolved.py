@@ -26,6 +26,7 @@ class ResolvedConfig(TrainConfig):
     stagger: int = field(metadata=TrainConfig.__dataclass_fields__["stagger"].metadata)
     env: str = field(metadata=TrainConfig.__dataclass_fields__["env"].metadata)
     network: str = field(metadata=TrainConfig.__dataclass_fields__["network"].metadata)
+    steps: int = field(metadata=TrainConfig.__dataclass_fields__["steps"].metadata)
     learners: int = field(metadata=TrainConfig.__dataclass_fields__["learners"].metadata)
     simulators: int = field(metadata=TrainConfig.__dataclass_fields__["simulators"].metadata)
     algorithm: AlgorithmSettings = field()

@@ -61,11 +61,14 @@ class TrainConfig:
     )
     preset: Literal["tuned", "paper"] = setting(
         "tuned",
-        "settings that are not given; tuned: those that we chose by studies; paper: those of the "
-        "method's paper. Only gala-a2c's differ",
+        "settings that are not given; tuned: those that we chose by studies, also for the known "
+        "environments of docs/settings.md; paper: those of the method's paper",
     )
-    steps: int = setting(
-        40_000_000, "agent steps of all learners together, such as 4000000, 4e6 or 4M", minimum=1
+    steps: int | None = setting(
+        None,
+        "agent steps of all learners together, such as 4000000, 4e6 or 4M",
+        unset="40,000,000; fewer on the known environments of docs/settings.md",
+        minimum=1,
     )
     stop_at: float | None = setting(
         None,

@@ -16,6 +16,7 @@ from gala_rl.config.train import ATARI_STAGGER, TrainConfig
 from gala_rl.cores import usable_cores
 from gala_rl.errors import UserError
 from gala_rl.methods import METHODS, find, gossiping
+from gala_rl.methods.presets import DEFAULT_STEPS, environment_preset
 from gala_rl.spaces import SHALLOW_SIDE, EnvironmentSpec
 
 _MOST_LEARNERS = 10_000
@@ -55,8 +56,10 @@ def algorithm_of(
             contradicts the preset.
     """
     method = find(config.method)
+    preset = method.settings(environment.kind)
     paper = method.paper_settings if config.preset == "paper" else {}
-    preset = dataclasses.replace(method.settings(environment.kind), **paper)
+    own = environment_preset(config, preset.name).settings
+    preset = dataclasses.replace(preset, **paper, **own)
     settings = config.algorithm or preset
     if type(settings) is not type(preset):
         raise UserError(
@@ -111,6 +114,9 @@ def _simulators_of(
     if config.simulators is not None:
         return config.simulators
     published = find(config.method).default_simulators(environment.kind)
+    total = environment_preset(config, settings.name).simulators
+    if total is not None:
+        published = max(1, total // learners_of(config))
     return settings.simulators(max(published, config.simulator_processes or 1))
 
 
@@ -186,6 +192,7 @@ def resolve(
     if stagger is None:
         stagger = ATARI_STAGGER if environment.kind == "atari" else 0
     filled_in = {
+        "steps": config.steps or environment_preset(config, settings.name).steps or DEFAULT_STEPS,
         "network": network,
         "lstm_size": lstm_size,
         "atari": _atari_of(config, environment),

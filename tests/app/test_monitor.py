@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.progress import Progress
 from gala_rl.config.train import TrainConfig
+from gala_rl.methods.resolving import resolve
 from gala_rl.records import checkpoint
 from gala_rl.records.checkpoint import Checkpoint, LearnerState
 from gala_rl.records.metrics import MetricsReader
@@ -23,7 +24,7 @@ from gala_rl.sinks.tensorboard import TensorBoardSink
 from gala_rl.sinks.threads import Sinks
 from tests.support.comparison_rows import Row, rows
 
-CONFIG = TrainConfig(env="CartPole-v1", learners=3)
+CONFIG = resolve(TrainConfig(env="CartPole-v1", learners=3))
 
 
 def save(folder: RunFolder, *made: int, in_parts: Sequence[int] | None = None) -> Checkpoint:

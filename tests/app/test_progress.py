@@ -16,10 +16,12 @@ from rich.console import Console
 
 from gala_rl.app import progress
 from gala_rl.app.progress import Progress, quiet_on_errors
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
+from gala_rl.methods.resolving import resolve
 from gala_rl.run.status import RunStatus
 
-CONFIG = TrainConfig(env="CartPole-v1", steps=10_000, learners=2)
+CONFIG = resolve(TrainConfig(env="CartPole-v1", steps=10_000, learners=2))
 
 
 @dataclass
@@ -79,7 +81,7 @@ def test_before_anything_happened_nothing_is_divided_by_zero(clock: Clock) -> No
     )
 
 
-def panel(*args: Any, config: TrainConfig = CONFIG, **options: Any) -> dict[str, str]:
+def panel(*args: Any, config: ResolvedConfig = CONFIG, **options: Any) -> dict[str, str]:
     """Items that a terminal shows, by name."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100, legacy_windows=False)
@@ -122,7 +124,7 @@ def test_learners_that_ended_as_the_run_did_are_not_missing(clock: Clock) -> Non
 
 def test_an_ordinary_line_is_short(clock: Clock) -> None:
     file = io.StringIO()
-    config = TrainConfig(steps=40_000_000, learners=64)
+    config = resolve(TrainConfig(env="CartPole-v1", steps=40_000_000, learners=64))
     shown = Progress(config, 4, 12_000_000, Console(file=file))
     clock.now += 10
     known = {"consensus_rms": 0.12345, "consensus_rms_bound": 1.5}

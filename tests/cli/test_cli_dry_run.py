@@ -122,3 +122,15 @@ def test_too_little_shared_memory_is_seen(
     monkeypatch.setattr("gala_rl.checks.shared_memory.os.statvfs", lambda _: Full)
     assert main(["train", "gala-a2c", *SMALL, "--dry-run"]) == 2
     assert "of shared memory" in capsys.readouterr().err
+
+
+def test_the_preset_of_the_environment_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    preset = shown(capsys, "gala-ppo", "--env", "Pendulum-v1", "--learners", "2")["preset"]
+    assert (preset["steps"], preset["simulators"]) == (200_000, 4)
+    assert preset["algorithm.discount"] == 0.9
+    run = shown(capsys, "ppo", "--env", "Pendulum-v1", "--discount", "0.5")
+    assert "algorithm.discount" not in run["preset"]
+    assert run["changed"] == [{"name": "algorithm.discount", "value": 0.5, "default": 0.9}]
+    assert shown(capsys, "ppo", "--env", "MountainCar-v0")["preset"] == {}
+    assert main(["train", "ppo", "--env", "Pendulum-v1", "--dry-run"]) == 0
+    assert "learning_rate 0.001" in " ".join(capsys.readouterr().out.split())

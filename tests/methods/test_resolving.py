@@ -34,7 +34,7 @@ def test_a_given_number_of_learners_stays(learners: int) -> None:
 def test_nothing_else_is_changed_and_the_given_config_stays_as_it_was() -> None:
     config = TrainConfig(method="a2c", seed=9, env="CartPole-v1")
     resolved = resolving.resolve(config)
-    left_open = {"learners", "simulators", "algorithm", "stagger", "lstm_size"}
+    left_open = {"steps", "learners", "simulators", "algorithm", "stagger", "lstm_size"}
     for entry in dataclasses.fields(TrainConfig):
         if entry.name not in left_open:
             assert getattr(resolved, entry.name) == getattr(config, entry.name)
@@ -180,7 +180,7 @@ def test_learners_of_ppo_have_the_settings_of_ppo_however_they_share(method: str
 def test_the_size_of_an_update_is_that_of_the_papers(
     method: str, env: str, simulators: int, agent_steps: int, optimizer_steps: int
 ) -> None:
-    config = resolving.resolve(TrainConfig(method=method, env=env))
+    config = resolving.resolve(TrainConfig(method=method, env=env, preset="paper"))
     algorithm = config.algorithm
     assert config.simulators == simulators
     assert algorithm.rollout_steps * simulators == agent_steps

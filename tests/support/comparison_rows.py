@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gala_rl.config.train import TrainConfig
+from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.records.run_folder import RunFolder
 
 Row = dict[str, Any]
@@ -56,7 +56,7 @@ def rows(
     return found
 
 
-def make_run(config: TrainConfig, learners: Sequence[Sequence[Row]], complete: bool) -> None:
+def make_run(config: ResolvedConfig, learners: Sequence[Sequence[Row]], complete: bool) -> None:
     """The folder of a run with these rows."""
     folder = RunFolder(Path(str(config.out)))
     folder.create(config)

@@ -141,7 +141,7 @@ def test_methods_are_trained_side_by_side_and_evaluated(
         assert method["runs"][0]["evaluation_games_cut"] == 2
     evaluation = read_json(unborn / "evaluation.json")
     assert (evaluation["policy"], evaluation["episodes"]) == ("greedy", 2)
-    config = replace(RunFolder(unborn).read_config(), out=str(unborn))
+    config = resolve(replace(RunFolder(unborn).read_config(), out=str(unborn)))
     assert evaluation_of(config, CompareOptions(episodes=2, max_steps=5)) == evaluation
     for episodes, max_steps in ((2, 6), (2, None), (3, 5)):
         options = CompareOptions(episodes=episodes, max_steps=max_steps)
