@@ -20,6 +20,7 @@ from gala_rl.cli.export import add_export
 from gala_rl.cli.options import add_checkpoint, count, given
 from gala_rl.cli.parser import Formatter, Parser, add_command, example_lines, help_of
 from gala_rl.cli.plan import add_plan
+from gala_rl.cli.runs import add_runs
 from gala_rl.cli.theory import add_theory
 from gala_rl.cli.train_options import add_train_arguments
 from gala_rl.cli.watch import add_watch
@@ -114,6 +115,7 @@ def _parser(more_commands: Sequence[Callable[[Any], None]]) -> argparse.Argument
     add_watch(commands)
     add_dashboard(commands)
     add_export(commands)
+    add_runs(commands)
     add_plan(commands)
     add_theory(commands)
     _add_methods(commands)

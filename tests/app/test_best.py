@@ -65,7 +65,7 @@ def test_the_best_checkpoint_of_a_run_is_played_and_continued(
     rows = MetricsReader(folder.metrics_file(0)).new_rows()
     made = [row["agent_steps"] for row in rows]
     assert made == sorted(set(made)), "rows after the best checkpoint have been removed"
-    assert newest(folder).agent_steps >= CONFIG.steps
+    assert newest(folder).agent_steps >= (CONFIG.steps or 0) > 0
 
 
 def test_a_run_of_few_games_has_no_best_checkpoint(tmp_path: Path) -> None:
