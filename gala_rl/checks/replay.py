@@ -16,7 +16,7 @@ def learning_rows(config: ResolvedConfig) -> list[Row]:
             needed > config.steps,
             f"steps {config.steps:,} is too few: {config.method} makes no gradient step before "
             f"{needed:,.0f}, which follow from learners, min_replay, batch_size and replay_ratio; "
-            f"use more, or a smaller min_replay",
+            f"use more, a smaller min_replay or a larger replay_ratio",
         )
     ]
 

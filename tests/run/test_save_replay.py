@@ -75,13 +75,14 @@ def test_stopping_and_resuming_changes_nothing_bit_for_bit(
 
 def test_learners_in_processes_learn_on_at_once(tmp_path: Path) -> None:
     folder = silently(saving(DQN, tmp_path / "run", serial=False))
-    made = [len(rows_of(folder, rank)) for rank in (0, 1)]
-    before = newest(folder).load(0).tensors["replay_counts"][0]
+    # In processes, one of the two learners may make most of the steps.
+    rank = max((0, 1), key=lambda rank: rows_of(folder, rank)[-1]["replay_steps"])
+    made = rows_of(folder, rank)
     printed = resumed(folder, 2_400)
     assert "the newest checkpoint has the replay too: up to 0.00 GiB" in printed
-    first = rows_of(folder, 0)[made[0]]
-    assert first["gradient_steps"] > before
-    assert first["replay_steps"] > 700
+    first = rows_of(folder, rank)[len(made)]
+    assert first["gradient_steps"] > made[-1]["gradient_steps"]
+    assert first["replay_steps"] > made[-1]["replay_steps"] > 700
 
 
 def damage(saved: Checkpoint, rank: int) -> None:
