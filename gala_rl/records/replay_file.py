@@ -39,6 +39,51 @@ _TYPES = {
 """Types by their names in the safetensors format."""
 
 
+class MappedArrays(Mapping[str, NDArray[Any]]):
+    """The arrays of a safetensors file; each is mapped when it is asked for, and while it is used.
+
+    Args:
+        file: the file.
+
+    Raises:
+        ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError: when it is
+            not one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            if length > file.stat().st_size:
+                raise ValueError(f"{file.name} has no header")
+            header = json.loads(content.read(length))
+        self._entries: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {
+            name: (
+                _TYPES[entry["dtype"]],
+                tuple(entry["shape"]),
+                8 + length + entry["data_offsets"][0],
+            )
+            for name, entry in header.items()
+        }
+        for name in self:
+            self[name]
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return an array, read-only."""
+        kind, shape, begin = self._entries[name]
+        if 0 in shape:
+            return np.zeros(shape, kind)
+        return np.memmap(self._file, kind, "r", offset=begin, shape=shape)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self._entries)
+
+
 def replay_file(folder: Path, learner: int) -> Path:
     """Return the file of a learner's replay in a checkpoint's folder."""
     return folder / f"learner_{learner:02d}.replay.safetensors"
@@ -75,7 +120,7 @@ def write_replay(folder: Path, learner: int, arrays: Mapping[str, NDArray[Any]])
     return digest.hexdigest()
 
 
-def open_replay(folder: Path, learner: int, checksum: object) -> dict[str, NDArray[Any]]:
+def open_replay(folder: Path, learner: int, checksum: object) -> MappedArrays:
     """Return a replay's arrays, mapped from the file, after checking the checksum.
 
     Args:
@@ -93,7 +138,7 @@ def open_replay(folder: Path, learner: int, checksum: object) -> dict[str, NDArr
         check_plain(file)
         if _sha256(file) != checksum:
             raise ValueError(f"{file.name} has changed")
-        return dict(_map(file))
+        return MappedArrays(file)
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise UserError(f"the replay of learner {learner} is damaged: {error}") from error
 
@@ -148,19 +193,3 @@ def _sha256(file: Path) -> str:
             digest.update(piece)
             beat()
     return digest.hexdigest()
-
-
-def _map(file: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the names and arrays of a safetensors file; an array takes memory when it is read."""
-    with file.open("rb") as content:
-        length = int.from_bytes(content.read(8), "little")
-        if length > file.stat().st_size:
-            raise ValueError(f"{file.name} has no header")
-        header = json.loads(content.read(length))
-    for name, entry in header.items():
-        kind, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])
-        begin = 8 + length + entry["data_offsets"][0]
-        if 0 in shape:
-            yield name, np.zeros(shape, kind)
-        else:
-            yield name, np.memmap(file, kind, "r", offset=begin, shape=shape)

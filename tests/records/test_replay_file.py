@@ -15,6 +15,7 @@ from gala_rl.errors import StorageError, UserError
 from gala_rl.records import checkpoint
 from gala_rl.records.replay_file import (
     CHECKSUM,
+    MappedArrays,
     open_replay,
     replay_file,
     replays_bytes,
@@ -50,7 +51,7 @@ def save(checkpoints: Path, agent_steps: int, content: Arrays | None, kept: int 
     return checkpoint.complete(partial, agent_steps, [agent_steps], kept)
 
 
-def saved_in(folder: Path) -> Arrays:
+def saved_in(folder: Path) -> MappedArrays:
     return open_replay(folder, 0, checkpoint.open_checkpoint(folder).counters(0)[CHECKSUM])
 
 

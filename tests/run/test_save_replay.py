@@ -23,7 +23,7 @@ from gala_rl.run.learner_run import LearnerRun
 from tests.run.test_q_learning import DQN, R2D2, both, make_config, rows_of
 from tests.support.run_records import newest
 
-UNTIMED = ("time", "agent_steps_per_s", "episode_times", "rss_mb")
+UNTIMED = ("time", "agent_steps_per_s", "episode_times", "rss_mb", "cores")
 
 
 def saving(settings: QLearningSettings, path: Path, **changes: object) -> ResolvedConfig:
