@@ -96,8 +96,40 @@ STUDIES = (
 
 
 def study(result: dict[str, Any]) -> str:
-    """A table per task of a study: each update rule at default rates, and at its best."""
-    return "\n\n".join(_task(task) for task in result["tasks"])
+    """A table per task of a study: each update rule at default rates, and at its best.
+
+    Several tasks at one rate share a table of ratios.
+    """
+    tasks = result["tasks"]
+    rates = [len(rule["rates"]) for task in tasks for rule in task["rules"]]
+    if len(tasks) > 1 and max(rates) == 1:
+        return _at_one_rate(tasks)
+    return "\n\n".join(_task(task) for task in tasks)
+
+
+def _at_one_rate(tasks: Sequence[dict[str, Any]]) -> str:
+    rules = sorted({(rule["learners"], rule["name"]) for task in tasks for rule in task["rules"]})
+    names = [task["env"].rpartition(":")[2] for task in tasks]
+    lines = [["learners", "update rule", *names], ["---"] * (2 + len(tasks))]
+    for learners, name in rules:
+        found = [
+            _auc_and_ratio(rule["rates"][0])
+            for task in tasks
+            for rule in task["rules"]
+            if (rule["learners"], rule["name"]) == (learners, name)
+        ]
+        lines.append([f"{learners}", name, *found])
+    first = tasks[0]
+    title = (
+        f"{first['algorithm']}, {first['simulators']} simulators in all, {first['steps']:,} agent "
+        f"steps, {first['rules'][0]['rates'][0]['runs']} seeds: AUC, and its ratio to that of one "
+        f"large batch with its interval of 95 %."
+    )
+    return f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _auc_and_ratio(found: dict[str, Any]) -> str:
+    return f"{found['auc']:.3g}; {_interval(found['ratio'], found['ratio_interval'])}"
 
 
 def _task(task: dict[str, Any]) -> str:

@@ -47,3 +47,21 @@ def test_a_study_is_summarised_beside_the_large_batch_of_another(
 def test_a_study_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         study.main([str(tmp_path), "--out", str(tmp_path / "figure")])
+
+
+def test_several_tasks_at_one_rate_share_a_table_of_ratios() -> None:
+    def rule(learners: int, auc: float, ratio: float) -> dict[str, object]:
+        at = {"auc": auc, "ratio": ratio, "ratio_interval": [ratio, 2 * ratio], "runs": 4}
+        return {"learners": learners, "name": "ring", "rates": [at]}
+
+    tasks = [
+        {"env": f"pgx:{game}", "algorithm": "a2c", "simulators": 8, "steps": 1_000, "rules": rules}
+        for game, rules in (
+            ("breakout", [rule(16, 5.0, 0.5), rule(4, 10.0, 1.0)]),
+            ("asterix", [rule(4, 3.0, 0.75), rule(16, 2.0, 0.25)]),
+        )
+    ]
+    lines = tables.study({"tasks": tasks}).splitlines()
+    assert lines[2] == "| learners | update rule | breakout | asterix |"
+    assert lines[4] == "| 4 | ring | 10; 1.00 (1.00 … 2.00) | 3; 0.75 (0.75 … 1.50) |"
+    assert lines[5] == "| 16 | ring | 5; 0.50 (0.50 … 1.00) | 2; 0.25 (0.25 … 0.50) |"
