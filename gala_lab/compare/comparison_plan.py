@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypedDict
 
 from gala_lab.compare.compare_options import CompareOptions
+from gala_lab.compare.variants import Variant, folder_name, read_variant
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_resolved
 from gala_rl.checks.unused import unused_rows
@@ -56,16 +57,19 @@ class Plan:
         folder: folder of the comparison.
         configs: resolved config per method; `run` sets the seed and the folder of a run.
         options: how the methods are compared.
+        names: names of the methods, with settings of their own; empty: they have none.
     """
 
     folder: Path
     configs: tuple[ResolvedConfig, ...]
     options: CompareOptions
+    names: tuple[str, ...] = ()
 
     @property
-    def methods(self) -> list[str]:
-        """Names, in the order in which they were given."""
-        return [config.method for config in self.configs]
+    def methods(self) -> dict[str, ResolvedConfig]:
+        """Config per name, in the order in which they were given."""
+        names = self.names or [config.method for config in self.configs]
+        return dict(zip(names, self.configs, strict=True))
 
     @property
     def seeds(self) -> range:
@@ -75,12 +79,12 @@ class Plan:
     @property
     def runs(self) -> list[ResolvedConfig]:
         """Config of each run in the order of training: all methods with a seed, then the next."""
-        return [self.run(config, seed) for seed in self.seeds for config in self.configs]
+        return [self.run(name, seed) for seed in self.seeds for name in self.methods]
 
-    def run(self, config: ResolvedConfig, seed: int) -> ResolvedConfig:
+    def run(self, name: str, seed: int) -> ResolvedConfig:
         """Return the config of a method's run with that seed."""
-        out = self.folder / "runs" / f"{config.method.replace(':', '_')}-seed-{seed}"
-        return replace(config, seed=seed, out=str(out))
+        out = self.folder / "runs" / f"{folder_name(name)}-seed-{seed}"
+        return replace(self.methods[name], seed=seed, out=str(out))
 
 
 def configs_of(
@@ -95,7 +99,7 @@ def configs_of(
 
     Args:
         config: settings of all methods; `learners` is for those that train several.
-        methods: names.
+        methods: names, perhaps with settings: see `read_variant`.
         simulators_total: simulators per method, over all its learners; None: 16, or the next
             larger number that every method's learners divide.
         settings: "equal" gives the other methods the first method's values of shared settings.
@@ -106,14 +110,16 @@ def configs_of(
     """
     fields.check(config)
     for name in methods:
-        find(name)
         if methods.count(name) > 1:
             raise UserError(f"method {name!r} is named twice: name each once")
-    alone = [find(name).sharing == "nothing" for name in methods]
+    variants = [read_variant(name) for name in methods]
+    alone = [find(variant.method).sharing == "nothing" for variant in variants]
     several = [
         # Where all methods have one learner, `learners` is a mistake, which `resolve` reports.
-        replace(config, method=name, learners=None if one and not all(alone) else config.learners)
-        for name, one in zip(methods, alone, strict=True)
+        variant.applied_to(
+            replace(config, learners=None if one and not all(alone) else config.learners)
+        )
+        for variant, one in zip(variants, alone, strict=True)
     ]
     learners = [learners_of(one) for one in several]
     total = _total(methods, learners, simulators_total)
@@ -121,13 +127,19 @@ def configs_of(
         replace(one, learners=count, simulators=total // count)
         for one, count in zip(several, learners, strict=True)
     ]
-    if any(find(name).gossips for name in methods):
+    if any(find(one.method).gossips for one in several):
         several = [one if find(one.method).gossips else _without_graph(one) for one in several]
     environment = read_environment(config.source)
     # A preset fits itself to the number of simulators.
-    several = [_with_settings(one, algorithm, methods, environment) for one in several]
+    several = [
+        _with_settings(one, algorithm, variant, [v.method for v in variants], environment)
+        for one, variant in zip(several, variants, strict=True)
+    ]
     if settings == "equal":
-        several[1:] = [share(several[0], one) for one in several[1:]]
+        several[1:] = [
+            share(several[0], one, variant.algorithm)
+            for one, variant in zip(several[1:], variants[1:], strict=True)
+        ]
     # What depends on a learner's simulators and cores is filled in last.
     return tuple(resolve(one, environment=environment) for one in several)
 
@@ -135,6 +147,7 @@ def configs_of(
 def _with_settings(
     config: TrainConfig,
     algorithm: Mapping[str, Any],
+    variant: Variant,
     methods: Sequence[str],
     environment: EnvironmentSpec,
 ) -> TrainConfig:
@@ -142,6 +155,7 @@ def _with_settings(
     known = {name: _names(find(name).settings(environment.kind)) for name in methods}
     others = set().union(*known.values()) - known[config.method]
     given = {name: value for name, value in algorithm.items() if name not in others}
+    given |= variant.algorithm
     return replace(config, algorithm=algorithm_of(config, given, environment))
 
 
@@ -168,12 +182,19 @@ def _total(methods: Sequence[str], learners: Sequence[int], wanted: int | None) 
     return wanted
 
 
-def share(first: TrainConfig, other: TrainConfig) -> TrainConfig:
-    """Return the other config with the first's values of the algorithm's settings both have."""
+def share(first: TrainConfig, other: TrainConfig, own: Mapping[str, Any]) -> TrainConfig:
+    """Return the other config with the first's values of the algorithm's settings both have.
+
+    Args:
+        first: config of the first method.
+        other: config of another method.
+        own: settings that were given for the other method alone, which it keeps.
+    """
     source, target = first.algorithm, other.algorithm
     assert source is not None
     assert target is not None
-    values = {name: getattr(source, name) for name in _names(source) & _names(target)}
+    both = _names(source) & _names(target) - set(own)
+    values = {name: getattr(source, name) for name in both}
     return replace(other, algorithm=replace(target, **values))
 
 
@@ -204,7 +225,7 @@ def check(plan: Plan) -> None:
             fields.check(replace(config, seed=seed))
         check_resolved(config)
         # Options for gossip are for the methods that gossip, if there is one.
-        is_for_another = any(find(name).gossips for name in plan.methods)
+        is_for_another = any(find(other.method).gossips for other in plan.configs)
         own = replace(config, gossip=GossipSettings()) if is_for_another else config
         if is_new:
             check_rows(unused_rows(own))
@@ -224,7 +245,7 @@ def _check_folder(plan: Plan) -> None:
         return
     folder.check_unlocked()
     before = read_record(file)
-    new = {config.method: config for config in plan.configs}
+    new = plan.methods
     for name, values in before["methods"].items():
         if name not in new:
             raise UserError(
@@ -281,7 +302,7 @@ def record(plan: Plan) -> None:
     write_json(
         file,
         {
-            "methods": {config.method: to_dict(config) for config in plan.configs},
+            "methods": {name: to_dict(config) for name, config in plan.methods.items()},
             "seeds": list(plan.seeds),
             "settings": options.settings,
             "threshold": options.threshold,

@@ -1,7 +1,7 @@
 """The table of a comparison: a column per method, for people."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gala_lab.compare.report import Result
@@ -31,15 +31,18 @@ def table_of(result: Result) -> Table:
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("learners x simulators", lambda m: f"{m['learners']} x {m['simulators']}"),
         ("complete runs", _complete),
-        ("score: IQM, 95 % interval", lambda m: _with_interval(m["score"], "iqm", score_text)),
+        ("score: IQM, 95 % interval", lambda m: interval_text(m["score"], "iqm", score_text)),
     ]
+    if any(m["human_normalized"] for m in methods.values()):
+        label = "human-normalised: IQM, 95 % interval"
+        rows.append((label, lambda m: interval_text(m["human_normalized"], "iqm", "{:.2f}".format)))
     if result["evaluation_episodes"]:
         label = f"greedy, {result['evaluation_episodes']} games per run: IQM, 95 % interval"
-        rows.append((label, lambda m: _with_interval(m["evaluation"], "iqm", score_text)))
+        rows.append((label, lambda m: interval_text(m["evaluation"], "iqm", score_text)))
     if len(methods) > 1:
         label = f"probability of a better score than {first}"
         rows.append(
-            (label, lambda m: _with_interval(m["improvement"], "probability", "{:.2f}".format))
+            (label, lambda m: interval_text(m["improvement"], "probability", "{:.2f}".format))
         )
     if result["threshold"] is not None:
         goal = f"{result['threshold']:g}"
@@ -117,10 +120,15 @@ def _few_seeds(result: Result) -> list[str]:
 
 
 def markdown(result: Result) -> str:
-    """Return table and notes as a Markdown document."""
-    title, columns, rows = table_of(result)
+    """Return table and notes of one environment as a Markdown document."""
+    return document(table_of(result), notes_of(result))
+
+
+def document(table: Table, notes: Sequence[str]) -> str:
+    """Return a table and notes as a Markdown document."""
+    title, columns, rows = table
     lines = [title, "", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
-    return "\n".join([*lines, *(f"\n{note}" for note in notes_of(result))]) + "\n"
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
 
 def _line(cells: list[str]) -> str:
@@ -135,7 +143,8 @@ def _arrived(method: dict[str, Any]) -> str:
     return f"{round(method['reached_share'] * len(method['runs']))} of {len(method['runs'])}"
 
 
-def _with_interval(value: dict[str, Any] | None, name: str, shown: Callable[[float], str]) -> str:
+def interval_text(value: dict[str, Any] | None, name: str, shown: Callable[[float], str]) -> str:
+    """Return a value with its interval, as text."""
     if value is None:
         return "–"
     low, high = value["interval"]

@@ -1,12 +1,14 @@
 """The result of a comparison: measures of each run, aggregates over seeds, curves."""
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gala_lab.atari_scores import game_of, human_normalized
 from gala_lab.compare.comparison_plan import FILE, Plan, read_record
 from gala_lab.compare.learning_curves import (
     Array,
@@ -24,7 +26,9 @@ from gala_lab.compare.statistics import (
     Scores,
     bootstrap_interval,
     interquartile_mean,
+    performance_profile,
     probability_of_improvement,
+    profile_interval,
 )
 from gala_rl.config import train as configs
 from gala_rl.config.resolved import ResolvedConfig
@@ -46,10 +50,10 @@ def result_of(plan: Plan) -> Result:
     origins: list[tuple[Any, ...]] = []
     curves: dict[str, list[Curve]] = {name: [] for name in plan.methods}
     methods: dict[str, Any] = {}
-    for config in plan.configs:
+    for name, config in plan.methods.items():
         runs = []
         for seed in plan.seeds:
-            run = plan.run(config, seed)
+            run = plan.run(name, seed)
             if not is_complete(run):
                 runs.append({"seed": seed, "complete": False})
                 continue
@@ -59,10 +63,11 @@ def result_of(plan: Plan) -> Result:
             curve = curve_of(rows)
             if not len(curve.games) or not curve.seconds[-1] > 0:
                 raise UserError(f"run {run.out} has no metrics any more: remove it and try again")
-            curves[config.method].append(curve)
+            curves[name].append(curve)
             runs.append({"seed": seed, "complete": True, **_measured(plan, run, rows, curve)})
-        methods[config.method] = _aggregated(plan, config, runs)
+        methods[name] = _aggregated(plan, config, runs)
     _add_improvements(methods)
+    samples = {name: _sample(own["runs"], "score") for name, own in methods.items()}
     return {
         "env": plan.configs[0].env,
         "steps": plan.configs[0].steps,
@@ -77,6 +82,7 @@ def result_of(plan: Plan) -> Result:
         "most_at_once": _most_at_once(plan),
         "origins": len({str(origin) for origin in origins}),
         "methods": methods,
+        "profiles": profiles_of(samples),
         "curves": _curves(plan.configs[0].steps, curves),
         **provenance(),
     }
@@ -106,6 +112,7 @@ def _measured(
     no_game = not curve.games[-1]
     return {
         "score": None if no_game else float(curve.scores[-1]),
+        "human_normalized": _human(config, None if no_game else float(curve.scores[-1])),
         "games": int(curve.games[-1]),
         "evaluation": None if results is None else results["mean_return"],
         "evaluation_games_cut": None if results is None else results["games_cut"],
@@ -122,6 +129,41 @@ def _measured(
     }
 
 
+def normalized(env: str, score: float) -> float:
+    """Return the human-normalised score; NaN where the environment is no known Atari game."""
+    game = game_of(env)
+    return math.nan if game is None else human_normalized(game, score)
+
+
+def _human(config: ResolvedConfig, score: float | None) -> float | None:
+    if score is None or math.isnan(value := normalized(config.env, score)):
+        return None
+    return value
+
+
+def profiles_of(samples: Mapping[str, Scores]) -> dict[str, Any] | None:
+    """Return the share of runs above each score, and its interval; None without any score.
+
+    Args:
+        samples: scores [runs, tasks] per method.
+    """
+    known = {name: scores for name, scores in samples.items() if scores.size}
+    if not known:
+        return None
+    together = np.concatenate([scores.ravel() for scores in known.values()])
+    grid = np.linspace(together.min(), together.max(), POINTS)
+    return {
+        "scores": grid.tolist(),
+        "methods": {name: _profile(scores, grid) for name, scores in known.items()},
+    }
+
+
+def _profile(scores: Scores, grid: Array) -> dict[str, list[float]]:
+    low, high = profile_interval(scores, grid)
+    share = performance_profile(scores, grid)
+    return {"share": share.tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
 def _aggregated(plan: Plan, config: ResolvedConfig, runs: list[dict[str, Any]]) -> dict[str, Any]:
     complete = [run for run in runs if run["complete"]]
     arrived = [run["reached"] for run in complete if run["reached"] is not None]
@@ -133,6 +175,7 @@ def _aggregated(plan: Plan, config: ResolvedConfig, runs: list[dict[str, Any]]) 
         "runs": runs,
         "complete": len(complete),
         "score": _score(complete, "score"),
+        "human_normalized": _score(complete, "human_normalized"),
         "evaluation": _score(complete, "evaluation"),
         "reached_share": len(arrived) / len(runs) if has_threshold else None,
         **{f"reached_{name}": _median(arrived, name) for name in ("agent_steps", "seconds")},
@@ -147,7 +190,8 @@ def _median(rows: Sequence[dict[str, Any]], name: str) -> float | None:
 
 def _sample(runs: Sequence[dict[str, Any]], name: str) -> Scores:
     """Return scores [runs, 1] of the runs that have one."""
-    return np.array([[run[name]] for run in runs if run[name] is not None], dtype=float)
+    scores = [[run[name]] for run in runs if run.get(name) is not None]
+    return np.array(scores, dtype=float).reshape(-1, 1)
 
 
 def _score(runs: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:

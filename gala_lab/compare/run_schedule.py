@@ -16,6 +16,7 @@ from rich.console import Console
 
 from gala_lab.compare.compare_options import CompareOptions
 from gala_lab.compare.comparison_plan import Plan, record
+from gala_lab.compare.variants import folder_name
 from gala_rl.app.game_limit import game_limit
 from gala_rl.app.progress import quiet_on_errors
 from gala_rl.config.resolved import ResolvedConfig
@@ -173,8 +174,14 @@ class _Schedule:
                 how = "stopped"
             else:
                 how = f"failed (exit code {process.exitcode})"
-            name = f"{config.method}, seed {config.seed}"
-            _print(self._console, f"{self._ended} of {self._total}: {name}: {how}")
+            _print(self._console, f"{self._ended} of {self._total}: {_named(config)}: {how}")
+
+
+def _named(config: ResolvedConfig) -> str:
+    """Return the method, with settings of its own as the run's folder has them, and the seed."""
+    folder = Path(str(config.out)).name.removesuffix(f"-seed-{config.seed}")
+    own = folder.removeprefix(folder_name(config.method)).removeprefix("_")
+    return f"{config.method}{f' ({own})' if own else ''}, seed {config.seed}"
 
 
 def _print(console: Console, line: str) -> None:
@@ -233,7 +240,7 @@ def _work(
         code = _train(config, options, Console(stderr=to_stderr, quiet=options.at_once > 1))
     except (LearnerFailure, StorageError, SupervisorFailure, UserError) as error:
         code = _CANNOT_WRITE if isinstance(error, StorageError) else _FAILED
-        print(f"gala: {config.method}, seed {config.seed}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"gala: {_named(config)}: {error}", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
         code = _INTERRUPTED
     sys.exit(code)

@@ -5,18 +5,19 @@ without a table, as options of the command line are.
 """
 
 import dataclasses
+import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from gala_rl.config import train as configs
-from gala_rl.config.fields import check_field, element_of
+from gala_rl.config.fields import check_field, element_of, parse_count
 from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.config.values import from_values, to_values
 from gala_rl.errors import UserError
-from gala_rl.methods import algorithms_of
+from gala_rl.methods import ALGORITHMS, algorithms_of
 from gala_rl.methods.resolving import with_settings
 from gala_rl.records.files import read_json
 from gala_rl.records.run_folder import RunFolder
@@ -71,6 +72,38 @@ def read_config_file(path: str | Path) -> ConfigFile:
     if path.is_dir() or path.suffix == ".json":
         return _read_run(path)
     return ConfigFile(path, _read_toml(path))
+
+
+def setting_of(name: str, text: str, algorithm: type[AlgorithmSettings]) -> tuple[str, Any]:
+    """Return the full name of a setting, such as "gossip.when", and its value.
+
+    Args:
+        name: its name without a table.
+        text: its value as a command line has it: a count such as 4M, JSON, or text.
+        algorithm: settings of the algorithm in question, which count more than those of others.
+
+    Raises:
+        UserError: when there is no such setting, or the value is wrong.
+    """
+    setting = _setting_of((name,), _settings({"": algorithm, **ALGORITHMS}))
+    kinds = getattr(setting.hint, "__args__", (setting.hint,))
+    parse = parse_count if int in kinds and float not in kinds else json.loads
+    value: Any
+    if element_of(setting.hint) is None:
+        value = _parsed(text, parse)
+    else:
+        value = [_parsed(part, json.loads) for part in text.split(",")]
+    value = _converted(value, setting)
+    check_field(name, value, setting.hint, setting.entry.metadata)
+    return setting.name, value
+
+
+def _parsed(text: str, parse: Callable[[str], Any]) -> Any:
+    """Return a parsed value, or the text itself if it cannot be parsed."""
+    try:
+        return parse(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _read_run(path: Path) -> ConfigFile:

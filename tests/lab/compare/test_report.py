@@ -31,14 +31,13 @@ def plan(tmp_path: Path) -> Plan:
     plan = plan_in(tmp_path / "there")
     plan.folder.mkdir()
     record(plan)
-    alone, several = plan.configs
     for seed in plan.seeds:
         returns = [[level + 20.0 * seed] * 100 for level in (10, 20, 30, 40)]
         own = rows([1, 2, 3, 4], [100, 200, 300, 400], returns=returns)
-        make_run(plan.run(alone, seed), [own], complete=True)
+        make_run(plan.run("a2c", seed), [own], complete=True)
         returns = [[2 * score for score in games[:50]] for games in returns]
         half = rows([0.5, 1, 1.5, 2], [50, 100, 150, 200], returns=returns, learners=2)
-        make_run(plan.run(several, seed), [half, half], complete=seed != 3)
+        make_run(plan.run("gala-a2c", seed), [half, half], complete=seed != 3)
     return plan
 
 
@@ -153,7 +152,7 @@ def silent(tmp_path: Path) -> Result:
     plan = plan_in(tmp_path / "silent", seeds=1)
     plan.folder.mkdir()
     record(plan)
-    make_run(plan.run(plan.configs[0], 0), [rows([1.0], [400])], complete=True)
+    make_run(plan.run("a2c", 0), [rows([1.0], [400])], complete=True)
     return result_of(plan)
 
 
