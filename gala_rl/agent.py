@@ -26,6 +26,7 @@ from gala_rl.learners.learner import Coupling, Learner, RolloutSource, UpdateMet
 from gala_rl.learners.normalizer import Normalizer
 from gala_rl.learners.optimizers import state_size
 from gala_rl.models.actor_critic import ActorCritic
+from gala_rl.models.initial import load_optimizer, with_initial
 from gala_rl.models.network import Network
 from gala_rl.models.observation_torso import torso_settings
 from gala_rl.models.q_network import QNetwork, Support
@@ -135,14 +136,15 @@ class Agent:
 def build_model(
     config: ResolvedConfig, observation: ObservationSpec, action: ActionSpec
 ) -> Network:
-    """Return the network with its initial parameters, which depend on `config.seed` alone."""
+    """Return the network with its initial parameters: those of `config.seed`, or `init_from`."""
     # Orthogonal matrices differ in their last bits by the number of threads that compute them.
     with torch.random.fork_rng(devices=[]), threads_set_to(1):
         # Not `torch.manual_seed`, which seeds the generators of GPUs too.
         torch.default_generator.manual_seed(config.seed)
         algorithm, lstm_size = config.algorithm, config.lstm_size or None
+        model: Network
         if algorithm.learns_action_values:
-            return QNetwork(
+            model = QNetwork(
                 observation,
                 action,
                 lstm_size=lstm_size,
@@ -150,15 +152,17 @@ def build_model(
                 bfloat16=config.precision == "bfloat16",
                 torso=torso_settings(config),
             )
-        return ActorCritic(
-            observation,
-            action,
-            lstm_size=lstm_size,
-            bfloat16=config.precision == "bfloat16",
-            torso=torso_settings(config),
-            normalize_observations=algorithm.normalizes_observations,
-            normalize_rewards=algorithm.normalizes_rewards,
-        )
+        else:
+            model = ActorCritic(
+                observation,
+                action,
+                lstm_size=lstm_size,
+                bfloat16=config.precision == "bfloat16",
+                torso=torso_settings(config),
+                normalize_observations=algorithm.normalizes_observations,
+                normalize_rewards=algorithm.normalizes_rewards,
+            )
+    return with_initial(config, model)
 
 
 class InitialParameters(NamedTuple):
@@ -242,6 +246,7 @@ def build_agent(
         coupling=coupling,
         source=RolloutSource(config.simulators, simulators.observation, config.frame_stack),
     )
+    load_optimizer(config, learner.optimizer.state)
     source: TrajectorySource
     if acts_in_process(config):
         source = Actor(

@@ -10,12 +10,13 @@ from gala_rl.app.train import resolve_device
 from gala_rl.checks.machine import needed_bytes, replay_bytes
 from gala_rl.checks.shared_memory import check_shared_memory, shared_bytes
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.train import TrainConfig, default_run_folder, to_dict
+from gala_rl.config.train import TrainConfig, to_dict
 from gala_rl.config.values import to_values
 from gala_rl.flat import FlatParameters
 from gala_rl.methods import find
 from gala_rl.methods.presets import environment_preset
 from gala_rl.methods.resolving import resolve
+from gala_rl.records.run_folder import default_run_folder
 from gala_rl.threads import forward_flop, learner_threads
 
 _SHOWN_ELSEWHERE = {"method", "env", "out"}

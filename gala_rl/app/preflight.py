@@ -11,18 +11,19 @@ from gala_rl.app.early_stop import check_may_go_on
 from gala_rl.app.game_limit import max_steps_rows
 from gala_rl.checks import check_rows
 from gala_rl.checks.config import check_config, check_new_config, check_resolved
+from gala_rl.checks.initial import check_init
 from gala_rl.checks.replay import disk_rows
 from gala_rl.config.changes import changed
 from gala_rl.config.fields import check
 from gala_rl.config.resolved import ResolvedConfig
-from gala_rl.config.train import TrainConfig, default_run_folder
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
 from gala_rl.faults.plan import read_plan
 from gala_rl.gossip.topology import resolve_when
 from gala_rl.graph import graph_of
 from gala_rl.methods.resolving import capacity, resolve, why_not_scaled
 from gala_rl.records.replay_file import replays_bytes
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.run_folder import RunFolder, default_run_folder
 from gala_rl.records.selection import NEWEST, steps_of
 
 
@@ -40,6 +41,7 @@ def check_start(
     """
     resolved = check_new_config(config, settings)
     check_rows(disk_rows(resolved, Path(config.out or default_run_folder(config, "new"))))
+    check_init(resolved)
     if config.out is not None:
         RunFolder(Path(config.out)).check_unused()
     return resolved
@@ -141,6 +143,8 @@ def check_unchanged(run: str | Path, config: TrainConfig, given: Mapping[str, An
         same.add("gossip.when")
     if _faults(config) == _faults(old):
         same.add("fault_plan")
+    if old.init_from is not None:
+        same.add("init_from")  # The run has a copy of its own.
     for name, value in {"method": config.method, **given}.items():
         if name not in same and value != (before := _value_of(old, name)):
             remedy = "leave it out, or choose another --out"

@@ -17,6 +17,7 @@ from gala_rl.agent import InitialParameters, initial_parameters_of
 from gala_rl.app.caller import check_may_train, unchanged_caller
 from gala_rl.app.evaluations import Evaluations
 from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
+from gala_rl.app.initial import Initial
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.observer import RunObserver
 from gala_rl.app.policies import selected_checkpoint
@@ -35,7 +36,7 @@ from gala_rl.records import scale_request
 from gala_rl.records.checkpoint import Checkpoint
 from gala_rl.records.files import write_json
 from gala_rl.records.rewind import rewind
-from gala_rl.records.run_folder import RunFolder
+from gala_rl.records.run_folder import RunFolder, default_run_folder
 from gala_rl.records.selection import NEWEST, make_newest
 from gala_rl.run.learner_process import refuse_to_start_a_run
 from gala_rl.run.local import LocalRun
@@ -99,14 +100,20 @@ def train_checked(
     refuse_to_start_a_run()
     check_may_train(config)
     initial = initial_parameters_of(config)
-    check_shared_memory(config, initial.parameters.numel())
+    size = initial.parameters.numel()
+    check_shared_memory(config, size)
+    start = None if config.init_from is None else Initial(config, size)
+    if start is not None:
+        initial = initial._replace(parameters=start.tensors["parameters"])
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder(Path(config.out or configs.default_run_folder(config, stamp)))
+    folder = RunFolder(Path(config.out or default_run_folder(config, stamp)))
     with cluster_of(config) as connection:
         config = config if connection is None else connection.config
         folder.create(config)
         with folder.lock():
             try:
+                if start is not None:
+                    start.write(folder)
                 return _run(config, folder, initial, None, console or Console(), connection, hooks)
             except UserError:
                 # Nothing is lost yet, and the corrected program needs an unused folder.

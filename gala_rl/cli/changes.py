@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 
 from gala_rl.cli.options import add_setting
 from gala_rl.config.changes import CHANGEABLE, why_fixed
-from gala_rl.config.settings import AtariProtocol, GossipSettings
+from gala_rl.config.settings import AlgorithmSettings, AtariProtocol, GossipSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.methods import ALGORITHMS
 
@@ -13,10 +13,8 @@ from gala_rl.methods import ALGORITHMS
 def add_changes(parser: Any) -> None:
     """Add an option for each setting that may change; where None is a value, it takes `none`."""
     text = "settings that may change; config.json records each change"
-    groups = {
-        table: parser.add_argument_group(table or "run", text)
-        for table in ("", "gossip", "algorithm")
-    }
+    titles = {"": "run", "gossip": "gossip", "algorithm": "algorithm", "some": "only some methods"}
+    groups = {name: parser.add_argument_group(title, text) for name, title in titles.items()}
     added = set[str]()
     for table, kind in (("", TrainConfig), ("gossip", GossipSettings), *_algorithms()):
         for entry in dataclasses.fields(kind):
@@ -24,7 +22,9 @@ def add_changes(parser: Any) -> None:
             if name in CHANGEABLE - added:
                 added.add(name)
                 hint = get_type_hints(kind)[entry.name]
-                add_setting(groups[table], entry, hint, "as before", table, may_be_none=True)
+                is_of_all = hasattr(AlgorithmSettings, entry.name) or table != "algorithm"
+                group = groups[table if is_of_all else "some"]
+                add_setting(group, entry, hint, "as before", table, may_be_none=True)
     parser.explain_unknown = _why_fixed
 
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from gala_rl.cli.console import say
 from gala_rl.cli.options import count
 from gala_rl.cli.parser import add_command
-from gala_rl.config.train import TrainConfig, default_run_folder
+from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError, counted
+from gala_rl.records.run_folder import default_run_folder
 
 DEFAULT_PORT = 8787
 _Config = TypeVar("_Config", bound=TrainConfig)

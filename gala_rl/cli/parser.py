@@ -75,7 +75,9 @@ _HINTS: Mapping[str, str] = {
     "mini-batch-size minibatch-size n-minibatches num-minibatches sgd-minibatch-size": (
         "--minibatches N divides each rollout of PPO into N"
     ),
-    "checkpoint load load-path pretrained trained-agent": "gala resume RUN continues a run",
+    "checkpoint load load-path pretrained trained-agent": (
+        "gala resume RUN continues a run; --init-from RUN starts a new one from its parameters"
+    ),
     "capture-video render render-mode video": (
         "gala evaluate RUN --video FILE writes a video, and gala watch RUN shows games"
     ),

@@ -17,7 +17,17 @@ from gala_rl.methods.method import Method
 from gala_rl.spaces import EnvKind
 
 HEADINGS: Mapping[str, Collection[str]] = {
-    "what to train": ("env", "env_args", "wrappers", "stagger", "preset", "seed"),
+    "what to train": (
+        "env",
+        "env_args",
+        "wrappers",
+        "stagger",
+        "preset",
+        "seed",
+        "init_from",
+        "init_checkpoint",
+        "init_optimizer",
+    ),
     "how long, and what is stored": (
         "steps",
         "stop_at",

@@ -150,11 +150,7 @@ class ClusterRun:
     def _files_for(self, node: NodeHandle) -> dict[str, bytes]:
         """Return the content of a node's initial files, by path, and set the node's offsets."""
         folder = self._folder
-        files = {
-            path.name: path.read_bytes()
-            for path in (folder.config_file, folder.topology_file, folder.fault_plan_file)
-            if path.is_file()
-        }
+        files = {path.name: path.read_bytes() for path in folder.config_files if path.is_file()}
         written = [] if self._faults is None else [folder.faults_file]
         for rank in node.share:
             if rank in node.ranks:

@@ -73,6 +73,8 @@ def why_fixed(name: str) -> str:
     group, _, setting = name.rpartition(".")
     if setting in ("learners", "max_learners"):
         return "gala scale changes the number of learners while a run trains"
+    if setting.startswith("init_"):
+        return "it is where the run has started"
     if setting == "out":
         return "a run stays in its folder"
     if group == "atari" or setting in _ENVIRONMENT:

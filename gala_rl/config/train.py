@@ -7,7 +7,6 @@ its source are written once.
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -189,6 +188,19 @@ class TrainConfig:
         "precision of the torso's arithmetic; bfloat16 is faster on processors that support it. "
         "Parameters, losses and gossip are always float32",
     )
+    init_from: str | None = setting(
+        None,
+        "run whose learners' averaged parameters all learners start from, running moments of "
+        "normalisation included",
+        unset="random parameters",
+        metavar="RUN",
+    )
+    init_checkpoint: str = setting(
+        "newest",
+        "checkpoint of that run: best, newest or its agent steps",
+        metavar="best|newest|STEP",
+    )
+    init_optimizer: bool = setting(False, "start with its optimizer's state too")
     seed: int = setting(0, "seed of every random stream of the run", minimum=0, maximum=2**31 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "where networks run; auto: cuda if there is a GPU, else cpu"
@@ -332,9 +344,3 @@ def _check_object(values: Any, prefix: str) -> None:
         raise UserError(
             f"config {prefix or 'file'} must be an object of settings, not {short(values)}"
         )
-
-
-def default_run_folder(config: TrainConfig, stamp: str) -> Path:
-    """Return the folder of a run without `out`: runs/METHOD-ENV-STAMP."""
-    name = f"{config.method}-{config.env}-{stamp}"
-    return Path("runs") / name.replace("/", "_").replace(":", "_")

@@ -59,6 +59,7 @@ class RunFolder:
         fault_plan_file: copy of the fault plan, if the run has one.
         lock_file: locked by the process that trains the run.
         checkpoints: a folder per checkpoint.
+        initial_file: parameters of another run, from which the learners have started.
         evaluation_file: JSON lines with the evaluations while it trains.
         evaluation_log: output of the processes of these evaluations.
         consensus_file: JSON lines with the distances between learners.
@@ -81,6 +82,7 @@ class RunFolder:
         self.fault_plan_file = self.path / "faults.json"
         self.lock_file = self.path / ".lock"
         self.checkpoints = self.path / "checkpoints"
+        self.initial_file = self.path / "initial.safetensors"
         self.evaluation_file = self.path / "metrics" / "evaluation.jsonl"
         self.evaluation_log = self.path / "logs" / "evaluation.log"
         self.consensus_file = self.path / "metrics" / "consensus.jsonl"
@@ -102,6 +104,11 @@ class RunFolder:
         files = (self.path / "metrics").glob("learner_*.jsonl")
         ranks = {int(digits[1]): f for f in files if (digits := _METRICS.fullmatch(f.name))}
         return [file for _, file in sorted(ranks.items())]
+
+    @property
+    def config_files(self) -> tuple[Path, ...]:
+        """The config, and copies of the files that it names, whether they exist or not."""
+        return self.config_file, self.topology_file, self.fault_plan_file, self.initial_file
 
     def log_file(self, learner: int) -> Path:
         """Output of one learner's process, tracebacks included."""
@@ -281,6 +288,8 @@ class RunFolder:
         """Return the config with this folder's copies of the files that it names."""
         if self.fault_plan_file.is_file():
             config = dataclasses.replace(config, fault_plan=str(self.fault_plan_file))
+        if self.initial_file.is_file():
+            config = dataclasses.replace(config, init_from=str(self.initial_file))
         if not self.topology_file.is_file():
             return config
         gossip = dataclasses.replace(config.gossip, topology=str(self.topology_file))
@@ -306,3 +315,9 @@ def checkpoint_folders(checkpoints: Path) -> list[Path]:
 def agent_steps_of(checkpoint: Path) -> int:
     """Return the agent steps of a checkpoint, by the name of its folder."""
     return int(checkpoint.name.removeprefix("step_").removesuffix(REPLACEMENT))
+
+
+def default_run_folder(config: TrainConfig, stamp: str) -> Path:
+    """Return the folder of a run without `out`: runs/METHOD-ENV-STAMP."""
+    name = f"{config.method}-{config.env}-{stamp}"
+    return Path("runs") / name.replace("/", "_").replace(":", "_")

@@ -89,11 +89,14 @@ def another(entry: Any, hint: Any) -> tuple[list[str], Any]:
             "topology": "complete",
             "out": "elsewhere",
             "fault_plan": "faults.json",
+            "init_from": "another",
+            "init_checkpoint": "best",
         }[entry.name]
         return [flag, text], text
     if int in kinds:
-        # Larger replays take too much memory.
-        number = 200_000 if entry.name == "replay_size" else (entry.default or 8) + 1
+        # Larger replays take too much memory, and fewer steps leave no time to learn.
+        special = {"replay_size": 200_000, "steps": 1_000_000}
+        number = special.get(entry.name, (entry.default or 8) + 1)
         return [flag, str(number)], number
     fraction = (entry.default or 0.5) / 2
     return [flag, str(fraction)], fraction
@@ -110,6 +113,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ResolvedCon
 
     monkeypatch.chdir(tmp_path)
     Path("faults.json").write_text('{"faults": []}', encoding="utf-8")
+    monkeypatch.setattr("gala_rl.app.preflight.check_init", lambda config: None)
     monkeypatch.setattr("gala_rl.app.train.train_checked", note)
     return configs
 
@@ -148,7 +152,7 @@ def test_every_option_sets_its_own_setting(trained: list[ResolvedConfig], method
     for group, entry, hint in settings():
         if is_apart(method, group, entry.name):
             continue
-        given, value = another(entry, hint)
+        given, value = (["--log", "csv"], ("csv",)) if entry.name == "log" else another(entry, hint)
         arguments += given
         inner = expected.setdefault(group.partition(".")[0], {}) if group else expected
         inner[entry.name] = value
@@ -290,7 +294,8 @@ def test_train_with_resume_continues_a_run_that_is_there(
     fake_run(tmp_path / "ended", agent_steps=399)
     calls: list[tuple[str, int]] = []
 
-    def note(run: str, config: ResolvedConfig) -> dict[str, Any]:
+    def note(run: str, config: ResolvedConfig, checkpoint: str) -> dict[str, Any]:
+        assert checkpoint == "newest"
         calls.append((run, config.steps))
         return SUMMARY
 

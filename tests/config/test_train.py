@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gala_rl.config import train as configs
 from gala_rl.config.fields import check, parse_count
 from gala_rl.config.settings import AtariProtocol, GossipSettings
 from gala_rl.config.train import TrainConfig, from_dict, to_dict
 from gala_rl.errors import UserError
 from gala_rl.methods import ALGORITHMS
 from gala_rl.methods.a2c import A2CSettings
+from gala_rl.records.run_folder import default_run_folder
 from gala_rl.spaces import ObservationSpec
 from tests.environments import networks
 
@@ -348,7 +348,7 @@ def test_a_config_from_elsewhere_is_checked(values: dict[str, Any], words: str) 
 
 def test_a_run_folder_is_named_after_method_environment_and_date() -> None:
     config = TrainConfig(method="a2c", env="ALE/Pong-v5")
-    assert configs.default_run_folder(config, "STAMP") == Path("runs/a2c-ALE_Pong-v5-STAMP")
+    assert default_run_folder(config, "STAMP") == Path("runs/a2c-ALE_Pong-v5-STAMP")
 
 
 def test_a_config_cannot_be_changed() -> None:
