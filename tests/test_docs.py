@@ -285,11 +285,13 @@ def test_the_reading_order_names_files_of_an_afternoon() -> None:
 
 
 def parameters(signature: str) -> list[str]:
-    """Names of the parameters of `name(a, b=1, *, c=2)`."""
+    """Names of the parameters of `name(a, *b, c=2)`."""
     (function,) = ast.parse(f"def {signature}: ...").body
     assert isinstance(function, ast.FunctionDef)
     arguments = function.args
-    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    repeated = [] if arguments.vararg is None else [arguments.vararg]
+    named = (*arguments.posonlyargs, *arguments.args, *repeated, *arguments.kwonlyargs)
+    return [argument.arg for argument in named]
 
 
 @pytest.mark.parametrize("module", [gala_rl, gala_rl.gossip], ids=lambda module: module.__name__)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gala_rl.gossip.gossip import Gossip
     from gala_rl.gossip.message import Message, PeerDown
     from gala_rl.gossip.node import GossipNode
+    from gala_rl.gossip.processes import LearnerProcesses
     from gala_rl.gossip.topology import (
         Topology,
         complete,
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
         rotating_exponential,
         undirected_ring,
     )
+    from gala_rl.gossip.transports import Transport
     from gala_rl.gossip.transports.memory import MemoryNetwork
     from gala_rl.gossip.transports.shared import SharedMailboxes
 
 __all__ = [
     "Gossip",
     "GossipNode",
+    "LearnerProcesses",
     "MemoryNetwork",
     "Message",
     "PeerDown",
     "SharedMailboxes",
     "Topology",
+    "Transport",
     "complete",
     "directed_ring",
     "exponential",
@@ -45,6 +49,7 @@ _HOMES = {
     "gala_rl.gossip.gossip": ("Gossip",),
     "gala_rl.gossip.message": ("Message", "PeerDown"),
     "gala_rl.gossip.node": ("GossipNode",),
+    "gala_rl.gossip.processes": ("LearnerProcesses",),
     "gala_rl.gossip.topology": (
         "Topology",
         "complete",
@@ -55,6 +60,7 @@ _HOMES = {
         "rotating_exponential",
         "undirected_ring",
     ),
+    "gala_rl.gossip.transports": ("Transport",),
     "gala_rl.gossip.transports.memory": ("MemoryNetwork",),
     "gala_rl.gossip.transports.shared": ("SharedMailboxes",),
 }

@@ -87,6 +87,18 @@ class Gossip:
         self.node.change_topology(topology)
         self.has_neighbours = topology.max_in_degree > 0
 
+    def resume(self, last: Message) -> None:
+        """Continue a learner that died, from the last message that it sent.
+
+        Its parameters are loaded, and its versions go on from there: neighbours reject messages
+        that are not newer than those they know. The optimizer's state is not in the message.
+
+        Args:
+            last: from `latest(rank)` of the mailboxes.
+        """
+        self.parameters.copy_(last.parameters)
+        self.node.restore(last.version, {}, 0)
+
     def outbox(self) -> Tensor | None:
         """Return memory [P] into which an optimizer may write the next parameters, without a copy.
 

@@ -35,7 +35,7 @@ class WandbSink:
         import wandb
 
         # Without a key it would ask for one, and wait for the answer.
-        mode = os.environ.get("WANDB_MODE")
+        mode: Any = os.environ.get("WANDB_MODE")
         if mode is None and not wandb.login(prompt=False):
             mode = "offline"
         self._run = wandb.init(
