@@ -13,7 +13,6 @@ from gala_rl.cli.options import count
 from gala_rl.cli.parser import add_command
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError, counted
-from gala_rl.records.run_folder import default_run_folder
 
 DEFAULT_PORT = 8787
 _Config = TypeVar("_Config", bound=TrainConfig)
@@ -60,6 +59,8 @@ def add_dashboard(commands: Any) -> None:
 
 def with_folder(config: _Config) -> _Config:
     """Return the config with a folder for the run, so that it is known before the run starts."""
+    from gala_rl.records.run_folder import default_run_folder
+
     folder = config.out or default_run_folder(config, time.strftime("%Y%m%d-%H%M%S"))
     return replace(config, out=str(folder))
 
