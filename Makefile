@@ -94,7 +94,7 @@ $(VENV)/.installed-browser: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 # Trackio needs a pillow that the constraints exclude.
 $(VENV)/.installed-extras: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[dev,wandb,mlflow,sb3]'
+	$(INSTALL) -e '.[dev,notebook,wandb,mlflow,sb3]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[trackio]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 

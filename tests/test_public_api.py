@@ -87,3 +87,84 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+USER_PROGRAM = """\
+from collections.abc import Mapping
+from typing import Any
+
+import gala_rl
+import torch
+from gala_rl.gossip import LearnerProcesses, SharedMailboxes, directed_ring
+
+
+class Printer:
+    def start(self, config: Mapping[str, Any]) -> None:
+        print(config["out"])
+
+    def row(self, row: Mapping[str, float]) -> None:
+        print(row["total_agent_steps"])
+
+    def close(self) -> None: ...
+
+
+def on_row(row: Mapping[str, Any]) -> str | None:
+    return "stop" if row["total_agent_steps"] > 10 else None
+
+
+def learn(rank: int, mailboxes: SharedMailboxes, updates: int) -> None:
+    flat = gala_rl.FlatParameters(torch.nn.Linear(4, 2))
+    gossip = gala_rl.Gossip(flat.values, mailboxes.transport(rank), rank, directed_ring(2))
+    if (last := mailboxes.latest(rank)) is not None:
+        gossip.resume(last)
+    mixed: int = gossip.exchange()
+    print(mixed, updates)
+
+
+if __name__ == "__main__":
+    sink: gala_rl.Sink = Printer()
+    config = gala_rl.TrainConfig(method="ppo", env="CartPole-v1", log=("csv",))
+    config = gala_rl.with_settings(config, {"epochs": 4})
+    summary: dict[str, Any] = gala_rl.train(config, on_row=on_row, sinks=[sink])
+    with LearnerProcesses(learn, SharedMailboxes(2, 32), 10) as learners:
+        learners.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a user's programs, with the cache that mypy writes there."""
+    return tmp_path_factory.mktemp("programs")
+
+
+def mypy(program: str, folder: Path) -> str:
+    """What mypy says about a user's program, in its strict mode."""
+    (folder / "program.py").write_text(program, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "program.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return run.stdout + run.stderr
+
+
+def test_a_user_s_program_is_type_checked(folder: Path) -> None:
+    assert "Success: no issues found" in mypy(USER_PROGRAM, folder)
+    wrong = USER_PROGRAM.replace("gala_rl.with_settings", "gala_rl.with_setings")
+    wrong = wrong.replace('method="ppo"', "method=5").replace("def row(", "def rows(")
+    found = mypy(wrong, folder)
+    assert 'Module has no attribute "with_setings"' in found
+    assert 'Argument "method" to "TrainConfig" has incompatible type "int"' in found
+    assert "Incompatible types in assignment" in found, "a sink without `row`"
+
+
+@pytest.mark.parametrize("module", LAZY)
+def test_every_public_name_is_typed(module: ModuleType, folder: Path) -> None:
+    names = "\n".join(f"reveal_type(api.{name})" for name in module.__all__)
+    found = mypy(f"import {module.__name__} as api\n{names}\n", folder)
+    revealed = [line for line in found.splitlines() if "Revealed type is" in line]
+    assert len(revealed) == len(module.__all__), found
+    assert [line for line in revealed if 'is "Any"' in line] == []
