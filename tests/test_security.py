@@ -80,7 +80,8 @@ def dangerous_call(call: ast.Call) -> list[str]:
     name = ast.unparse(call.func)
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     unsafe_load = name in LOADS and given.get("allow_pickle") != "False"
-    shell = given.get("shell", "False") != "False"
+    # There, `shell` is the name of one to complete words for.
+    shell = given.get("shell", "False") != "False" and name != "shtab.complete"
     return [name] if name in CALLS or name in CHANNELS or unsafe_load or shell else []
 
 

@@ -60,8 +60,8 @@ class RunObserver:
             return "stop"
         return "checkpoint" if needs_checkpoint else None
 
-    def close(self, outcome: RunOutcome) -> None:
-        """Do what is left at the end: read the last rows, call the hooks, close the sinks.
+    def finish(self, outcome: RunOutcome) -> None:
+        """Do what is left at the end: read the last rows and call the hooks.
 
         The last checkpoint is evaluated, unless something has cut the run short.
 
@@ -69,13 +69,10 @@ class RunObserver:
             StorageError: when events cannot be written.
         """
         is_cut_short = outcome.interrupted or outcome.failure is not None
-        try:
-            self._monitor.read_last(outcome.status)
-            self._call_hooks(outcome.status)
-            if not is_cut_short and self._hooks.error is None:
-                self._show_evaluations(self._evaluations.finish(self._last_checkpoint))
-        finally:
-            self._monitor.close()
+        self._monitor.read_last(outcome.status)
+        self._call_hooks(outcome.status)
+        if not is_cut_short and self._hooks.error is None:
+            self._show_evaluations(self._evaluations.finish(self._last_checkpoint))
 
     def _show_evaluations(self, rows: list[Row]) -> None:
         for row in rows:

@@ -24,24 +24,33 @@ MEAN = "mean"
 def selected_checkpoint(
     run: str | Path, choice: str | int = NEWEST
 ) -> tuple[ResolvedConfig, Checkpoint]:
-    """Return the config of a run, and one of its checkpoints.
+    """Return the config of a run, and one of its checkpoints; see `open_selected`.
+
+    Raises:
+        UserError: when there is no run or no such checkpoint.
+    """
+    config = resolve(RunFolder(Path(run)).read_config())
+    return config, open_selected(run, choice)
+
+
+def open_selected(run: str | Path, choice: str | int = NEWEST) -> Checkpoint:
+    """Return a checkpoint of a run.
 
     Args:
         run: folder of the run.
         choice: "newest", "best" or agent steps.
 
     Raises:
-        UserError: when there is no run or no such checkpoint.
+        UserError: when there is no such checkpoint.
     """
     folder = RunFolder(Path(run))
-    config = resolve(folder.read_config())
     path = selected(folder, choice)
     if path is not None:
-        return config, checkpoint.open_checkpoint(path)
+        return checkpoint.open_checkpoint(path)
     saved = checkpoint.newest(folder.checkpoints)
     if saved is None:
         raise UserError(f"{run} has no checkpoint yet: nothing to play")
-    return config, saved
+    return saved
 
 
 def parameters_of(saved: Checkpoint, learner: str, size: int) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from gala_rl.checks.config import check_config, check_new_config
 from gala_rl.config.resolved import ResolvedConfig
 from gala_rl.config.train import TrainConfig
 from gala_rl.errors import UserError
-from gala_rl.methods.resolving import resolve
 from gala_rl.records.run_folder import KEPT_ON_RESTART, RunFolder
 
 _MADE_FIRST = {
@@ -42,8 +41,11 @@ def is_resumable(run: str | Path) -> bool:
     """Return whether a run is complete, or has an undamaged checkpoint to continue from."""
     folder = RunFolder(Path(run))
     made = folder.checkpointed_agent_steps()
-    if made is None or made >= resolve(folder.read_config()).steps:
-        return made is not None
+    if made is None:
+        return False
+    steps = folder.read_config().steps
+    if steps is not None and made >= steps:
+        return True
     # Imported late, since it imports PyTorch, which is not needed without checkpoints.
     from gala_rl.records import checkpoint
 

@@ -20,7 +20,7 @@ from gala_rl.app.hooks import HookCaller, Hooks, OnCheckpoint, OnRow
 from gala_rl.app.initial import Initial
 from gala_rl.app.monitor import MetricsMonitor
 from gala_rl.app.observer import RunObserver
-from gala_rl.app.policies import selected_checkpoint
+from gala_rl.app.policies import open_selected
 from gala_rl.app.preflight import check_resume, check_start
 from gala_rl.app.progress import Progress
 from gala_rl.app.replays import replay_lines
@@ -180,7 +180,7 @@ def resume_checked(
     refuse_to_start_a_run()
     check_may_train(config)
     folder = RunFolder(Path(run))
-    _, start = selected_checkpoint(folder.path.absolute(), checkpoint)
+    start = open_selected(folder.path.absolute(), checkpoint)
     # `gala scale` waits only while a run is being trained, so this request is stale.
     scale_request.withdraw(folder)
     initial = initial_parameters_of(config)
@@ -190,7 +190,7 @@ def resume_checked(
     with cluster_of(config) as connection, folder.lock():
         if checkpoint != NEWEST:
             make_newest(folder, checkpoint)
-            _, start = selected_checkpoint(folder.path.absolute())
+            start = open_selected(folder.path.absolute())
         folder.record_resume(config)
         rewind(folder, start)
         return _run(config, folder, initial, start, console or Console(), connection, hooks)
@@ -250,14 +250,14 @@ def _run(
             closing(Evaluations(config, absolute, done_before)) as evaluations,
         ):
             sinks = _start_sinks(config, absolute, start, hooks.sinks)
-            monitor = MetricsMonitor(config, absolute, progress, start, sinks)
-            observer = RunObserver(config, monitor, caller, evaluations, progress)
-            outcome = _runner(config, absolute, initial, start, connection)(observer)
-            elapsed = time.monotonic() - started
-            # The failure that ended the run may occur again here; report it only once.
-            repeated = (OSError, StorageError) if outcome.failure is not None else ()
-            with suppress(*repeated):
-                observer.close(outcome)
+            with closing(MetricsMonitor(config, absolute, progress, start, sinks)) as monitor:
+                observer = RunObserver(config, monitor, caller, evaluations, progress)
+                outcome = _runner(config, absolute, initial, start, connection)(observer)
+                elapsed = time.monotonic() - started
+                # The failure that ended the run may occur again here; report it only once.
+                repeated = (OSError, StorageError) if outcome.failure is not None else ()
+                with suppress(*repeated):
+                    observer.finish(outcome)
         summary = summary_of(config, folder, outcome, monitor, caller, frames_per_step)
         summary["agent_steps_per_s"] = (summary["agent_steps"] - done_before) / elapsed
         summary["elapsed_s"] = folder.read_summary().get("elapsed_s", 0.0) + elapsed

@@ -19,7 +19,7 @@ from gala_rl.config.settings import AlgorithmSettings
 from gala_rl.config.train import TrainConfig
 from gala_rl.methods import ALGORITHMS, METHODS, find
 
-MOST_IN_A_GROUP = 14
+MOST_IN_A_GROUP = 15
 
 
 def parsers(

@@ -97,7 +97,8 @@ def test_the_command_trains_the_advised_config(
     assert command(advice, MACHINE) == expected
     started: list[ResolvedConfig] = []
 
-    def start(config: ResolvedConfig) -> int:
+    def start(config: ResolvedConfig, *, dashboard: bool) -> int:
+        assert not dashboard
         started.append(config)
         return 0
 
