@@ -2,7 +2,7 @@
 
 docs/settings.md has the score of each. Where a method's own settings learn, a preset has only the
 number of agent steps. What is not here has the method's own settings, as every unknown environment
-does; among others LunarLander, HalfCheetah, MinAtar and Atari games.
+does; among others HalfCheetah, MinAtar and Atari games.
 """
 
 import re
@@ -37,6 +37,18 @@ _PRESETS: Mapping[tuple[str, str], EnvironmentPreset] = {
     ("a2c", "CartPole"): EnvironmentPreset(steps=500_000),
     ("ppo", "Acrobot"): EnvironmentPreset(steps=500_000),
     ("ppo", "CartPole"): EnvironmentPreset(steps=500_000),
+    ("ppo", "LunarLander"): EnvironmentPreset(
+        steps=1_000_000,
+        simulators=16,
+        settings={
+            "rollout_steps": 256,
+            "epochs": 4,
+            "minibatches": 32,
+            # A landing takes hundreds of steps.
+            "discount": 0.999,
+            "gae_lambda": 0.98,
+        },
+    ),
     # A rollout is longer than an episode, of 200 steps.
     ("ppo", "Pendulum"): EnvironmentPreset(
         steps=200_000,

@@ -23,10 +23,13 @@ def test_a_preset_has_settings_of_its_algorithm_and_passes_all_checks(
 ) -> None:
     preset = presets._PRESETS[algorithm, name]
     assert set(preset.settings) <= set(ALGORITHMS[algorithm].__dataclass_fields__)
-    version = {"Pendulum": 1, "CartPole": 1, "Acrobot": 1}[name]
+    # The simulator of LunarLander is in a package of its own.
+    env = {"LunarLander": "envpool:LunarLander-v3"}.get(name, f"{name}-v1")
+    if ":" in env:
+        pytest.importorskip("envpool")
     for method in METHODS:
         if method.settings("discrete").name == algorithm:
-            config = check_new_config(TrainConfig(method=method.name, env=f"{name}-v{version}"))
+            config = check_new_config(TrainConfig(method=method.name, env=env))
             for setting, value in preset.settings.items():
                 assert getattr(config.algorithm, setting) == value
             assert config.steps == preset.steps
