@@ -24,6 +24,7 @@ from gala_rl.methods.impala import ImpalaSettings
 from gala_rl.methods.resolving import resolve
 from gala_rl.models.actor_critic import ActorCritic
 from gala_rl.trajectory import Trajectory
+from tests.support.open_files import open_files
 
 STEPS, LENGTH = 5, 7
 GIVE_UP_S = 120.0
@@ -161,14 +162,14 @@ def test_a_stopped_actor_is_replaced_and_closing_leaves_nobody() -> None:
         queue.collect()
         for actor in queue._actors:
             actor.process.timeout_s = 1.0
-        stopped, open_files = pids(queue)[1], psutil.Process().num_fds()
+        stopped, before = pids(queue)[1], open_files()
         os.kill(stopped, signal.SIGSTOP)
         give_up = time.monotonic() + GIVE_UP_S
         while psutil.pid_exists(stopped) and time.monotonic() < give_up:
             check_seams(queue.collect())
         assert queue.take_metrics()["actor_restarts"]
         assert not psutil.pid_exists(stopped)
-        assert psutil.Process().num_fds() == open_files
+        assert open_files() == before
         alive = pids(queue)
         assert all(psutil.pid_exists(pid) for pid in alive)
     assert not any(psutil.pid_exists(pid) for pid in alive)

@@ -25,6 +25,7 @@ from tests.processes.work import (
     supervise,
     tell,
 )
+from tests.support.open_files import open_files
 
 IMPORTS = "gala_rl.run.fork_server"
 
@@ -182,10 +183,10 @@ def test_the_folder_for_temporary_files_may_have_a_long_name(longer: int, how: s
 
 def test_exit_codes_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
     assert end(start(leave_in_c, tmp_path)) == 7
-    open_files = psutil.Process().num_fds()
+    before = open_files()
     for _ in range(5):
         assert end(start(leave_in_c, tmp_path)) == 7
-    assert psutil.Process().num_fds() == open_files
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -25,6 +25,7 @@ from tests.processes.work import (
     play,
     step,
 )
+from tests.support.open_files import open_files
 
 IMPORTS = "gala_rl.run.fork_server"
 HOW = pytest.mark.parametrize("imports", [None, IMPORTS], ids=["spawned", "forked"])
@@ -70,9 +71,9 @@ def test_a_process_is_killed_and_nothing_stays_open(
         assert process.kill(), "it may be called again"
 
     run_briefly()
-    before = psutil.Process().num_fds()
+    before = open_files()
     run_briefly()
-    assert psutil.Process().num_fds() == before
+    assert open_files() == before
     assert not spawn._killers
 
 

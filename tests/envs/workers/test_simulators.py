@@ -26,6 +26,7 @@ from tests.envs.workers.trouble import (
     simulators,
     steps,
 )
+from tests.support.open_files import open_files
 
 
 def actions_of(spec: ActionSpec, count: int) -> Iterator[NDArray[np.generic]]:
@@ -139,12 +140,12 @@ def test_a_run_that_was_stopped_finds_nobody_late(trouble: Path) -> None:
 def test_many_successors_leave_no_descriptor_open(trouble: Path) -> None:
     with simulators(TROUBLED, 1, 1) as made:
         made.reset(0)
-        before = psutil.Process().num_fds()
+        before = open_files()
         for _ in range(3):
             (trouble / "step-0").write_text("exit", encoding="utf-8")
             steps(made, 2)
         assert made.failures == 3
-        assert psutil.Process().num_fds() == before
+        assert open_files() == before
 
 
 def test_closing_leaves_nobody_even_in_the_middle_of_a_step(trouble: Path) -> None:
