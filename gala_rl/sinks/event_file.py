@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,17 @@ class EventFile:
         self._file.close()
 
     def _write(self, event: Any) -> None:
-        """Append a record: its length, the record, and a checksum of each."""
+        """Append a record: its length, the record, and a checksum of each; if it fails, close."""
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
-        self._file.write(length + _checksum(length) + data + _checksum(data))
-        self._file.flush()
+        try:
+            self._file.write(length + _checksum(length) + data + _checksum(data))
+            self._file.flush()
+        except OSError:
+            # What could not be written is still buffered, and fails again.
+            with suppress(OSError):
+                self._file.close()
+            raise
 
 
 def _checksum(data: bytes) -> bytes:

@@ -48,7 +48,7 @@ def test_a_hook_sees_every_row_and_every_checkpoint(config: TrainConfig, tmp_pat
 
     run = tmp_path / "run"
     summary = train(
-        replace(config, steps=3_000, out=str(run)),
+        replace(config, steps=6_000, checkpoint_every=0.05, out=str(run)),
         QUIET,
         on_row=rows.append,
         on_checkpoint=on_checkpoint,

@@ -47,3 +47,12 @@ def test_steps_that_are_repeated_are_forgotten_in_this_file_and_earlier_ones(
         file.add_scalars({"a": 100.0}, 30, 1000.0)
         file.close()
     assert [point[:2] for point in points(tmp_path, "a")] == [(10, 1.0), (20, 12.0), (30, 100.0)]
+
+
+def test_a_file_that_cannot_be_written_is_closed(tmp_path: Path) -> None:
+    file = EventFile(tmp_path)
+    file.close()
+    with Path("/dev/full").open("ab") as file._file:
+        with pytest.raises(OSError, match="No space left"):
+            file.add_scalars({"loss": 1.0}, 1, 2.0)
+        assert file._file.closed
